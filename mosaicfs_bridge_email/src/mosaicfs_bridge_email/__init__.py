@@ -1,0 +1,1 @@
+"""Mailboxes as folders for MosaicFS (announced: this release holds its manifest alone)."""

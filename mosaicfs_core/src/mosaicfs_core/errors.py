@@ -1,0 +1,110 @@
+"""The error tree of MosaicFS.
+
+* ``MosaicError`` - everything this project raises on purpose
+
+  * ``UserError`` - what the caller gave is wrong; the message says what and how to mend it
+
+    * ``InvalidDocument`` - a document fails its schema; ``field`` names the place
+    * ``ConfigError`` - a configuration value is wrong; names file, line, key and what was expected
+    * ``NotAllowed`` - the caller is known but may not do this
+    * ``NotSignedIn`` - the caller is unknown
+
+  * ``NotFound`` - what was asked for does not exist
+  * ``Conflict`` - it exists already, or changed meanwhile
+
+    * ``Stale`` - a write named an old version (``If-Match``, ``_rev``)
+
+  * ``PluginError`` - a plugin failed; ``plugin`` and ``hook`` say where
+  * ``Unavailable`` - cannot be done now; ``retry_after`` seconds may help
+
+Feature code raises these; only the edges (REST, mount, command line) turn them into a status, an errno or
+an exit code.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class MosaicError(Exception):
+    """Base of every error raised on purpose. ``code`` is the stable machine-readable name of the kind."""
+
+    code = "error"
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+
+class UserError(MosaicError):
+    """The caller's input is wrong; the message names the field and what was expected."""
+
+    code = "invalid"
+
+
+class InvalidDocument(UserError):
+    """A document fails its schema. ``field`` is a dotted path such as ``source.export_path``."""
+
+    code = "invalid_document"
+
+    def __init__(self, message: str, field: str = "", **details: Any) -> None:
+        super().__init__(message, field=field, **details)
+        self.field = field
+
+
+class ConfigError(UserError):
+    """A configuration value is wrong; the message names file, line, key and what was expected."""
+
+    code = "invalid_configuration"
+
+
+class NotSignedIn(UserError):
+    """No credentials, or credentials that do not hold."""
+
+    code = "not_signed_in"
+
+
+class NotAllowed(UserError):
+    """The caller is known but may not do this."""
+
+    code = "not_allowed"
+
+
+class NotFound(MosaicError):
+    """What was asked for does not exist."""
+
+    code = "not_found"
+
+
+class Conflict(MosaicError):
+    """It exists already, or the state does not permit the change."""
+
+    code = "conflict"
+
+
+class Stale(Conflict):
+    """A write named a version that is no longer the current one."""
+
+    code = "stale"
+
+
+class PluginError(MosaicError):
+    """A plugin failed. The cause is chained as ``__cause__`` where there is one."""
+
+    code = "plugin_failed"
+
+    def __init__(self, message: str, plugin: str, hook: str, **details: Any) -> None:
+        super().__init__(message, plugin=plugin, hook=hook, **details)
+        self.plugin = plugin
+        self.hook = hook
+
+
+class Unavailable(MosaicError):
+    """Cannot be done at present. ``retry_after`` is a number of seconds, or None when unknown."""
+
+    code = "unavailable"
+
+    def __init__(self, message: str, retry_after: float | None = None, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.retry_after = retry_after

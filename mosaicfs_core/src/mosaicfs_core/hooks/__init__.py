@@ -1,0 +1,80 @@
+"""The public API for plugin authors: hook specifications, the values that cross them, and the errors to raise.
+
+Everything a plugin may import from the core is here and in ``mosaicfs_core.testing``. A plugin is a module (or
+object) named by an entry point of the group ``mosaicfs``::
+
+    from mosaicfs_core.hooks import HOOK_API, PluginManifest, hookimpl
+
+    @hookimpl
+    def mosaicfs_manifest() -> PluginManifest:
+        return PluginManifest(title="Hello", description="Says hello", version="1.0", hook_api=HOOK_API)
+"""
+
+from mosaicfs_core.errors import (
+    Conflict,
+    MosaicError,
+    NotAllowed,
+    NotFound,
+    PluginError,
+    Stale,
+    Unavailable,
+    UserError,
+)
+from mosaicfs_core.hooks.context import (
+    Api,
+    CommandContext,
+    DocumentQuery,
+    FileQuery,
+    FileRecord,
+    Page,
+    PluginContext,
+    RoutesContext,
+)
+from mosaicfs_core.hooks.operations import (
+    Complete,
+    CompleteDirectory,
+    CrawlRequest,
+    Create,
+    Delete,
+    Directory,
+    Entry,
+    FileOperation,
+    Problem,
+    Rename,
+)
+from mosaicfs_core.hooks.specs import ENTRY_POINT_GROUP, HOOK_API, PluginManifest, StepOp, hookimpl, hookspec
+
+__all__ = [
+    "ENTRY_POINT_GROUP",
+    "HOOK_API",
+    "Api",
+    "CommandContext",
+    "Complete",
+    "CompleteDirectory",
+    "Conflict",
+    "CrawlRequest",
+    "Create",
+    "Delete",
+    "Directory",
+    "DocumentQuery",
+    "Entry",
+    "FileOperation",
+    "FileQuery",
+    "FileRecord",
+    "MosaicError",
+    "NotAllowed",
+    "NotFound",
+    "Page",
+    "PluginContext",
+    "PluginError",
+    "PluginManifest",
+    "Problem",
+    "Rename",
+    "RoutesContext",
+    "Stale",
+    "StepOp",
+    "Unavailable",
+    "UserError",
+    "hookimpl",
+    "hookspec",
+]

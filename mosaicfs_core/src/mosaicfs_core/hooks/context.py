@@ -1,0 +1,181 @@
+"""What the host hands to a plugin: contexts, queries and their answers.
+
+The contexts are protocols, so that a plugin sees the same surface in process and across a wire. All values are plain
+data that can be serialized.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+
+class FileRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """An indexed file. ``file_id`` is ``{node_id}.{uuid}``; ``mtime`` is microseconds since the epoch, UTC."""
+
+    file_id: str
+    node_id: str
+    export_path: str
+    name: str
+    size: int
+    mtime: int
+    inode: int
+    mime_type: str | None = None
+    status: str = "active"
+
+
+class FileQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which files are wanted; all conditions hold together, absent ones do not constrain.
+
+    ``text`` is a substring of the name, any case, or a glob over the whole name when it has ``*``, ``?`` or ``[``.
+    ``labels`` must all be in the file's effective set. ``annotations`` maps ``plugin/key`` to a value, which is a regular
+    expression when it begins with ``~``. Times are microseconds. ``cursor`` is the opaque one of a former ``Page``.
+    ``status`` is ``active``, ``deleted`` or None for both.
+    """
+
+    text: str | None = None
+    node_id: str | None = None
+    export_path: str | None = None
+    path_prefix: str | None = None
+    mime_type: str | None = None
+    labels: tuple[str, ...] = ()
+    annotations: Mapping[str, str] = {}
+    min_size: int | None = None
+    max_size: int | None = None
+    modified_after: int | None = None
+    modified_before: int | None = None
+    status: str | None = "active"
+    limit: int = 100
+    offset: int = 0
+    cursor: str | None = None
+
+
+class DocumentQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Documents of one type, by the leading fields of the type's index (see ``store.queries``), oldest key first."""
+
+    type: str
+    key: tuple[str, ...] = ()
+    limit: int = 100
+    offset: int = 0
+
+
+class Page(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
+    """A slice of a longer list. ``total`` is exact up to 1,000; beyond that ``more`` is true."""
+
+    items: tuple[T, ...]
+    total: int
+    offset: int
+    limit: int
+    more: bool = False
+    cursor: str | None = None
+
+
+class PluginContext(Protocol):
+    """The host as a plugin instance sees it. Every method is a coroutine unless it says otherwise."""
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The instance's ``config`` with its ``settings`` laid over it, as of the last change."""
+
+    @property
+    def node_id(self) -> str:
+        """The node this instance runs on."""
+
+    @property
+    def instance(self) -> str:
+        """The instance's name."""
+
+    @property
+    def state_dir(self) -> Path:
+        """A private directory that survives restarts (cursors, caches)."""
+
+    @property
+    def files_dir(self) -> Path:
+        """Where an instance that provides a filesystem keeps bytes: export path ``/prefix/x`` is ``files_dir/prefix/x``."""
+
+    @property
+    def excluded(self) -> Sequence[Path]:
+        """Directories no crawl may enter: the mounts of this instance and its home's cache."""
+
+    @property
+    def logger(self) -> logging.Logger:
+        """A logger that names the instance."""
+
+    def written(self, path: bytes) -> str:
+        """The written form of a native path. Plain function."""
+
+    def native(self, path: str) -> bytes:
+        """The native bytes of a written path. Plain function."""
+
+    async def read_document(self, document_id: str) -> dict[str, Any] | None:
+        """A document by its full id, with ``_id`` and ``_rev``, or None."""
+
+    async def find_documents(self, query: DocumentQuery) -> Page[dict[str, Any]]:
+        """Documents of a type."""
+
+    async def write_documents(self, documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Write documents that this node (or, for a control-plane plugin, the control plane) owns, all or none.
+
+        A document carries ``_rev`` when it replaces one; ``_deleted: true`` leaves a tombstone. Returns the written
+        ``{"id", "rev"}`` in order. Raises ``Stale``, ``InvalidDocument`` or ``NotAllowed``.
+        """
+
+    async def find_files(self, query: FileQuery) -> Page[FileRecord]:
+        """Files by name and facts, most recently changed last unless a cursor says otherwise."""
+
+    async def effective_labels(self, files: Sequence[FileRecord]) -> list[tuple[str, ...]]:
+        """The effective labels of each file, sorted."""
+
+    def open_file(self, file: FileRecord, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        """The file's bytes as an async iterator of chunks, whatever tier they come from."""
+
+    async def local_path(self, file: FileRecord) -> Path | None:
+        """The file's path on this machine, when it has one."""
+
+
+class RoutesContext(PluginContext, Protocol):
+    """The context of ``mosaicfs_routes``: acts for the control plane."""
+
+    async def whoami(self) -> Mapping[str, Any]:
+        """Who is asking, inside a view: ``{"access_key_id", "kind", "name"}``."""
+
+
+class Api(Protocol):
+    """The REST API of the instance a command talks to. Paths are below ``/api``; calls block; errors end the command."""
+
+    def get(self, path: str, **params: Any) -> Any:
+        """GET; decoded JSON."""
+
+    def send(self, method: str, path: str, body: Any = None, **params: Any) -> Any:
+        """POST, PUT, PATCH or DELETE with a JSON body; decoded JSON, None for an empty answer."""
+
+    def download(
+        self, path: str, target: Path, progress: Callable[[int, int], None] | None = None, **params: Any
+    ) -> int:
+        """Stream an answer into ``target`` (replaced atomically); returns its size."""
+
+
+class CommandContext(Protocol):
+    """What ``mosaicfs_commands`` gets: the way to the API and to the terminal."""
+
+    @property
+    def api(self) -> Api:
+        """Connects on first use; a command that cannot reach the instance ends with exit code 3."""
+
+    def show(self, value: Any, columns: Sequence[str] | Mapping[str, str] | None = None, empty: str = "") -> None:
+        """Print a value: a table of ``columns`` (key to heading) for people, the value itself with ``--json``.
+
+        ``value`` is a list of objects, a page ``{"items": …}`` or one object. ``empty`` is said when there is nothing.
+        """
+
+    def say(self, text: str) -> None:
+        """Print a line for people (nothing with ``--json`` or ``--quiet``)."""
+
+    def progress(self, label: str, total: int | None = None) -> Any:
+        """A context manager whose value has ``advance(n)``; a bar on a terminal, silent otherwise."""

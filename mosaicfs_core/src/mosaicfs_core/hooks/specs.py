@@ -1,0 +1,108 @@
+"""Hook specifications. A hook lands with its first user; ``HOOK_API`` counts the changes a plugin could notice.
+
+Hooks that register things are plain functions, called once at start. Hooks that do work are coroutines or async
+generators and run under the host's dispatcher, which adds a time limit, captures errors and names the plugin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import pluggy
+
+if TYPE_CHECKING:
+    import click
+    import quart
+
+    from mosaicfs_core.hooks.context import CommandContext, PluginContext, RoutesContext
+    from mosaicfs_core.hooks.operations import CrawlRequest, FileOperation
+
+HOOK_API: Final = 1
+ENTRY_POINT_GROUP: Final = "mosaicfs"
+
+hookspec = pluggy.HookspecMarker("mosaicfs")
+hookimpl = pluggy.HookimplMarker("mosaicfs")
+
+
+class PluginManifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a package says of itself, read at discovery.
+
+    ``hook_api`` is the ``HOOK_API`` it was written against. ``default_enabled`` asks for an instance on every agent at
+    first start. ``settings_schema`` is a JSON Schema (object) of the instance's settings; secrets are
+    ``{"type": "string", "format": "secret", "writeOnly": true}``. ``poll_interval_s`` repeats the crawl.
+    ``available`` False says honestly that the package does nothing yet; it cannot be switched on.
+    """
+
+    title: str
+    description: str
+    version: str
+    hook_api: int
+    default_enabled: bool = False
+    settings_schema: Mapping[str, Any] | None = None
+    poll_interval_s: float | None = None
+    provides_filesystem: bool = False
+    available: bool = True
+
+
+class StepOp(msgspec.Struct, frozen=True, kw_only=True):
+    """A filter-step op added by a plugin.
+
+    ``compile`` gets the step's own fields (without ``op``, ``invert``, ``on_match``, ``on_no_match``) once and returns a
+    pure predicate over file facts; it raises ``UserError`` naming the field when they are wrong. The facts are a
+    ``mosaicfs_core.rules.FileFacts``: ``node_id``, ``export_path``, ``name``, ``size``, ``mtime`` (microseconds),
+    ``mime_type``. ``fields`` is a JSON Schema (object) of the step's fields, for editors and documentation.
+    """
+
+    name: str
+    description: str
+    compile: Callable[[Mapping[str, Any]], Callable[[Any], bool]]
+    fields: Mapping[str, Any] = {}
+
+
+@hookspec
+def mosaicfs_manifest() -> PluginManifest:  # type: ignore[empty-body]
+    """Describe the plugin. Called once at discovery, before any other hook; must be quick and free of I/O."""
+
+
+@hookspec
+def mosaicfs_crawl(
+    context: PluginContext, request: CrawlRequest
+) -> AsyncIterator[FileOperation | Sequence[FileOperation]]:  # type: ignore[empty-body]
+    """Name the files this instance provides. An async generator; it may yield operations singly or in sequences.
+
+    Called at start, every ``poll_interval_s``, nightly (``full``), on request and after a reconnect, never twice at once
+    for one instance. Cancellation arrives at a ``yield``. Raising ends the crawl: what was yielded stands, nothing is
+    deleted by silence, the next crawl starts over.
+    """
+
+
+@hookspec
+def mosaicfs_watch(  # type: ignore[empty-body]
+    context: PluginContext, emit: Callable[[Sequence[FileOperation]], Awaitable[None]]
+) -> Awaitable[None]:
+    """Follow changes until cancelled: a coroutine that awaits ``emit`` with operations as they happen.
+
+    Started once per instance, before its first crawl, so that nothing falls between the two; restarted with back-off when
+    it raises or returns.
+    """
+
+
+@hookspec
+def mosaicfs_step_ops() -> Sequence[StepOp]:  # type: ignore[empty-body]
+    """Filter-step ops to add, by name. Called once in every process that evaluates steps, the mount included."""
+
+
+@hookspec
+def mosaicfs_routes(app: quart.Quart, context: RoutesContext) -> Sequence[quart.Blueprint]:  # type: ignore[empty-body]
+    """Blueprints to serve under ``/api/x/{plugin}`` (first-party ones where the API documentation puts them).
+
+    Called once while the server is put together. The server has already checked who is asking when a view runs; raise the
+    errors of ``mosaicfs_core.hooks`` and they become the documented answers.
+    """
+
+
+@hookspec
+def mosaicfs_commands(cli: click.Group, context: CommandContext) -> None:
+    """Add commands or a group of commands to ``cli``. Called at every start of ``mosaicfs``: import lazily."""

@@ -1,0 +1,1 @@
+"""Full-text search for MosaicFS (announced: this release holds its manifest alone)."""

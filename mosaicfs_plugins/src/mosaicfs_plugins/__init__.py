@@ -1,0 +1,1 @@
+"""The standard plugins of MosaicFS: local files, search by name, labels."""

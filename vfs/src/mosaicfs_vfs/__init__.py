@@ -1,0 +1,1 @@
+"""The virtual namespace of MosaicFS and its FUSE mount."""
