@@ -1,0 +1,47 @@
+"""Who may write a document: pure, checked for every document that arrives from another node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mosaicfs_core.documents.ids import CONTROL_PLANE, type_of_id
+
+_OF_CONTROL_PLANE = frozenset({"virtual_directory", "node", "credential", "label_assignment", "label_rule", "plugin"})
+
+
+def owner_of(document: Mapping[str, Any]) -> str:
+    """The node id of the document's owner, or ``control-plane``; tombstones too, by their fields or else by their id.
+
+    Types with a second writer (a node's own ``agent`` fields, an acknowledgement, labels set offline) name the first
+    one here; ``may_write`` knows the others.
+    """
+    document_id = str(document.get("_id", ""))
+    type_name = document.get("type") or type_of_id(document_id)
+    if type_name in _OF_CONTROL_PLANE:
+        return CONTROL_PLANE
+    parts = document_id.split("::")
+    in_id = parts[1] if len(parts) > 2 or type_name == "agent_status" else CONTROL_PLANE
+    if type_name == "annotation":
+        annotator = document_id.rpartition("@")[2] if "@" in parts[-1] else in_id
+        return str(document.get("annotated_by") or annotator)
+    if type_name in ("file", "notification"):
+        source = document.get("source")
+        return str(source["node_id"]) if isinstance(source, Mapping) and "node_id" in source else in_id
+    return str(document.get("node_id") or in_id)
+
+
+def may_write(document: Mapping[str, Any], writer: str) -> bool:
+    """Whether ``writer`` (a node id, or ``control-plane``) may write this document at all.
+
+    A node may also write its own ``node`` document (the ``agent`` fields), and label assignments of its own files; the
+    control plane acknowledges every notification.
+    """
+    if owner_of(document) == writer:
+        return True
+    document_id = str(document.get("_id", ""))
+    type_name = document.get("type") or type_of_id(document_id)
+    if type_name in ("node", "label_assignment"):
+        parts = document_id.split("::")
+        return len(parts) > 1 and parts[1] == writer
+    return type_name == "notification" and writer == CONTROL_PLANE

@@ -1,0 +1,397 @@
+"""The eleven document types, as frozen structs. Times are text in document form, sizes are bytes.
+
+``codec.parse`` makes these from JSON objects and ``codec.to_document`` turns them back. An optional field that is None
+is left out of the JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
+
+from msgspec import Meta
+
+from mosaicfs_core.documents.base import (
+    Count,
+    Document,
+    Inode,
+    InstanceName,
+    Label,
+    NodeId,
+    NodeOrAny,
+    Path,
+    Positive,
+    Record,
+    Seconds,
+    Step,
+    Text,
+    Time,
+    Verdict,
+)
+
+
+class FileSource(Record, frozen=True, kw_only=True):
+    """Where a file is: written path on its node."""
+
+    node_id: NodeId
+    export_path: Path
+    export_parent: Path
+
+
+class FileDocument(Document, frozen=True, kw_only=True):
+    """A regular file of a node. ``moved_from`` is its previous path until the labels have followed."""
+
+    type: Literal["file"] = "file"
+    inode: Inode
+    name: Text
+    source: FileSource
+    size: Count
+    mtime: Time
+    mime_type: Text | None = None
+    status: Literal["active", "deleted"] = "active"
+    deleted_at: Time | None = None
+    moved_from: Path | None = None
+    provider: InstanceName | None = None
+
+
+class MountSource(Record, frozen=True, kw_only=True):
+    """Which files a mount shows: those of a node (``*``: of all) under a path."""
+
+    node_id: NodeOrAny
+    export_path: Path
+
+
+class Mount(Record, frozen=True, kw_only=True):
+    """One source of a virtual directory. ``source_prefix`` is what ``prefix_replace`` strips (default: the source)."""
+
+    mount_id: Text
+    source: MountSource
+    strategy: Literal["prefix_replace", "flatten"] = "prefix_replace"
+    source_prefix: Path | None = None
+    steps: tuple[Step, ...] = ()
+    default_result: Verdict = "include"
+    conflict_policy: Literal["last_write_wins", "suffix_node_id"] = "last_write_wins"
+    export: Any = None
+
+
+class VirtualDirectory(Document, frozen=True, kw_only=True):
+    """A directory of the virtual tree. The root has the path ``/``, the inode 1 and no parent."""
+
+    type: Literal["virtual_directory"] = "virtual_directory"
+    inode: Inode
+    virtual_path: Path
+    name: str
+    parent_path: Path | None = None
+    system: bool | None = None
+    created_at: Time
+    steps: tuple[Step, ...] | None = None
+    default_result: Verdict | None = None
+    enforce_steps_on_children: bool = False
+    mounts: tuple[Mount, ...] = ()
+
+
+class Transfer(Record, frozen=True, kw_only=True):
+    """Where a node's bytes can be fetched."""
+
+    endpoints: tuple[str, ...] = ()
+    protocol: str = "http"
+
+
+class Filesystem(Record, frozen=True, kw_only=True):
+    """A filesystem of a node, and what is watched on it."""
+
+    filesystem_id: Text
+    mount_point: str
+    fs_type: str
+    device: str
+    capacity_bytes: Count
+    used_bytes: Count
+    watch_paths_on_fs: tuple[str, ...] = ()
+    volume: Any = None
+    disk: Any = None
+
+
+class CloudStorage(Record, frozen=True, kw_only=True):
+    """What an account behind a node may hold."""
+
+    billing_model: Literal["quota", "consumption"]
+    quota_bytes: Count | None = None
+    quota_available: bool = False
+
+
+class NetworkMount(Record, frozen=True, kw_only=True):
+    """Another node's files, reachable through a mount of this machine. A higher ``priority`` wins."""
+
+    mount_id: Text
+    remote_node_id: NodeId
+    remote_base_export_path: Path
+    local_mount_path: str
+    mount_type: Text
+    priority: int = 0
+
+
+class Node(Document, frozen=True, kw_only=True):
+    """A machine or an account. ``NODE_AGENT_FIELDS`` belong to the node, ``NODE_CONTROL_FIELDS`` to the control plane.
+
+    Each group has a version counter that its owner raises with every change; a merge takes each group from the branch
+    with the higher counter.
+    """
+
+    type: Literal["node"] = "node"
+    node_id: NodeId
+    node_kind: Literal["physical", "cloud_bridge", "federated_peer"] = "physical"
+    role: str | None = None
+    friendly_name: Text
+    platform: str | None = None
+    status: Literal["online", "offline", "degraded", "disabled"] = "offline"
+    public_key: str | None = None
+    vfs_capable: bool | None = None
+    vfs_backend: str | None = None
+    capabilities: tuple[str, ...] = ()
+    available: Any = None
+    transfer: Transfer | None = None
+    storage: tuple[Filesystem, ...] = ()
+    cloud_storage: CloudStorage | None = None
+    bridge_type: str | None = None
+    network_mounts: tuple[NetworkMount, ...] = ()
+    agent_version: Count = 0
+    control_version: Count = 0
+
+
+NODE_AGENT_FIELDS: Final = (
+    "platform",
+    "vfs_capable",
+    "vfs_backend",
+    "capabilities",
+    "available",
+    "transfer",
+    "storage",
+    "cloud_storage",
+    "agent_version",
+)
+NODE_CONTROL_FIELDS: Final = (
+    "node_kind",
+    "role",
+    "friendly_name",
+    "status",
+    "public_key",
+    "bridge_type",
+    "network_mounts",
+    "control_version",
+)
+
+
+class Permissions(Record, frozen=True, kw_only=True):
+    """What a credential may do."""
+
+    scope: Text = "full"
+
+
+class Credential(Document, frozen=True, kw_only=True):
+    """An access key. Never deleted, only disabled. ``signing_key`` is wrapped, the secret only a PHC string."""
+
+    type: Literal["credential"] = "credential"
+    access_key_id: Annotated[str, Meta(pattern="^MOSAICFS_[0-9a-fA-F]{16}$")]
+    secret_key_hash: Text
+    signing_key: Any = None
+    name: Text
+    kind: Literal["agent", "user"]
+    node_id: NodeId | None = None
+    enabled: bool = True
+    created_at: Time
+    last_seen: Time | None = None
+    permissions: Permissions = Permissions()
+
+
+class Subsystem(Record, frozen=True, kw_only=True):
+    """How a part of an agent is doing; its figures are in ``extra``."""
+
+    status: Text
+    detail: str = ""
+
+
+class RecentError(Record, frozen=True, kw_only=True):
+    """Something an agent logged as a warning or worse."""
+
+    time: Time
+    subsystem: str
+    level: str
+    message: str
+
+
+class AgentStatus(Document, frozen=True, kw_only=True):
+    """What an agent says of itself, on change, at most every 30 s."""
+
+    type: Literal["agent_status"] = "agent_status"
+    node_id: NodeId
+    updated_at: Time
+    overall: Literal["healthy", "degraded", "unhealthy"]
+    subsystems: Mapping[str, Subsystem] = {}
+    available_plugins: tuple[Mapping[str, Any], ...] = ()
+    recent_errors: Annotated[tuple[RecentError, ...], Meta(max_length=50)] = ()
+    watch_state: Any = None
+
+
+class FilesystemUse(Record, frozen=True, kw_only=True):
+    """How full a filesystem was."""
+
+    filesystem_id: Text
+    mount_point: str
+    used_bytes: Count
+    available_bytes: Count
+    inodes_used: Count | None = None
+    inodes_total: Count | None = None
+
+
+class CloudUse(Record, frozen=True, kw_only=True):
+    """How full an account was."""
+
+    used_bytes: Count
+    quota_bytes: Count | None = None
+
+
+class UtilizationSnapshot(Document, frozen=True, kw_only=True):
+    """One hour's figures of a node's filesystems; kept 90 days."""
+
+    type: Literal["utilization_snapshot"] = "utilization_snapshot"
+    node_id: NodeId
+    captured_at: Time
+    filesystems: tuple[FilesystemUse, ...] = ()
+    cloud: CloudUse | None = None
+
+
+class LabelTime(Record, frozen=True, kw_only=True):
+    """When a label was last put on a file and last taken off it; the newer of the two holds, ``added`` on a tie."""
+
+    added: Time | None = None
+    removed: Time | None = None
+
+
+class LabelAssignment(Document, frozen=True, kw_only=True):
+    """The labels of one file, by place, so that they survive re-indexing. A merge decides by ``label_times``."""
+
+    type: Literal["label_assignment"] = "label_assignment"
+    node_id: NodeId
+    export_path: Path
+    labels: tuple[Label, ...]
+    label_times: Mapping[str, LabelTime] = {}
+    updated_at: Time
+    updated_by: str | None = None
+
+
+class LabelRule(Document, frozen=True, kw_only=True):
+    """Labels for everything under a path (which ends with ``/``) of a node, or of all."""
+
+    type: Literal["label_rule"] = "label_rule"
+    node_id: NodeOrAny
+    path_prefix: Annotated[str, Meta(pattern="^/(.*/)?$")]
+    labels: Annotated[tuple[Label, ...], Meta(min_length=1)]
+    name: str
+    enabled: bool = True
+    created_at: Time
+
+
+class QueryEndpoint(Record, frozen=True, kw_only=True):
+    """A question that a plugin instance answers."""
+
+    name: Text
+    capability: Text
+    description: str = ""
+
+
+class PluginDocument(Document, frozen=True, kw_only=True):
+    """One instance of a plugin on a node. ``settings`` lie over ``config`` key by key."""
+
+    type: Literal["plugin"] = "plugin"
+    node_id: NodeId
+    plugin_name: InstanceName
+    package: Text | None = None
+    plugin_type: Text = "package"
+    enabled: bool = True
+    paused: bool | None = None
+    name: str
+    subscribed_events: tuple[str, ...] = ()
+    mime_globs: tuple[str, ...] = ()
+    steps: tuple[Step, ...] | None = None
+    config: Mapping[str, Any] = {}
+    settings_schema: Mapping[str, Any] | None = None
+    settings: Mapping[str, Any] | None = None
+    workers: Positive = 2
+    timeout_s: Seconds = 60
+    max_attempts: Positive = 3
+    health_check_interval_s: Seconds = 300
+    poll_interval_s: Seconds | None = None
+    schedule: Any = None
+    budget: Any = None
+    scope: Literal["node", "instance"] = "node"
+    query_endpoints: tuple[QueryEndpoint, ...] = ()
+    provides_filesystem: bool = False
+    file_path_prefix: Path | None = None
+    isolate: bool | None = None
+    created_at: Time
+
+
+class Annotation(Document, frozen=True, kw_only=True):
+    """What a plugin says of a file. ``data`` is the plugin's own object."""
+
+    type: Literal["annotation"] = "annotation"
+    node_id: NodeId
+    export_path: Path
+    plugin_name: InstanceName
+    annotated_by: NodeId
+    data: Mapping[str, Any] = {}
+    status: Literal["ok", "failed"] = "ok"
+    error: str | None = None
+    annotated_at: Time
+    updated_at: Time
+    source_mtime: Time
+    source_size: Count
+    plugin_version: str | None = None
+
+
+class NotificationSource(Record, frozen=True, kw_only=True):
+    """Who raised a notification: a node, or ``control-plane``."""
+
+    node_id: NodeId
+    component: Text
+
+
+class NotificationAction(Record, frozen=True, kw_only=True):
+    """Something safe the user may do about it; ``action`` is a name from a fixed list."""
+
+    label: Text
+    action: Text
+    params: Mapping[str, Any] = {}
+
+
+class Notification(Document, frozen=True, kw_only=True):
+    """A condition that the user should know of."""
+
+    type: Literal["notification"] = "notification"
+    source: NotificationSource
+    severity: Literal["info", "warning", "error"]
+    status: Literal["active", "acknowledged", "resolved"] = "active"
+    title: Text
+    message: str = ""
+    actions: tuple[NotificationAction, ...] = ()
+    condition_key: Text
+    first_seen: Time
+    last_seen: Time
+    occurrence_count: Positive = 1
+    acknowledged_at: Time | None = None
+    resolved_at: Time | None = None
+
+
+DOCUMENT_TYPES: Final[Mapping[str, type[Document]]] = {
+    "file": FileDocument,
+    "virtual_directory": VirtualDirectory,
+    "node": Node,
+    "credential": Credential,
+    "agent_status": AgentStatus,
+    "utilization_snapshot": UtilizationSnapshot,
+    "label_assignment": LabelAssignment,
+    "label_rule": LabelRule,
+    "plugin": PluginDocument,
+    "annotation": Annotation,
+    "notification": Notification,
+}
