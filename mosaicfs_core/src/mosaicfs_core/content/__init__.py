@@ -1,0 +1,17 @@
+"""Give me bytes [a, b) of file F: access tiers by rising cost behind one ``Content``."""
+
+from mosaicfs_core.content.content import Content
+from mosaicfs_core.content.roots import native_roots, root_path, settings_of, watch_roots
+from mosaicfs_core.content.source import ByteSource
+from mosaicfs_core.content.tiers import AccessTier, LocalTier
+
+__all__ = [
+    "AccessTier",
+    "ByteSource",
+    "Content",
+    "LocalTier",
+    "native_roots",
+    "root_path",
+    "settings_of",
+    "watch_roots",
+]

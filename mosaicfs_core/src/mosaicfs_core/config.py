@@ -1,0 +1,227 @@
+"""The configuration: ``mosaicfs.toml`` in the home, overridden by ``MOSAICFS_{SECTION}_{KEY}`` in the environment.
+
+Every value has a default and a check. A wrong one raises ``ConfigError`` that names the file, the line, the key and
+what was expected; a wrong variable is named instead. ``FIELDS`` is the whole list, for the documentation and its test.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import msgspec
+
+from mosaicfs_core.errors import ConfigError
+
+
+class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """``[server]``: where the API and the pages are served."""
+
+    host: str = "127.0.0.1"
+    port: int = 8384
+
+
+class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """``[agent]``: this machine's name, and when its full crawl begins (local time ``HH:MM``, empty: never)."""
+
+    name: str = ""
+    nightly_crawl: str = "03:00"
+
+
+class LoggingConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """``[logging]``: ``rotate_bytes`` and ``keep`` bound the log; ``format`` is ``auto``, ``human`` or ``json``."""
+
+    level: str = "info"
+    format: str = "auto"
+    rotate_bytes: int = 50_000_000
+    keep: int = 5
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """All sections."""
+
+    server: ServerConfig = ServerConfig()
+    agent: AgentConfig = AgentConfig()
+    logging: LoggingConfig = LoggingConfig()
+
+
+@dataclass(frozen=True)
+class Field:
+    """One key: ``convert`` turns a TOML value or a variable's text into the value, raising ValueError; ``expected``
+    completes "expected …"; ``help`` is one line of documentation."""
+
+    section: str
+    key: str
+    expected: str
+    help: str
+    convert: Callable[[Any], Any]
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that overrides it."""
+        return f"MOSAICFS_{self.section}_{self.key}".upper()
+
+
+def _text(pattern: str) -> Callable[[Any], str]:
+    def convert(value: Any) -> str:
+        if not isinstance(value, str) or re.fullmatch(pattern, value) is None:
+            raise ValueError(value)
+        return value
+
+    return convert
+
+
+def _integer(low: int, high: int) -> Callable[[Any], int]:
+    def convert(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int | str):
+            raise ValueError(value)
+        number = int(value)
+        if not low <= number <= high:
+            raise ValueError(value)
+        return number
+
+    return convert
+
+
+def _choice(*allowed: str) -> Callable[[Any], str]:
+    def convert(value: Any) -> str:
+        if not isinstance(value, str) or value.lower() not in allowed:
+            raise ValueError(value)
+        return value.lower()
+
+    return convert
+
+
+LEVELS: Final = ("debug", "info", "warning", "error")
+FIELDS: Final = (
+    Field("server", "host", "a host name or an IP address", "Where the server listens.", _text(r"[^\s/]+")),
+    Field("server", "port", "an integer from 0 to 65535", "TCP port; 0 takes a free one.", _integer(0, 65535)),
+    Field("agent", "name", "a name without control characters", "This machine's name.", _text(r"[^\x00-\x1f\x7f]*")),
+    Field(
+        "agent",
+        "nightly_crawl",
+        'a time "HH:MM", or "" for never',
+        "When the nightly full crawl begins, local time.",
+        _text(r"(?:(?:[01]\d|2[0-3]):[0-5]\d)?"),
+    ),
+    Field(
+        "logging", "level", "one of " + ", ".join(LEVELS), "The least severe level that is logged.", _choice(*LEVELS)
+    ),
+    Field(
+        "logging",
+        "format",
+        "one of auto, human, json",
+        "auto is human on a terminal and JSON otherwise.",
+        _choice("auto", "human", "json"),
+    ),
+    Field(
+        "logging",
+        "rotate_bytes",
+        "an integer from 100000 to 1000000000",
+        "A log file is rotated when it grows past this.",
+        _integer(100_000, 1_000_000_000),
+    ),
+    Field("logging", "keep", "an integer from 1 to 100", "How many rotated log files stay.", _integer(1, 100)),
+)
+_SECTIONS: Final = tuple(dict.fromkeys(field.section for field in FIELDS))
+
+
+def load(file: Path, environ: Mapping[str, str] | None = None) -> Config:
+    """Read ``file`` (absent: all defaults) and the environment. Raises ``ConfigError`` at the first wrong value."""
+    environment = os.environ if environ is None else environ
+    tables, text = _read(file)
+    _refuse_unknown(tables, text, file)
+    _refuse_unknown_variables(environment)
+    values: dict[str, dict[str, Any]] = {section: {} for section in _SECTIONS}
+    for field in FIELDS:
+        if field.variable in environment:
+            given = environment[field.variable]
+            values[field.section][field.key] = _convert(field, given, f"environment variable {field.variable}")
+        elif field.key in tables.get(field.section, {}):
+            where = _place(file, text, field.section, field.key)
+            values[field.section][field.key] = _convert(field, tables[field.section][field.key], where)
+    return msgspec.convert(values, Config)
+
+
+def line_of(text: str, section: str, key: str | None) -> int:
+    """The line (from 1) where TOML ``text`` sets ``section.key`` (``key`` None: opens the section); 1 when unseen.
+
+    ``tomllib`` keeps no positions. This reads headers, ``key =``, ``section.key =`` and ``section = {`` line by line,
+    which is how people write configurations.
+    """
+    current = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        header = re.match(r"\s*\[+\s*([^\]]+?)\s*\]", line)
+        if header:
+            current = re.sub(r"[\"'\s]", "", header[1])
+            if key is None and current.split(".")[0] == section:
+                return number
+            continue
+        assigned = re.match(r"\s*([\w.\"'\- ]+?)\s*=", line)
+        if assigned is None:
+            continue
+        name = re.sub(r"[\"'\s]", "", assigned[1])
+        path = f"{current}.{name}" if current else name
+        if path == f"{section}.{key}" or path == section or (key is None and path.startswith(f"{section}.")):
+            return number
+    return 1
+
+
+def _read(file: Path) -> tuple[dict[str, Any], str]:
+    try:
+        text = file.read_text("utf-8")
+    except FileNotFoundError:
+        return {}, ""
+    except UnicodeDecodeError as error:
+        _fail(f"{file}, byte {error.start}", "expected UTF-8 text")
+    except OSError as error:
+        _fail(str(file), f"cannot be read: {error.strerror}")
+    try:
+        return tomllib.loads(text), text
+    except tomllib.TOMLDecodeError as error:
+        found = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
+        line = int(found[1]) if found else len(text.splitlines()) or 1
+        _fail(f"{file}, line {line}", f"expected valid TOML: {error}")
+
+
+def _refuse_unknown(tables: Mapping[str, Any], text: str, file: Path) -> None:
+    for section, table in tables.items():
+        if section not in _SECTIONS:
+            where = f"{file}, line {line_of(text, section, None)}, {section}"
+            _fail(where, "unknown section; expected one of " + ", ".join(f"[{name}]" for name in _SECTIONS))
+        if not isinstance(table, dict):
+            _fail(f"{file}, line {line_of(text, section, None)}, {section}", f"expected a section [{section}]")
+        known = [field.key for field in FIELDS if field.section == section]
+        for key in table:
+            if key not in known:
+                _fail(_place(file, text, section, key), "unknown key; expected one of " + ", ".join(known))
+
+
+def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
+    known = {field.variable for field in FIELDS}
+    prefixes = tuple(f"MOSAICFS_{section}_".upper() for section in _SECTIONS)
+    for variable in environment:
+        if variable.startswith(prefixes) and variable not in known:
+            section = variable.split("_")[1]
+            near = sorted(name for name in known if name.startswith(f"MOSAICFS_{section}_"))
+            _fail(f"environment variable {variable}", "unknown; expected one of " + ", ".join(near))
+
+
+def _convert(field: Field, value: Any, where: str) -> Any:
+    try:
+        return field.convert(value)
+    except ValueError:
+        _fail(where, f"expected {field.expected}, not {value!r}")
+
+
+def _place(file: Path, text: str, section: str, key: str) -> str:
+    return f"{file}, line {line_of(text, section, key)}, {section}.{key}"
+
+
+def _fail(where: str, problem: str) -> NoReturn:
+    raise ConfigError(f"{where}: {problem}", where=where)

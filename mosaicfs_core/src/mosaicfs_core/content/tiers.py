@@ -1,0 +1,121 @@
+"""Access tiers: the ways to reach a file's bytes, tried by rising cost. Here is the first, the file on this machine."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+from mosaicfs_core.content.source import ByteSource
+from mosaicfs_core.documents import paths
+from mosaicfs_core.errors import MosaicError, NotAllowed, NotFound, Unavailable
+from mosaicfs_core.hooks import FileRecord
+
+OPEN_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+"""A last component that is a link is refused by the kernel; a pipe in a file's place cannot block the opener."""
+
+
+class AccessTier(Protocol):
+    """A way to reach files. ``cost`` orders the tiers; the cheapest that serves a file wins."""
+
+    @property
+    def name(self) -> str:
+        """A short name for logs and answers."""
+
+    @property
+    def cost(self) -> int:
+        """Rising with expense; the local tier is 10."""
+
+    def serves(self, file: FileRecord) -> bool:
+        """Whether it is worth trying for this file; cheap, no I/O."""
+
+    def open(self, file: FileRecord) -> ByteSource:
+        """Open the file; blocks. Raises a ``MosaicError``, upon which the next tier is tried."""
+
+
+class LocalTier:
+    """Files of this node that lie under a watched or bridge root.
+
+    ``roots`` answers the resolved native roots of the moment. ``on_change`` is told of a file whose size or mtime is
+    not the document's any more: what is on disk is served, and the file should be indexed again. It is called from whatever
+    thread opened the file.
+    """
+
+    name = "local"
+    cost = 10
+
+    def __init__(
+        self,
+        node_id: str,
+        roots: Callable[[], Sequence[bytes]],
+        on_change: Callable[[FileRecord], None] | None = None,
+    ) -> None:
+        self._node_id = node_id
+        self._roots = roots
+        self._on_change = on_change
+
+    def serves(self, file: FileRecord) -> bool:
+        """Only this node's own files."""
+        return file.node_id == self._node_id
+
+    def open(self, file: FileRecord) -> ByteSource:
+        """Open the file, checked; raises ``NotFound``, ``NotAllowed`` or ``Unavailable``."""
+        source = ByteSource(self.open_fd(file), self.name)
+        if self._on_change is not None and (source.size, source.mtime) != (file.size, file.mtime):
+            self._on_change(file)
+        return source
+
+    def open_fd(self, file: FileRecord) -> int:
+        """A descriptor for reading, the caller's to close. The check is made on what was opened, so nothing that is
+        swapped in meanwhile gets past it."""
+        path = paths.unescape(file.export_path)
+        try:
+            descriptor = os.open(path, OPEN_FLAGS)
+        except (OSError, ValueError) as error:
+            raise _refusal(file, error) from error
+        try:
+            self._check(descriptor, path, file)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def _check(self, descriptor: int, path: bytes, file: FileRecord) -> None:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise NotFound(f"{file.export_path} is not a regular file any more", path=file.export_path)
+        if not is_beneath(real_path(descriptor, path), self._roots()):
+            raise NotAllowed(f"{file.export_path} lies outside the watched folders", path=file.export_path)
+        os.set_blocking(descriptor, True)
+
+
+def is_beneath(path: bytes, roots: Sequence[bytes]) -> bool:
+    """Whether a resolved path lies under one of the resolved roots."""
+    return any(path.startswith(root if root.endswith(b"/") else root + b"/") for root in roots)
+
+
+def real_path(descriptor: int, path: bytes) -> bytes:
+    """The resolved path of an open file: from the kernel where it tells, else by resolving ``path`` and making sure
+    that the same file is there."""
+    if sys.platform == "linux":
+        try:
+            return os.readlink(b"/proc/self/fd/%d" % descriptor)
+        except FileNotFoundError:  # no /proc here
+            pass
+    resolved = os.path.realpath(path)
+    opened, there = os.fstat(descriptor), os.lstat(resolved)
+    if (opened.st_dev, opened.st_ino) != (there.st_dev, there.st_ino):
+        raise Unavailable("the file was replaced while it was being opened", retry_after=0)
+    return resolved
+
+
+def _refusal(file: FileRecord, error: OSError | ValueError) -> MosaicError:
+    number = error.errno if isinstance(error, OSError) else errno.EINVAL
+    if number in (errno.ENOENT, errno.ENOTDIR, errno.EINVAL, errno.ENXIO):
+        return NotFound(f"{file.export_path} is not on disk any more", path=file.export_path)
+    if number in (errno.ELOOP, errno.EMLINK):
+        return NotAllowed(f"{file.export_path} is a symbolic link now", path=file.export_path)
+    reason = os.strerror(number) if number else str(error)
+    return Unavailable(f"{file.export_path} cannot be opened: {reason}", path=file.export_path)

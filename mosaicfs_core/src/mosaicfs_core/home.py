@@ -1,0 +1,147 @@
+"""The home directory of one MosaicFS node: where everything of it lives, and the lock that keeps it to one writer.
+
+Everything in it belongs to its owner alone: directories are 0700, files 0600. Layout::
+
+    mosaicfs.toml   configuration            node_id         this machine's node id
+    replica.db      the embedded store       instance_key    32 random bytes, base64; never replicated
+    cache/          content cache            lock            held while the home is in use; holds the pid
+    plugins/        foreign programs         run/            sockets, the local token, the endpoint of the server
+    state/          plugins' private state   logs/           rotated logs
+    bridge-data/    files of bridges
+"""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import os
+import secrets
+import socket
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+import platformdirs
+
+from mosaicfs_core.documents import ids
+from mosaicfs_core.errors import Conflict, UserError
+
+HOME_VARIABLE: Final = "MOSAICFS_HOME"
+
+
+def default_home(environ: Mapping[str, str] | None = None) -> Path:
+    """``$MOSAICFS_HOME``, or the platform's user data directory."""
+    named = (os.environ if environ is None else environ).get(HOME_VARIABLE)
+    return Path(named).expanduser() if named else platformdirs.user_data_path("mosaicfs")
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Put ``data`` at ``path`` in one step, mode 0600, durable: a reader sees the old bytes or the new ones."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+class HomeLock:
+    """The right to write to a home; released by ``release``, the end of a ``with`` block or of the process."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor: int | None = descriptor
+
+    def release(self) -> None:
+        """Give the home free. A second call does nothing."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __enter__(self) -> HomeLock:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+class Home:
+    """A node's home directory. Making the object creates nothing; ``prepare`` does."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(os.path.abspath(Path(path).expanduser()))
+        self.config_file = self.path / "mosaicfs.toml"
+        self.replica = self.path / "replica.db"
+        self.cache_dir = self.path / "cache"
+        self.log_dir = self.path / "logs"
+        self.run_dir = self.path / "run"
+        self.state_dir = self.path / "state"
+        self.plugins_dir = self.path / "plugins"
+        self.bridge_dir = self.path / "bridge-data"
+        self.agent_socket = self.run_dir / "agent.sock"
+        self.local_token_file = self.run_dir / "local_token"
+        self.endpoint_file = self.run_dir / "endpoint.json"
+        self.lock_file = self.path / "lock"
+
+    def prepare(self) -> Home:
+        """Create the directory and its ``run`` with mode 0700; raises ``UserError`` when that cannot be."""
+        for directory in (self.path, self.run_dir):
+            try:
+                directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+                if directory.stat().st_uid == os.getuid():
+                    directory.chmod(0o700)
+            except OSError as error:
+                raise UserError(
+                    f"the home {self.path} cannot be used: {error.strerror}", path=str(directory)
+                ) from error
+        return self
+
+    def node_id(self, name: str | None = None) -> str:
+        """This machine's node id, made on first use from ``name`` (default: the host's name)."""
+        file = self.path / "node_id"
+        known = _read_text(file)
+        if known:
+            return known
+        made = ids.new_node_id(name or socket.gethostname())
+        write_private(file, f"{made}\n".encode())
+        return made
+
+    def instance_key(self) -> bytes:
+        """The 32 random bytes that wrap this instance's stored secrets, made on first use."""
+        file = self.path / "instance_key"
+        known = _read_text(file)
+        if known:
+            return base64.b64decode(known, validate=True)
+        made = secrets.token_bytes(32)
+        write_private(file, base64.b64encode(made) + b"\n")
+        return made
+
+    def lock(self) -> HomeLock:
+        """Take the home for this process; raises ``Conflict`` that names the pid of the process that has it."""
+        self.prepare()
+        descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            text = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+            os.close(descriptor)
+            pid = int(text) if text.isdigit() else None
+            raise Conflict(f"the home {self.path} is in use by process {pid or 'unknown'}", pid=pid) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        return HomeLock(descriptor)
+
+
+def _read_text(path: Path) -> str | None:
+    try:
+        return path.read_text("utf-8").strip()
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,74 @@
+"""Protects the home directory: one process at a time, nothing in it readable by others, ids and keys that stay."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mosaicfs_core.errors import Conflict, UserError
+from mosaicfs_core.home import Home, default_home, write_private
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_second_process_is_refused_with_the_pid_of_the_first(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    child = "import sys; from mosaicfs_core.home import Home; Home(sys.argv[1]).lock()"
+    with home.lock():
+        refused = subprocess.run([sys.executable, "-c", child, str(home.path)], capture_output=True, text=True)
+        assert refused.returncode == 1
+        assert f"in use by process {os.getpid()}" in refused.stderr
+        with pytest.raises(Conflict) as caught:
+            home.lock()
+        assert caught.value.details["pid"] == os.getpid()
+    assert subprocess.run([sys.executable, "-c", child, str(home.path)], check=False).returncode == 0
+
+
+def test_what_it_makes_is_private(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home").prepare()
+    home.node_id("Laptop")
+    home.instance_key()
+    assert mode(home.path) == mode(home.run_dir) == 0o700
+    assert mode(home.path / "node_id") == mode(home.path / "instance_key") == 0o600
+
+
+def test_node_id_and_instance_key_stay(tmp_path: Path) -> None:
+    first, second = Home(tmp_path / "home").prepare(), Home(tmp_path / "home")
+    assert first.node_id("Anna's Laptop").startswith("node-anna-s-laptop-")
+    assert first.node_id() == second.node_id("other")
+    assert first.instance_key() == second.instance_key()
+    assert len(first.instance_key()) == 32
+
+
+def test_a_home_that_is_a_file_is_a_users_error(tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("")
+    with pytest.raises(UserError, match="cannot be used"):
+        Home(tmp_path / "home").prepare()
+
+
+def test_default_home_follows_the_environment(tmp_path: Path) -> None:
+    assert default_home({"MOSAICFS_HOME": str(tmp_path)}) == tmp_path
+    assert default_home({}).name == "mosaicfs"
+
+
+def test_a_failed_private_write_leaves_the_old_bytes_and_no_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "file"
+    write_private(target, b"old")
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(OSError, match="No space"):
+        write_private(target, b"new")
+    assert target.read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

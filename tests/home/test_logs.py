@@ -1,0 +1,81 @@
+"""Protects the logs: the same fields in both formats, bounded files of mode 0600, and never a secret."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mosaicfs_core import logs
+from mosaicfs_core.config import LoggingConfig
+
+SECRET = "mosaicfs_" + "A1b2" * 10 + "xyz"
+JWT = "eyJhbGciOi.eyJzdWIiOi.c2lnbmF0dXJl"
+log = logging.getLogger("mosaicfs.test")
+
+
+@pytest.fixture(autouse=True)
+def _restore() -> Iterator[None]:
+    level = logging.getLogger().level
+    yield
+    root = logging.getLogger()
+    for handler in [h for h in root.handlers if getattr(h, "mosaicfs", False)]:
+        root.removeHandler(handler)
+        handler.close()
+    root.setLevel(level)
+    for name in ("mosaicfs", "mosaicfs_core", "mosaicfs_vfs", "mosaicfs_plugins"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
+
+
+def test_json_lines_carry_the_fields() -> None:
+    stream = io.StringIO()
+    logs.configure(LoggingConfig(), stream=stream)
+    log.info("crawled %d files", 3, extra={"operation": "crawl", "duration_ms": 12, "node_id": "node-a"})
+    entry = json.loads(stream.getvalue())
+    assert entry["message"] == "crawled 3 files"
+    assert (entry["level"], entry["operation"], entry["duration_ms"], entry["node_id"]) == (
+        "info",
+        "crawl",
+        12,
+        "node-a",
+    )
+    assert entry["time"].endswith("Z")
+
+
+@pytest.mark.parametrize("style", ["human", "json"])
+def test_secrets_never_reach_a_log(style: str, tmp_path: Path) -> None:
+    stream = io.StringIO()
+    logs.configure(LoggingConfig(format=style), tmp_path, stream)
+    log.warning("login with %s and Bearer abc.def", SECRET, extra={"password": "pass1", "error": f"bad {JWT}"})
+    try:
+        raise ValueError(f"refused {SECRET}")
+    except ValueError:
+        log.exception("failed", extra={"secret_key": "s3cret"})
+    written = stream.getvalue() + (tmp_path / "mosaicfs.log").read_text()
+    for secret in (SECRET, JWT, "pass1", "s3cret", "abc.def"):
+        assert secret not in written
+    assert "Traceback" in written
+
+
+def test_files_rotate_and_are_private(tmp_path: Path) -> None:
+    logs.configure(LoggingConfig(rotate_bytes=2_000, keep=2), tmp_path, io.StringIO())
+    for number in range(100):
+        log.info("message %d", number)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["mosaicfs.log", "mosaicfs.log.1", "mosaicfs.log.2"]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
+
+
+def test_the_level_changes_at_run_time() -> None:
+    stream = io.StringIO()
+    logs.configure(LoggingConfig(level="warning"), stream=stream)
+    log.info("unseen")
+    logs.set_level("debug")
+    log.debug("seen")
+    assert "unseen" not in stream.getvalue()
+    assert "seen" in stream.getvalue()
