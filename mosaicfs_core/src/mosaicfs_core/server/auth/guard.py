@@ -1,0 +1,94 @@
+"""In front of every route: who is asking, and whether a browser was tricked into asking.
+
+Everything but ``PUBLIC`` answers 401 without a key. Cookies open nothing but ``auth/refresh`` and ``auth/logout``, and
+those refuse requests that come from another site; everywhere else the caller proves itself in a header, which no other
+site can make a browser send.
+"""
+
+from __future__ import annotations
+
+import hmac
+from typing import Final
+from urllib.parse import urlsplit
+
+from quart import Request, g, request
+
+from mosaicfs_core.documents import ids
+from mosaicfs_core.errors import NotAllowed, NotSignedIn
+from mosaicfs_core.server.auth.limits import is_loopback
+from mosaicfs_core.server.state import Principal, ServerState, state
+
+API_PREFIX: Final = "/api"
+PUBLIC: Final = frozenset(
+    {
+        "pages.index",
+        "pages.asset",
+        "pages.docs",
+        "openapi",
+        "system.health",
+        "auth.login",
+        "auth.bootstrap",
+        "auth.refresh",
+    }
+)
+BY_COOKIE: Final = frozenset({"auth.refresh", "auth.logout"})
+CONTENT: Final = "files.content"
+
+
+def client_address(asked: Request) -> str:
+    """The address of the peer as the socket knows it, never as a header claims it."""
+    client = asked.scope.get("client")
+    return client[0] if client else ""
+
+
+async def require_key() -> None:
+    """Before every request: refuse other sites where cookies count, and identify the caller where it matters."""
+    if request.endpoint in BY_COOKIE:
+        refuse_other_sites(request)
+    if request.endpoint in PUBLIC:
+        return
+    if request.endpoint is None and not (request.path + "/").startswith(API_PREFIX + "/"):
+        return  # outside of the API an unknown address is plainly 404
+    g.principal = await identify(state(), request)
+
+
+async def identify(server: ServerState, asked: Request) -> Principal:
+    """Who is asking. Raises ``NotSignedIn`` when that cannot be told."""
+    scheme, _, credentials = asked.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and credentials:
+        return await _bearer(server, credentials.strip(), client_address(asked))
+    token = asked.args.get("token")
+    if asked.endpoint == CONTENT and token and asked.view_args:
+        claims = server.tokens.check_download(token, str(asked.view_args.get("file_id")))
+        if claims.access_key_id:
+            await _enabled_key(server, claims.access_key_id)
+        return Principal(kind="link", name="download link", access_key_id=claims.access_key_id or None)
+    raise NotSignedIn("this needs a key: sign in at /api/auth/login, or use the mosaicfs command on the machine itself")
+
+
+async def _bearer(server: ServerState, token: str, address: str) -> Principal:
+    if hmac.compare_digest(token.encode(), server.local_token.encode()):
+        if not is_loopback(address):
+            raise NotAllowed("the local token opens this instance only from the machine it runs on")
+        return Principal(kind="local", name="owner of this machine's home")
+    claims = server.tokens.check_session(token)
+    if server.sessions.is_revoked(claims.session):
+        raise NotSignedIn("the session was signed out; sign in again")
+    kind, name = await _enabled_key(server, claims.access_key_id)
+    return Principal(kind=kind, name=name, access_key_id=claims.access_key_id, session=claims.session)
+
+
+async def _enabled_key(server: ServerState, access_key_id: str) -> tuple[str, str]:
+    document = await server.core.store.get(ids.credential_document_id(access_key_id))
+    if document is None or not document["enabled"]:
+        raise NotSignedIn("this access key was disabled")
+    return document["kind"], document["name"]
+
+
+def refuse_other_sites(asked: Request) -> None:
+    """Raise ``NotAllowed`` when a browser says that the request was made by a page of another site."""
+    origin = asked.headers.get("Origin")
+    if origin is not None and urlsplit(origin).netloc != asked.headers.get("Host"):
+        raise NotAllowed("this request was made by a page of another site")
+    if asked.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
+        raise NotAllowed("this request was made by a page of another site")

@@ -1,0 +1,68 @@
+"""What the routes of one app share, reached by ``state()`` inside a view."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+
+import msgspec
+from quart import current_app, g
+
+from mosaicfs_core.errors import NotSignedIn
+from mosaicfs_core.plugins.context import CoreServices
+from mosaicfs_core.server.auth.limits import RateLimit
+from mosaicfs_core.server.auth.sessions import Sessions
+from mosaicfs_core.server.auth.tokens import Tokens
+
+EXTENSION: Final = "mosaicfs"
+
+# A login costs 19 MiB and 30 ms of a core: two at a time leave the other core to everybody else.
+CONCURRENT_HASHES: Final = 2
+
+
+class Principal(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is asking. ``kind`` is ``user`` or ``agent`` (an access key), ``local`` (the owner of the home, on this
+    machine) or ``link`` (a download token, good for one file); ``session`` is set for a signed-in user."""
+
+    kind: str
+    name: str
+    access_key_id: str | None = None
+    session: str | None = None
+
+
+@dataclass(frozen=True)
+class ServerState:
+    """The services of one app. ``local_token`` is what the command line on this machine proves itself with."""
+
+    core: CoreServices
+    tokens: Tokens
+    sessions: Sessions
+    wrapping_key: bytes
+    local_token: str
+    dummy_hash: str
+    started: float = field(default_factory=time.time)
+    login_by_address: RateLimit = field(default_factory=lambda: RateLimit(20, 6.0))
+    login_by_key: RateLimit = field(default_factory=lambda: RateLimit(5, 12.0))
+    hashing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONCURRENT_HASHES))
+    background: set[asyncio.Task[Any]] = field(default_factory=set)
+
+
+def state() -> ServerState:
+    """The state of the app that handles the current request."""
+    return cast(ServerState, current_app.extensions[EXTENSION])
+
+
+def principal() -> Principal:
+    """Who is asking; raises ``NotSignedIn`` in a public view that nobody signed in to."""
+    found = g.get("principal")
+    if found is None:
+        raise NotSignedIn("sign in first")
+    return cast(Principal, found)
+
+
+def whoami() -> Mapping[str, Any]:
+    """Who is asking, as ``RoutesContext.whoami`` and ``GET auth/whoami`` tell it."""
+    return msgspec.to_builtins(principal(), str_keys=True)  # type: ignore[no-any-return]
