@@ -21,8 +21,6 @@ MICROS_PER_DAY: Final = 86_400 * MICROS_PER_SECOND
 _EPOCH = datetime(1970, 1, 1)
 _EPOCH_UTC = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_EARLIEST: Final = (datetime.min - _EPOCH) // _MICROSECOND
-_LATEST: Final = (datetime.max - _EPOCH) // _MICROSECOND
 _is_canonical = re.compile(TIME_PATTERN).match
 
 
@@ -36,8 +34,11 @@ def format_time(micros: int) -> str:
 
     File systems hold such times (a damaged inode, a wrong clock); the file must be indexed all the same.
     """
-    moment = _EPOCH + timedelta(microseconds=min(max(micros, _EARLIEST), _LATEST))
-    return moment.isoformat(timespec="microseconds") + "Z"
+    try:
+        moment = _EPOCH + timedelta(0, 0, micros)
+    except OverflowError:
+        moment = datetime.min if micros < 0 else datetime.max
+    return moment.isoformat("T", "microseconds") + "Z"
 
 
 def parse_canonical(text: str) -> int:

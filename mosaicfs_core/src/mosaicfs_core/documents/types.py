@@ -31,11 +31,14 @@ from mosaicfs_core.documents.base import (
 
 
 class FileSource(Record, frozen=True, kw_only=True):
-    """Where a file is: written path on its node."""
+    """Where a file is: written path on its node.
 
-    node_id: NodeId
-    export_path: Path
-    export_parent: Path
+    The forms are checked with the document's id (``checks.file``), which costs less than a pattern for each.
+    """
+
+    node_id: str
+    export_path: str
+    export_parent: str
 
 
 class FileDocument(Document, frozen=True, kw_only=True):
