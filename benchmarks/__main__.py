@@ -1,0 +1,121 @@
+"""Run the measurements and write ``docs/performance.md``: ``python -m benchmarks [NAME…] [--scale S] [--write]``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from benchmarks.rows import Row
+
+ROOT = Path(__file__).resolve().parents[1]
+TABLE = ROOT / "docs" / "performance.md"
+RESULTS = ROOT / "build" / "benchmarks"
+NAMES = {
+    "store": "Store",
+    "crawl": "Crawl",
+    "namespace": "Namespace",
+    "search": "Search",
+    "mount": "Mount",
+    "footprint": "Memory and disk",
+}
+INTRODUCTION = """# Performance
+
+What MosaicFS promises, measured beside peers in one run by `make bench`, medians of at least five where there is a peer.
+Absolute figures belong to the machine named below; the ratios are what counts.
+
+"""
+
+
+def machine() -> str:
+    """One line that says what the figures were measured on."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    peers = [
+        version(*command) for command in (("rclone", "version"), ("mergerfs", "--version"), ("plocate", "--version"))
+    ]
+    return (
+        f"{os.cpu_count()} cores, {memory:.0f} GB, {platform.system()} {platform.release().split('-')[0]}, "
+        f"Python {platform.python_version()}; peers: {', '.join(filter(None, peers)) or 'none installed'}"
+    )
+
+
+def version(command: str, flag: str) -> str:
+    """First line of what a peer says of its version, or nothing when it is not installed."""
+    if not shutil.which(command):
+        return ""
+    said = subprocess.run([command, flag], capture_output=True, text=True, check=False).stdout
+    return said.splitlines()[0].strip() if said else command
+
+
+def number(value: float) -> str:
+    """Three significant digits, thousands separated."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def table(rows: Iterable[Row]) -> str:
+    """A Markdown table with each peer's figure and the ratio of ours to it."""
+    lines = ["| what | MosaicFS | peers (ours ÷ theirs) | promise | |", "|---|---|---|---|---|"]
+    for row in rows:
+        peers = "; ".join(
+            f"{name} {number(value)} ({row.ours / value:.2f} ×)" if value else f"{name} {number(value)}"
+            for name, value in row.peers.items()
+        )
+        mark = {True: "kept", False: "**missed**", None: ""}[row.holds]
+        note = f" {row.note}" if row.note else ""
+        lines.append(f"| {row.what} | {number(row.ours)} {row.unit} | {peers} | {row.promise} | {mark}{note} |")
+    return "\n".join(lines) + "\n"
+
+
+def render(results: Mapping[str, Sequence[Row]]) -> str:
+    """The whole page."""
+    day = datetime.now(UTC).date().isoformat()
+    parts = [INTRODUCTION, f"Measured {day} on {machine()}.\n"]
+    for name, title in NAMES.items():
+        if name in results:
+            parts.append(f"\n## {title}\n\n{table(results[name])}")
+    return "".join(parts)
+
+
+def load(name: str) -> list[Row] | None:
+    """Rows of an earlier run, so that one benchmark can be repeated without the others."""
+    path = RESULTS / f"{name}.json"
+    return msgspec.json.decode(path.read_bytes(), type=list[Row]) if path.exists() else None
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {', '.join(NAMES)} (default: all)")
+    parser.add_argument("--scale", type=float, default=1.0, help="fraction of the full sizes; only 1.0 writes the page")
+    chosen = parser.parse_args()
+    unknown = sorted(set(chosen.names) - set(NAMES))
+    if unknown:
+        parser.error(f"no benchmark called {', '.join(unknown)}; there are {', '.join(NAMES)}")
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    missed = 0
+    for name in chosen.names or NAMES:
+        print(f"… {name}", file=sys.stderr, flush=True)
+        rows = importlib.import_module(f"benchmarks.{name}").run(chosen.scale)
+        print(table(rows), flush=True)
+        missed += sum(row.holds is False for row in rows)
+        if chosen.scale == 1.0:
+            (RESULTS / f"{name}.json").write_bytes(msgspec.json.encode([asdict(row) for row in rows]))
+    if chosen.scale == 1.0:
+        TABLE.write_text(render({name: rows for name in NAMES if (rows := load(name)) is not None}))
+        print(f"Wrote {TABLE.relative_to(ROOT)}; {missed} promises missed in this run", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

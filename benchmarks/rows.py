@@ -1,0 +1,37 @@
+"""The shape of a measurement and how measurements are taken."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table.
+
+    ``ours`` and the values of ``peers`` are in ``unit``. ``promise`` is what was promised, in words; ``holds`` says whether this
+    run kept it (None: nothing was promised).
+    """
+
+    what: str
+    ours: float
+    unit: str
+    peers: Mapping[str, float] = field(default_factory=dict)
+    promise: str = ""
+    holds: bool | None = None
+    note: str = ""
+
+
+def seconds(action: Callable[[], object]) -> float:
+    """Wall-clock seconds that ``action`` takes."""
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+def median_seconds(action: Callable[[], object], rounds: int = 5) -> float:
+    """Median of several runs of ``action``, in seconds."""
+    return statistics.median(seconds(action) for _ in range(rounds))
