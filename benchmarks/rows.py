@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 class Row:
     """One line of the table.
 
-    ``ours`` and the values of ``peers`` are in ``unit``. ``promise`` is what was promised, in words; ``holds`` says whether this
-    run kept it (None: nothing was promised).
+    ``ours`` and the values of ``peers`` are in ``unit``. ``promise`` is what was promised, in words; ``holds`` says
+    whether this run kept it (None: nothing was promised).
     """
 
     what: str
