@@ -1,1 +1,20 @@
 """Full-text search for MosaicFS (announced: this release holds its manifest alone)."""
+
+from mosaicfs_core.hooks import PluginManifest, hookimpl
+
+__version__ = "0.1.0"
+
+
+@hookimpl
+def mosaicfs_manifest() -> PluginManifest:
+    """Say what the package will do, and that it does not do it yet."""
+    return PluginManifest(
+        title="Full-text search",
+        description=(
+            "Will extract the text of documents on each machine and answer searches over it, with an embedded index by "
+            "default. Not available in this release."
+        ),
+        version=__version__,
+        hook_api=1,
+        available=False,
+    )

@@ -1,0 +1,286 @@
+"""The REST client of the command line: finds the instance, signs in, and turns error answers into errors.
+
+It stands on ``http.client`` (a third of the start-up time of any other client) and blocks, as a command does. The
+instance is, in this order: ``MOSAICFS_URL``, ``url`` in ``~/.config/mosaicfs/cli.toml``, the running instance of the
+home, whose address and token lie in its ``run`` directory. Elsewhere than at home an access key signs in:
+``MOSAICFS_ACCESS_KEY_ID`` and ``MOSAICFS_SECRET_KEY``, or ``access_key_id`` and ``secret_key`` in ``cli.toml``, which
+must then be readable by its owner alone.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+from urllib.parse import quote, urlencode, urlsplit
+
+from mosaicfs_core.errors import (
+    ConfigError,
+    Conflict,
+    MosaicError,
+    NotAllowed,
+    NotFound,
+    NotSignedIn,
+    PluginError,
+    Stale,
+    Unavailable,
+    UserError,
+)
+from mosaicfs_core.home import Home
+
+_CONNECT_SECONDS: Final = 10.0
+_ANSWER_SECONDS: Final = 300.0
+_CHUNK: Final = 1 << 20
+
+Credentials = tuple[str, str]
+
+
+class Unreachable(Unavailable):
+    """Nothing answers at the address: the instance does not run, or the network is in the way."""
+
+    code = "unreachable"
+
+
+class Endpoint(NamedTuple):
+    """Where the API is and how to be known there: a bearer ``token``, or an access key to sign in with."""
+
+    url: str
+    token: str | None = None
+    credentials: Credentials | None = None
+    ca_file: str | None = None
+
+
+def find_endpoint(home: Home, environ: Mapping[str, str] | None = None) -> Endpoint:
+    """The instance this command talks to. Raises ``Unreachable`` when none is configured and none runs here."""
+    environment = os.environ if environ is None else environ
+    configured = _read_cli_config(environment)
+    url = environment.get("MOSAICFS_URL") or configured.get("url")
+    if url:
+        key = environment.get("MOSAICFS_ACCESS_KEY_ID") or configured.get("access_key_id")
+        secret = environment.get("MOSAICFS_SECRET_KEY") or configured.get("secret_key")
+        credentials = (key, secret) if key and secret else None
+        local = _local_endpoint(home)
+        token = local.token if local and local.url.rstrip("/") == url.rstrip("/") and not credentials else None
+        return Endpoint(url, token, credentials, configured.get("ca_file"))
+    local = _local_endpoint(home)
+    if local is None:
+        raise Unreachable(f"MosaicFS is not running with the home {home.path}; start it with: mosaicfs up")
+    return local
+
+
+class HttpApi:
+    """``mosaicfs_core.hooks.Api`` over one kept-alive connection."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._token = endpoint.token
+        self._connection: http.client.HTTPConnection | None = None
+
+    def get(self, path: str, **params: Any) -> Any:
+        """GET; decoded JSON."""
+        return self.send("GET", path, **params)
+
+    def send(self, method: str, path: str, body: Any = None, **params: Any) -> Any:
+        """Any method with a JSON body; decoded JSON, None for an empty answer. Raises a ``MosaicError``."""
+        answer = self._request(method, path, body, params)
+        data = answer.read()
+        if answer.status >= 400:
+            raise _error_of(answer, data)
+        if not data:
+            return None
+        try:
+            return json.loads(data)
+        except ValueError:
+            raise MosaicError(f"{self._endpoint.url} answered {path} with something that is not JSON") from None
+
+    def download(
+        self, path: str, target: Path, progress: Callable[[int, int], None] | None = None, **params: Any
+    ) -> int:
+        """Stream an answer into ``target``, which is replaced only once everything arrived; returns its size.
+
+        ``progress`` is called with the bytes received and the total (0 when unknown).
+        """
+        answer = self._request("GET", path, None, params)
+        if answer.status >= 400:
+            raise _error_of(answer, answer.read())
+        total = int(answer.headers.get("Content-Length") or 0)
+        descriptor, temporary = tempfile.mkstemp(dir=target.absolute().parent, prefix=f".{target.name[:200]}.")
+        received = 0
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                while chunk := answer.read(_CHUNK):
+                    file.write(chunk)
+                    received += len(chunk)
+                    if progress is not None:
+                        progress(received, total)
+            if received < total:
+                raise Unreachable(f"the connection ended after {received:,} of {total:,} bytes")
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, target)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        return received
+
+    def close(self) -> None:
+        """Give the connection back."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _request(self, method: str, path: str, body: Any, params: Mapping[str, Any]) -> http.client.HTTPResponse:
+        if self._token is None and self._endpoint.credentials is not None:
+            self._token = self._sign_in(self._endpoint.credentials)
+        headers = {"Accept": "application/json"}
+        if self._token is not None:
+            headers["Authorization"] = f"Bearer {self._token}"
+        return self._exchange(method, _target(path, params), body, headers)
+
+    def _sign_in(self, credentials: Credentials) -> str:
+        key, secret = credentials
+        body = {"access_key_id": key, "secret_key": secret}
+        answer = self._exchange("POST", "/api/auth/login", body, {"Accept": "application/json"})
+        data = answer.read()
+        if answer.status >= 400:
+            raise _error_of(answer, data)
+        return str(json.loads(data)["access_token"])
+
+    def _exchange(self, method: str, target: str, body: Any, headers: dict[str, str]) -> http.client.HTTPResponse:
+        payload = None if body is None else json.dumps(body).encode()
+        if payload is not None:
+            headers = {**headers, "Content-Type": "application/json"}
+        reused = self._connection is not None
+        try:
+            connection = self._connect()
+            connection.request(method, target, payload, headers)
+            return connection.getresponse()
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            # The server may have closed an idle connection; what only reads can safely be asked again.
+            if reused and method == "GET":
+                return self._exchange(method, target, body, headers)
+            raise Unreachable(f"{self._endpoint.url} cannot be reached: {_reason(error)}") from error
+
+    def _connect(self) -> http.client.HTTPConnection:
+        if self._connection is None:
+            parts = urlsplit(self._endpoint.url)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise UserError(
+                    f"{self._endpoint.url!r} is not the address of an instance; expected http(s)://host:port"
+                )
+            if parts.scheme == "https":
+                import ssl
+
+                tls = ssl.create_default_context(cafile=self._endpoint.ca_file)
+                made: http.client.HTTPConnection = http.client.HTTPSConnection(
+                    parts.hostname, parts.port, timeout=_CONNECT_SECONDS, context=tls
+                )
+            else:
+                made = http.client.HTTPConnection(parts.hostname, parts.port, timeout=_CONNECT_SECONDS)
+            made.connect()
+            made.sock.settimeout(_ANSWER_SECONDS)
+            self._connection = made
+        return self._connection
+
+
+def _target(path: str, params: Mapping[str, Any]) -> str:
+    pairs: list[tuple[str, str]] = []
+    for name, value in params.items():
+        several = value if isinstance(value, list | tuple) else [value]
+        pairs.extend((name, _as_parameter(one)) for one in several if one is not None)
+    target = "/api/" + quote(path.lstrip("/"), safe="/:@%~!$&'()*+,;=-._")
+    return f"{target}?{urlencode(pairs, errors='surrogateescape')}" if pairs else target
+
+
+def _as_parameter(value: Any) -> str:
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    return str(value)
+
+
+_ERRORS: Final[dict[int, type[MosaicError]]] = {
+    400: UserError,
+    401: NotSignedIn,
+    403: NotAllowed,
+    404: NotFound,
+    409: Conflict,
+    412: Stale,
+    413: UserError,
+    416: UserError,
+    422: UserError,
+}
+
+
+def _error_of(answer: http.client.HTTPResponse, data: bytes) -> MosaicError:
+    """The error that an answer of 400 or more stands for."""
+    try:
+        body = json.loads(data)["error"]
+        code, message, details = str(body["code"]), str(body["message"]), dict(body.get("details") or {})
+    except (ValueError, KeyError, TypeError):
+        code, message, details = "error", f"the server answered {answer.status} {answer.reason}", {}
+    kind = _ERRORS.get(answer.status)
+    if kind is not None:
+        error: MosaicError = kind(message, **details)
+    elif code == PluginError.code:
+        error = PluginError(message, str(details.pop("plugin", "")), str(details.pop("hook", "")), **details)
+    elif answer.status in (429, 503):
+        after = answer.headers.get("Retry-After", "")
+        details.pop("retry_after", None)
+        error = Unavailable(message, retry_after=float(after) if after.isdigit() else None, **details)
+    else:
+        error = MosaicError(message, **details)
+    error.code = code
+    return error
+
+
+def _local_endpoint(home: Home) -> Endpoint | None:
+    try:
+        url = json.loads(home.endpoint_file.read_text("utf-8"))["url"]
+        token = home.local_token_file.read_text("utf-8").strip()
+    except FileNotFoundError:
+        return None
+    except PermissionError as error:
+        raise NotAllowed(f"{error.filename} belongs to another user; this home is not yours to command") from None
+    except (ValueError, KeyError, TypeError):
+        raise Unreachable(f"{home.endpoint_file} is damaged; restart MosaicFS to have it written anew") from None
+    return Endpoint(str(url), token)
+
+
+def _read_cli_config(environment: Mapping[str, str]) -> dict[str, str]:
+    base = environment.get("XDG_CONFIG_HOME") or "~/.config"
+    file = Path(base).expanduser() / "mosaicfs" / "cli.toml"
+    try:
+        text = file.read_text("utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror}") from None
+    import tomllib
+
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file}: expected valid TOML: {error}") from None
+    allowed = ("url", "access_key_id", "secret_key", "ca_file")
+    for key, value in values.items():
+        if key not in allowed or not isinstance(value, str):
+            raise ConfigError(f"{file}, {key}: expected a text under one of {', '.join(allowed)}")
+    if "secret_key" in values and file.stat().st_mode & 0o077:
+        raise ConfigError(f"{file} holds a secret key and others can read it; run: chmod 600 {file}")
+    return values
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return "it did not answer in time"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+
+
+def _umask() -> int:
+    current = os.umask(0o077)
+    os.umask(current)
+    return current

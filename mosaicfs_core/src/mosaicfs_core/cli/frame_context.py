@@ -1,0 +1,70 @@
+"""What a command gets: the way to the API and to the terminal (``mosaicfs_core.hooks.CommandContext``)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from mosaicfs_core.cli.client import HttpApi
+    from mosaicfs_core.home import Home
+
+
+class TerminalContext:
+    """One invocation of ``mosaicfs``. The options are set while the line is parsed, before any command is loaded."""
+
+    def __init__(self) -> None:
+        self.json = False
+        self.quiet = False
+        self.verbose = False
+        self.home_path: Path | None = None
+
+    @cached_property
+    def home(self) -> Home:
+        """The home this invocation is about: ``--home``, ``MOSAICFS_HOME`` or the platform's default."""
+        from mosaicfs_core.home import Home, default_home
+
+        return Home(self.home_path or default_home())
+
+    @cached_property
+    def api(self) -> HttpApi:
+        """The REST API of the instance; connects on first use."""
+        from mosaicfs_core.cli.client import HttpApi, find_endpoint
+
+        return HttpApi(find_endpoint(self.home))
+
+    def show(self, value: Any, columns: Sequence[str] | Mapping[str, str] | None = None, empty: str = "") -> None:
+        """Print a value: a table of ``columns`` (key to heading) for people, the value itself with ``--json``."""
+        from mosaicfs_core.cli import output
+
+        if self.json:
+            click.echo(output.as_json(value))
+            return
+        text = output.render(value, columns, empty, terminal=sys.stdout.isatty())
+        if text:
+            click.echo(text)
+        note = output.page_note(value)
+        if note and not self.quiet:
+            click.echo(note, err=True)
+
+    def say(self, text: str) -> None:
+        """Print a line for people (nothing with ``--json`` or ``--quiet``)."""
+        if not (self.json or self.quiet):
+            from mosaicfs_core.cli import output
+
+            click.echo(output.printable(text, keep_lines=True))
+
+    def progress(self, label: str, total: int | None = None) -> Any:
+        """A context manager whose value has ``advance(n)``: a bar on a terminal, silent otherwise."""
+        from mosaicfs_core.cli import output
+
+        if self.json or self.quiet or not sys.stderr.isatty():
+            return output.SilentProgress()
+        from mosaicfs_core.cli.output_progress import BarProgress
+
+        return BarProgress(label, total)

@@ -1,0 +1,150 @@
+"""The commands of plugins, known without importing the plugins.
+
+Which commands they add is asked once per environment and kept in the user's cache directory; the list is made anew
+when a package is installed or removed, when a plugin's module changes, and when a command is asked for that it does
+not hold.
+A plugin that cannot add its commands is left out, and named when the list is made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from mosaicfs_core.cli.frame_context import TerminalContext
+
+if TYPE_CHECKING:
+    from mosaicfs_core.plugins.host import PluginHost
+
+_FORMAT: Final = 1
+_HOOK: Final = "mosaicfs_commands"
+
+
+def names() -> list[str]:
+    """The names of the plugins' commands."""
+    return list(_listing())
+
+
+def helps() -> dict[str, str]:
+    """The plugins' commands with their one-line help."""
+    return {name: entry["help"] for name, entry in _listing().items()}
+
+
+def load(name: str, context: TerminalContext) -> click.Command | None:
+    """The command of that name, importing its plugin alone; None when no plugin has one."""
+    entry = _listing().get(name) or _listing(refresh=True).get(name)
+    if entry is None:
+        return None
+    from mosaicfs_core.plugins.host import PluginHost
+
+    host = PluginHost.discover(only={entry["plugin"]})
+    command = _commands_of(host, context).get(name)
+    if command is None:
+        _listing(refresh=True)
+        plugin = host.plugins.get(entry["plugin"])
+        raise click.ClickException(
+            f"the plugin {entry['plugin']} no longer offers {name}: {plugin.error if plugin else 'it is not installed'}"
+        )
+    return command[1]
+
+
+@cache
+def _memory() -> dict[str, dict[str, dict[str, str]]]:
+    return {}
+
+
+def _listing(refresh: bool = False) -> dict[str, dict[str, str]]:
+    """Command name to ``{"plugin", "help"}``, from memory, the cache file, or the plugins themselves."""
+    memory = _memory()
+    if "listing" not in memory or refresh:
+        memory["listing"] = (None if refresh else _read_cache()) or _ask_plugins()
+    return memory["listing"]
+
+
+def _ask_plugins() -> dict[str, dict[str, str]]:
+    from mosaicfs_core.plugins.host import PluginHost
+
+    host = PluginHost.discover()
+    found = _commands_of(host, TerminalContext())
+    listing = {
+        name: {"plugin": plugin, "help": command.get_short_help_str(80)} for name, (plugin, command) in found.items()
+    }
+    _write_cache(listing, _files_of(host))
+    return listing
+
+
+def _commands_of(host: PluginHost, context: TerminalContext) -> dict[str, tuple[str, click.Command]]:
+    """Command name to its plugin and command; the first plugin to add a name keeps it."""
+    found: dict[str, tuple[str, click.Command]] = {}
+    for plugin in host.providers(_HOOK):
+        scratch = click.Group()
+        try:
+            host.register(plugin, _HOOK, cli=scratch, context=context)
+        except Exception as error:  # noqa: BLE001 - a plugin must not break the command line
+            click.echo(f"mosaicfs: {error}", err=True)
+            continue
+        for name, command in scratch.commands.items():
+            found.setdefault(name, (plugin.name, command))
+    return found
+
+
+def _files_of(host: PluginHost) -> list[str]:
+    """The source files that decide which commands there are: of the modules that our plugins live in."""
+    from mosaicfs_core.plugins.discovery import installed_plugins
+
+    packages = {
+        plugin.entry_point.module.partition(".")[0] for plugin in installed_plugins() if plugin.name in host.plugins
+    }
+    files = [
+        getattr(module, "__file__", None) for name, module in sys.modules.items() if name.partition(".")[0] in packages
+    ]
+    return sorted(file for file in files if file)
+
+
+def _stamp(files: list[str]) -> str:
+    """Changes when a package comes or goes (its directory changes) or one of ``files`` is edited."""
+    digest = hashlib.sha1(f"{_FORMAT}|{sys.version}|{sys.prefix}".encode(), usedforsecurity=False)
+    for place in [*sys.path, *files]:
+        try:
+            digest.update(f"|{place}|{os.stat(place).st_mtime_ns}".encode("utf-8", "surrogateescape"))
+        except OSError:
+            digest.update(f"|{place}|-".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _cache_file() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    environment = hashlib.sha1(sys.prefix.encode(), usedforsecurity=False).hexdigest()[:12]
+    return Path(base).expanduser() / "mosaicfs" / f"commands-{environment}.json"
+
+
+def _read_cache() -> dict[str, dict[str, str]] | None:
+    try:
+        kept: Mapping[str, Any] = json.loads(_cache_file().read_text("utf-8"))
+        files, listing = kept["files"], kept["commands"]
+        return listing if kept["stamp"] == _stamp(files) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _write_cache(listing: dict[str, dict[str, str]], files: list[str]) -> None:
+    file = _cache_file()
+    body = json.dumps({"stamp": _stamp(files), "files": files, "commands": listing})
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+        with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+            out.write(body)
+        os.replace(temporary, file)
+    except OSError:
+        # Without a writable cache directory each call asks the plugins: slower, not wrong.
+        return

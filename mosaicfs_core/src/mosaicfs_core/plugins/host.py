@@ -1,0 +1,232 @@
+"""The plugin host: every installed plugin, loaded and guarded, and the only way in which feature code calls hooks."""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pluggy
+from importlib_metadata import EntryPoint
+
+from mosaicfs_core.errors import NotFound, PluginError, UserError
+from mosaicfs_core.hooks import StepOp, specs
+from mosaicfs_core.plugins import dispatch
+from mosaicfs_core.plugins.discovery import installed_plugins
+from mosaicfs_core.plugins.hooktable import HOOKS, HookKind
+from mosaicfs_core.plugins.loading import LoadedPlugin, load_plugin, not_loaded
+from mosaicfs_core.plugins.operations import check_yielded
+from mosaicfs_core.plugins.results import check_result
+
+logger = logging.getLogger("mosaicfs.plugins")
+
+_KEPT_FAILURES: Final = 50
+
+
+@dataclass(frozen=True)
+class PluginFailure:
+    """Something a plugin did wrong. ``at`` is seconds since the epoch."""
+
+    plugin: str
+    hook: str
+    message: str
+    traceback: str
+    at: float
+
+
+class PluginHost:
+    """Lists plugins and calls their hooks. Make one with ``discover``."""
+
+    def __init__(self, manager: pluggy.PluginManager, plugins: Mapping[str, LoadedPlugin]) -> None:
+        self._manager = manager
+        self._failures: deque[PluginFailure] = deque(maxlen=_KEPT_FAILURES)
+        self._step_ops: dict[str, StepOp] | None = None
+        self.plugins: Mapping[str, LoadedPlugin] = plugins
+
+    @classmethod
+    def discover(
+        cls,
+        disabled: Collection[str] = (),
+        safe_mode: bool = False,
+        *,
+        only: Collection[str] | None = None,
+        entry_points: Iterable[EntryPoint] | None = None,
+    ) -> PluginHost:
+        """Load what is installed, ours first. Never raises for a plugin's sake.
+
+        ``disabled`` names are listed without being imported; ``safe_mode`` imports first-party plugins alone; ``only``
+        limits the host to these names; ``entry_points`` replaces what is installed.
+        """
+        manager = pluggy.PluginManager("mosaicfs")
+        manager.add_hookspecs(specs)
+        plugins: dict[str, LoadedPlugin] = {}
+        for installed in installed_plugins(entry_points):
+            if only is not None and installed.name not in only:
+                continue
+            if installed.name in disabled:
+                plugin = not_loaded(installed, "disabled by name")
+            elif safe_mode and not installed.first_party:
+                plugin = not_loaded(installed, "not loaded in safe mode")
+            else:
+                plugin = load_plugin(manager, installed)
+            if plugin.status == "failed":
+                logger.error("plugin %s cannot be used: %s", plugin.name, plugin.error, extra={"plugin": plugin.name})
+            plugins[plugin.name] = plugin
+        return cls(manager, plugins)
+
+    # -- what there is ---------------------------------------------------------------------------------------------
+
+    def get(self, name: str) -> LoadedPlugin:
+        """The plugin of that name. Raises ``NotFound``."""
+        plugin = self.plugins.get(name)
+        if plugin is None:
+            raise NotFound(f"no plugin {name} is installed", plugin=name)
+        return plugin
+
+    def implements(self, plugin: LoadedPlugin | str, hook: str) -> bool:
+        """Whether a working plugin has the hook."""
+        found = self.plugins.get(plugin) if isinstance(plugin, str) else plugin
+        return found is not None and found.status == "ok" and hook in found.hooks
+
+    def providers(self, hook: str) -> list[LoadedPlugin]:
+        """The working plugins that have the hook, in the order in which they are called: ours first, then by name."""
+        return [plugin for plugin in self.plugins.values() if self.implements(plugin, hook)]
+
+    @property
+    def failures(self) -> Sequence[PluginFailure]:
+        """The last failures of hooks, oldest first (a plugin that did not load says so itself)."""
+        return tuple(self._failures)
+
+    def record(self, error: PluginError) -> None:
+        """Log a failure with its traceback and keep it among ``failures``."""
+        trace = "".join(traceback.format_exception(error.__cause__ or error))
+        logger.error(
+            "%s", error.message, exc_info=error.__cause__, extra={"plugin": error.plugin, "operation": error.hook}
+        )
+        self._failures.append(PluginFailure(error.plugin, error.hook, error.message, trace, time.time()))
+
+    # -- registration hooks ----------------------------------------------------------------------------------------
+
+    def registered(self, hook: str, **arguments: Any) -> list[tuple[LoadedPlugin, Any]]:
+        """Call a registration hook of every plugin; a failing or nonsensical one is recorded and left out."""
+        answers: list[tuple[LoadedPlugin, Any]] = []
+        for plugin in self.providers(hook):
+            try:
+                answers.append((plugin, self.register(plugin, hook, **arguments)))
+            except PluginError as error:
+                self.record(error)
+        return answers
+
+    def register(self, plugin: LoadedPlugin | str, hook: str, **arguments: Any) -> Any:
+        """Call one plugin's registration hook. Raises ``PluginError``."""
+        name, function, wanted = self._implementation(plugin, hook, arguments, HookKind.PLAIN)
+        answer = dispatch.call_plain(name, hook, function, wanted)
+        problem = check_result(hook, answer)
+        if problem is not None:
+            raise PluginError(f"plugin {name}: {hook} returned {problem}", name, hook)
+        return answer
+
+    def step_ops(self) -> Mapping[str, StepOp]:
+        """The plugins' step ops by name, each guarded: one that raises on a file does not match it.
+
+        Where two plugins have an op of one name the first keeps it and the other is recorded as a failure.
+        """
+        if self._step_ops is None:
+            found: dict[str, StepOp] = {}
+            for plugin, ops in self.registered("mosaicfs_step_ops"):
+                for op in ops:
+                    if op.name in found:
+                        message = f"plugin {plugin.name}: another plugin has a step op named {op.name}"
+                        self.record(PluginError(message, plugin.name, "mosaicfs_step_ops"))
+                    else:
+                        found[op.name] = self._guarded_op(plugin.name, op)
+            self._step_ops = found
+        return self._step_ops
+
+    # -- work hooks ------------------------------------------------------------------------------------------------
+
+    async def call(self, plugin: LoadedPlugin | str, hook: str, *, timeout: float | None, **arguments: Any) -> Any:
+        """Await a plugin's coroutine hook, at most ``timeout`` seconds. Raises ``PluginError`` (recorded)."""
+        if "emit" in arguments:
+            arguments["emit"] = _checked_emit(
+                plugin if isinstance(plugin, str) else plugin.name, hook, arguments["emit"]
+            )
+        name, function, wanted = self._implementation(plugin, hook, arguments, HookKind.COROUTINE)
+        try:
+            return await dispatch.call_coroutine(name, hook, function, wanted, timeout)
+        except PluginError as error:
+            self.record(error)
+            raise
+
+    async def iterate(
+        self, plugin: LoadedPlugin | str, hook: str, *, stall_timeout: float | None, **arguments: Any
+    ) -> AsyncGenerator[Any, None]:
+        """Iterate a plugin's async-generator hook; each item must come within ``stall_timeout`` seconds.
+
+        Close it (``contextlib.aclosing``) when leaving early, so that the plugin's generator ends then and not at some
+        later collection. Raises ``PluginError`` (recorded).
+        """
+        name, function, wanted = self._implementation(plugin, hook, arguments, HookKind.GENERATOR)
+        items = dispatch.iterate(name, hook, function, wanted, stall_timeout)
+        try:
+            async for item in items:
+                yield item
+        except PluginError as error:
+            self.record(error)
+            raise
+        finally:
+            await items.aclose()
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _implementation(
+        self, plugin: LoadedPlugin | str, hook: str, arguments: Mapping[str, Any], kind: HookKind
+    ) -> tuple[str, Callable[..., Any], dict[str, Any]]:
+        """The function to call and the arguments it names, of those given."""
+        name = plugin if isinstance(plugin, str) else plugin.name
+        if HOOKS[hook].kind is not kind:
+            raise TypeError(f"{hook} is {HOOKS[hook].kind.value}; the dispatcher was asked to run {kind.value}")
+        for implementation in getattr(self._manager.hook, hook).get_hookimpls():
+            if implementation.plugin_name == name:
+                return name, implementation.function, {key: arguments[key] for key in implementation.argnames}
+        raise PluginError(f"plugin {name} has no working {hook}", name, hook)
+
+    def _guarded_op(self, plugin: str, op: StepOp) -> StepOp:
+        """The op with its foreign code contained: ``compile`` raises a ``MosaicError``, the predicate never raises."""
+
+        def compile_step(fields: Mapping[str, Any]) -> Callable[[Any], bool]:
+            try:
+                matches = op.compile(fields)
+            except UserError:
+                raise
+            except Exception as error:
+                raise dispatch.as_plugin_error(plugin, f"step op {op.name}", error) from error
+            reported = False
+
+            def guarded(facts: Any) -> bool:
+                nonlocal reported
+                try:
+                    return bool(matches(facts))
+                except Exception as error:  # noqa: BLE001 - one file a stranger's op stumbles over must not hide a tree
+                    if not reported:
+                        reported = True
+                        self.record(dispatch.as_plugin_error(plugin, f"step op {op.name}", error))
+                    return False
+
+            return guarded
+
+        return StepOp(name=op.name, description=op.description, compile=compile_step, fields=op.fields)
+
+
+def _checked_emit(plugin: str, hook: str, emit: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    async def checked(operations: Any) -> None:
+        problem = check_yielded(operations)
+        if problem is not None:
+            raise PluginError(f"plugin {plugin}: {hook} emitted {problem}", plugin, hook)
+        await emit(operations if isinstance(operations, list | tuple) else [operations])
+
+    return checked

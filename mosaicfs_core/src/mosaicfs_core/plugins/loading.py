@@ -1,0 +1,164 @@
+"""Loading one plugin: import, manifest, hook API, hooks, registration, each guarded and named when it fails."""
+
+from __future__ import annotations
+
+import inspect
+import traceback
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import pluggy
+
+from mosaicfs_core.errors import PluginError
+from mosaicfs_core.hooks import HOOK_API, PluginManifest
+from mosaicfs_core.plugins.discovery import InstalledPlugin
+from mosaicfs_core.plugins.hooktable import HOOKS, PREFIX, kind_of
+
+OLDEST_HOOK_API: Final = 1
+_MANIFEST: Final = "mosaicfs_manifest"
+
+Status = Literal["ok", "failed", "disabled"]
+
+
+@dataclass(frozen=True)
+class LoadedPlugin:
+    """A plugin as the host lists it, working or not.
+
+    ``error`` is one line for people, ``traceback`` the whole story of a failed one; ``hooks`` are the names of the hooks
+    it implements (empty unless ``status`` is ok).
+    """
+
+    name: str
+    manifest: PluginManifest | None
+    distribution: str
+    distribution_version: str
+    first_party: bool
+    status: Status
+    error: str | None = None
+    traceback: str | None = None
+    hooks: frozenset[str] = frozenset()
+
+
+def load_plugin(manager: pluggy.PluginManager, installed: InstalledPlugin) -> LoadedPlugin:
+    """Import and register a plugin. Never raises: a plugin that cannot be used is returned as failed, unregistered."""
+    manifest: PluginManifest | None = None
+    try:
+        if installed.problem is not None:
+            raise PluginError(installed.problem, installed.name, "")
+        plugin = installed.entry_point.load()
+        manifest = _read_manifest(plugin, installed.name)
+        _check_hook_api(manifest, installed.name)
+        hooks = _check_hooks(manager, plugin, installed.name)
+        manager.register(plugin, installed.name)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's module may do anything, exiting included
+        _unregister(manager, installed.name)
+        return _listed(installed, manifest, "failed", _one_line(error), traceback.format_exc())
+    return _listed(installed, manifest, "ok", hooks=hooks)
+
+
+def not_loaded(installed: InstalledPlugin, reason: str) -> LoadedPlugin:
+    """A plugin that is listed as disabled, without having been imported."""
+    return _listed(installed, None, "disabled", reason)
+
+
+def _listed(
+    installed: InstalledPlugin,
+    manifest: PluginManifest | None,
+    status: Status,
+    error: str | None = None,
+    trace: str | None = None,
+    hooks: frozenset[str] = frozenset(),
+) -> LoadedPlugin:
+    return LoadedPlugin(
+        name=installed.name,
+        manifest=manifest,
+        distribution=installed.distribution,
+        distribution_version=installed.distribution_version,
+        first_party=installed.first_party,
+        status=status,
+        error=error,
+        traceback=trace,
+        hooks=hooks,
+    )
+
+
+def _read_manifest(plugin: Any, name: str) -> PluginManifest:
+    implementation = getattr(plugin, _MANIFEST, None)
+    if not callable(implementation):
+        raise PluginError(f"plugin {name} has no {_MANIFEST}()", name, _MANIFEST)
+    if inspect.iscoroutinefunction(implementation):
+        raise PluginError(f"plugin {name}: {_MANIFEST} must be a plain function, not async", name, _MANIFEST)
+    manifest = implementation()
+    if not isinstance(manifest, PluginManifest):
+        kind = type(manifest).__name__
+        raise PluginError(f"plugin {name}: {_MANIFEST} returned {kind} instead of a PluginManifest", name, _MANIFEST)
+    _check_manifest(manifest, name)
+    return manifest
+
+
+def _check_manifest(manifest: PluginManifest, name: str) -> None:
+    # Structs do not check their fields when they are made.
+    wrong = [field for field in ("title", "description", "version") if not isinstance(getattr(manifest, field), str)]
+    if type(manifest.hook_api) is not int:
+        wrong.append("hook_api")
+    interval = manifest.poll_interval_s
+    if interval is not None and (isinstance(interval, bool) or not isinstance(interval, int | float) or interval <= 0):
+        wrong.append("poll_interval_s")
+    schema = manifest.settings_schema
+    if schema is not None and not (isinstance(schema, dict) and schema.get("type", "object") == "object"):
+        wrong.append("settings_schema")
+    if wrong:
+        fields = ", ".join(wrong)
+        raise PluginError(f"plugin {name}: the manifest's {fields} cannot be used as given", name, _MANIFEST)
+
+
+def _check_hook_api(manifest: PluginManifest, name: str) -> None:
+    if OLDEST_HOOK_API <= manifest.hook_api <= HOOK_API:
+        return
+    known = str(HOOK_API) if OLDEST_HOOK_API == HOOK_API else f"{OLDEST_HOOK_API} to {HOOK_API}"
+    older = "MosaicFS" if manifest.hook_api > HOOK_API else "the plugin"
+    message = (
+        f"plugin {name} is written for hook API {manifest.hook_api}, this MosaicFS offers {known}: upgrade {older}"
+    )
+    raise PluginError(message, name, _MANIFEST)
+
+
+def _check_hooks(manager: pluggy.PluginManager, plugin: Any, name: str) -> frozenset[str]:
+    """The hooks a plugin implements; raises for an unknown, unmarked or wrongly written one."""
+    implemented: set[str] = set()
+    for attribute in dir(plugin):
+        options = manager.parse_hookimpl_opts(plugin, attribute)
+        if options is None:
+            if attribute.startswith(PREFIX) and inspect.isroutine(getattr(plugin, attribute, None)):
+                raise PluginError(f"plugin {name}: {attribute} is not marked with @hookimpl", name, attribute)
+            continue
+        hook_name = options.get("specname") or attribute
+        hook = HOOKS.get(hook_name)
+        if hook is None:
+            raise PluginError(f"plugin {name}: there is no hook {hook_name}{_similar(hook_name)}", name, hook_name)
+        if options.get("wrapper") or options.get("hookwrapper"):
+            raise PluginError(f"plugin {name}: {hook_name} cannot be a wrapper", name, hook_name)
+        if kind_of(getattr(plugin, attribute)) is not hook.kind:
+            raise PluginError(f"plugin {name}: {hook_name} must be {hook.kind.value}", name, hook_name)
+        implemented.add(hook_name)
+    return frozenset(implemented)
+
+
+def _similar(name: str) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, HOOKS, 1)
+    return f"; did you mean {near[0]}?" if near else f"; the hooks are {', '.join(HOOKS)}"
+
+
+def _unregister(manager: pluggy.PluginManager, name: str) -> None:
+    """Leave no trace of a plugin: older pluggy keeps half of one whose validation failed."""
+    if manager.get_plugin(name) is not None:
+        manager.unregister(name=name)
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, PluginError | pluggy.PluginValidationError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

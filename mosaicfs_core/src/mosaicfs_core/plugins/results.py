@@ -1,0 +1,37 @@
+"""Whether a registration hook returned what its specification says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mosaicfs_core.hooks import StepOp
+
+
+def check_result(hook: str, answer: Any) -> str | None:
+    """What is wrong with a registration hook's answer, completing "returned …", or None."""
+    if hook == "mosaicfs_step_ops":
+        return _check_step_ops(answer)
+    if hook == "mosaicfs_routes":
+        from quart import Blueprint
+
+        return _check_sequence(answer, Blueprint)
+    return None
+
+
+def _check_step_ops(answer: Any) -> str | None:
+    problem = _check_sequence(answer, StepOp)
+    if problem is not None:
+        return problem
+    for op in answer:
+        if not (isinstance(op.name, str) and op.name and callable(op.compile)):
+            return f"a step op {op.name!r} without a name or a compile function"
+    return None
+
+
+def _check_sequence(answer: Any, kind: type) -> str | None:
+    if not isinstance(answer, list | tuple):
+        return f"{type(answer).__name__}, not a list of {kind.__name__}"
+    for item in answer:
+        if not isinstance(item, kind):
+            return f"a list that holds {type(item).__name__} where {kind.__name__} belongs"
+    return None
