@@ -1,0 +1,69 @@
+"""Following the replica: refresh the tree when it changed, and correct the kernel."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Final, Protocol
+
+from mosaicfs_vfs.fuse.operations import MountOperations
+from mosaicfs_vfs.fuse.source import Source
+from mosaicfs_vfs.fuse.tree import Changes, Tree
+
+_log = logging.getLogger(__name__)
+# How often the replica is looked at while no agent tells of changes.
+_POLL_S: Final = 0.5
+# The least time between two refreshes: a crawl commits many times a second.
+_PACE_S: Final = 0.1
+_LONGEST_WAIT_S: Final = 3600.0
+
+
+class Pings(Protocol):
+    """Who tells of changes. ``connected`` false: nobody does now."""
+
+    connected: bool
+    changed: asyncio.Event
+
+
+async def follow(source: Source, operations: MountOperations, pings: Pings) -> None:
+    """Refresh on every ping, at every border of an age step, and by polling while nobody pings, until cancelled."""
+    version, expiry = await source.run(_look)
+    while True:
+        await _wait(pings, expiry)
+        pings.changed.clear()
+        try:
+            now_version, now_expiry = await source.run(_look)
+            due = now_expiry is not None and now_expiry <= _now()
+            if now_version != version or due:
+                version = now_version
+                await operations.apply(await source.run(_refresh))
+                _, expiry = await source.run(_look)
+        except Exception:  # noqa: BLE001
+            # The mount goes on with what it knows; the next change tries again.
+            _log.exception("The tree could not be refreshed")
+            version = -1
+        await asyncio.sleep(_PACE_S)
+
+
+async def _wait(pings: Pings, expiry: int | None) -> None:
+    wait = _LONGEST_WAIT_S if pings.connected else _POLL_S
+    if expiry is not None:
+        wait = min(wait, max(0.0, (expiry - _now()) / 1e6))
+    try:
+        async with asyncio.timeout(wait):
+            await pings.changed.wait()
+    except TimeoutError:
+        return
+
+
+def _look(tree: Tree) -> tuple[int, int | None]:
+    return tree.data_version(), tree.next_expiry()
+
+
+def _refresh(tree: Tree) -> Changes:
+    return tree.refresh()
+
+
+def _now() -> int:
+    return time.time_ns() // 1000

@@ -1,0 +1,61 @@
+"""The tree as the event loop sees it: one thread does what may take long, the loop never waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from mosaicfs_core.errors import NotFound
+from mosaicfs_vfs.fuse.tree import Listing, Tree
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Source:
+    """Runs a ``Tree``'s methods one after another in its own thread.
+
+    Listing a filtered directory for the first time may scan the whole replica; meanwhile the mount goes on answering
+    from the listings it holds. Callers that want the same listing share one.
+    """
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="mosaicfs-tree")
+        self._listing: dict[str, asyncio.Future[Listing]] = {}
+
+    async def listing(self, path: str) -> Listing:
+        """The directory at a virtual path. Raises ``NotFound``."""
+        pending = self._listing.get(path)
+        if pending is None:
+            pending = self._listing[path] = self._submit(self._tree.list, path)
+            pending.add_done_callback(lambda _: self._listing.pop(path, None))
+        return await asyncio.shield(pending)
+
+    async def listings(self, paths: Sequence[str]) -> list[tuple[str, Listing | None]]:
+        """Several directories in one go; None for what is none."""
+
+        def work(tree: Tree) -> list[tuple[str, Listing | None]]:
+            listings: list[tuple[str, Listing | None]] = []
+            for path in paths:
+                try:
+                    listings.append((path, tree.list(path)))
+                except NotFound:
+                    listings.append((path, None))
+            return listings
+
+        return await self.run(work)
+
+    async def run(self, work: Callable[[Tree], T]) -> T:
+        """Run something over the tree in its thread."""
+        return await self._submit(work, self._tree)
+
+    async def close(self) -> None:
+        """Close the tree in its thread and end the thread."""
+        await self._submit(self._tree.close)
+        self._executor.shutdown(wait=True)
+
+    def _submit(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
+        return asyncio.get_running_loop().run_in_executor(self._executor, lambda: work(*args, **kwargs))

@@ -1,0 +1,249 @@
+"""What the kernel has been told, and what it must be told when the tree changes.
+
+The kernel keeps names and attributes for hours (long time-outs), so it has to be corrected. One rule makes that exact:
+*the kernel knows only names of directories whose listing is held here*. A new listing is compared with the one held,
+and the differences are the corrections; a listing that has to make room takes the kernel's knowledge of its files with
+it (its sub-directories' names are kept, since a shell may stand in one). No I/O and no pyfuse3 in this module.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+from mosaicfs_vfs.fuse.tree import Changes, Entry, Listing
+
+A = TypeVar("A")
+
+ROOT_INODE: Final = 1
+# Entries held over all listings (about 500 bytes each).
+ENTRY_LIMIT: Final = 250_000
+# Absent names remembered per directory; further ones are answered but not cached by the kernel.
+_NEGATIVE_LIMIT: Final = 10_000
+# Up to so many changed files the kernel is told of each, known here or not: one may be open whose listing made room.
+_MANY_INODES: Final = 10_000
+
+
+class ForgetName(NamedTuple):
+    """The kernel must ask again for a name (native bytes) in the directory ``parent``."""
+
+    parent: int
+    name: bytes
+
+
+class ForgetAttributes(NamedTuple):
+    """The kernel must ask again for an inode's attributes and, with ``data``, drop its cached pages."""
+
+    inode: int
+    data: bool
+
+
+Correction = ForgetName | ForgetAttributes
+
+
+@dataclass(slots=True)
+class Listed(Generic[A]):
+    """A directory's listing in kernel terms: parallel lists in ``readdir`` order, and an index by name."""
+
+    path: str
+    inode: int
+    names: list[bytes]
+    attributes: list[A]
+    entries: list[Entry]
+    index: dict[bytes, int]
+    absent: set[bytes] = field(default_factory=set)
+
+    def directories(self) -> Iterator[tuple[bytes, Entry]]:
+        """Its sub-directories."""
+        return ((name, entry) for name, entry in zip(self.names, self.entries, strict=True) if entry.file is None)
+
+
+class Table(Generic[A]):
+    """Inodes, listings and their attributes. ``describe`` makes an entry's attributes, ``native`` a name's bytes."""
+
+    def __init__(
+        self, describe: Callable[[Entry], A], native: Callable[[str], bytes], limit: int = ENTRY_LIMIT
+    ) -> None:
+        self._describe = describe
+        self._native = native
+        self._limit = limit
+        self._held = 0
+        self._listed: OrderedDict[str, Listed[A]] = OrderedDict()
+        # Of listings that made room: the inode of the directory and its sub-directories by name.
+        self._reduced: dict[str, tuple[int, dict[bytes, int]]] = {}
+        self.paths: dict[int, str] = {ROOT_INODE: "/"}
+        self.attributes: dict[int, A] = {}
+        self.files: dict[int, Entry] = {}
+
+    def get(self, path: str) -> Listed[A] | None:
+        """The listing held for a path; it becomes the last to make room."""
+        listed = self._listed.get(path)
+        if listed is not None:
+            self._listed.move_to_end(path)
+        return listed
+
+    def known(self, path: str) -> bool:
+        """Whether the kernel may know names in a directory."""
+        return path in self._listed or path in self._reduced
+
+    def affected(self, changes: Changes) -> list[str]:
+        """The known paths that ``changes`` touch, parents first."""
+        paths = {path for path in changes.directories if self.known(path)}
+        if changes.subtrees:
+            paths.update(p for p in (*self._listed, *self._reduced) if any(_covers(top, p) for top in changes.subtrees))
+        return sorted(paths)
+
+    def install(self, listing: Listing) -> tuple[Listed[A], list[Correction]]:
+        """Take a fresh listing; the corrections say what the kernel must forget of what it knew."""
+        new = self._translate(listing)
+        corrections: list[Correction] = []
+        old = self._listed.pop(new.path, None)
+        reduced = self._reduced.pop(new.path, None)
+        if old is not None:
+            self._held -= len(old.names)
+            corrections += self._compare(old, new)
+        elif reduced is not None:
+            corrections += self._compare_reduced(reduced, new)
+        self._enter(new, corrections)
+        corrections += self._make_room(new.path)
+        return new, corrections
+
+    def remember_absent(self, listed: Listed[A], name: bytes) -> bool:
+        """Note that the kernel is told of an absent name; False when too many are noted already."""
+        if len(listed.absent) >= _NEGATIVE_LIMIT:
+            return False
+        listed.absent.add(name)
+        return True
+
+    def changed_files(self, inodes: Collection[int]) -> list[Correction]:
+        """Corrections for files whose bytes may be others now, wherever the kernel has them from."""
+        if len(inodes) > _MANY_INODES:
+            inodes = [inode for inode in inodes if inode in self.files]
+        return [ForgetAttributes(inode, data=True) for inode in inodes]
+
+    def forget_below(self, path: str) -> list[Correction]:
+        """Drop the listing of a path and of all below it: the directory is gone or has moved."""
+        corrections: list[Correction] = []
+        pending = [path]
+        while pending:
+            current = pending.pop()
+            listed = self._listed.pop(current, None)
+            reduced = self._reduced.pop(current, None)
+            if listed is not None:
+                self._held -= len(listed.names)
+                self._release(listed.entries, listed.attributes)
+                corrections += (ForgetName(listed.inode, name) for name in (*listed.names, *listed.absent))
+                pending += (_join(current, entry.name) for _, entry in listed.directories())
+            elif reduced is not None:
+                inode, directories = reduced
+                corrections += (ForgetName(inode, name) for name in directories)
+                pending += (self.paths[child] for child in directories.values() if child in self.paths)
+        return corrections
+
+    def _translate(self, listing: Listing) -> Listed[A]:
+        native, describe = self._native, self._describe
+        entries = list(listing.entries)
+        names = [name.encode() if (name := entry.name).isascii() else native(name) for entry in entries]
+        return Listed(
+            path=listing.path,
+            inode=listing.inode,
+            names=names,
+            attributes=[describe(entry) for entry in entries],
+            entries=entries,
+            index={name: number for number, name in enumerate(names)},
+        )
+
+    def _enter(self, new: Listed[A], corrections: list[Correction]) -> None:
+        self.paths[new.inode] = new.path
+        for entry, attributes in zip(new.entries, new.attributes, strict=True):
+            inode = entry.inode
+            self.attributes[inode] = attributes
+            if entry.file is None:
+                path = _join(new.path, entry.name)
+                former = self.paths.get(inode)
+                if former is not None and former != path:
+                    corrections += self.forget_below(former)
+                self.paths[inode] = path
+            else:
+                self.files[inode] = entry
+        self._listed[new.path] = new
+        self._held += len(new.names)
+
+    def _compare(self, old: Listed[A], new: Listed[A]) -> list[Correction]:
+        corrections: list[Correction] = []
+        gone: list[int] = []
+        for number, name in enumerate(old.names):
+            before = old.entries[number]
+            position = new.index.get(name)
+            if position is None:
+                corrections.append(ForgetName(old.inode, name))
+                gone.append(number)
+                continue
+            after = new.entries[position]
+            if before is after:
+                continue
+            if before.inode != after.inode or (before.file is None) != (after.file is None):
+                corrections.append(ForgetName(old.inode, name))
+                gone.append(number)
+            elif before.size != after.size or before.mtime != after.mtime:
+                corrections.append(ForgetAttributes(after.inode, data=after.file is not None))
+        for number in gone:
+            entry = old.entries[number]
+            if entry.file is None and self.paths.get(entry.inode) == _join(old.path, entry.name):
+                corrections += self.forget_below(_join(old.path, entry.name))
+        self._release((old.entries[n] for n in gone), (old.attributes[n] for n in gone))
+        for name in old.absent:
+            if name in new.index:
+                corrections.append(ForgetName(old.inode, name))
+            else:
+                new.absent.add(name)
+        if corrections:
+            corrections.append(ForgetAttributes(old.inode, data=False))
+        return corrections
+
+    def _compare_reduced(self, reduced: tuple[int, dict[bytes, int]], new: Listed[A]) -> list[Correction]:
+        corrections: list[Correction] = []
+        inode, directories = reduced
+        for name, child in directories.items():
+            position = new.index.get(name)
+            if position is None or new.entries[position].inode != child:
+                corrections.append(ForgetName(inode, name))
+                path = self.paths.get(child)
+                if position is None and path is not None:
+                    corrections += self.forget_below(path)
+        return corrections
+
+    def _make_room(self, keep: str) -> list[Correction]:
+        corrections: list[Correction] = []
+        while self._held > self._limit and len(self._listed) > 1:
+            path, listed = next(iter(self._listed.items()))
+            if path == keep:
+                break
+            del self._listed[path]
+            self._held -= len(listed.names)
+            directories = {name: entry.inode for name, entry in listed.directories()}
+            self._reduced[path] = (listed.inode, directories)
+            files = [n for n, entry in enumerate(listed.entries) if entry.file is not None]
+            corrections += (ForgetName(listed.inode, listed.names[n]) for n in files)
+            corrections += (ForgetName(listed.inode, name) for name in listed.absent)
+            self._release((listed.entries[n] for n in files), (listed.attributes[n] for n in files))
+        return corrections
+
+    def _release(self, entries: Iterable[Entry], attributes: Iterable[Any]) -> None:
+        """Drop per-inode facts, unless another directory has the same file and put in its own."""
+        for entry, own in zip(entries, attributes, strict=True):
+            inode = entry.inode
+            if self.attributes.get(inode) is own:
+                del self.attributes[inode]
+            if self.files.get(inode) is entry:
+                del self.files[inode]
+
+
+def _join(path: str, name: str) -> str:
+    return f"/{name}" if path == "/" else f"{path}/{name}"
+
+
+def _covers(top: str, path: str) -> bool:
+    return top == "/" or path == top or path.startswith(f"{top}/")
