@@ -1,0 +1,103 @@
+"""Which files pass a combination of chains: one bit per file and, per directory, how many of them lie beneath it.
+
+Whether a sub-directory is to be shown cannot be known without looking at every file in it; so that is done once, in one
+scan, and from then on only the files that changed are looked at again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from mosaicfs_core.documents.times import MICROS_PER_DAY
+from mosaicfs_core.rules import FactsLookup, FileFacts
+from mosaicfs_vfs.namespace.positions import NONE, Positions, Tally
+from mosaicfs_vfs.namespace.tree import Link
+
+_AGE_LIMITS: Final = ("max_days", "min_days")
+
+
+class Membership:
+    """The files that pass ``links``. ``as_of`` is the time that ``age`` steps were last evaluated for.
+
+    ``expires_at`` is when the next file crosses the border of an ``age`` step, as far as known; None for never.
+    """
+
+    def __init__(self, key: str, links: Sequence[Link], positions: Positions, now: int) -> None:
+        self.key = key
+        self.links = links
+        self.as_of = now
+        self.expires_at: int | None = None
+        self.tally = Tally(positions.parents)
+        needs = frozenset[str]().union(*(link.chain.needs for link in links))
+        self.needs_labels = "labels" in needs
+        self.needs_annotations = "annotations" in needs
+        steps = [step for link in links for step in link.steps]
+        self.plugins = frozenset(str(step.get("plugin_name")) for step in steps if step.get("op") == "annotation")
+        self.borders = tuple(sorted({border for step in steps for border in _borders(step)})) if "time" in needs else ()
+        self._positions = positions
+        self._chains = [link.chain for link in links]
+        self._bits = bytearray()
+
+    def __contains__(self, document: int) -> bool:
+        """Whether the file with this document number passes."""
+        index = document >> 3
+        return index < len(self._bits) and bool(self._bits[index] >> (document & 7) & 1)
+
+    def passing(self, documents: Iterable[int]) -> list[bool]:
+        """``in`` for many."""
+        bits, size = self._bits, len(self._bits) * 8
+        return [document < size and bool(bits[document >> 3] >> (document & 7) & 1) for document in documents]
+
+    def count(self, directory: int) -> int:
+        """How many files beneath the directory pass."""
+        return self.tally.count(directory)
+
+    def verdict(self, facts: FileFacts, lookup: FactsLookup) -> bool:
+        """Whether a file with these facts passes every chain at ``as_of``."""
+        return all(chain.verdict(facts, lookup, self.as_of) for chain in self._chains)
+
+    def fill(self, documents: Iterable[int]) -> None:
+        """Begin with the files that a scan found to pass; those whose position is not known yet come with the next refresh."""
+        positions = self._positions.directories
+        bits = self._bits = bytearray((len(positions) >> 3) + 1)
+        known = len(positions)
+        where: list[int] = []
+        for document in documents:
+            if document < known and (directory := positions[document]):
+                bits[document >> 3] |= 1 << (document & 7)
+                where.append(directory)
+        self.tally.fill(where)
+
+    def move(self, document: int, before: int, after: int, passes: bool, flipped: set[int]) -> tuple[bool, bool]:
+        """A file changed, from one directory to another perhaps: whether it passed before, and does now."""
+        was = document in self
+        passes = passes and after != NONE
+        if was and (not passes or before != after):
+            self.tally.remove(before, flipped)
+        if passes and (not was or before != after):
+            self.tally.add(after, flipped)
+        if was != passes:
+            index = document >> 3
+            if index >= len(self._bits):
+                self._bits.extend(bytes(index + 1 - len(self._bits)))
+            self._bits[index] ^= 1 << (document & 7)
+        return was, passes
+
+    def expect(self, mtime: int) -> None:
+        """Note when a file with this modification time crosses a border next."""
+        for border in self.borders:
+            crossing = mtime + border + 1
+            if crossing > self.as_of and (self.expires_at is None or crossing < self.expires_at):
+                self.expires_at = crossing
+
+    def crossed_by(self, now: int) -> list[tuple[int, int]]:
+        """The ranges of modification times, both ends included, whose files crossed a border since ``as_of``."""
+        return [(self.as_of - border - 1, now - border) for border in self.borders]
+
+
+def _borders(step: Mapping[str, Any]) -> list[int]:
+    """The ages, in microseconds, at which an ``age`` step changes its mind."""
+    if step.get("op") != "age":
+        return []
+    return [int(step[limit] * MICROS_PER_DAY) for limit in _AGE_LIMITS if isinstance(step.get(limit), int | float)]

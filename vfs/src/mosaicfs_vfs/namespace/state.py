@@ -1,0 +1,91 @@
+"""What a namespace remembers between calls: the tree, where files are, and who passes which chains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
+
+from mosaicfs_core.hooks import StepOp
+from mosaicfs_core.rules import FileFacts
+from mosaicfs_core.store import DirRow, FileRow, Reader
+from mosaicfs_vfs.namespace.lookup import ReplicaLookup, lookup_for_scan
+from mosaicfs_vfs.namespace.membership import Membership
+from mosaicfs_vfs.namespace.positions import Positions
+from mosaicfs_vfs.namespace.scan import Places, passing_files
+from mosaicfs_vfs.namespace.tree import ANY_NODE, Mount, Tree
+
+
+class State:
+    """A ``listing.Scene`` over one reader. ``seq`` is the update sequence that positions and memberships reflect."""
+
+    def __init__(self, reader: Reader, ops: Mapping[str, StepOp], now: Callable[[], int]) -> None:
+        self.reader = reader
+        self.now = now
+        self.seq = reader.seq()
+        self.places = Places(reader)
+        self.lookup = ReplicaLookup(reader)
+        self.memberships: dict[str, Membership] = {}
+        self.positions = Positions()
+        self._ops = ops
+        self.tree = self.read_tree()
+        self.positions.load(reader.directory_parents(), reader.locations())
+
+    def read_tree(self) -> Tree:
+        """The tree as the replica has it now."""
+        return Tree(self.reader.documents_of("virtual_directory"), self._ops)
+
+    def nodes_of(self, mount: Mount) -> Sequence[str]:
+        """The ids of the nodes whose files the mount shows."""
+        if mount.node_id != ANY_NODE:
+            return (mount.node_id,)
+        return [node_id for _, node_id in self.reader.nodes()]
+
+    def membership(self, mount: Mount) -> Membership | None:
+        """The files that pass the mount's chains, found by one scan when asked for the first time; None when all do."""
+        if not mount.key:
+            return None
+        membership = self.memberships.get(mount.key)
+        if membership is None:
+            membership = self.memberships[mount.key] = self._scan(mount)
+        return membership
+
+    def _scan(self, mount: Mount) -> Membership:
+        membership = Membership(mount.key, mount.links, self.positions, self.now())
+        lookup = lookup_for_scan(self.reader, membership)
+        found = passing_files(self.reader, self.places, mount.links, lookup, membership.as_of)
+        membership.fill(document for documents in found for document in documents)
+        self.expect_next(membership)
+        return membership
+
+    def expect_next(self, membership: Membership) -> None:
+        """Find when the next file crosses one of the membership's borders."""
+        membership.expires_at = None
+        for border in membership.borders:
+            mtime = self.reader.next_mtime(membership.as_of - border - 1)
+            if mtime is not None:
+                membership.expect(mtime)
+
+    def directory(self, number: int) -> DirRow:
+        """A directory by its number, with its ancestors noted among the positions."""
+        row = self.places[number]
+        current = row
+        while current.parent is not None and not self.positions.knows(current.dir):
+            self.positions.learn(current.dir, current.parent)
+            current = self.places[current.parent]
+        self.positions.learn(current.dir, current.parent)
+        return row
+
+
+def facts_of(row: FileRow) -> FileFacts:
+    """The facts of a file as steps want them."""
+    return FileFacts(row.node_id, row.export_path, row.name, row.size, row.mtime, row.mime_type)
+
+
+def mounts_by_key(tree: Tree, keys: Iterable[str]) -> dict[str, list[Mount]]:
+    """The working mounts of each combination of chains. Those whose combination is not in ``keys`` stand under ``""``."""
+    known: Final = set(keys)
+    found: dict[str, list[Mount]] = {}
+    for mount in tree.mounts():
+        if not mount.problem:
+            found.setdefault(mount.key if mount.key in known else "", []).append(mount)
+    return found
