@@ -57,7 +57,8 @@ class RootGroup(click.Group):
         context = ctx.ensure_object(TerminalContext)
         core = self.core_commands.get(cmd_name)
         if core is None:
-            return _plugin_commands().load(cmd_name, context)
+            found: click.Command | None = _plugin_commands().load(cmd_name, context)
+            return found
         scratch = click.Group()
         importlib.import_module(core.module).register(scratch, context)
         return scratch.commands[cmd_name]
@@ -74,15 +75,21 @@ class RootGroup(click.Group):
 
     # -- errors ----------------------------------------------------------------------------------------------------
 
-    def main(self, args: Sequence[str] | None = None, *positional: Any, **extra: Any) -> Any:
+    def main(  # type: ignore[override]
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
         """Run the line given; every error ends as one line on standard error and its exit code."""
         given = list(sys.argv[1:] if args is None else args)
-        standalone = extra.pop("standalone_mode", True)
-        if not standalone:
-            return super().main(given, *positional, standalone_mode=False, **extra)
+        if not standalone_mode:
+            return super().main(given, prog_name, complete_var, False, **extra)
         as_json, verbose = _wants(given, "--json"), _wants(given, "--verbose") or _wants(given, "-v")
         try:
-            code = super().main(given, *positional, standalone_mode=False, **extra)
+            code = super().main(given, prog_name, complete_var, False, **extra)
             sys.stdout.flush()
         except click.exceptions.Exit as error:
             sys.exit(error.exit_code)

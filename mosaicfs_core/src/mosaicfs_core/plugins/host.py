@@ -21,6 +21,7 @@ from mosaicfs_core.plugins.hooktable import HOOKS, HookKind
 from mosaicfs_core.plugins.loading import LoadedPlugin, load_plugin, not_loaded
 from mosaicfs_core.plugins.operations import check_yielded
 from mosaicfs_core.plugins.results import check_result
+from mosaicfs_core.plugins.settings import SettingsSchema
 
 logger = logging.getLogger("mosaicfs.plugins")
 
@@ -45,6 +46,7 @@ class PluginHost:
         self._manager = manager
         self._failures: deque[PluginFailure] = deque(maxlen=_KEPT_FAILURES)
         self._step_ops: dict[str, StepOp] | None = None
+        self._schemas: dict[str, SettingsSchema] = {}
         self.plugins: Mapping[str, LoadedPlugin] = plugins
 
     @classmethod
@@ -95,6 +97,15 @@ class PluginHost:
     def providers(self, hook: str) -> list[LoadedPlugin]:
         """The working plugins that have the hook, in the order in which they are called: ours first, then by name."""
         return [plugin for plugin in self.plugins.values() if self.implements(plugin, hook)]
+
+    def settings_schema(self, plugin: LoadedPlugin | str) -> SettingsSchema:
+        """A plugin's compiled settings schema. Raises ``NotFound``, or ``PluginError`` when the schema is wrong."""
+        found = self.get(plugin) if isinstance(plugin, str) else plugin
+        schema = self._schemas.get(found.name)
+        if schema is None:
+            schema = SettingsSchema(found.name, found.manifest.settings_schema if found.manifest else None)
+            self._schemas[found.name] = schema
+        return schema
 
     @property
     def failures(self) -> Sequence[PluginFailure]:

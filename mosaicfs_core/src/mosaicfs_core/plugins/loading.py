@@ -24,8 +24,8 @@ Status = Literal["ok", "failed", "disabled"]
 class LoadedPlugin:
     """A plugin as the host lists it, working or not.
 
-    ``error`` is one line for people, ``traceback`` the whole story of a failed one; ``hooks`` are the names of the hooks
-    it implements (empty unless ``status`` is ok).
+    ``error`` is one line for people, ``traceback`` the whole story of a failed one; ``hooks`` are the names of the
+    hooks it implements (empty unless ``status`` is ok).
     """
 
     name: str

@@ -1,0 +1,208 @@
+"""The contexts that plugins get: ``hooks.PluginContext`` and ``hooks.RoutesContext`` over this process's services."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from mosaicfs_core.documents import ids, owners, paths
+from mosaicfs_core.errors import InvalidDocument, NotAllowed
+from mosaicfs_core.hooks import DocumentQuery, FileQuery, FileRecord, Page
+from mosaicfs_core.plugins.labels import labels_of
+
+if TYPE_CHECKING:
+    from mosaicfs_core.config import Config
+    from mosaicfs_core.home import Home
+    from mosaicfs_core.plugins.host import PluginHost
+    from mosaicfs_core.store import Store
+
+# Hashes and wrapped keys are nobody's business but the server's.
+_UNREADABLE: Final = frozenset({"credential"})
+
+
+class OpenFile(Protocol):
+    """An open file as ``open_file`` needs it (``content.ByteSource``)."""
+
+    def stream(self, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        """The bytes in chunks."""
+
+    def close(self) -> None:
+        """Give it back."""
+
+
+class ContentService(Protocol):
+    """What opens files (``content.Content``)."""
+
+    async def open(self, file: FileRecord) -> OpenFile:
+        """Open by the cheapest tier that works. Raises a ``MosaicError``."""
+
+
+@dataclass
+class CoreServices:
+    """The services of one process. ``agent`` is set once there is one; ``mounts`` holds the mount points of this node
+    that are known to be mounted, which no crawl may enter."""
+
+    home: Home
+    config: Config
+    store: Store
+    content: ContentService
+    host: PluginHost
+    node_id: str
+    agent: Any = None
+    mounts: set[Path] = field(default_factory=set)
+
+    @property
+    def bridge_files(self) -> Path:
+        """Where plugins that provide a filesystem keep bytes: export path ``/x/y`` is ``bridge_files/x/y``."""
+        return self.home.bridge_dir / "files"
+
+
+class InstanceContext:
+    """The host as one plugin instance on this node sees it. ``settings`` answers its settings of the moment."""
+
+    def __init__(self, core: CoreServices, instance: str, settings: Callable[[], Mapping[str, Any]] = dict) -> None:
+        self._core = core
+        self._instance = instance
+        self._settings = settings
+        self._writer = core.node_id
+        self._logger = logging.getLogger(f"mosaicfs.plugins.{instance}")
+
+    @property
+    def core(self) -> CoreServices:
+        """The process's services: for ``mosaicfs_vfs``, which is built on the store; no part of the public API."""
+        return self._core
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The settings laid over the config and the schema's defaults, as of the last change."""
+        return self._settings()
+
+    @property
+    def node_id(self) -> str:
+        """This node."""
+        return self._core.node_id
+
+    @property
+    def instance(self) -> str:
+        """The instance's name."""
+        return self._instance
+
+    @property
+    def state_dir(self) -> Path:
+        """A private directory, made on first use."""
+        return _made(self._core.home.state_dir / self._instance)
+
+    @property
+    def files_dir(self) -> Path:
+        """The root of provided files, made on first use: export path ``/prefix/x`` is ``files_dir/prefix/x``."""
+        return _made(self._core.bridge_files)
+
+    @property
+    def excluded(self) -> Sequence[Path]:
+        """This home and this node's mounts."""
+        return (self._core.home.path, *sorted(self._core.mounts))
+
+    @property
+    def logger(self) -> logging.Logger:
+        """Names the instance."""
+        return self._logger
+
+    def written(self, path: bytes) -> str:
+        """The written form of a native path."""
+        return paths.escape(path)
+
+    def native(self, path: str) -> bytes:
+        """The native bytes of a written path. Raises ``UserError`` for text that is no written path."""
+        return paths.unescape(path)
+
+    async def read_document(self, document_id: str) -> dict[str, Any] | None:
+        """A document or None. Raises ``NotAllowed`` for credentials."""
+        _refuse_unreadable(ids.type_of_id(document_id))
+        return await self._core.store.get(document_id)
+
+    async def find_documents(self, query: DocumentQuery) -> Page[dict[str, Any]]:
+        """Documents of a type. Raises ``NotAllowed`` for credentials."""
+        _refuse_unreadable(query.type)
+        return await self._core.store.read(lambda reader: reader.documents(query))
+
+    async def write_documents(self, documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Write what this context may, all or none. Raises ``Stale``, ``InvalidDocument`` or ``NotAllowed``."""
+        bodies = [dict(document) for document in documents]
+        for body in bodies:
+            self._check_write(body)
+        revisions = await self._core.store.transaction(lambda tx: [tx.put(body) for body in bodies])
+        return [{"id": body["_id"], "rev": rev} for body, rev in zip(bodies, revisions, strict=True)]
+
+    async def find_files(self, query: FileQuery) -> Page[FileRecord]:
+        """Files by name and facts."""
+        return await self._core.store.read(lambda reader: reader.search(query))
+
+    async def effective_labels(self, files: Sequence[FileRecord]) -> list[tuple[str, ...]]:
+        """The effective labels of each file, sorted."""
+        return await self._core.store.read(lambda reader: labels_of(reader, files))
+
+    async def open_file(self, file: FileRecord, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        """The file's bytes in chunks. Raises ``NotFound``, ``NotAllowed`` or ``Unavailable``."""
+        source = await self._core.content.open(file)
+        try:
+            async for chunk in source.stream(offset, length):
+                yield chunk
+        finally:
+            source.close()
+
+    async def local_path(self, file: FileRecord) -> Path | None:
+        """The file's path on this machine, when it is of this node and there."""
+        if file.node_id != self._core.node_id:
+            return None
+        native = os.fsdecode(paths.unescape(file.export_path))
+        for candidate in (self._core.bridge_files / native.lstrip("/"), Path(native)):
+            if candidate.is_file():
+                return candidate
+        return None
+
+    def _check_write(self, body: Mapping[str, Any]) -> None:
+        document_id = body.get("_id")
+        if not isinstance(document_id, str):
+            raise InvalidDocument("a document needs its _id, a text", "_id")
+        if not owners.may_write(body, self._writer):
+            raise NotAllowed(
+                f"{self._instance} may not write {document_id}: it belongs to {owners.owner_of(body)}", id=document_id
+            )
+        if body.get("type") == "annotation" and body.get("plugin_name") != self._instance:
+            raise NotAllowed(f"{self._instance} may not write annotations of {body.get('plugin_name')}", id=document_id)
+
+
+class RoutesContextImpl(InstanceContext):
+    """The context of ``mosaicfs_routes``: writes what the control plane owns.
+
+    ``whoami`` is the server's answer inside a view.
+    """
+
+    def __init__(
+        self,
+        core: CoreServices,
+        plugin: str,
+        whoami: Callable[[], Mapping[str, Any]],
+        settings: Callable[[], Mapping[str, Any]] = dict,
+    ) -> None:
+        super().__init__(core, plugin, settings)
+        self._writer = ids.CONTROL_PLANE
+        self._whoami = whoami
+
+    async def whoami(self) -> Mapping[str, Any]:
+        """Who is asking, inside a view."""
+        return self._whoami()
+
+
+def _refuse_unreadable(type_name: str | None) -> None:
+    if type_name in _UNREADABLE:
+        raise NotAllowed(f"plugins may not read documents of type {type_name}")
+
+
+def _made(directory: Path) -> Path:
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return directory

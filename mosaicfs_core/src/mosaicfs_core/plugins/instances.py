@@ -1,0 +1,176 @@
+"""The plugin instances of this node: plugin documents made into something that runs, and kept up to date."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from mosaicfs_core.documents import ids, times
+from mosaicfs_core.errors import PluginError
+from mosaicfs_core.plugins.context import CoreServices, InstanceContext
+from mosaicfs_core.plugins.loading import LoadedPlugin
+
+if TYPE_CHECKING:
+    from mosaicfs_core.store import Reader
+
+# Settings of a node that are no plugin's stand under this reserved instance.
+RESERVED: Final = "agent"
+_SEEDED: Final = "default-instances"
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One plugin document of this node.
+
+    ``settings`` is what the plugin sees as its ``config``. ``problem`` says why an instance cannot run (its package is
+    missing or broken, its settings are wrong), None when it can; ``enabled`` is what the user wants.
+    """
+
+    name: str
+    package: str
+    document: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    plugin: LoadedPlugin | None
+    problem: str | None
+    context: InstanceContext
+
+    @property
+    def enabled(self) -> bool:
+        """Whether the user switched it on, and did not pause it."""
+        return bool(self.document.get("enabled", True)) and not self.document.get("paused")
+
+    @property
+    def poll_interval_s(self) -> float | None:
+        """Seconds between crawls: the document's, else the manifest's, else None."""
+        if self.document.get("poll_interval_s") is not None:
+            return float(self.document["poll_interval_s"])
+        return self.plugin.manifest.poll_interval_s if self.plugin and self.plugin.manifest else None
+
+    def runs(self, hook: str) -> bool:
+        """Whether the host should call this hook for it."""
+        return self.enabled and self.problem is None and self.plugin is not None and hook in self.plugin.hooks
+
+
+class Instances:
+    """The instances of this node. ``current`` is replaced by ``refresh`` and ``follow``, never changed in place."""
+
+    def __init__(self, core: CoreServices) -> None:
+        self._core = core
+        self._contexts: dict[str, InstanceContext] = {}
+        self.current: Mapping[str, Instance] = {}
+
+    async def ensure_defaults(self, settings: Mapping[str, Mapping[str, Any]] | None = None) -> list[str]:
+        """Make an instance of each plugin that asks for one by default, once: a deleted one does not come back.
+
+        ``settings`` gives first settings by plugin name. Returns the names of what was made.
+        """
+        kept = await self._core.store.local_get(_SEEDED)
+        seeded: list[str] = list(kept["names"]) if kept else []
+        made: list[str] = []
+        for plugin in self._core.host.plugins.values():
+            manifest = plugin.manifest
+            if plugin.status != "ok" or manifest is None or plugin.name in seeded:
+                continue
+            if not (manifest.default_enabled and manifest.available):
+                continue
+            document = default_document(self._core.node_id, plugin, (settings or {}).get(plugin.name))
+            await self._core.store.update(document["_id"], lambda present, new=document: present or new)
+            made.append(plugin.name)
+        if made:
+            body = {"names": seeded + made}
+            await self._core.store.local_put(_SEEDED, {**body, "_rev": kept["_rev"]} if kept else body)
+        return made
+
+    async def refresh(self) -> Mapping[str, Instance]:
+        """Read this node's plugin documents."""
+        documents = await self._core.store.read(self._read)
+        found = [self._instance(document) for document in documents]
+        self.current = {instance.name: instance for instance in found if instance is not None}
+        return self.current
+
+    async def follow(self) -> AsyncIterator[frozenset[str]]:
+        """Yield the names of instances that came, changed or went, after each change, ``current`` being up to date."""
+        since = (await self._core.store.info()).update_seq
+        before = await self._refreshed_from(self.current)
+        if before:
+            yield before
+        async for _ in self._core.store.changes(since, live=True, types={"plugin"}):
+            changed = await self._refreshed_from(self.current)
+            if changed:
+                yield changed
+
+    async def _refreshed_from(self, old: Mapping[str, Instance]) -> frozenset[str]:
+        new = await self.refresh()
+        names = old.keys() | new.keys()
+        return frozenset(name for name in names if _document(old.get(name)) != _document(new.get(name)))
+
+    def _read(self, reader: Reader) -> list[dict[str, Any]]:
+        return list(reader.documents_of("plugin", (self._core.node_id,)))
+
+    def _instance(self, document: Mapping[str, Any]) -> Instance | None:
+        name = str(document["plugin_name"])
+        if name == RESERVED:
+            return None
+        package = str(document.get("package") or name)
+        plugin = self._core.host.plugins.get(package)
+        given = {**(document.get("config") or {}), **(document.get("settings") or {})}
+        settings, problem = self._check(document, package, plugin, given)
+        context = self._contexts.get(name)
+        if context is None:
+            context = InstanceContext(self._core, name, lambda: self._settings_of(name))
+            self._contexts[name] = context
+        return Instance(name, package, document, settings, plugin, problem, context)
+
+    def _settings_of(self, name: str) -> Mapping[str, Any]:
+        instance = self.current.get(name)
+        return instance.settings if instance is not None else {}
+
+    def _check(
+        self, document: Mapping[str, Any], package: str, plugin: LoadedPlugin | None, given: dict[str, Any]
+    ) -> tuple[Mapping[str, Any], str | None]:
+        """The settings with defaults, and why the instance cannot run."""
+        kind = document.get("plugin_type", "package")
+        if kind != "package":
+            return given, f"plugins of type {kind} cannot be run by this release"
+        if plugin is None:
+            return given, f"no plugin {package} is installed"
+        if plugin.status != "ok" or plugin.manifest is None:
+            return given, plugin.error
+        if not plugin.manifest.available:
+            return given, f"{plugin.manifest.title} is announced and not available in this release"
+        if plugin.manifest.settings_schema is None:
+            return given, None
+        try:
+            schema = self._core.host.settings_schema(plugin)
+        except PluginError as error:
+            return given, error.message
+        settings = schema.filled(given)
+        wrong = schema.errors(settings)
+        return settings, "; ".join(f"setting {field or '(all)'}: {text}" for field, text in wrong) or None
+
+
+def default_document(node_id: str, plugin: LoadedPlugin, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The plugin document of a first instance of a package on a node, named as the package."""
+    manifest = plugin.manifest
+    document: dict[str, Any] = {
+        "_id": ids.plugin_document_id(node_id, plugin.name),
+        "type": "plugin",
+        "node_id": node_id,
+        "plugin_name": plugin.name,
+        "package": plugin.name,
+        "plugin_type": "package",
+        "enabled": True,
+        "name": manifest.title if manifest else plugin.name,
+        "config": {},
+        "created_at": times.format_time(times.now_micros()),
+    }
+    if settings is not None:
+        document["settings"] = dict(settings)
+    if manifest is not None and manifest.provides_filesystem:
+        document |= {"provides_filesystem": True, "file_path_prefix": f"/{plugin.name}"}
+    return document
+
+
+def _document(instance: Instance | None) -> Mapping[str, Any] | None:
+    return instance.document if instance is not None else None

@@ -1,0 +1,138 @@
+"""Plugin settings: a manifest's JSON Schema, checked, defaults filled in, secrets masked.
+
+A schema is plain JSON Schema (2020-12) of an object. Two shorthands are translated on reading: ``"type": "secret"`` is
+``{"type": "string", "format": "secret", "writeOnly": true}``, and ``"type": "enum"`` with ``"values": […]`` (or
+``"enum"``) is ``{"enum": […]}``.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from mosaicfs_core.errors import PluginError
+from mosaicfs_core.hooks import PluginManifest
+
+if TYPE_CHECKING:
+    from jsonschema.protocols import Validator
+
+MASK: Final = {"set": True}
+_ANYTHING: Final[Mapping[str, Any]] = {"type": "object"}
+
+
+class FieldError(NamedTuple):
+    """What is wrong with one setting. ``field`` is a dotted path, "" for the settings as a whole."""
+
+    field: str
+    message: str
+
+
+class SettingsSchema:
+    """One plugin's schema, compiled once. Raises ``PluginError`` when the schema itself is no schema."""
+
+    def __init__(self, plugin: str, schema: Mapping[str, Any] | None) -> None:
+        # jsonschema takes long to import, and most processes never check a setting.
+        from jsonschema import Draft202012Validator, SchemaError
+
+        self.schema = translate(_ANYTHING if schema is None else schema)
+        try:
+            Draft202012Validator.check_schema(self.schema)
+        except SchemaError as error:
+            message = f"plugin {plugin}: its settings_schema is not a JSON Schema: {error.message}"
+            raise PluginError(message, plugin, "mosaicfs_manifest") from error
+        self._validator: Validator = Draft202012Validator(self.schema)
+
+    def errors(self, settings: Mapping[str, Any]) -> list[FieldError]:
+        """What is wrong with settings, by field; empty when they are right. Secret values are never repeated."""
+        found = [self._field_error(error) for error in self._validator.iter_errors(dict(settings))]
+        return sorted(set(found))
+
+    def filled(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings with the schema's defaults where nothing is set, nested objects included."""
+        return _fill(self.schema, settings)
+
+    def masked(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings with ``{"set": true}`` for each secret that is set."""
+        return {key: _mask(self._property(key), value) for key, value in settings.items()}
+
+    def unmasked(self, settings: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
+        """New settings in which a mask stands for the stored secret (what a form sends back untouched)."""
+        return {key: _unmask(self._property(key), value, stored.get(key)) for key, value in settings.items()}
+
+    def _property(self, key: str) -> Mapping[str, Any]:
+        found = self.schema.get("properties", {}).get(key, {})
+        return found if isinstance(found, Mapping) else {}
+
+    def _field_error(self, error: Any) -> FieldError:
+        path = [str(part) for part in error.absolute_path]
+        if error.validator == "required":
+            missing = [name for name in error.validator_value if name not in error.instance]
+            return FieldError(".".join([*path, missing[0]]) if missing else ".".join(path), "is required")
+        if _is_secret(error.schema):
+            return FieldError(".".join(path), f"does not satisfy {error.validator!r} of its schema")
+        return FieldError(".".join(path), error.message)
+
+
+def schema_of(plugin: str, manifest: PluginManifest) -> SettingsSchema:
+    """The compiled schema of a manifest; without one, any object will do."""
+    return SettingsSchema(plugin, manifest.settings_schema)
+
+
+def validate_settings(manifest: PluginManifest, settings: Mapping[str, Any]) -> list[FieldError]:
+    """What is wrong with an instance's settings, by field. Raises ``PluginError`` when the schema is wrong."""
+    return schema_of(manifest.title, manifest).errors(settings)
+
+
+def translate(schema: Any) -> Any:
+    """A schema with the shorthands written out, at any depth. The given one is left as it is."""
+    if isinstance(schema, list | tuple):
+        return [translate(part) for part in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    kind = schema.get("type")
+    rest = {key: value for key, value in schema.items() if key != "type"}
+    if kind == "secret":
+        return {"type": "string", "format": "secret", "writeOnly": True, **rest}
+    if kind == "enum":
+        values = rest.pop("values", rest.pop("enum", []))
+        return {"enum": list(values), **rest}
+    literal = ("default", "const", "enum", "examples")
+    return {key: copy.deepcopy(value) if key in literal else translate(value) for key, value in schema.items()}
+
+
+def _is_secret(schema: Any) -> bool:
+    return isinstance(schema, Mapping) and schema.get("format") == "secret"
+
+
+def _fill(schema: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    filled = dict(settings)
+    for key, part in schema.get("properties", {}).items():
+        if not isinstance(part, Mapping):
+            continue
+        if key not in filled and "default" in part:
+            filled[key] = copy.deepcopy(part["default"])
+        if isinstance(filled.get(key), Mapping):
+            filled[key] = _fill(part, filled[key])
+    return filled
+
+
+def _mask(schema: Mapping[str, Any], value: Any) -> Any:
+    if _is_secret(schema):
+        return dict(MASK) if value not in (None, "") else None
+    if isinstance(value, Mapping):
+        parts = schema.get("properties", {})
+        return {key: _mask(parts.get(key, {}), inner) for key, inner in value.items()}
+    if isinstance(value, list) and isinstance(schema.get("items"), Mapping):
+        return [_mask(schema["items"], inner) for inner in value]
+    return value
+
+
+def _unmask(schema: Mapping[str, Any], value: Any, stored: Any) -> Any:
+    if _is_secret(schema):
+        return stored if value == MASK else value
+    if isinstance(value, Mapping):
+        parts = schema.get("properties", {})
+        known = stored if isinstance(stored, Mapping) else {}
+        return {key: _unmask(parts.get(key, {}), inner, known.get(key)) for key, inner in value.items()}
+    return value
