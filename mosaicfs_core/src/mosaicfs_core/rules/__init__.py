@@ -1,0 +1,45 @@
+"""Rules: filter steps, globs and effective labels. Pure: no input, no output, no clock."""
+
+from mosaicfs_core.rules.chains import (
+    Chain,
+    Chains,
+    PluginOp,
+    StepVerdict,
+    StepWarning,
+    chain_key,
+    check_steps,
+    compile_chain,
+    outcomes,
+)
+from mosaicfs_core.rules.facts import FactsLookup, FileFacts, NoLookup
+from mosaicfs_core.rules.glob import Glob, compile_glob, glob_regex, has_wildcards, name_matcher
+from mosaicfs_core.rules.labels import EffectiveLabels, LabelRules
+from mosaicfs_core.rules.ops import CORE_OPS, CoreOp
+from mosaicfs_core.rules.regex import compile_regex
+from mosaicfs_core.rules.sql import SqlFilter
+
+__all__ = [
+    "CORE_OPS",
+    "Chain",
+    "Chains",
+    "CoreOp",
+    "EffectiveLabels",
+    "FactsLookup",
+    "FileFacts",
+    "Glob",
+    "LabelRules",
+    "NoLookup",
+    "PluginOp",
+    "SqlFilter",
+    "StepVerdict",
+    "StepWarning",
+    "chain_key",
+    "check_steps",
+    "compile_chain",
+    "compile_glob",
+    "compile_regex",
+    "glob_regex",
+    "has_wildcards",
+    "name_matcher",
+    "outcomes",
+]

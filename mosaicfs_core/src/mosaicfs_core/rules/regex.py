@@ -1,0 +1,60 @@
+"""Regular expressions of users, run by RE2: linear in the length of the text, whatever the pattern."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Final
+
+import re2
+
+from mosaicfs_core.errors import UserError
+
+FLAGS: Final = "ims"
+MAX_LENGTH: Final = 4096
+_MEMORY: Final = 8 << 20
+_META: Final = frozenset("\\.^$*+?{}[]|()")
+
+
+def _options(ignore_case: bool) -> Any:
+    options = re2.Options()
+    options.log_errors = False
+    options.never_capture = True
+    options.max_mem = _MEMORY
+    options.case_sensitive = not ignore_case
+    return options
+
+
+@lru_cache(maxsize=512)
+def compile_regex(pattern: str, flags: str = "") -> Callable[[str], bool]:
+    """A predicate: is the pattern found anywhere in a text?
+
+    ``flags`` are of ``i`` (any case), ``m`` (``^`` and ``$`` at lines) and ``s`` (``.`` matches line ends). Raises
+    ``UserError`` for a pattern that RE2 refuses (back-references and look-around, which can take exponential time) and
+    for unknown flags.
+    """
+    if unknown := set(flags) - set(FLAGS):
+        raise UserError(f"unknown flag {min(unknown)!r}: expected some of {', '.join(FLAGS)}", field="flags")
+    if len(pattern) > MAX_LENGTH:
+        raise UserError(f"the regular expression is longer than {MAX_LENGTH} characters", field="pattern")
+    ignore_case = "i" in flags
+    if not ignore_case and _META.isdisjoint(pattern):
+        return lambda text: pattern in text
+    inline = "".join(flag for flag in "ms" if flag in flags)
+    source = f"(?{inline}){pattern}" if inline else pattern
+    options = _options(ignore_case)
+    try:
+        compiled = re2.compile(source, options)
+    except re2.error as error:
+        reason = error.args[0] if error.args else error
+        reason = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else reason
+        raise UserError(f"{pattern!r} is not a regular expression that RE2 takes: {reason}", field="pattern") from None
+    if "{" in pattern:
+        # A repeated group can outgrow the automaton of a set, which then answers wrongly; the plain matcher falls back.
+        return lambda text: compiled.search(text) is not None
+    patterns = re2.Set.SearchSet(options)
+    patterns.Add(source)
+    patterns.Compile()
+    matching = patterns.Match
+    # A third of the cost of a search: it makes no match object.
+    return lambda text: bool(matching(text))
