@@ -12,6 +12,7 @@ from mosaicfs_vfs.fuse.tree import Entry
 
 # Handles of local files are their descriptors; all others count from here.
 REMOTE_HANDLES: Final = 1 << 32
+Ranges = tuple[tuple[int, int], ...]
 
 
 class NotHere(Exception):
@@ -28,9 +29,8 @@ class AgentFile:
 
     descriptor: int
     size: int
-    present: tuple[tuple[int, int], ...]
-    fetch: Callable[[int, int], Awaitable[tuple[tuple[int, int], ...]]]
-    release: Callable[[], None]
+    present: Ranges
+    fetch: Callable[[int, int], Awaitable[Ranges]]
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def read(self, offset: int, length: int) -> bytes:
@@ -49,7 +49,6 @@ class AgentFile:
     def close(self) -> None:
         """Give the descriptor back."""
         os.close(self.descriptor)
-        self.release()
 
     def _has(self, start: int, end: int) -> bool:
         return any(first <= start and end <= last for first, last in self.present)

@@ -2,8 +2,8 @@
 
 pyfuse3's own asyncio layer adds and removes an epoll entry per request. Here one reader stays registered for the life
 of the session, and ``poll(0)`` is asked first: under load the next request is already there, and no trip through the
-event loop happens at all. It is asked again after every wake, since libfuse's ``read`` blocks while it holds the interpreter
-lock, and a request that woke us may be gone (interrupted) by the time we look.
+event loop happens at all. It is asked again after every wake, since libfuse's ``read`` blocks while it holds the
+interpreter lock, and a request that woke us may be gone (interrupted) by the time we look.
 """
 
 from __future__ import annotations

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from typing import TypeVar
 
 from mosaicfs_core.errors import NotFound
 from mosaicfs_vfs.fuse.tree import Listing, Tree
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -21,8 +20,10 @@ class Source:
     from the listings it holds. Callers that want the same listing share one.
     """
 
-    def __init__(self, tree: Tree) -> None:
-        self._tree = tree
+    def __init__(self, make: Callable[[], Tree]) -> None:
+        """``make`` is called in the thread that will use the tree."""
+        self._make = make
+        self._tree: Tree | None = None
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="mosaicfs-tree")
         self._listing: dict[str, asyncio.Future[Listing]] = {}
 
@@ -30,7 +31,7 @@ class Source:
         """The directory at a virtual path. Raises ``NotFound``."""
         pending = self._listing.get(path)
         if pending is None:
-            pending = self._listing[path] = self._submit(self._tree.list, path)
+            pending = self._listing[path] = self._submit(lambda tree: tree.list(path))
             pending.add_done_callback(lambda _: self._listing.pop(path, None))
         return await asyncio.shield(pending)
 
@@ -50,12 +51,22 @@ class Source:
 
     async def run(self, work: Callable[[Tree], T]) -> T:
         """Run something over the tree in its thread."""
-        return await self._submit(work, self._tree)
+        return await self._submit(work)
+
+    async def open(self) -> None:
+        """Make the tree. Raises what making it raises."""
+        await self._submit(lambda _: None)
 
     async def close(self) -> None:
         """Close the tree in its thread and end the thread."""
-        await self._submit(self._tree.close)
+        if self._tree is not None:
+            await self._submit(lambda tree: tree.close())
         self._executor.shutdown(wait=True)
 
-    def _submit(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
-        return asyncio.get_running_loop().run_in_executor(self._executor, lambda: work(*args, **kwargs))
+    def _submit(self, work: Callable[[Tree], T]) -> asyncio.Future[T]:
+        return asyncio.get_running_loop().run_in_executor(self._executor, self._work, work)
+
+    def _work(self, work: Callable[[Tree], T]) -> T:
+        if self._tree is None:
+            self._tree = self._make()
+        return work(self._tree)

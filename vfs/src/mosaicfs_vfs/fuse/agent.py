@@ -1,0 +1,182 @@
+"""The agent's Unix socket as the mount uses it: pings after commits, and descriptors of files that are not here.
+
+JSON lines both ways; a descriptor travels beside the line that answers ``open``. The connection is made again with
+back-off when it breaks, and while there is none the mount goes on with what is on this machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import logging
+import os
+import socket
+from collections import deque
+from pathlib import Path
+from typing import Any, Final
+
+from mosaicfs_core.hooks import FileRecord
+from mosaicfs_vfs.fuse.handles import AgentFile, Ranges
+
+_log = logging.getLogger(__name__)
+_FIRST_PAUSE_S: Final = 0.2
+_LONGEST_PAUSE_S: Final = 5.0
+_LINE_LIMIT: Final = 1 << 20
+_ANSWER_S: Final = 30.0
+_DESCRIPTORS: Final = 16
+
+
+class _Broken(Exception):
+    """The other side speaks another language."""
+
+
+class AgentClient:
+    """One connection to the agent, kept up by ``run``. ``changed`` is set at each ping and when it comes or goes."""
+
+    def __init__(self, path: Path, mounted_on: Path) -> None:
+        self.connected = False
+        self.changed = asyncio.Event()
+        self._path = path
+        self._mounted_on = mounted_on
+        self._socket: socket.socket | None = None
+        self._waiting: dict[int, asyncio.Future[tuple[dict[str, Any], int | None]]] = {}
+        self._descriptors: deque[int] = deque()
+        self._next_request = 1
+
+    async def run(self) -> None:
+        """Stay connected until cancelled."""
+        pause = _FIRST_PAUSE_S
+        while True:
+            try:
+                if await self._session():
+                    pause = _FIRST_PAUSE_S
+            finally:
+                self._disconnect()
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+    async def open(self, file_id: str) -> AgentFile:
+        """A file by its short id. Raises ``OSError``: EIO while there is no agent, else with the agent's reason."""
+        answer, descriptor = await self._ask({"open": file_id})
+        if descriptor is None:
+            raise OSError(errno.EIO, f"The agent sent no descriptor for {file_id}")
+
+        async def fetch(offset: int, length: int) -> Ranges:
+            answer, _ = await self._ask({"fetch": file_id, "offset": offset, "length": length})
+            return _ranges(answer)
+
+        return AgentFile(descriptor, int(answer["size"]), _ranges(answer), fetch)
+
+    def reindex(self, file: FileRecord) -> None:
+        """Tell the agent that a file on disk is not what its document says; forgotten while there is no agent."""
+        self._send({"reindex": file.file_id})
+
+    async def _session(self) -> bool:
+        """One connection from first to last; whether there was one."""
+        loop = asyncio.get_running_loop()
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.setblocking(False)
+        self._socket = connection
+        try:
+            await loop.sock_connect(connection, os.fspath(self._path))
+        except OSError as error:
+            _log.debug("The agent cannot be reached: %s", error)
+            return False
+        self.connected = True
+        self.changed.set()
+        self._send({"mounts": [os.fsencode(self._mounted_on).decode(errors="surrogateescape")]})
+        try:
+            await self._receive(connection)
+        except (OSError, ValueError, _Broken) as error:
+            _log.warning("The connection to the agent broke: %s", error)
+        return True
+
+    async def _receive(self, connection: socket.socket) -> None:
+        received = b""
+        while part := await self._read(connection):
+            *lines, received = (received + part).split(b"\n")
+            for line in lines:
+                self._take(json.loads(line))
+            if len(received) > _LINE_LIMIT:
+                raise _Broken("a line without an end")
+
+    async def _read(self, connection: socket.socket) -> bytes:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                data, descriptors, _, _ = socket.recv_fds(connection, 65536, _DESCRIPTORS)
+            except BlockingIOError:
+                readable = loop.create_future()
+                loop.add_reader(connection, _resolve, readable)
+                try:
+                    await readable
+                finally:
+                    loop.remove_reader(connection)
+                continue
+            self._descriptors.extend(descriptors)
+            return data
+
+    def _take(self, message: dict[str, Any]) -> None:
+        if "seq" in message:
+            self.changed.set()
+        number = message.get("id")
+        if number is None:
+            return
+        error = message.get("error")
+        descriptor = self._descriptors.popleft() if "size" in message and self._descriptors else None
+        waiting = self._waiting.pop(number, None)
+        if waiting is None or waiting.done():
+            # Whoever asked has given up; the descriptor must not stay behind.
+            if descriptor is not None:
+                os.close(descriptor)
+        elif error is not None:
+            number = errno.ENOENT if error.get("code") == "not_found" else errno.EIO
+            waiting.set_exception(OSError(number, str(error.get("message", "the agent refused"))))
+        else:
+            waiting.set_result((message, descriptor))
+
+    async def _ask(self, request: dict[str, Any]) -> tuple[dict[str, Any], int | None]:
+        if not self.connected:
+            raise OSError(errno.EIO, "The agent is not running, and the file is not on this machine")
+        number = self._next_request
+        self._next_request += 1
+        waiting: asyncio.Future[tuple[dict[str, Any], int | None]] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = waiting
+        self._send({"id": number, **request})
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                return await waiting
+        finally:
+            self._waiting.pop(number, None)
+
+    def _send(self, message: dict[str, Any]) -> None:
+        if self._socket is None or not self.connected:
+            return
+        try:
+            self._socket.sendall(json.dumps(message).encode() + b"\n")
+        except OSError as error:
+            _log.warning("The agent does not take requests: %s", error)
+
+    def _disconnect(self) -> None:
+        if self.connected:
+            self.connected = False
+            self.changed.set()
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        while self._descriptors:
+            os.close(self._descriptors.popleft())
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(OSError(errno.EIO, "The connection to the agent broke"))
+        self._waiting.clear()
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _ranges(answer: dict[str, Any]) -> Ranges:
+    return tuple((int(start), int(end)) for start, end in answer.get("present", ()))

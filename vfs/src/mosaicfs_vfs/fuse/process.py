@@ -1,0 +1,135 @@
+"""The mount process: ``python -m mosaicfs_vfs.fuse.process``, started by ``spawn``; ``run`` also serves ``--foreground``.
+
+It tells whoever started it in one JSON line how it went: ``{"mounted": DIR}`` or ``{"error": MESSAGE}``. The line goes
+to an inherited socket; with ``--tied`` the end of that socket's other side ends the mount.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import json
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from mosaicfs_core import config, logs
+from mosaicfs_core.errors import MosaicError, UserError
+from mosaicfs_core.home import Home
+from mosaicfs_vfs.fuse import mountpoint
+
+_log = logging.getLogger(__name__)
+_EXTRA_HINT: Final = (
+    "pyfuse3 is not installed. It is the extra `fuse`: pip install 'mosaicfs-vfs[fuse]' "
+    "(Debian and Ubuntu first: sudo apt install fuse3 libfuse3-dev pkg-config gcc python3-dev)"
+)
+
+
+async def run(
+    home: Home, directory: Path, ready: Callable[[Path], None], *, allow_other: bool = False, xattr: bool = False
+) -> None:
+    """Mount the tree of a home and serve it until unmounted or stopped. Raises ``UserError`` with the way out."""
+    check_requirements()
+    from mosaicfs_vfs.fuse import session
+    from mosaicfs_vfs.fuse.agent import AgentClient
+    from mosaicfs_vfs.fuse.opener import ReplicaOpener
+    from mosaicfs_vfs.fuse.replica import LocalRoots, ReplicaTree, local_tier, require_replica
+    from mosaicfs_vfs.fuse.source import Source
+
+    require_replica(home)
+    point = mountpoint.prepare(directory)
+    _prepare_process()
+    roots = LocalRoots(home)
+    source = Source(lambda: ReplicaTree(home, roots))
+    agent = AgentClient(home.agent_socket, point)
+    connecting = asyncio.create_task(agent.run())
+    try:
+        await source.open()
+        opener = ReplicaOpener(local_tier(roots, agent.reindex), agent)
+        await session.serve(point, source, opener, agent, lambda: ready(point), allow_other=allow_other, xattr=xattr)
+    finally:
+        connecting.cancel()
+        await asyncio.gather(connecting, return_exceptions=True)
+        await source.close()
+
+
+def check_requirements() -> None:
+    """Raise ``UserError`` that names what is missing and the command that installs it."""
+    if not sys.platform.startswith("linux"):
+        raise UserError("Mounting needs Linux with FUSE; the same tree is served by the API and `mosaicfs vfs ls`")
+    mountpoint.require_fusermount()
+    mountpoint.require_device()
+    try:
+        import pyfuse3  # noqa: F401
+    except ImportError as error:
+        raise UserError(f"{_EXTRA_HINT} ({error})") from error
+
+
+def main() -> int:
+    """The process's entry."""
+    parser = argparse.ArgumentParser(prog="mosaicfs-mount")
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--allow-other", action="store_true")
+    parser.add_argument("--xattr", action="store_true")
+    parser.add_argument("--status-fd", type=int, required=True)
+    parser.add_argument("--tied", action="store_true")
+    given = parser.parse_args()
+    status = socket.socket(fileno=given.status_fd)
+    home = Home(given.home)
+    try:
+        logs.configure(config.load(home.config_file).logging)
+        asyncio.run(_serve(home, given, status))
+    except MosaicError as error:
+        _tell(status, {"error": str(error)})
+        _log.error("%s", error)
+        return 1
+    except Exception as error:
+        _tell(status, {"error": f"The mount process failed: {error!r}"})
+        raise
+    return 0
+
+
+async def _serve(home: Home, given: argparse.Namespace, status: socket.socket) -> None:
+    if given.tied:
+        asyncio.get_running_loop().add_reader(status.fileno(), _end, status)
+
+    def ready(point: Path) -> None:
+        _log.info("mounted", extra={"operation": "mount", "directory": os.fspath(point)})
+        _tell(status, {"mounted": os.fsencode(point).decode(errors="surrogateescape")})
+        if not given.tied:
+            status.close()
+
+    await run(home, given.directory, ready, allow_other=given.allow_other, xattr=given.xattr)
+
+
+def _end(status: socket.socket) -> None:
+    """Whoever started this process is gone: stop as for SIGTERM."""
+    asyncio.get_running_loop().remove_reader(status.fileno())
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _tell(status: socket.socket, message: dict[str, str]) -> None:
+    # The starter may have given up waiting; then there is nobody to tell.
+    with contextlib.suppress(OSError):
+        status.sendall(json.dumps(message).encode() + b"\n")
+
+
+def _prepare_process() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    # Listings are hundreds of thousands of long-lived objects: full collections over them would stall requests.
+    gc.set_threshold(50_000, 20, 1000)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""The namespace over this home's replica, as a ``Tree``; and which files of this machine may be opened directly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from mosaicfs_core.content import LocalTier, native_roots, watch_roots
+from mosaicfs_core.errors import UserError
+from mosaicfs_core.home import Home
+from mosaicfs_core.hooks import StepOp
+from mosaicfs_core.store import FileRow, Reader
+from mosaicfs_vfs.namespace import Changes, Listing, Namespace
+
+_PREFIX: Final = b"user.mosaicfs."
+
+
+def require_replica(home: Home) -> None:
+    """Raise ``UserError`` unless the home has a replica to read."""
+    if not home.replica.exists():
+        raise UserError(f"{home.path} holds no index yet: start MosaicFS there first with `mosaicfs up PATH`")
+
+
+def plugin_step_ops() -> Mapping[str, StepOp]:
+    """The step ops of the installed plugins; of plugins the mount loads nothing else."""
+    from mosaicfs_core.plugins.host import PluginHost
+
+    return PluginHost.discover().step_ops()
+
+
+class LocalRoots:
+    """The directories of this machine whose files may be opened, as the replica's plugin documents name them."""
+
+    def __init__(self, home: Home) -> None:
+        self.node_id = home.node_id()
+        self._home = home
+        self._roots: tuple[bytes, ...] = ()
+
+    def __call__(self) -> tuple[bytes, ...]:
+        return self._roots
+
+    def read(self, reader: Reader) -> None:
+        """Take the roots as they are configured now."""
+        documents = reader.documents_of("plugin", (self.node_id,))
+        self._roots = native_roots(watch_roots(documents, self.node_id), self._home.path / "bridge-data" / "files")
+
+
+class ReplicaTree:
+    """A ``Tree`` over a home's replica. Made, used and closed in one thread: SQLite's connection stays in it."""
+
+    def __init__(self, home: Home, roots: LocalRoots) -> None:
+        self._reader = Reader.open(home.replica)
+        self._roots = roots
+        self._namespace = Namespace(self._reader, plugin_step_ops())
+        roots.read(self._reader)
+
+    def list(self, path: str) -> Listing:
+        """The directory at a virtual path. Raises ``NotFound``."""
+        return self._namespace.list(path)
+
+    def refresh(self) -> Changes:
+        """Read the changes since the last call, watched roots included."""
+        self._roots.read(self._reader)
+        return self._namespace.refresh()
+
+    def next_expiry(self) -> int | None:
+        """When age alone changes a listing next (microseconds), or None."""
+        return self._namespace.next_expiry()
+
+    def data_version(self) -> int:
+        """A number that changes when another process commits to the replica."""
+        return self._reader.data_version()
+
+    def extended_attributes(self, file: FileRow) -> Mapping[bytes, bytes]:
+        """Node, path, effective labels and annotations of a file."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Close the replica."""
+        self._reader.close()
+
+
+def local_tier(roots: LocalRoots, reindex: Any) -> LocalTier:
+    """The tier that opens this node's files; ``reindex`` is told of files that are not what their document says."""
+    return LocalTier(roots.node_id, roots, reindex)
