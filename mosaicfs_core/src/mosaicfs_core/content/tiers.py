@@ -40,8 +40,8 @@ class LocalTier:
     """Files of this node that lie under a watched or bridge root.
 
     ``roots`` answers the resolved native roots of the moment. ``on_change`` is told of a file whose size or mtime is
-    not the document's any more: what is on disk is served, and the file should be indexed again. It is called from whatever
-    thread opened the file.
+    not the document's any more: what is on disk is served, and the file should be indexed again. It is called from
+    whatever thread opened the file.
     """
 
     name = "local"

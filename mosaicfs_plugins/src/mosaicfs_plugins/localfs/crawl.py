@@ -1,0 +1,142 @@
+"""``mosaicfs_crawl``: the configured roots, scanned in a thread and handed over in chunks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Final
+
+from mosaicfs_core.hooks import CrawlRequest, Create, Delete, Directory, FileOperation, PluginContext, Problem
+from mosaicfs_plugins.localfs.ignore import parse_rules
+from mosaicfs_plugins.localfs.roots import Inaccessible, Roots
+from mosaicfs_plugins.localfs.scan import Scope, chunks, fresh_filesystems, look, scan, within
+
+CHUNK: Final = 2_000
+"""Files named by one chunk, about: enough for a batch of writes, little enough to hold two in memory."""
+SYSTEM: Final = ("/proc", "/sys", "/dev")
+"""Trees of the kernel's, never entered."""
+
+
+def configured_roots(context: PluginContext) -> list[str]:
+    """The roots as native text, absolute, each once and none beneath another."""
+    found = [os.path.abspath(os.path.expanduser(path)) for path in context.config.get("paths", ())]
+    return [root for root in dict.fromkeys(found) if not any(root != other and within(root, other) for other in found)]
+
+
+class Tree:
+    """The roots of one instance as they are configured now, and the memory of them. For one thread at a time."""
+
+    def __init__(self, context: PluginContext) -> None:
+        self._context = context
+        self.roots = Roots(context.state_dir)
+        self.configured = configured_roots(context)
+        self._excluded = frozenset([*(os.path.realpath(path) for path in context.excluded), *SYSTEM])
+        self._ignore = "\n".join(context.config.get("ignore", ()))
+
+    def scope(self, root: str, *, counts: bool = True) -> Scope:
+        """The scope of a root that can be crawled; raises ``Inaccessible``."""
+        real = os.path.realpath(root)
+        if any(within(real, excluded) for excluded in self._excluded):
+            raise Inaccessible("the folder lies inside MosaicFS's own mount or cache")
+        memory = self.roots.enter(root, counts=counts)
+        rules = parse_rules(self._ignore, root, "the settings")
+        written = self._context.written
+        return Scope(root=root, real_root=real, excluded=self._excluded, rules=rules, written=written, memory=memory)
+
+    def inaccessible(self, root: str, reason: Inaccessible) -> Problem:
+        """The report about a root that cannot be crawled."""
+        path = self._context.written(os.fsencode(root))
+        return Problem(kind="inaccessible", export_path=path, message=str(reason))
+
+    def root_of(self, path: str) -> str | None:
+        """The configured root that ``path`` lies in."""
+        return next((root for root in self.configured if within(path, root)), None)
+
+    def dropped(self) -> Iterator[FileOperation]:
+        """Operations that take what lay under roots that are not configured any more out of the index, and nothing
+        that lies under those that are."""
+        gone = [root for root in self.roots.known if root not in self.configured]
+        for root in gone:
+            if any(within(root, kept) for kept in self.configured):
+                continue
+            kept = [other for other in self.configured if within(other, root)]
+            yield from self._without(root, kept) if kept else [Delete(export_path=self._written(root))]
+        self.roots.forget(gone)
+
+    def _without(self, root: str, kept: list[str]) -> Iterator[FileOperation]:
+        """A listing of ``root`` and of the directories on the way to ``kept`` that names only the way."""
+        ways: dict[str, set[str]] = {}
+        for path in kept:
+            while path != root:
+                parent, name = os.path.split(path)
+                ways.setdefault(parent, set()).add(name)
+                path = parent
+        for parent, names in ways.items():
+            listed = [self._context.written(os.fsencode(name)) for name in sorted(names)]
+            yield Directory(export_path=self._written(parent), files=(), directories=listed)
+
+    def _written(self, path: str) -> str:
+        return self._context.written(os.fsencode(path))
+
+    def operations(self, request: CrawlRequest) -> Iterator[Sequence[FileOperation]]:
+        """The whole crawl, in chunks. Blocks."""
+        fresh_filesystems()
+        if request.prefixes:
+            for prefix in request.prefixes:
+                yield from self._prefix(os.fsdecode(self._context.native(prefix)))
+        else:
+            dropped = list(self.dropped())
+            if dropped:
+                yield dropped
+            for root in self.configured:
+                yield from self._root(root)
+        self.roots.save()
+
+    def _root(self, root: str) -> Iterator[Sequence[FileOperation]]:
+        try:
+            scope = self.scope(root)
+        except Inaccessible as reason:
+            yield [self.inaccessible(root, reason)]
+            return
+        finally:
+            self.roots.save()
+        yield from chunks(scan(scope), CHUNK)
+
+    def _prefix(self, path: str) -> Iterator[Sequence[FileOperation]]:
+        path = os.path.abspath(path)
+        root = self.root_of(path)
+        if root is None:
+            for inner in self.configured:
+                if within(inner, path):
+                    yield from self._root(inner)
+        elif path == root:
+            yield from self._root(root)
+        else:
+            try:
+                scope = self.scope(root, counts=False)
+            except Inaccessible as reason:
+                yield [self.inaccessible(root, reason)]
+                return
+            yield from self._part(scope, path)
+
+    def _part(self, scope: Scope, path: str) -> Iterator[Sequence[FileOperation]]:
+        if os.path.isdir(path) and not os.path.islink(path) and not scope.hides(path, is_directory=True):
+            yield from chunks(scan(scope, path), CHUNK)
+        else:
+            found: Create | None = look(scope, path)
+            if found is not None:
+                yield [found]
+            elif os.path.isdir(os.path.dirname(path)):
+                yield [Delete(export_path=scope.write(path))]
+
+
+async def crawl(context: PluginContext, request: CrawlRequest) -> AsyncIterator[Sequence[FileOperation]]:
+    """The chunks of a crawl. Each is scanned in a worker thread while the one before is being indexed."""
+    tree = await asyncio.to_thread(Tree, context)
+    operations = tree.operations(request)
+    while True:
+        chunk = await asyncio.to_thread(next, operations, None)
+        if chunk is None:
+            return
+        yield chunk

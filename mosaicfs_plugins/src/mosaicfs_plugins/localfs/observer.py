@@ -1,0 +1,146 @@
+"""watchdog, held to what it does well: the one module that knows it.
+
+On Linux the recursive watch is our own subclass of watchdog's: it does not descend into what is ignored or excluded, it
+tells which directories could not be watched (the system allows a number of watches), and it leaves a queue overflow to
+us: rebuilding watches from the reading thread, as watchdog does, loses to the events of the rebuilding itself in trees
+of some thousands of directories. Elsewhere watchdog's own observer is used as it is.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any, Final, Protocol
+
+from watchdog.events import (
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileModifiedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
+
+EVENTS: Final[list[type[FileSystemEvent]]] = [
+    FileCreatedEvent,
+    FileModifiedEvent,
+    FileDeletedEvent,
+    FileMovedEvent,
+    FileClosedEvent,
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirMovedEvent,
+]
+
+
+class Listener(Protocol):
+    """Who is told; called from watchdog's threads."""
+
+    def directories(self, root: str, start: str) -> Iterator[str]:
+        """``start`` and every directory beneath it that is to be watched."""
+
+    def heard(self, event: FileSystemEvent) -> None:
+        """Something happened."""
+
+    def overflowed(self, root: str) -> None:
+        """Events were lost: the root must be scheduled anew and looked through."""
+
+    def unwatched(self, root: str, directory: str, reason: str) -> None:
+        """A directory cannot be watched."""
+
+
+class _Handler(FileSystemEventHandler):
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+
+    def dispatch(self, event: FileSystemEvent) -> None:
+        self._listener.heard(event)
+
+
+class Observation:
+    """The watches of some roots. Its methods block: call them from a worker thread."""
+
+    def __init__(self, listener: Listener) -> None:
+        """Raises OSError when the system has no more inotify instances."""
+        self._listener = listener
+        self._handler = _Handler(listener)
+        self._watches: dict[str, Any] = {}
+        self._observer = _make_observer(listener)
+        self._observer.start()
+
+    def watch(self, root: str) -> None:
+        """Begin to watch a root; one that is watched already is watched anew. Raises OSError when it cannot be."""
+        self.unwatch(root)
+        self._watches[root] = self._observer.schedule(self._handler, root, recursive=True, event_filter=EVENTS)
+
+    def unwatch(self, root: str) -> None:
+        """Stop watching a root."""
+        watch = self._watches.pop(root, None)
+        if watch is not None:
+            try:
+                self._observer.unschedule(watch)
+            except KeyError:  # it ended by itself, with its folder
+                pass
+
+    def stop(self) -> None:
+        """End all watches and watchdog's threads."""
+        self._observer.stop()
+        self._observer.join()
+
+
+def _make_observer(listener: Listener) -> Any:
+    if sys.platform == "linux":
+        return _linux_observer(listener)
+    from watchdog.observers import Observer
+
+    return Observer()
+
+
+def _linux_observer(listener: Listener) -> Any:
+    from watchdog.observers.api import BaseObserver
+    from watchdog.observers.inotify import InotifyEmitter, InotifyObserver, InotifyWatchGroup
+
+    class Group(InotifyWatchGroup):
+        """The watches of one root."""
+
+        def on_queue_overflow(self) -> None:
+            self._move_event_grouper.discard_pending_events()
+            listener.overflowed(os.fsdecode(self.path))
+
+        def _add_all_callbacks(self, path: bytes) -> None:
+            for directory in listener.directories(os.fsdecode(self.path), os.fsdecode(path)):
+                self._add_callback(os.fsencode(directory))
+
+        def _add_callback(self, path: bytes) -> None:
+            try:
+                descriptor = self._inotify_fd.add_callback(path, self.event_mask, self._callback, self._id)
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EBADF):
+                    listener.unwatched(os.fsdecode(self.path), os.fsdecode(path), error.strerror or str(error))
+                elif path == self.path:
+                    raise
+                return
+            self._active_callbacks_by_path[path] = descriptor
+            self._active_callbacks_by_watch[descriptor] = path
+
+    class Emitter(InotifyEmitter):
+        """Makes our kind of group."""
+
+        def on_thread_start(self) -> None:
+            self._inotify = Group(
+                self._inotify_fd,
+                os.fsencode(self.watch.path),
+                is_recursive=True,
+                event_mask=self.get_event_mask_from_filter(),
+                follow_symlink=True,  # the root alone may be a link; ``directories`` names no other
+            )
+
+    observer: BaseObserver = InotifyObserver()
+    observer._emitter_class = Emitter
+    return observer

@@ -1,0 +1,136 @@
+"""The watched roots: are they really there? An unmounted disk must never be taken for a deletion.
+
+What is remembered of each root between crawls lies in ``state_dir/roots.json``: the filesystem it is on, a few of its
+entries with their inode numbers (filesystems without a stable id are recognized by them), whether it was found empty,
+and the filesystems mounted beneath it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+SAMPLE: Final = 16
+_EMPTY_LOOKS: Final = 2
+
+
+class RootMemory(msgspec.Struct, kw_only=True):
+    """What is known of a root. ``sample`` maps names to inode numbers; ``mounts`` maps native paths beneath the root,
+    where another filesystem was mounted, to its id."""
+
+    filesystem: int
+    sample: dict[str, int] = {}
+    empty_looks: int = 0
+    mounts: dict[str, int] = {}
+
+
+class Inaccessible(Exception):
+    """The root cannot be crawled now; the message says why, for people."""
+
+
+def filesystem_id(path: str | int, device: int) -> int:
+    """A number that recognizes the filesystem of ``path`` (or of an open directory) after a remount, below 2**63."""
+    try:
+        found = os.statvfs(path).f_fsid
+    except OSError:
+        found = 0
+    return (found or device) & 0x7FFF_FFFF_FFFF_FFFF
+
+
+class Roots:
+    """The memory of all roots of an instance. Not safe for two threads at once."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._file = state_dir / "roots.json"
+        try:
+            self.known = msgspec.convert(json.loads(self._file.read_bytes()), dict[str, RootMemory])
+        except (OSError, ValueError):  # nothing remembered, or not by us: begin anew
+            self.known = {}
+
+    def save(self) -> None:
+        """Write the memory, replacing the file in one step."""
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self._file.with_suffix(".new")
+        temporary.write_text(json.dumps(msgspec.to_builtins(self.known)), "ascii")  # names may hold surrogates
+        os.replace(temporary, self._file)
+
+    def enter(self, root: str, *, counts: bool = True) -> RootMemory:
+        """Look at a root; raises ``Inaccessible`` when nothing may be concluded from what is there.
+
+        ``counts`` False looks without counting an empty root towards being believed.
+        """
+        try:
+            descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise Inaccessible("the folder does not exist") from None
+        except NotADirectoryError:
+            raise Inaccessible("the path is not a folder") from None
+        except OSError as error:
+            raise Inaccessible(f"the folder cannot be read: {error.strerror}") from error
+        try:
+            return self._enter(root, descriptor, counts)
+        finally:
+            os.close(descriptor)
+
+    def _enter(self, root: str, descriptor: int, counts: bool) -> RootMemory:
+        found = filesystem_id(descriptor, os.fstat(descriptor).st_dev)
+        try:
+            with os.scandir(descriptor) as entries:
+                sample = {entry.name: entry.inode() for entry in islice(entries, SAMPLE)}
+        except OSError as error:
+            raise Inaccessible(f"the folder cannot be read: {error.strerror}") from error
+        memory = self.known.get(root)
+        if memory is None:
+            memory = self.known[root] = RootMemory(filesystem=found)
+        elif memory.filesystem != found and not _recognized(root, memory.sample):
+            raise Inaccessible(
+                "the folder lies on another filesystem than before: is its disk mounted? "
+                "If the change is meant, remove the path from the settings and add it again"
+            )
+        memory.filesystem = found
+        if not sample and memory.sample:
+            memory.empty_looks += 1 if counts else 0
+            if memory.empty_looks < _EMPTY_LOOKS:
+                raise Inaccessible("the folder was found empty; it is believed if the next crawl finds it empty too")
+        memory.sample, memory.empty_looks = sample, 0
+        return memory
+
+    def is_same(self, root: str) -> bool:
+        """Whether the root is still there, on the filesystem where it was last seen; for watchers, before they believe
+        in deletions."""
+        memory = self.known.get(root)
+        try:
+            facts = os.stat(root)
+        except OSError:
+            return False
+        return (
+            memory is not None
+            and stat.S_ISDIR(facts.st_mode)
+            and memory.filesystem == filesystem_id(root, facts.st_dev)
+        )
+
+    def forget(self, roots: Iterable[str]) -> None:
+        """Drop what is known of roots that are not configured any more."""
+        for root in roots:
+            self.known.pop(root, None)
+
+
+def _recognized(root: str, sample: dict[str, int]) -> bool:
+    """Whether entries that were in the root are there with the same inode numbers, and none with another."""
+    seen = 0
+    for name, number in sample.items():
+        try:
+            found = os.lstat(os.path.join(root, name)).st_ino
+        except OSError:
+            continue
+        if found != number:
+            return False
+        seen += 1
+    return seen > 0

@@ -1,0 +1,276 @@
+"""Walking a directory tree: one ``Directory`` operation per directory, problems beside it. Blocks; made for a thread.
+
+Directories are opened without following links and read through their descriptor, so nothing that is swapped in
+meanwhile is entered, and a filesystem that is unmounted meanwhile is noticed. Inside, names are native text
+(``os.fsdecode``).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final
+
+import msgspec
+
+from mosaicfs_core.hooks import Create, Directory, Entry, Problem
+from mosaicfs_plugins.localfs.ignore import IGNORE_FILE, Rule, ignoring_rule, read_rules
+from mosaicfs_plugins.localfs.roots import RootMemory, filesystem_id
+
+OPEN_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+NAMED_PROBLEMS: Final = 50
+"""Ignored entries named one by one in each directory; the rest is counted."""
+_GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+
+
+class Scope(msgspec.Struct, kw_only=True):
+    """A root and what limits its crawl. ``root`` is native text; ``real_root`` is it resolved; ``excluded`` are
+    resolved native paths that are never entered; ``rules`` are the instance's own ignore patterns."""
+
+    root: str
+    real_root: str
+    excluded: frozenset[str]
+    rules: tuple[Rule, ...]
+    written: Callable[[bytes], str]
+    memory: RootMemory
+
+    def write(self, path: str) -> str:
+        """The written form of a native path."""
+        return path if path.isascii() else self.written(os.fsencode(path))
+
+    def is_excluded(self, path: str) -> bool:
+        """Whether ``path``, in this root, is one that is never entered."""
+        return self.real_root + path[len(self.root) :] in self.excluded if self.excluded else False
+
+    def rules_for(self, directory: str) -> tuple[Rule, ...]:
+        """The rules that hold for the entries of ``directory``: those of the root and of every directory on the way."""
+        rules = self.rules + read_rules(self.root)
+        base = self.root
+        for part in filter(None, directory[len(self.root) :].split("/")):
+            base = join(base, part)
+            rules += read_rules(base)
+        return rules
+
+    def hides(self, path: str, is_directory: bool) -> bool:
+        """Whether an ignore rule or an exclusion, of ``path`` or of a directory on the way to it, hides it."""
+        rules = self.rules + read_rules(self.root)
+        base = self.root
+        parts = list(filter(None, path[len(self.root) :].split("/")))
+        for depth, part in enumerate(parts):
+            last = depth == len(parts) - 1
+            if ignoring_rule(rules, base, part, is_directory or not last):
+                return True
+            base = join(base, part)
+            if self.is_excluded(base):
+                return True
+            if not last:
+                rules += read_rules(base)
+        return False
+
+
+def join(directory: str, name: str) -> str:
+    """``directory/name``, right for the file system's root too."""
+    return f"{directory}{name}" if directory.endswith("/") else f"{directory}/{name}"
+
+
+def within(path: str, root: str) -> bool:
+    """Whether ``path`` is ``root`` or beneath it."""
+    return path == root or path.startswith(root if root.endswith("/") else f"{root}/")
+
+
+def scan(scope: Scope, start: str | None = None, recursive: bool = True) -> Iterator[Directory | Problem]:
+    """Everything from ``start`` (default: the root) down, each directory before those in it."""
+    start = scope.root if start is None else start
+    stack: list[tuple[str, tuple[Rule, ...], int | None]] = [(start, scope.rules_for(os.path.dirname(start)), None)]
+    if start == scope.root:
+        stack = [(start, scope.rules, None)]
+    while stack:
+        path, rules, parent_device = stack.pop()
+        listing = _Listing(scope, path)
+        if listing.read(rules, parent_device):
+            yield Directory(export_path=scope.write(path), files=listing.files, directories=listing.directories)
+            if recursive:
+                stack.extend((join(path, name), listing.rules, listing.device) for name in listing.enter)
+        yield from listing.problems
+
+
+class _Listing:
+    """One directory being read."""
+
+    def __init__(self, scope: Scope, path: str) -> None:
+        self._scope = scope
+        self._path = path
+        self.files: list[Entry] = []
+        self.directories: list[str] = []
+        self.enter: list[str] = []
+        self.problems: list[Problem] = []
+        self.rules: tuple[Rule, ...] = ()
+        self.device = 0
+        self._ignored: list[tuple[str, Rule]] = []
+        self._counts = {"symlink": 0, "special": 0, "unreadable": 0}
+
+    def read(self, rules: tuple[Rule, ...], parent_device: int | None) -> bool:
+        """Fill the lists; False when nothing may be concluded about the directory (``problems`` may say why)."""
+        flags = OPEN_DIRECTORY if self._path != self._scope.root else OPEN_DIRECTORY & ~os.O_NOFOLLOW
+        try:
+            descriptor = os.open(self._path, flags)
+        except OSError as error:
+            self._failed(error)
+            return False
+        try:
+            self.device = os.fstat(descriptor).st_dev
+            filesystem = self._filesystem(descriptor, parent_device)
+            if filesystem is None:
+                return False
+            with os.scandir(descriptor) as entries:
+                self._read(entries, descriptor, rules, filesystem)
+        except OSError as error:
+            self._failed(error)
+            return False
+        finally:
+            os.close(descriptor)
+        self._keep_lost_mounts()
+        self._summarize()
+        return True
+
+    def _read(
+        self, entries: Iterable[os.DirEntry[str]], descriptor: int, rules: tuple[Rule, ...], filesystem: int
+    ) -> None:
+        found = list(entries)
+        if any(entry.name == IGNORE_FILE for entry in found):
+            rules = rules + read_rules(self._path)
+        self.rules = rules
+        write = self._scope.write
+        files = self.files
+        for entry in found:
+            name = entry.name
+            is_directory = entry.is_dir(follow_symlinks=False)
+            if rules and (rule := ignoring_rule(rules, self._path, name, is_directory)) is not None:
+                self._ignored.append((name, rule))
+            elif is_directory:
+                self._directory(name)
+            elif entry.is_symlink():
+                self._counts["symlink"] += 1
+            else:
+                try:
+                    facts = entry.stat(follow_symlinks=False)
+                except OSError as error:
+                    if error.errno not in _GONE:
+                        raise
+                    continue
+                if not stat.S_ISREG(facts.st_mode):
+                    self._counts["special"] += 1
+                    continue
+                written = name if name.isascii() else write(name)
+                files.append(Entry(written, facts.st_size, facts.st_mtime_ns // 1000, filesystem, facts.st_ino))
+
+    def _directory(self, name: str) -> None:
+        path = join(self._path, name)
+        if self._scope.is_excluded(path):
+            written = self._scope.write(path)
+            self.problems.append(
+                Problem(kind="ignored", export_path=written, message="belongs to MosaicFS or to the system")
+            )
+        else:
+            self.directories.append(self._scope.write(name))
+            self.enter.append(name)
+
+    def _filesystem(self, descriptor: int, parent_device: int | None) -> int | None:
+        """The id of the directory's filesystem; None, with a problem, when another one was mounted here before."""
+        memory = self._scope.memory
+        crossed = parent_device is not None and parent_device != self.device
+        if not crossed and self._path not in memory.mounts:
+            # Only a border needs to ask: one statvfs for each device, not one for each directory.
+            return _cached_filesystem(descriptor, self.device)
+        found = filesystem_id(descriptor, self.device)
+        known = memory.mounts.get(self._path)
+        if known is not None and known != found and not crossed:
+            self._lost_mount(self._path)
+            return None
+        if crossed:
+            memory.mounts[self._path] = found
+        return found
+
+    def _keep_lost_mounts(self) -> None:
+        """A mount point that vanished with its filesystem stays listed: nothing beneath it is deleted."""
+        for mount in self._scope.memory.mounts:
+            parent, _, name = mount.rpartition("/")
+            if (parent or "/") == self._path and self._scope.write(name) not in self.directories:
+                if any(name == ignored for ignored, _ in self._ignored):
+                    continue
+                self.directories.append(self._scope.write(name))
+                self._lost_mount(mount)
+
+    def _lost_mount(self, mount: str) -> None:
+        message = "the filesystem that was mounted here is not; ignore the folder to drop its files from the index"
+        self.problems.append(Problem(kind="inaccessible", export_path=self._scope.write(mount), message=message))
+
+    def _failed(self, error: OSError) -> None:
+        # What vanished between the listing of its parent and now is left to the next crawl.
+        if error.errno not in _GONE:
+            path = self._scope.write(self._path)
+            self.problems.append(Problem(kind="unreadable", export_path=path, message=error.strerror or str(error)))
+
+    def _summarize(self) -> None:
+        path = self._scope.write(self._path)
+        for kind, count in self._counts.items():
+            if count:
+                self.problems.append(Problem(kind=kind, export_path=path, count=count))  # type: ignore[arg-type]
+        for name, rule in self._ignored[:NAMED_PROBLEMS]:
+            message = f"{rule.text} in {self._scope.write(rule.origin)}"
+            written = self._scope.write(join(self._path, name))
+            self.problems.append(Problem(kind="ignored", export_path=written, message=message))
+        if len(self._ignored) > NAMED_PROBLEMS:
+            rest = len(self._ignored) - NAMED_PROBLEMS
+            self.problems.append(Problem(kind="ignored", export_path=path, count=rest, message="more in this folder"))
+
+
+_filesystems: dict[int, int] = {}
+
+
+def _cached_filesystem(descriptor: int, device: int) -> int:
+    """The filesystem id of a device, asked for once; device numbers of unmounted filesystems may be given out again,
+    which ``fresh_filesystems`` allows for at every crawl."""
+    found = _filesystems.get(device)
+    if found is None:
+        found = _filesystems[device] = filesystem_id(descriptor, device)
+    return found
+
+
+def fresh_filesystems() -> None:
+    """Forget the ids of devices, at the beginning of a crawl."""
+    _filesystems.clear()
+
+
+def look(scope: Scope, path: str) -> Create | None:
+    """The facts of one file, or None when there is no regular file that is to be indexed."""
+    try:
+        facts = os.lstat(path)
+    except OSError:
+        return None
+    if not stat.S_ISREG(facts.st_mode) or scope.hides(path, is_directory=False):
+        return None
+    device = filesystem_id(os.path.dirname(path), facts.st_dev)
+    return Create(
+        export_path=scope.write(path),
+        size=facts.st_size,
+        mtime=facts.st_mtime_ns // 1000,
+        device=device,
+        number=facts.st_ino,
+    )
+
+
+def chunks(operations: Iterable[Directory | Problem], entries: int) -> Iterator[Sequence[Directory | Problem]]:
+    """The operations in lists that name about ``entries`` files each."""
+    chunk: list[Directory | Problem] = []
+    weight = 0
+    for operation in operations:
+        chunk.append(operation)
+        weight += 1 + (len(operation.files) if isinstance(operation, Directory) else 0)
+        if weight >= entries:
+            yield chunk
+            chunk, weight = [], 0
+    if chunk:
+        yield chunk
