@@ -28,7 +28,7 @@ class NoQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class ListAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """A slice of a list. ``total`` is exact up to 1,000; beyond that ``more`` is true. ``cursor`` leads to the next slice."""
+    """A slice of a list. ``total`` is exact up to 1,000; beyond that ``more`` is true. ``cursor`` leads on."""
 
     items: list[dict[str, Any]]
     total: int
@@ -40,9 +40,7 @@ class ListAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 def json_answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """An answer with a JSON body."""
-    return Response(
-        msgspec.json.encode(value), status=status, headers=dict(headers or {}), mimetype="application/json"
-    )
+    return Response(msgspec.json.encode(value), status=status, headers=dict(headers or {}), mimetype="application/json")
 
 
 def page_of(items: Sequence[Mapping[str, Any]], paging: Paging) -> dict[str, Any]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
+from asyncio import wrap_future
 from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from email.utils import formatdate, parsedate_to_datetime
-from asyncio import wrap_future
 from typing import Final
 from urllib.parse import quote
 
@@ -46,9 +46,7 @@ def content_answer(
     return answer
 
 
-def _answer(
-    asked: Request, file: FileRecord, source: ByteSource, pool: ThreadPoolExecutor, inline: bool
-) -> Response:
+def _answer(asked: Request, file: FileRecord, source: ByteSource, pool: ThreadPoolExecutor, inline: bool) -> Response:
     if _precondition_failed(asked, source):
         raise Stale("the file is not the version you asked for")
     if _not_modified(asked, source):
@@ -99,7 +97,9 @@ async def _stream(
     """The parts in order, the next chunk being read while the last one is sent."""
     pending: Future[bytes] | None = None
     pieces = [
-        ByteRange(start, min(start + CHUNK, part.stop)) for part in parts for start in range(part.start, part.stop, CHUNK)
+        ByteRange(start, min(start + CHUNK, part.stop))
+        for part in parts
+        for start in range(part.start, part.stop, CHUNK)
     ]
     heads = {part.start: head for part, head in zip(parts, framing.heads, strict=True)} if framing else {}
     try:

@@ -1,4 +1,4 @@
-"""Credentials in the store: made, changed, disabled, and checked at login. Their secrets are seen once, at the making."""
+"""Credentials in the store: made, changed, disabled, checked at login. A secret is seen once, at the making."""
 
 from __future__ import annotations
 

@@ -48,10 +48,10 @@ class CreatedKey(msgspec.Struct, kw_only=True):
 
 
 class SessionAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """Signed in: send ``Authorization: Bearer {token}`` until ``expires_at``, then refresh. ``created`` is set when a
-    login link made the instance's first key."""
+    """Signed in: send ``Authorization: Bearer {access_token}`` until ``expires_at``, then refresh. ``created`` is set
+    when a login link made the instance's first key."""
 
-    token: str
+    access_token: str
     expires_at: str
     access_key_id: str
     created: CreatedKey | None = None
@@ -186,14 +186,14 @@ async def _first_user_key(server: ServerState) -> str | None:
 def _signed_in(server: ServerState, session: Refreshed, created: CreatedKey | None = None) -> Response:
     token, expires = server.tokens.issue_session(session.access_key_id, session.session)
     body = SessionAnswer(
-        token=token,
+        access_token=token,
         expires_at=times.format_time(expires * 1_000_000),
         access_key_id=session.access_key_id,
         created=created,
     )
     answer = json_answer(body)
-    # ``Secure`` whenever the connection is: plain HTTP is served on loopback alone, where some browsers refuse to keep a
-    # Secure cookie and nobody can listen.
+    # ``Secure`` whenever the connection is: plain HTTP is served on loopback alone, where nobody can listen and some
+    # browsers refuse to keep a Secure cookie.
     answer.set_cookie(
         COOKIE,
         session.refresh_token,

@@ -1,0 +1,117 @@
+"""The web application, put together: guard, error shape, description, core routes, and what plugins add."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+from quart import Quart
+from quart.json.provider import JSONProvider
+
+from mosaicfs_core.errors import PluginError
+from mosaicfs_core.home import write_private
+from mosaicfs_core.plugins.context import CoreServices, RoutesContextImpl
+from mosaicfs_core.server import background, errors, openapi, security
+from mosaicfs_core.server.auth import keys
+from mosaicfs_core.server.auth.guard import API_PREFIX, require_key
+from mosaicfs_core.server.auth.sessions import Sessions
+from mosaicfs_core.server.auth.tokens import Tokens
+from mosaicfs_core.server.routes import auth, credentials, files, nodes, pages, plugins, system
+from mosaicfs_core.server.state import EXTENSION, ServerState, whoami
+
+_BLUEPRINTS = (
+    auth.blueprint,
+    credentials.blueprint,
+    files.blueprint,
+    nodes.blueprint,
+    pages.blueprint,
+    plugins.blueprint,
+    system.blueprint,
+)
+
+
+class Json(JSONProvider):
+    """msgspec in place of the standard library: faster, and strict about what is not JSON (NaN, lone surrogates)."""
+
+    def dumps(self, object_: Any, **_: Any) -> str:
+        """JSON text."""
+        return msgspec.json.encode(object_).decode()
+
+    def loads(self, string: str | bytes, **_: Any) -> Any:
+        """Decode; ``ValueError`` for anything wrong, nesting beyond what the stack takes included."""
+        try:
+            return msgspec.json.decode(string)
+        except RecursionError:
+            raise ValueError("too deeply nested") from None
+
+
+async def create_app(core: CoreServices) -> Quart:
+    """The application over these services. ``close_app`` gives back what it opened."""
+    instance_key = core.home.instance_key()
+    local_token = secrets.token_urlsafe(32)
+    write_private(core.home.local_token_file, local_token.encode())
+    server = ServerState(
+        core=core,
+        tokens=Tokens(instance_key),
+        sessions=await Sessions.open(core.home.path / "auth.db"),
+        wrapping_key=keys.subkey(instance_key, "credential wrapping"),
+        local_token=local_token,
+        dummy_hash=await asyncio.to_thread(keys.dummy_hash),
+    )
+    app = Quart("mosaicfs", static_folder=None)
+    app.extensions[EXTENSION] = server
+    # A redirect to a tidier address would be an HTML page: such an address is plainly another one.
+    app.url_map.merge_slashes = False
+    app.url_map.strict_slashes = False
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    openapi.install(app)
+    app.json = Json(app)
+    errors.install(app)
+    app.before_request(require_key)
+    security.install(app)
+    for blueprint in _BLUEPRINTS:
+        app.register_blueprint(blueprint)
+    _add_plugin_routes(app, core)
+    return app
+
+
+async def close_app(app: Quart) -> None:
+    """Stop the work that requests left running and close the sign-in database."""
+    server: ServerState = app.extensions[EXTENSION]
+    await background.stop(server)
+    await server.sessions.close()
+    server.pool.shutdown(wait=False)
+    server.core.home.local_token_file.unlink(missing_ok=True)
+
+
+@asynccontextmanager
+async def running_app(core: CoreServices) -> AsyncIterator[Quart]:
+    """``create_app`` and ``close_app`` around a block."""
+    app = await create_app(core)
+    try:
+        yield app
+    finally:
+        await close_app(app)
+
+
+def _add_plugin_routes(app: Quart, core: CoreServices) -> None:
+    """Mount the plugins' blueprints: first-party ones where they say, others under ``/api/x/{plugin}``. One that cannot
+    be mounted is logged and left out; the rest goes on."""
+    for plugin in core.host.providers("mosaicfs_routes"):
+        try:
+            context = RoutesContextImpl(core, plugin.name, whoami)
+            blueprints = core.host.register(plugin, "mosaicfs_routes", app=app, context=context)
+        except PluginError as error:
+            core.host.record(error)
+            continue
+        for blueprint in blueprints:
+            prefix = None if plugin.first_party else f"{API_PREFIX}/x/{plugin.name}"
+            try:
+                app.register_blueprint(blueprint, **({} if prefix is None else {"url_prefix": prefix}))
+            except (ValueError, AssertionError, TypeError) as error:
+                message = f"plugin {plugin.name}: its routes cannot be served: {error}"
+                core.host.record(PluginError(message, plugin.name, "mosaicfs_routes"))

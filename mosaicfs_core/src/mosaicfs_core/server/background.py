@@ -1,0 +1,44 @@
+"""Work that a request starts and does not wait for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+from mosaicfs_core.errors import MosaicError
+from mosaicfs_core.server.state import ServerState
+
+logger = logging.getLogger(__name__)
+
+
+def spawn(server: ServerState, name: str, work: Coroutine[Any, Any, Any]) -> bool:
+    """Run ``work`` beside the requests, once at a time by name; False when it is under way already.
+
+    What it raises is logged: nobody waits for it. ``stop`` cancels what is left at shutdown.
+    """
+    if any(task.get_name() == name for task in server.background):
+        work.close()
+        return False
+    task = asyncio.create_task(_logged(name, work), name=name)
+    server.background.add(task)
+    task.add_done_callback(server.background.discard)
+    return True
+
+
+async def stop(server: ServerState) -> None:
+    """Cancel what is still running and wait for its end."""
+    running = list(server.background)
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+
+
+async def _logged(name: str, work: Coroutine[Any, Any, Any]) -> None:
+    try:
+        await work
+    except MosaicError as error:
+        logger.warning("%s failed", name, extra={"operation": name, "error": str(error)})
+    except Exception:
+        logger.exception("%s failed", name, extra={"operation": name})

@@ -1,0 +1,198 @@
+"""Machines and accounts: ``/api/nodes``. Their plugin instances are in ``routes.plugins``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+from quart import Blueprint, Response
+from quart_schema import document_response, validate_querystring, validate_request
+
+from mosaicfs_core.documents import ids, paths
+from mosaicfs_core.errors import NotFound, Unavailable
+from mosaicfs_core.server.background import spawn
+from mosaicfs_core.server.listing import (
+    ListAnswer,
+    NoQuery,
+    Paging,
+    document_answer,
+    json_answer,
+    page_of,
+    require_fresh,
+    shown,
+)
+from mosaicfs_core.server.routes.files import FileFilter, FilesAnswer, files_answer
+from mosaicfs_core.server.routes.system import Started, agent_status
+from mosaicfs_core.server.state import state
+from mosaicfs_core.server.stored import documents_of
+
+blueprint = Blueprint("nodes", __name__, url_prefix="/api/nodes")
+
+NodeStatus = Literal["online", "offline", "degraded", "disabled"]
+
+
+class NodeFilter(Paging, kw_only=True, forbid_unknown_fields=True):
+    """Which nodes to list."""
+
+    kind: Literal["physical", "cloud_bridge", "federated_peer"] | None = None
+    status: NodeStatus | None = None
+
+
+class NodeChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What to change of a node."""
+
+    friendly_name: Annotated[str, Meta(min_length=1, max_length=200)] | UnsetType = UNSET
+
+
+class NodeAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A machine or an account."""
+
+    id: str
+    friendly_name: str
+    node_kind: str
+    status: str
+    platform: str | None = None
+    role: str | None = None
+    vfs_capable: bool | None = None
+    capabilities: list[str] = []
+    storage: list[dict[str, Any]] = []
+    network_mounts: list[dict[str, Any]] = []
+
+
+class StatusAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """How a node is: overall and by subsystem, with its recent errors and what could not be watched."""
+
+    node_id: str
+    overall: str
+    updated_at: str | None = None
+    subsystems: dict[str, dict[str, Any]] = {}
+    recent_errors: list[dict[str, Any]] = []
+    available_plugins: list[dict[str, Any]] = []
+    watch_state: Any = None
+
+
+class StorageAnswer(msgspec.Struct, kw_only=True):
+    """The filesystems of a node as it last reported them."""
+
+    items: list[dict[str, Any]]
+    cloud_storage: dict[str, Any] | None = None
+
+
+class Crawl(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What to crawl: one instance or all, everything or under some export paths; ``full`` trusts nothing remembered."""
+
+    instance: Annotated[str, Meta(pattern=f"^{ids.INSTANCE_PATTERN}$")] | None = None
+    full: bool = False
+    prefixes: Annotated[list[Annotated[str, Meta(pattern="^/", max_length=8192)]], Meta(max_length=100)] = []
+
+
+def node_body(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A node as the API shows it."""
+    return shown(document, document["node_id"], without=("node_id", "agent_version", "control_version"))
+
+
+async def get_node_document(node_id: str) -> Mapping[str, Any]:
+    """A node's document. Raises ``NotFound``."""
+    document = await state().core.store.get(ids.node_document_id(node_id))
+    if document is None:
+        raise NotFound("there is no such node")
+    return document
+
+
+async def require_here(node_id: str) -> None:
+    """Raise ``NotFound`` for an unknown node and ``Unavailable`` for one that this process cannot command."""
+    await get_node_document(node_id)
+    if node_id != state().core.node_id or state().core.agent is None:
+        raise Unavailable("that node cannot be reached from here")
+
+
+@blueprint.get("")
+@validate_querystring(NodeFilter)
+@document_response(ListAnswer)
+async def list_nodes(query_args: NodeFilter) -> dict[str, Any]:
+    """List the nodes."""
+    found = [
+        node_body(document)
+        for document in await documents_of(state().core.store, "node")
+        if query_args.kind in (None, document.get("node_kind", "physical"))
+        and query_args.status in (None, document.get("status", "offline"))
+    ]
+    return page_of(found, query_args)
+
+
+@blueprint.get("/<node_id>")
+@document_response(NodeAnswer)
+async def get_node(node_id: str) -> Response:
+    """Show one node."""
+    document = await get_node_document(node_id)
+    return document_answer(document, node_body(document))
+
+
+@blueprint.patch("/<node_id>")
+@validate_request(NodeChange)
+@document_response(NodeAnswer)
+async def change_node(node_id: str, data: NodeChange) -> Response:
+    """Rename a node."""
+    await get_node_document(node_id)
+
+    def apply(document: dict[str, Any] | None) -> dict[str, Any]:
+        if document is None:
+            raise NotFound("there is no such node")
+        require_fresh(document)
+        if data.friendly_name in (UNSET, document["friendly_name"]):
+            return document
+        version = document.get("control_version", 0) + 1
+        return {**document, "friendly_name": data.friendly_name, "control_version": version}
+
+    document = await state().core.store.update(ids.node_document_id(node_id), apply)
+    return document_answer(document, node_body(document))
+
+
+@blueprint.get("/<node_id>/status")
+@document_response(StatusAnswer)
+async def get_status(node_id: str) -> Response:
+    """Show how a node is; of this process's own agent as of now, of others as they last reported."""
+    await get_node_document(node_id)
+    server = state()
+    if node_id == server.core.node_id and server.core.agent is not None:
+        return json_answer({"node_id": node_id, **_plain(agent_status(server))})
+    document = await server.core.store.get(ids.status_document_id(node_id))
+    return json_answer({"node_id": node_id, **_plain(document or {"overall": "unknown"})})
+
+
+@blueprint.get("/<node_id>/files")
+@validate_querystring(FileFilter)
+@document_response(FilesAnswer)
+async def list_node_files(node_id: str, query_args: FileFilter) -> Response:
+    """List the files of a node."""
+    await get_node_document(node_id)
+    return await files_answer(msgspec.structs.replace(query_args, node_id=node_id))
+
+
+@blueprint.get("/<node_id>/storage")
+@validate_querystring(NoQuery)
+@document_response(StorageAnswer)
+async def get_storage(node_id: str, query_args: NoQuery) -> Response:
+    """Show the filesystems of a node."""
+    document = await get_node_document(node_id)
+    body = StorageAnswer(items=list(document.get("storage", ())), cloud_storage=document.get("cloud_storage"))
+    return json_answer(body)
+
+
+@blueprint.post("/<node_id>/crawl")
+@validate_request(Crawl)
+@document_response(Started, 202)
+async def crawl(node_id: str, data: Crawl) -> Response:
+    """Look for changes on the node. Answers at once; asking again while it runs changes nothing."""
+    await require_here(node_id)
+    server = state()
+    prefixes = tuple(paths.normalize_virtual(prefix) for prefix in data.prefixes)
+    work = server.core.agent.crawl(instance=data.instance, full=data.full, prefixes=prefixes)
+    spawn(server, f"crawl {data.instance or 'all'} {' '.join(prefixes)}", work)
+    return json_answer(Started(node_id=node_id), 202)
+
+
+def _plain(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in document.items() if not name.startswith("_") and name != "type"}

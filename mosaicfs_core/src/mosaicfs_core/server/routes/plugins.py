@@ -1,0 +1,274 @@
+"""What is installed (``/api/plugins``) and its instances on a node (``/api/nodes/{id}/plugins``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+from quart import Blueprint, Response
+from quart_schema import document_response, validate_querystring, validate_request
+
+from mosaicfs_core.documents import ids, times
+from mosaicfs_core.errors import Conflict, NotFound, UserError
+from mosaicfs_core.plugins.loading import LoadedPlugin
+from mosaicfs_core.server.idempotency import idempotent
+from mosaicfs_core.server.listing import (
+    ListAnswer,
+    Paging,
+    document_answer,
+    etag_of,
+    json_answer,
+    page_of,
+    require_fresh,
+    shown,
+)
+from mosaicfs_core.server.routes.nodes import get_node_document
+from mosaicfs_core.server.state import state
+from mosaicfs_core.server.stored import documents_of
+
+blueprint = Blueprint("plugins", __name__, url_prefix="/api")
+
+InstanceName = Annotated[str, Meta(pattern=f"^{ids.INSTANCE_PATTERN}$")]
+Positive = Annotated[int, Meta(ge=1, le=1000)]
+Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
+SECRET_WITHOUT_SCHEMA: Final = "settings are kept as they are: the package is not installed here"
+
+
+class InstanceChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What to change of an instance. ``settings`` are merged key by key; null takes a key away."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=200)] | UnsetType = UNSET
+    enabled: bool | UnsetType = UNSET
+    paused: bool | UnsetType = UNSET
+    settings: dict[str, Any] | UnsetType = UNSET
+    mime_globs: list[Annotated[str, Meta(min_length=1, max_length=200)]] | UnsetType = UNSET
+    workers: Positive | UnsetType = UNSET
+    timeout_s: Seconds | UnsetType = UNSET
+    max_attempts: Positive | UnsetType = UNSET
+    poll_interval_s: Seconds | UnsetType | None = UNSET
+
+
+class NewInstance(InstanceChange, kw_only=True, forbid_unknown_fields=True):
+    """An instance to make: its own name, and the package it runs (by default the one of that name)."""
+
+    plugin_name: InstanceName
+    package: InstanceName | None = None
+
+
+class PluginAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """An installed package: working, failed (with the reason) or disabled."""
+
+    name: str
+    status: str
+    distribution: str
+    version: str
+    first_party: bool
+    title: str | None = None
+    description: str | None = None
+    available: bool = False
+    hooks: list[str] = []
+    settings_schema: dict[str, Any] | None = None
+    error: str | None = None
+
+
+class InstanceAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """An instance of a plugin on a node. Secrets in ``settings`` read ``{"set": true}``."""
+
+    id: str
+    node_id: str
+    plugin_name: str
+    name: str
+    enabled: bool
+    created_at: str
+    package: str | None = None
+    paused: bool | None = None
+    settings: dict[str, Any] = {}
+    config: dict[str, Any] = {}
+    warnings: list[str] = []
+
+
+class RemovedAnswer(msgspec.Struct, kw_only=True):
+    """The instance is gone; what it indexed stays until it is crawled again."""
+
+    removed: str
+
+
+def plugin_body(plugin: LoadedPlugin) -> PluginAnswer:
+    """An installed package as the API shows it; never its traceback."""
+    manifest = plugin.manifest
+    return PluginAnswer(
+        name=plugin.name,
+        status=plugin.status,
+        distribution=plugin.distribution,
+        version=manifest.version if manifest else plugin.distribution_version,
+        first_party=plugin.first_party,
+        title=manifest.title if manifest else None,
+        description=manifest.description if manifest else None,
+        available=bool(manifest and manifest.available and plugin.status == "ok"),
+        hooks=sorted(plugin.hooks),
+        settings_schema=dict(manifest.settings_schema) if manifest and manifest.settings_schema else None,
+        error=plugin.error,
+    )
+
+
+def instance_body(document: Mapping[str, Any], warnings: list[str] | None = None) -> dict[str, Any]:
+    """An instance as the API shows it, secrets masked."""
+    body = shown(document, document["plugin_name"])
+    package = str(document.get("package") or document["plugin_name"])
+    host = state().core.host
+    for part in ("settings", "config"):
+        if body.get(part) is None:
+            body[part] = {}
+        elif package in host.plugins:
+            body[part] = host.settings_schema(package).masked(body[part])
+    if warnings:
+        body["warnings"] = warnings
+    return body
+
+
+def checked_settings(package: str, given: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """New settings over the stored ones, checked against the package's schema when it is installed.
+
+    Raises ``UserError`` whose ``details.fields`` names each wrong field.
+    """
+    host = state().core.host
+    merged = {**stored, **given}
+    merged = {key: value for key, value in merged.items() if value is not None}
+    if package not in host.plugins or host.plugins[package].status != "ok":
+        return merged
+    schema = host.settings_schema(package)
+    merged = schema.unmasked(merged, stored)
+    wrong = schema.errors(schema.filled(merged))
+    if wrong:
+        fields = {error.field or "(all)": error.message for error in wrong}
+        summary = "; ".join(f"settings.{field}: {text}" for field, text in fields.items())
+        raise UserError(summary, field=f"settings.{wrong[0].field}", fields=fields)
+    return merged
+
+
+def package_warnings(package: str) -> list[str]:
+    """What the user should know of the package an instance names."""
+    plugin = state().core.host.plugins.get(package)
+    if plugin is None:
+        return [f"no plugin {package} is installed on this machine; {SECRET_WITHOUT_SCHEMA}"]
+    if plugin.status != "ok":
+        return [f"{package} cannot run: {plugin.error}"]
+    if plugin.manifest is not None and not plugin.manifest.available:
+        raise UserError(f"{package} is announced and not available in this release", field="package")
+    return []
+
+
+@blueprint.get("/plugins")
+@validate_querystring(Paging)
+@document_response(ListAnswer)
+async def list_installed(query_args: Paging) -> Response:
+    """List the installed plugins with their manifests, failed ones with the reason."""
+    found = [msgspec.to_builtins(plugin_body(plugin)) for plugin in state().core.host.plugins.values()]
+    return json_answer(page_of(found, query_args))
+
+
+@blueprint.get("/nodes/<node_id>/plugins")
+@validate_querystring(Paging)
+@document_response(ListAnswer)
+async def list_instances(node_id: str, query_args: Paging) -> Response:
+    """List the plugin instances of a node."""
+    await get_node_document(node_id)
+    found = [instance_body(document) for document in await documents_of(state().core.store, "plugin", node_id)]
+    return json_answer(page_of(found, query_args))
+
+
+@blueprint.post("/nodes/<node_id>/plugins")
+@validate_request(NewInstance)
+@document_response(InstanceAnswer, 201)
+@idempotent
+async def create_instance(node_id: str, data: NewInstance) -> Response:
+    """Make an instance of a plugin on a node."""
+    await get_node_document(node_id)
+    package = data.package or data.plugin_name
+    warnings = package_warnings(package)
+    changes = _changes(data)
+    document = {
+        "_id": ids.plugin_document_id(node_id, data.plugin_name),
+        "type": "plugin",
+        "node_id": node_id,
+        "plugin_name": data.plugin_name,
+        "package": package,
+        "plugin_type": "package",
+        "enabled": True,
+        "name": data.plugin_name,
+        "config": {},
+        "created_at": times.format_time(times.now_micros()),
+        **changes,
+        "settings": checked_settings(package, changes.get("settings", {}), {}),
+    }
+
+    def insert(present: dict[str, Any] | None) -> dict[str, Any]:
+        if present is not None:
+            raise Conflict(f"this node has an instance {data.plugin_name} already")
+        return document
+
+    written = await state().core.store.update(document["_id"], insert)
+    return json_answer(instance_body(written, warnings), 201, {"ETag": etag_of(written)})
+
+
+@blueprint.get("/nodes/<node_id>/plugins/<name>")
+@document_response(InstanceAnswer)
+async def get_instance(node_id: str, name: str) -> Response:
+    """Show one instance."""
+    document = await _instance_document(node_id, name)
+    return document_answer(document, instance_body(document))
+
+
+@blueprint.patch("/nodes/<node_id>/plugins/<name>")
+@validate_request(InstanceChange)
+@document_response(InstanceAnswer)
+async def change_instance(node_id: str, name: str, data: InstanceChange) -> Response:
+    """Change an instance: switch it, pause it, set its settings. It takes effect at once."""
+    await _instance_document(node_id, name)
+    changes = _changes(data)
+
+    def apply(document: dict[str, Any] | None) -> dict[str, Any]:
+        if document is None:
+            raise NotFound("this node has no such plugin instance")
+        require_fresh(document)
+        changed = {**document, **changes}
+        if "settings" in changes:
+            package = str(document.get("package") or name)
+            changed["settings"] = checked_settings(package, changes["settings"], document.get("settings") or {})
+        return changed
+
+    document = await state().core.store.update(ids.plugin_document_id(node_id, name), apply)
+    return document_answer(document, instance_body(document))
+
+
+@blueprint.delete("/nodes/<node_id>/plugins/<name>")
+@document_response(RemovedAnswer)
+async def remove_instance(node_id: str, name: str) -> Response:
+    """Remove an instance from a node. A default one does not come back by itself."""
+    await _instance_document(node_id, name)
+
+    def bury(document: dict[str, Any] | None) -> dict[str, Any] | None:
+        if document is None:
+            return None
+        require_fresh(document)
+        kept = {key: document[key] for key in ("_id", "_rev", "type", "node_id", "plugin_name") if key in document}
+        return {**kept, "_deleted": True}
+
+    await state().core.store.update(ids.plugin_document_id(node_id, name), bury)
+    return json_answer(RemovedAnswer(removed=name))
+
+
+async def _instance_document(node_id: str, name: str) -> Mapping[str, Any]:
+    await get_node_document(node_id)
+    document = await state().core.store.get(ids.plugin_document_id(node_id, name))
+    if document is None:
+        raise NotFound("this node has no such plugin instance")
+    return document
+
+
+def _changes(data: InstanceChange) -> dict[str, Any]:
+    """The fields that were given."""
+    given = {field: getattr(data, field) for field in InstanceChange.__struct_fields__}
+    return {field: value for field, value in given.items() if value is not UNSET}

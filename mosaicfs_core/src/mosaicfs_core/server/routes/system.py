@@ -1,0 +1,121 @@
+"""Health and facts of the instance: ``/api/health`` and ``/api/system``."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+from quart import Blueprint, Response
+from quart_schema import document_response, validate_request
+
+from mosaicfs_core.documents import times
+from mosaicfs_core.errors import MosaicError
+from mosaicfs_core.server.background import spawn
+from mosaicfs_core.server.listing import json_answer
+from mosaicfs_core.server.state import ServerState, state
+
+blueprint = Blueprint("system", __name__, url_prefix="/api")
+
+
+class Part(msgspec.Struct, kw_only=True):
+    """How one subsystem is: ``healthy``, ``degraded`` or ``unhealthy``."""
+
+    status: str
+
+
+class HealthAnswer(msgspec.Struct, kw_only=True):
+    """How the instance is, by subsystem; without details, since nobody has to sign in to read it."""
+
+    status: str
+    subsystems: dict[str, Part]
+
+
+class InfoAnswer(msgspec.Struct, kw_only=True):
+    """What runs. ``documents`` counts the live documents by type."""
+
+    version: str
+    instance_id: str
+    node_id: str
+    started_at: str
+    uptime_s: int
+    python: str
+    platform: str
+    update_seq: int
+    documents: dict[str, int]
+    agent: dict[str, Any]
+    plugins: dict[str, str]
+
+
+class Reindex(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """How to index again: ``full`` trusts nothing that was remembered."""
+
+    full: bool = True
+
+
+class Started(msgspec.Struct, kw_only=True):
+    """It has begun; ``GET nodes/{id}/status`` tells how far it is."""
+
+    started: bool = True
+    node_id: str
+
+
+@blueprint.get("/health")
+@document_response(HealthAnswer)
+async def health() -> Response:
+    """Say whether the instance works. Public; 503 when it does not."""
+    server = state()
+    parts = {"store": "healthy", **_agent_parts(server)}
+    try:
+        await server.core.store.info()
+    except MosaicError:
+        parts["store"] = "unhealthy"
+    worst = next((grade for grade in ("unhealthy", "degraded") if grade in parts.values()), "healthy")
+    body = HealthAnswer(status=worst, subsystems={name: Part(status=grade) for name, grade in parts.items()})
+    return json_answer(body, 503 if parts["store"] == "unhealthy" else 200)
+
+
+@blueprint.get("/system/info")
+@document_response(InfoAnswer)
+async def info() -> Response:
+    """Show what runs: versions, ids, counts, plugins, and what the agent does."""
+    server = state()
+    facts = await server.core.store.info()
+    body = InfoAnswer(
+        version=version("mosaicfs-core"),
+        instance_id=facts.instance_id,
+        node_id=server.core.node_id,
+        started_at=times.format_time(int(server.started * 1_000_000)),
+        uptime_s=int(time.time() - server.started),
+        python=platform.python_version(),
+        platform=sys.platform,
+        update_seq=facts.update_seq,
+        documents={name: counts["live"] for name, counts in facts.types.items()},
+        agent=agent_status(server),
+        plugins={name: plugin.status for name, plugin in server.core.host.plugins.items()},
+    )
+    return json_answer(body)
+
+
+@blueprint.post("/system/reindex")
+@validate_request(Reindex)
+@document_response(Started, 202)
+async def reindex(data: Reindex) -> Response:
+    """Crawl everything again on this machine. Answers at once; asking again while it runs changes nothing."""
+    server = state()
+    spawn(server, "reindex", server.core.agent.crawl(full=data.full))
+    return json_answer(Started(node_id=server.core.node_id), 202)
+
+
+def agent_status(server: ServerState) -> dict[str, Any]:
+    """What the agent of this process says of itself; empty when there is none."""
+    agent = server.core.agent
+    return dict(agent.status()) if agent is not None else {}
+
+
+def _agent_parts(server: ServerState) -> dict[str, str]:
+    subsystems = agent_status(server).get("subsystems", {})
+    return {name: str(part.get("status", "healthy")) for name, part in subsystems.items()}

@@ -1,0 +1,107 @@
+"""Serving the application: a socket that is surely ours, Hypercorn in the running loop, and a clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import logging
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from hypercorn.asyncio.run import worker_serve
+from hypercorn.config import Config as HypercornConfig
+from hypercorn.config import Sockets
+from hypercorn.utils import wrap_app
+from quart import Quart
+
+from mosaicfs_core.config import ServerConfig
+from mosaicfs_core.errors import ConfigError, Unavailable
+from mosaicfs_core.home import Home, write_private
+from mosaicfs_core.server.auth.limits import is_loopback
+
+logger = logging.getLogger(__name__)
+
+GRACEFUL_SECONDS: Final = 3.0
+_HOW_TO_CHANGE: Final = "set another with --port, MOSAICFS_SERVER_PORT or [server] port in mosaicfs.toml (0 takes any)"
+
+
+def bind(config: ServerConfig) -> socket.socket:
+    """The listening socket, bound before anything else starts so that a taken port is known at once.
+
+    Raises ``Unavailable`` for a taken port and ``ConfigError`` for an address that is not this machine's, or not
+    loopback: without TLS the API is not served to the network.
+    """
+    try:
+        found = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except socket.gaierror as error:
+        raise ConfigError(
+            f"server.host: {config.host!r} is not an address of this machine", key="server.host"
+        ) from error
+    family, _, _, _, address = found[0]
+    if not is_loopback(str(address[0])):
+        raise ConfigError(
+            f"server.host: {config.host} is not loopback; MosaicFS does not serve the network without TLS."
+            " Use 127.0.0.1 and put a TLS proxy or an SSH tunnel in front",
+            key="server.host",
+        )
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise _bind_error(config, error) from error
+    listener.setblocking(False)
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """The address that reaches the listener."""
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+@asynccontextmanager
+async def serving(app: Quart, listener: socket.socket, home: Home) -> AsyncIterator[str]:
+    """Serve the app on the listener around a block; its value is the address, which is also written for the command
+    line to find. Requests under way get a few seconds to end."""
+    stop = asyncio.Event()
+    url = url_of(listener)
+    sockets = Sockets(secure_sockets=[], insecure_sockets=[listener], quic_sockets=[])
+    server = asyncio.create_task(
+        worker_serve(wrap_app(app, 0, "asgi"), _hypercorn_config(), sockets=sockets, shutdown_trigger=stop.wait),
+        name="api server",
+    )
+    write_private(home.endpoint_file, json.dumps({"url": url}).encode())
+    try:
+        yield url
+    finally:
+        home.endpoint_file.unlink(missing_ok=True)
+        stop.set()
+        await server
+        listener.close()
+
+
+def _hypercorn_config() -> HypercornConfig:
+    config = HypercornConfig()
+    config.accesslog = None
+    config.errorlog = logging.getLogger("hypercorn.error")
+    config.include_server_header = False
+    config.graceful_timeout = GRACEFUL_SECONDS
+    config.keep_alive_timeout = 60
+    config.keep_alive_max_requests = 1_000_000
+    config.h11_max_incomplete_size = 64 * 1024
+    config.backlog = 200
+    return config
+
+
+def _bind_error(config: ServerConfig, error: OSError) -> Exception:
+    if error.errno == errno.EADDRINUSE:
+        return Unavailable(f"port {config.port} on {config.host} is taken by another program; {_HOW_TO_CHANGE}")
+    if error.errno == errno.EACCES:
+        return Unavailable(f"port {config.port} needs rights that this user has not; {_HOW_TO_CHANGE}")
+    return ConfigError(f"cannot listen on {config.host} port {config.port}: {error.strerror}", key="server.host")
