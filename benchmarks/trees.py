@@ -1,4 +1,4 @@
-"""Trees of files to measure with: realistic names, deterministic, made once and kept below ``build/``."""
+"""Trees of files to measure with: realistic names; deterministic; made once and kept below ``build/``."""
 
 from __future__ import annotations
 
@@ -7,11 +7,56 @@ import random
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1] / "build" / "trees"
-WORDS = (
-    "report budget invoice holiday photo draft letter contract meeting notes summary plan project index backup scan "
-    "receipt recipe lecture thesis chapter figure table data sample config readme module client server parser helper "
-    "music album track video clip season episode garden house travel passport insurance tax salary bank statement"
-).split()
+WORDS = [
+    "report",
+    "budget",
+    "invoice",
+    "holiday",
+    "photo",
+    "draft",
+    "letter",
+    "contract",
+    "meeting",
+    "notes",
+    "summary",
+    "plan",
+    "project",
+    "index",
+    "backup",
+    "scan",
+    "receipt",
+    "recipe",
+    "lecture",
+    "thesis",
+    "chapter",
+    "figure",
+    "table",
+    "data",
+    "sample",
+    "config",
+    "readme",
+    "module",
+    "client",
+    "server",
+    "parser",
+    "helper",
+    "music",
+    "album",
+    "track",
+    "video",
+    "clip",
+    "season",
+    "episode",
+    "garden",
+    "house",
+    "travel",
+    "passport",
+    "insurance",
+    "tax",
+    "salary",
+    "bank",
+    "statement",
+]
 ENDINGS = (
     "pdf",
     "jpg",
@@ -45,7 +90,7 @@ def directories(files: int) -> int:
 
 
 def tree(files: int) -> Path:
-    """A tree of so many empty files, twenty to a directory, two levels of directories; complete when its mark exists."""
+    """A tree of so many empty files, twenty to a directory, two levels deep; complete when its mark exists."""
     root = ROOT / f"files-{files}"
     mark = ROOT / f"files-{files}.complete"
     if mark.exists():
