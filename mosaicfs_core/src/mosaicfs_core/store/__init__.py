@@ -1,0 +1,20 @@
+"""The replica: an embedded document store in one SQLite file that speaks CouchDB's data model."""
+
+from .reader import Reader
+from .records import BulkResult, Change, ChangeRow, DirRow, FileBatch, FileRow, Identity, StoreInfo
+from .store import Store
+from .transaction import WriteTransaction
+
+__all__ = [
+    "BulkResult",
+    "Change",
+    "ChangeRow",
+    "DirRow",
+    "FileBatch",
+    "FileRow",
+    "Identity",
+    "Reader",
+    "Store",
+    "StoreInfo",
+    "WriteTransaction",
+]

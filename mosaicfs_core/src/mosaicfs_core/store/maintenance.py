@@ -1,0 +1,79 @@
+"""Local documents and compaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..errors import Stale
+from . import revtree
+from .revisions import encode
+from .schema import DELETED
+from .transaction import WriteTransaction
+
+if TYPE_CHECKING:
+    from .store import Store
+
+PRUNE_BATCH = 2_000
+_PAGE_FIGURES = ("freelist_count", "page_count", "page_size")
+
+
+def local_put(tx: WriteTransaction, name: str, document: Mapping[str, Any]) -> str:
+    """Write a ``_local`` document; ``_rev`` must be the present one, absent for a new one."""
+    present = _local_rev(tx, name)
+    given = document.get("_rev")
+    if given != (None if present is None else f"0-{present}"):
+        raise Stale(f"_local/{name} is at {'no revision' if present is None else f'0-{present}'}, not at {given}")
+    number = (present or 0) + 1
+    body = encode({key: value for key, value in document.items() if not key.startswith("_")})
+    tx.execute("INSERT OR REPLACE INTO locals(id, rev, body) VALUES(?, ?, ?)", (name, number, body))
+    return f"0-{number}"
+
+
+def local_delete(tx: WriteTransaction, name: str, rev: str) -> None:
+    """Remove a ``_local`` document at this revision."""
+    present = _local_rev(tx, name)
+    if present is None or rev != f"0-{present}":
+        raise Stale(f"_local/{name} is not at {rev}")
+    tx.execute("DELETE FROM locals WHERE id = ?", (name,))
+
+
+def _local_rev(tx: WriteTransaction, name: str) -> int | None:
+    row = tx.execute("SELECT rev FROM locals WHERE id = ?", (name,)).fetchone()
+    return None if row is None else int(row[0])
+
+
+async def compact(store: Store) -> None:
+    """Prune in steps, so that other writes come in between; then merge the name index and give back free pages."""
+    after = 0
+    while True:
+        position = after
+        last = await store.transaction(lambda tx, start=position: _prune_some(tx, start))  # type: ignore[misc]
+        if last is None:
+            break
+        after = last
+    await store.transaction(lambda tx: tx.execute("INSERT INTO names(names) VALUES('optimize')") and None)
+    await store.vacuum()
+
+
+def _prune_some(tx: WriteTransaction, after: int) -> int | None:
+    """Prune the trees of the next documents; the last number looked at, or None at the end."""
+    limit = tx.revs_limit
+    sql = "SELECT doc, gen, rev, flags, tree FROM documents WHERE doc > ? ORDER BY doc LIMIT ?"
+    rows = tx.execute(sql, (after, PRUNE_BATCH)).fetchall()
+    for doc, generation, digest, flags, packed in rows:
+        if packed is not None:
+            winner = (generation, revtree.unpack_hash(digest))
+            tree = revtree.unpack(packed, winner, bool(flags & DELETED))
+            if revtree.prune(tree, limit):
+                tx.execute("UPDATE documents SET tree = ? WHERE doc = ?", (revtree.pack(tree), doc))
+    return rows[-1][0] if rows else None
+
+
+def vacuum(connection: sqlite3.Connection) -> None:
+    """Outside any transaction. A quarter of the file, and 16 MB, must be free for it to be worth a rewrite."""
+    free, pages, size = (int(connection.execute(f"PRAGMA {name}").fetchone()[0]) for name in _PAGE_FIGURES)
+    if free * 4 > pages and free * size > 16 << 20:
+        connection.execute("VACUUM")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

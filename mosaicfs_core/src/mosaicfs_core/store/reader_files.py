@@ -1,0 +1,251 @@
+"""Reading files and their directories."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from ..documents.ids import full_file_id
+from ..documents.paths import name_of, parent_of
+from .indexes import FIELDS, KINDS
+from .numbering import NumberCache
+from .records import DirRow, FileBatch, FileRow, Identity
+from .revisions import decode
+from .rows import COLUMNS, QUALIFIED, body_of, format_uuid, hash_of, id_of, inode_of
+from .schema import DELETED, FILE, OWN_INODE, QUARANTINED
+
+BATCH = 10_000
+
+_FILE_COLUMNS = "d.doc, d.dir, d.name, d.size, d.mtime, d.mime, d.flags, d.id_hash, d.key, d.extra"
+_DIRECTORY = "SELECT dir, node, parent, path, direct, below FROM directories"
+
+
+class FileReader:
+    """The part of ``Reader`` about files, directories and the indexes of other types."""
+
+    def __init__(self, connection: sqlite3.Connection, names: NumberCache) -> None:
+        self._connection = connection
+        self.names = names
+
+    # Directories
+
+    def nodes(self) -> list[tuple[int, str]]:
+        """Number and id of every node that ever had a file."""
+        return self._connection.execute("SELECT node, node_id FROM nodes ORDER BY node").fetchall()
+
+    def _node_number(self, node_id: str) -> int | None:
+        row = self._connection.execute("SELECT node FROM nodes WHERE node_id = ?", (node_id,)).fetchone()
+        return None if row is None else int(row[0])
+
+    def _dir_row(self, row: tuple[Any, ...]) -> DirRow:
+        number, node, parent, path, direct, below = row
+        return DirRow(number, self.names.node_id(node), parent, path, name_of(path), direct, below)
+
+    def directory(self, node_id: str, path: str) -> DirRow | None:
+        """A directory by its export path, also when nothing is left in it; None when it never held a file."""
+        sql = f"{_DIRECTORY} WHERE node = ? AND path = ?"
+        row = self._connection.execute(sql, (self._node_number(node_id), path)).fetchone()
+        return None if row is None else self._dir_row(row)
+
+    def directory_by_no(self, number: int) -> DirRow | None:
+        """A directory by its number."""
+        row = self._connection.execute(f"{_DIRECTORY} WHERE dir = ?", (number,)).fetchone()
+        return None if row is None else self._dir_row(row)
+
+    def subdirectories(self, number: int) -> list[DirRow]:
+        """The directories directly in a directory that have shown files at or below them, by name."""
+        sql = f"{_DIRECTORY} WHERE parent = ? AND below > 0"
+        rows = [self._dir_row(row) for row in self._connection.execute(sql, (number,)).fetchall()]
+        return sorted(rows, key=lambda row: row.name)
+
+    def directories_under(self, node_id: str, path: str, *, after: str = "", limit: int = BATCH) -> list[DirRow]:
+        """A directory and all beneath it that have shown files at or below them, by path; pages by ``after``."""
+        node = self._node_number(node_id)
+        low = path if path == "/" else path + "/"
+        high = low[:-1] + "0"  # the character after the slash
+        sql = f"{_DIRECTORY} WHERE node = ? AND path >= ? AND path < ? AND below > 0 ORDER BY path LIMIT ?"
+        rows: list[tuple[Any, ...]] = []
+        if not after and path != "/":
+            rows = self._connection.execute(
+                f"{_DIRECTORY} WHERE node = ? AND path = ? AND below > 0", (node, path)
+            ).fetchall()
+        start = low if not after or after == path else after + "\0"
+        rows += self._connection.execute(sql, (node, start, high, limit - len(rows))).fetchall()
+        return [self._dir_row(row) for row in rows]
+
+    def directory_parents(self) -> Iterator[tuple[int, int]]:
+        """Number and parent's number (0 for a node's root) of every directory, by number: parents come first."""
+        after = 0
+        while True:
+            sql = "SELECT dir, ifnull(parent, 0) FROM directories WHERE dir > ? ORDER BY dir LIMIT ?"
+            rows = self._connection.execute(sql, (after, BATCH)).fetchall()
+            if not rows:
+                return
+            yield from rows
+            after = rows[-1][0]
+
+    # Files
+
+    def _file_row(self, row: tuple[Any, ...]) -> FileRow:
+        doc, number, name, size, mtime, mime, flags, id_hash, key, extra = row
+        node_id, parent = self.names.directory_path(number)
+        inode = decode(extra)["inode"] if flags & OWN_INODE else inode_of(id_hash)
+        uuid = key.rpartition("::")[2] if isinstance(key, str) else format_uuid(key)
+        mime_type = None if mime is None else self.names.mime_type(mime)
+        status = "deleted" if flags & 64 else "active"
+        return FileRow(doc, number, node_id, parent, name, size, mtime, inode, mime_type, status, uuid)
+
+    def _own_inode(self, row: tuple[Any, ...]) -> int:
+        """The inode of a row of ``COLUMNS``."""
+        if row[8] & OWN_INODE:
+            return int(body_of(row, self.names)["inode"])
+        return inode_of(row[1])
+
+    def files_in(self, number: int) -> list[FileRow]:
+        """The shown files directly in a directory, by name."""
+        sql = f"SELECT {_FILE_COLUMNS} FROM documents d WHERE d.dir = ? AND d.shown = 1 ORDER BY d.name"
+        return [self._file_row(row) for row in self._connection.execute(sql, (number,)).fetchall()]
+
+    def file_by_path(self, node_id: str, path: str, *, deleted: bool = False) -> FileRow | None:
+        """The shown file at an export path; with ``deleted`` also one whose status is ``deleted``, if no other is there."""
+        directory = self.directory(node_id, parent_of(path))
+        if directory is None:
+            return None
+        sql = f"SELECT {_FILE_COLUMNS} FROM documents d WHERE d.dir = ? AND d.name = ? AND d.shown = 1 ORDER BY d.doc"
+        where = (directory.dir, name_of(path))
+        row = self._connection.execute(sql, where).fetchone()
+        if row is None and deleted:
+            gone = sql.replace("d.shown = 1", "d.shown IS NULL AND d.dir IS NOT NULL")
+            row = self._connection.execute(gone, where).fetchone()
+        return None if row is None else self._file_row(row)
+
+    def inactive_files_in(self, number: int) -> list[FileRow]:
+        """The files directly in a directory whose status is ``deleted``, by name."""
+        sql = f"""SELECT {_FILE_COLUMNS} FROM documents d
+            WHERE d.dir = ? AND d.shown IS NULL AND d.dir IS NOT NULL ORDER BY d.name"""
+        return [self._file_row(row) for row in self._connection.execute(sql, (number,)).fetchall()]
+
+    def file_by_id(self, short_id: str) -> FileRow | None:
+        """A file, active or not, by its short id ``{node_id}.{uuid}``. Raises UserError for what is no such id."""
+        identifier = full_file_id(short_id)
+        sql = f"SELECT {_FILE_COLUMNS}, d.node FROM documents d WHERE d.id_hash = ? AND d.dir IS NOT NULL"
+        for row in self._connection.execute(sql, (hash_of(identifier),)).fetchall():
+            found = self._file_row(row[:-1])
+            if found.document_id == identifier:
+                return found
+        return None
+
+    def file_by_inode(self, inode: int) -> FileRow | None:
+        """The shown file with this inode."""
+        row = self._row_by_inode(inode)
+        if row is None or row[2] != FILE or not row[9]:
+            return None
+        rows = self.file_rows([row[0]])
+        return rows[0] if rows else None
+
+    def _row_by_inode(self, inode: int) -> tuple[Any, ...] | None:
+        """The columns of the live document with this inode."""
+        sql = f"SELECT {COLUMNS} FROM documents WHERE doc IN (SELECT doc FROM inodes WHERE inode = ?) ORDER BY doc"
+        rows = self._connection.execute(sql, (inode,)).fetchall()
+        low, high = inode << 10, (inode + 1) << 10
+        sql = f"SELECT {COLUMNS} FROM documents WHERE id_hash >= ? AND id_hash < ? AND flags & ? = 0"
+        rows += self._connection.execute(sql, (low, high, OWN_INODE)).fetchall()
+        for row in rows:
+            if not row[8] & (DELETED | QUARANTINED):
+                return tuple(row)
+        return None
+
+    def file_rows(self, docs: Sequence[int]) -> list[FileRow]:
+        """Files, active or not, of these document numbers, in order; numbers of others are left out."""
+        sql = f"""SELECT {_FILE_COLUMNS} FROM json_each(?) AS wanted
+            CROSS JOIN documents d ON d.doc = wanted.value WHERE d.dir IS NOT NULL"""
+        rows = self._connection.execute(sql, (msgspec.json.encode(list(docs)).decode(),)).fetchall()
+        return [self._file_row(row) for row in rows]
+
+    def scan_files(self, where: str = "", parameters: Sequence[Any] = (), after: int = 0) -> Iterator[FileBatch]:
+        """All shown files with a document number above ``after``, in batches, by number.
+
+        ``where`` is a condition in SQL over ``size``, ``mtime`` (microseconds), ``mime`` (text or NULL), ``node_id``
+        (text), ``dir`` and ``name``.
+        """
+        sql = f"""SELECT doc, dir, name, size, mtime, mime FROM (
+            SELECT d.doc, d.dir, d.name, d.size, d.mtime, m.name AS mime, n.node_id
+            FROM documents d LEFT JOIN mimes m ON m.mime = d.mime
+            LEFT JOIN directories p ON p.dir = d.dir LEFT JOIN nodes n ON n.node = p.node
+            WHERE d.shown = 1 AND d.doc > ?1 ORDER BY d.doc) AS f
+            {"WHERE " + where if where else ""} LIMIT {BATCH}"""
+        while True:
+            rows = self._connection.execute(sql, (after, *parameters)).fetchall()
+            if rows:
+                yield FileBatch(*zip(*rows, strict=True))
+            if len(rows) < BATCH:
+                return
+            after = rows[-1][0]
+
+    def locations(self) -> Iterator[tuple[list[int], list[int]]]:
+        """Document and directory numbers of all shown files, in batches, by directory: reads an index alone."""
+        sql = """SELECT doc, dir, name FROM documents INDEXED BY files_by_directory
+            WHERE shown = 1 AND (dir, name) >= (?, ?) ORDER BY dir, name LIMIT ?"""
+        position, seen = (0, ""), set[int]()
+        while True:
+            rows = self._connection.execute(sql, (*position, BATCH + len(seen))).fetchall()
+            fresh = [row for row in rows if row[0] not in seen]
+            if not fresh:
+                return
+            yield [row[0] for row in fresh], [row[1] for row in fresh]
+            last = (rows[-1][1], rows[-1][2])
+            seen = {row[0] for row in rows if (row[1], row[2]) == last}
+            position = last
+
+    # Identities
+
+    def files_by_identity(self, device: int, number: int) -> list[FileRow]:
+        """The files of this machine that were last seen with this device and inode number."""
+        sql = "SELECT doc FROM file_identity WHERE number = ? AND device = ? ORDER BY doc"
+        return self.file_rows([row[0] for row in self._connection.execute(sql, (number, device)).fetchall()])
+
+    def identities(self, docs: Sequence[int]) -> dict[int, Identity]:
+        """What is noted of these documents."""
+        sql = """SELECT i.doc, i.device, i.number, i.fingerprint FROM json_each(?) AS wanted
+            CROSS JOIN file_identity i ON i.doc = wanted.value"""
+        rows = self._connection.execute(sql, (msgspec.json.encode(list(docs)).decode(),)).fetchall()
+        return {row[0]: Identity(*row[1:]) for row in rows}
+
+    # Other types
+
+    def documents_of(
+        self,
+        index: str,
+        key: Sequence[str] = (),
+        *,
+        limit: int | None = None,
+        offset: int = 0,
+        newest_first: bool = False,
+    ) -> list[dict[str, Any]]:
+        """Live documents of a type (or of a named index, see ``indexes``), by key, whose leading fields are ``key``."""
+        where, parameters = self._lookup(index, key)
+        direction = "DESC" if newest_first else "ASC"
+        order = ", ".join(f"l.{column} {direction}" for column in "abc")
+        sql = f"""SELECT {QUALIFIED} FROM lookup l CROSS JOIN documents ON documents.doc = l.doc
+            WHERE {where} ORDER BY {order}, l.doc {direction} LIMIT ? OFFSET ?"""
+        rows = self._connection.execute(sql, (*parameters, -1 if limit is None else limit, offset)).fetchall()
+        return [
+            {"_id": id_of(row, self.names), "_rev": f"{row[6]}-{row[7].hex() if isinstance(row[7], bytes) else row[7]}"}
+            | body_of(row, self.names)
+            for row in rows
+        ]
+
+    def count_of(self, index: str, key: Sequence[str] = ()) -> int:
+        """How many documents ``documents_of`` would return without a limit."""
+        where, parameters = self._lookup(index, key)
+        return int(self._connection.execute(f"SELECT count(*) FROM lookup l WHERE {where}", parameters).fetchone()[0])
+
+    def _lookup(self, index: str, key: Sequence[str]) -> tuple[str, tuple[Any, ...]]:
+        kind = KINDS.get(index)
+        parts: tuple[Any, ...] = (kind, *key) if kind is not None else (0, index, *key)
+        if len(parts) > 4 or (index in FIELDS and len(key) > len(FIELDS[index])):
+            raise ValueError(f"the index {index} has fewer fields than {tuple(key)!r}")
+        return " AND ".join(f"l.{column} = ?" for column in ("kind", "a", "b", "c")[: len(parts)]), parts

@@ -1,0 +1,101 @@
+"""Revision ids, and the special fields of a document as it crosses the store's border."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ..errors import UserError
+from .revtree import Rev, parse_rev
+
+encode = msgspec.json.Encoder(order="sorted").encode
+"""A body as canonical JSON: sorted keys, no blanks."""
+
+_decode_json = msgspec.json.Decoder().decode
+_SPECIAL = frozenset({"_id", "_rev", "_deleted", "_revisions", "_attachments"})
+
+
+class Edit(NamedTuple):
+    """A document taken apart. ``path`` is its own revision and the known ancestors, newest first; empty when new."""
+
+    id: str
+    body: dict[str, Any]
+    deleted: bool
+    path: tuple[Rev, ...]
+
+
+def decode(body: bytes | str) -> dict[str, Any]:
+    """A stored body."""
+    decoded: dict[str, Any] = _decode_json(body)
+    return decoded
+
+
+def new_hash(parent: str, deleted: bool, canonical: bytes) -> str:
+    """The hash of a revision: the same edit of the same parent gives the same one everywhere."""
+    digest = hashlib.md5(b"%s %d " % (parent.encode(), deleted), usedforsecurity=False)
+    digest.update(canonical)
+    return digest.hexdigest()
+
+
+def take_apart(document: Mapping[str, Any], *, replicated: bool) -> Edit:
+    """Split a document into its special fields and its body. Raises UserError on anything the store cannot keep."""
+    identifier = document.get("_id")
+    if not isinstance(identifier, str) or not identifier:
+        raise UserError("_id: expected a non-empty text", field="_id")
+    if identifier[0] == "_" and not (replicated and identifier.startswith("_design/")):
+        raise UserError(f"_id: {identifier!r} begins with an underscore, which is reserved", field="_id")
+    if not identifier.isascii():
+        _check_text(identifier)
+    body, special = {}, False
+    for key, value in document.items():
+        if key[:1] == "_":
+            special = special or key not in ("_id", "_rev")
+        else:
+            body[key] = value
+    if special:
+        _check_special(document)
+    deleted = special and document.get("_deleted", False)
+    if replicated:
+        return Edit(identifier, body, deleted, _path(document))
+    rev = document.get("_rev")
+    return Edit(identifier, body, deleted, () if rev is None else (parse_rev(rev),))
+
+
+def _check_text(identifier: str) -> None:
+    try:
+        identifier.encode()
+    except UnicodeEncodeError:
+        raise UserError("_id: holds a lone surrogate, which no text may", field="_id") from None
+
+
+def _check_special(document: Mapping[str, Any]) -> None:
+    unknown = [key for key in document if key[:1] == "_" and key not in _SPECIAL]
+    if unknown:
+        raise UserError(f"{unknown[0]}: fields that begin with an underscore are reserved", field=unknown[0])
+    if document.get("_attachments"):
+        raise UserError("_attachments: MosaicFS documents have no attachments", field="_attachments")
+    if not isinstance(document.get("_deleted", False), bool):
+        raise UserError("_deleted: expected true or false", field="_deleted")
+
+
+def _path(document: Mapping[str, Any]) -> tuple[Rev, ...]:
+    """The revision of a replicated document with its ancestors, from ``_rev`` and ``_revisions``."""
+    given = document.get("_revisions")
+    if given is None:
+        if "_rev" not in document:
+            raise UserError("_rev: a replicated document must carry its revision", field="_rev")
+        return (parse_rev(document["_rev"]),)
+    try:
+        start, ids = given["start"], given["ids"]
+        path = tuple([(start - index, digest) for index, digest in enumerate(ids)])
+        sound = bool(path) and path[-1][0] >= 1 and all(isinstance(digest, str) and digest for digest in ids)
+    except (TypeError, KeyError):
+        sound = False
+    if not sound:
+        raise UserError('_revisions: expected {"start": number, "ids": [hash, …]}', field="_revisions")
+    if "_rev" in document and parse_rev(document["_rev"]) != path[0]:
+        raise UserError("_revisions: does not begin with the document's _rev", field="_revisions")
+    return path

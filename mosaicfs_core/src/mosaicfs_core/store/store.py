@@ -1,0 +1,333 @@
+"""The embedded store: documents with CouchDB's data model in one SQLite file, for one process that writes.
+
+Writes go through one writer thread and are durable when they return. Point reads run on the calling loop's thread (they
+take microseconds); whatever may take longer runs in a worker thread with a connection of its own, through ``read``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..documents import validate as validate_document
+from ..errors import MosaicError, NotFound, UserError
+from . import maintenance, ordered, revtree, schema
+from .changes import Signal, follow
+from .find import find as find_documents
+from .reader import Reader
+from .records import BulkResult, Change, StoreInfo
+from .revtree import format_rev, parse_rev
+from .transaction import Session, WriteTransaction
+from .writer import Writer
+
+T = TypeVar("T")
+READ_THREADS = 3
+
+
+class Store:
+    """A replica. Open it with ``Store.open``, close it with ``close``."""
+
+    def __init__(self, path: Path, session: Session) -> None:
+        self.path = path
+        self._signal = Signal(session.seq)
+        self._writer = Writer(session, self._signal.committed)
+        self.reader = Reader.open(path)
+        """For point reads on the loop's thread."""
+        self._local = threading.local()
+        self._readers: list[Reader] = []
+        self._readers_lock = threading.Lock()
+        self._threads = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="store-reader")
+        self.instance_id: str = self.reader.meta("instance_id")
+
+    @classmethod
+    async def open(cls, path: Path, *, validate: Callable[[Mapping[str, Any]], None] = validate_document) -> Store:
+        """Open the replica at ``path``, which is created when it is absent (its directory must exist).
+
+        ``validate`` raises InvalidDocument for a document that fails its schema. Two processes must not open one file for
+        writing: the lock of the home sees to that.
+        """
+        return cls(path, await asyncio.to_thread(_prepare, path, validate))
+
+    async def close(self) -> None:
+        """Finish the writes under way, end the live feeds, close the file."""
+        self._signal.close()
+        await asyncio.to_thread(self._writer.close)
+        await asyncio.to_thread(self._threads.shutdown)
+        for reader in (self.reader, *self._readers):
+            reader.close()
+        self._readers.clear()
+
+    async def __aenter__(self) -> Store:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    # Reading
+
+    async def read(self, function: Callable[[Reader], T]) -> T:
+        """Run a function over a ``Reader`` in a worker thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._with_reader, function)
+
+    def _with_reader(self, function: Callable[[Reader], T]) -> T:
+        reader = getattr(self._local, "reader", None)
+        if reader is None:
+            reader = self._local.reader = Reader.open(self.path)
+            with self._readers_lock:
+                self._readers.append(reader)
+        return function(reader)
+
+    async def get(
+        self, identifier: str, *, rev: str | None = None, conflicts: bool = False, revs: bool = False
+    ) -> dict[str, Any] | None:
+        """A document, or None when it does not exist, is deleted or in quarantine.
+
+        ``rev`` names a leaf instead of the winner, a deleted one too. ``conflicts`` adds ``_conflicts``, ``revs`` adds
+        ``_revisions``.
+        """
+        reader = self.reader
+        document = reader.get(identifier) if rev is None else reader.get_revision(identifier, rev)
+        if document is None:
+            return None
+        if conflicts and (losers := reader.conflicts(identifier)):
+            document["_conflicts"] = losers
+        if revs:
+            document["_revisions"] = reader.revisions(identifier, document["_rev"])
+        return document
+
+    async def open_revs(
+        self, identifier: str, revs: Sequence[str] | None = None, *, latest: bool = False
+    ) -> list[dict[str, Any]]:
+        """Leaves with ``_revisions``, all of them when ``revs`` is None; ``{"missing": rev}`` for what is not at hand.
+
+        ``latest`` answers a superseded revision with the leaves that came of it.
+        """
+        return _open_revs(self.reader, identifier, revs, latest)
+
+    async def get_many(self, identifiers: Iterable[str]) -> list[dict[str, Any] | None]:
+        """``get`` of each, in order."""
+        return self.reader.get_many(identifiers)
+
+    async def bulk_get(
+        self, wanted: Sequence[Mapping[str, str]], *, revs: bool = True, latest: bool = False
+    ) -> list[dict[str, Any]]:
+        """For each ``{"id", "rev"?}``: ``{"id", "docs": [{"ok": document} | {"error": {…}}]}``."""
+
+        def run(reader: Reader) -> list[dict[str, Any]]:
+            return [_bulk_get_one(reader, one, revs, latest) for one in wanted]
+
+        return await self.read(run)
+
+    async def all_docs(self, *, start: str = "", end: str | None = None, limit: int = 1000) -> list[tuple[str, str]]:
+        """Id and revision of live documents with ``start <= id <= end``, in raw order of ids.
+
+        The first call makes an index (about a second at 500,000 documents).
+        """
+        sql = "SELECT 1 FROM sqlite_master WHERE name = 'documents_by_id'"
+        if not await self.read(lambda reader: reader.has(sql)):
+            await self.transaction(lambda tx: tx.execute(ordered.INDEX) and None)
+        return await self.read(lambda reader: reader.all_ids(start=start, end=end, limit=limit))
+
+    async def find(self, selector: Mapping[str, Any], *, limit: int = 25, skip: int = 0) -> list[dict[str, Any]]:
+        """Live documents that match a selector (see ``selector``), by an index when it names a type or an id."""
+        return await self.read(lambda reader: find_documents(reader, selector, limit, skip))
+
+    async def revs_diff(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, dict[str, list[str]]]:
+        """``{id: {"missing": [rev], "possible_ancestors": [rev]}}`` for what this replica does not have."""
+
+        def run(reader: Reader) -> dict[str, dict[str, list[str]]]:
+            found = {}
+            for identifier, revs in wanted.items():
+                difference = _difference(reader, identifier, revs)
+                if difference:
+                    found[identifier] = difference
+            return found
+
+        return await self.read(run)
+
+    async def conflicts(self, identifier: str) -> list[str]:
+        """The live leaves of a document that lost."""
+        return self.reader.conflicts(identifier)
+
+    async def info(self) -> StoreInfo:
+        """Figures of the replica."""
+        return await self.read(lambda reader: reader.info())
+
+    @property
+    def seq(self) -> int:
+        """The update sequence as far as this loop has been told."""
+        return self._signal.seq
+
+    async def changes(
+        self,
+        since: int = 0,
+        *,
+        live: bool = False,
+        limit: int | None = None,
+        include_docs: bool = False,
+        selector: Mapping[str, Any] | None = None,
+        types: Collection[str] | None = None,
+    ) -> AsyncIterator[Change]:
+        """Changes after ``since``, each document once, oldest first; with ``live`` it goes on until the store closes."""
+        feed = follow(
+            self.read,
+            self._signal,
+            since=since,
+            live=live,
+            limit=limit,
+            include_docs=include_docs,
+            selector=selector,
+            types=types,
+            heartbeat=None,
+        )
+        async for change in feed:
+            if change is not None:
+                yield change
+
+    def changes_with_heartbeat(
+        self,
+        since: int = 0,
+        *,
+        heartbeat: float,
+        limit: int | None = None,
+        include_docs: bool = False,
+        selector: Mapping[str, Any] | None = None,
+        types: Collection[str] | None = None,
+    ) -> AsyncIterator[Change | None]:
+        """``changes`` with ``live``, and None whenever ``heartbeat`` seconds have passed without one."""
+        return follow(
+            self.read,
+            self._signal,
+            since=since,
+            live=True,
+            limit=limit,
+            include_docs=include_docs,
+            selector=selector,
+            types=types,
+            heartbeat=heartbeat,
+        )
+
+    async def wait(self, after: int, timeout: float | None = None) -> bool:
+        """Until the update sequence is above ``after``; False when ``timeout`` seconds passed before."""
+        return await self._signal.wait(after, timeout)
+
+    # Writing
+
+    async def transaction(self, function: Callable[[WriteTransaction], T]) -> T:
+        """Run a plain function in the writer's thread, in one transaction; durable when this returns.
+
+        If the function raises, nothing that it did remains and the error is raised here.
+        """
+        value: T = await self._writer.submit(function)
+        return value
+
+    async def put(self, document: Mapping[str, Any]) -> str:
+        """Write one document; returns its new revision. Raises InvalidDocument, Conflict or Stale."""
+        return await self.transaction(lambda tx: tx.put(document))
+
+    async def update(
+        self, identifier: str, function: Callable[[dict[str, Any] | None], Mapping[str, Any] | None]
+    ) -> dict[str, Any] | None:
+        """Replace a document by what a plain function makes of it (None: leave it). Returns it as it is then."""
+        return await self.transaction(lambda tx: tx.update(identifier, function))
+
+    async def bulk(self, documents: Iterable[Mapping[str, Any]], *, new_edits: bool = True) -> list[BulkResult]:
+        """Write many documents in one transaction; one that cannot be written does not hinder the others."""
+        return await self.transaction(lambda tx: tx.bulk(documents, new_edits=new_edits))
+
+    async def local_get(self, name: str) -> dict[str, Any] | None:
+        """A ``_local`` document by its name, or None."""
+        return self.reader.local_get(name)
+
+    async def local_put(self, name: str, document: Mapping[str, Any]) -> str:
+        """Write a ``_local`` document, naming the ``_rev`` it replaces; returns the new one. Raises Stale."""
+        return await self.transaction(lambda tx: maintenance.local_put(tx, name, document))
+
+    async def local_delete(self, name: str, rev: str) -> None:
+        """Remove a ``_local`` document. Raises Stale."""
+        await self.transaction(lambda tx: maintenance.local_delete(tx, name, rev))
+
+    async def compact(self) -> None:
+        """Prune revision trees to the limit, merge the name index, return free pages to the disk."""
+        await maintenance.compact(self)
+
+    async def vacuum(self) -> None:
+        """Rewrite the file without its free pages when they are many, and empty the write-ahead log."""
+        await self._writer.alone(maintenance.vacuum)
+
+    async def set_revs_limit(self, limit: int) -> None:
+        """How many revisions of each branch are remembered (at least 1; 1,000 unless told)."""
+        if limit < 1:
+            raise UserError("revs_limit: expected at least 1", field="revs_limit")
+        await self.transaction(lambda tx: tx.set_revs_limit(limit))
+
+
+def _prepare(path: Path, validate: Callable[[Mapping[str, Any]], None]) -> Session:
+    if not path.parent.is_dir():
+        raise NotFound(f"The directory {path.parent} does not exist.")
+    connection = schema.connect(path, cache_kib=schema.WRITER_CACHE_KIB)
+    try:
+        schema.prepare(connection)
+        path.chmod(0o600)
+        return Session(connection, validate)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _difference(reader: Reader, identifier: str, revs: Sequence[str]) -> dict[str, list[str]]:
+    tree = reader.tree(identifier) or revtree.Tree()
+    absent = revtree.missing(tree, [parse_rev(rev) for rev in revs])
+    if not absent:
+        return {}
+    found = {"missing": [format_rev(rev) for rev in absent]}
+    if ancestors := revtree.possible_ancestors(tree, absent):
+        found["possible_ancestors"] = [format_rev(rev) for rev in ancestors]
+    return found
+
+
+def _open_revs(
+    reader: Reader, identifier: str, revs: Sequence[str] | None, latest: bool, history: bool = True
+) -> list[dict[str, Any]]:
+    tree = reader.tree(identifier)
+    if tree is None:
+        if revs is None:
+            raise NotFound(f"{identifier} does not exist", id=identifier)
+        return [{"missing": rev} for rev in revs]
+    found: dict[str, dict[str, Any]] = {}
+    for wanted in [format_rev(rev) for rev in revtree.leaves(tree)] if revs is None else revs:
+        rev = parse_rev(wanted)
+        named = [rev]
+        if latest and rev in tree.parents:
+            named = [leaf for leaf in revtree.leaves(tree) if rev in revtree.history(tree, leaf)]
+        for one in named:
+            document = reader.get_revision(identifier, format_rev(one))
+            if document is None:
+                found[format_rev(one)] = {"missing": format_rev(one)}
+                continue
+            if history:
+                path = revtree.history(tree, one)
+                document["_revisions"] = {"start": path[0][0], "ids": [digest for _, digest in path]}
+            found[format_rev(one)] = document
+    return list(found.values())
+
+
+def _bulk_get_one(reader: Reader, wanted: Mapping[str, str], revs: bool, latest: bool) -> dict[str, Any]:
+    identifier, rev = wanted.get("id", ""), wanted.get("rev")
+    docs: list[dict[str, Any]] = []
+    try:
+        for found in _open_revs(reader, identifier, None if rev is None else [rev], latest, revs):
+            if "missing" in found:
+                docs.append(
+                    {"error": {"id": identifier, "rev": found["missing"], "error": "not_found", "reason": "missing"}}
+                )
+            else:
+                docs.append({"ok": found})
+    except MosaicError as error:
+        reason = {"id": identifier, "rev": rev or "undefined", "error": error.code, "reason": error.message}
+        docs.append({"error": reason})
+    return {"id": identifier, "docs": docs}

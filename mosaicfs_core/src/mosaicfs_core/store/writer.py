@@ -1,0 +1,188 @@
+"""The one writer: a thread that takes requests from a queue and commits those that wait together with one ``fsync``.
+
+Each request is a function over a ``WriteTransaction``. It takes effect whole or not at all, and is acknowledged only after
+the COMMIT that made it durable. A request that fails undoes itself alone; a COMMIT that fails (a full disk) fails every
+request in it, and the next one is tried afresh.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ..errors import MosaicError, Unavailable
+from .transaction import Session, WriteTransaction
+
+GROUP_REQUESTS = 256
+GROUP_SECONDS = 0.02
+"""A group takes no further request once it has run this long: whoever is in it waits no longer than that for others."""
+
+
+class _Request(NamedTuple):
+    function: Callable[[Any], Any]
+    alone: bool  # takes the connection and no transaction
+    future: asyncio.Future[Any]
+    loop: asyncio.AbstractEventLoop
+
+
+class _Outcome(NamedTuple):
+    request: _Request
+    value: Any
+    error: BaseException | None
+
+
+class Writer:
+    """Owns the writing connection. ``committed`` is called, in the writer's thread, with the sequence after each commit."""
+
+    def __init__(self, session: Session, committed: Callable[[int], None]) -> None:
+        self._session = session
+        self._connection = session.connection
+        self._committed = committed
+        self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._closed = False
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self._thread.start()
+
+    async def submit(self, function: Callable[[WriteTransaction], Any]) -> Any:
+        """Run the function in the writer's thread; returns its value once it is durable."""
+        return await self._submit(function, alone=False)
+
+    async def alone(self, function: Callable[[sqlite3.Connection], Any]) -> Any:
+        """Run a function over the connection outside any transaction."""
+        return await self._submit(function, alone=True)
+
+    async def _submit(self, function: Callable[[Any], Any], *, alone: bool) -> Any:
+        if self._closed:
+            raise Unavailable("The store is closed.")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        self._queue.put(_Request(function, alone, future, loop))
+        return await future
+
+    def close(self) -> None:
+        """Finish what was submitted and stop the thread. Blocks."""
+        if not self._closed:
+            self._closed = True
+            self._queue.put(None)
+            self._thread.join()
+
+    def _run(self) -> None:
+        request = self._queue.get()
+        while request is not None:
+            following = None
+            if request.alone:
+                _answer([self._execute_alone(request)])
+            else:
+                following = self._commit_group(request)
+                if self._ended:
+                    break
+            request = following or self._queue.get()
+        self._connection.close()
+
+    def _execute_alone(self, request: _Request) -> _Outcome:
+        try:
+            return _Outcome(request, request.function(self._connection), None)
+        except BaseException as error:  # noqa: BLE001 - it belongs to whoever asked
+            return _Outcome(request, None, _told(error))
+
+    def _commit_group(self, first: _Request) -> _Request | None:
+        """Run a group of requests and answer them; returns one that was taken and must run by itself."""
+        before, deadline = self._session.seq, time.monotonic() + GROUP_SECONDS
+        outcomes: list[_Outcome] = []
+        request: _Request | None = first
+        while request is not None and not request.alone:
+            outcomes.append(self._execute(request, first=not self._connection.in_transaction))
+            if outcomes[-1].error is not None and not self._connection.in_transaction and len(outcomes) > 1:
+                outcomes, request = _all_failed(outcomes, outcomes[-1].error), None
+                break
+            request = None
+            if len(outcomes) < GROUP_REQUESTS and time.monotonic() < deadline:
+                with contextlib.suppress(queue.Empty):
+                    request = self._queue.get_nowait()
+                    self._ended = request is None
+        outcomes = self._commit(outcomes)
+        if self._session.seq != before:
+            self._committed(self._session.seq)
+        _answer(outcomes)
+        return request
+
+    def _execute(self, request: _Request, *, first: bool) -> _Outcome:
+        """Run one request, so that its failure undoes nothing else.
+
+        The first of a group needs no savepoint, which would make SQLite copy every page it changes.
+        """
+        connection, undo = self._connection, "ROLLBACK" if first else "ROLLBACK TO request"
+        try:
+            connection.execute("BEGIN IMMEDIATE" if first else "SAVEPOINT request")
+            transaction = WriteTransaction(self._session)
+            value = request.function(transaction)
+            transaction.finish()
+            if not first:
+                connection.execute("RELEASE request")
+        except BaseException as error:  # noqa: BLE001 - whatever it is belongs to whoever asked
+            self._undo(undo)
+            return _Outcome(request, None, _told(error))
+        return _Outcome(request, value, None)
+
+    def _undo(self, statement: str) -> None:
+        with contextlib.suppress(sqlite3.Error):  # SQLite has rolled back by itself on some errors
+            self._connection.execute(statement)
+            if statement != "ROLLBACK":
+                self._connection.execute("RELEASE request")
+        with contextlib.suppress(sqlite3.Error):
+            self._session.restore()
+
+    def _commit(self, outcomes: list[_Outcome]) -> list[_Outcome]:
+        if not self._connection.in_transaction:
+            return outcomes
+        try:
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._undo("ROLLBACK")
+            return _all_failed(outcomes, _told(error))
+        return outcomes
+
+
+def _told(error: BaseException) -> BaseException:
+    """SQLite's errors in our words; others as they are."""
+    if isinstance(error, sqlite3.OperationalError | sqlite3.DatabaseError) and not isinstance(error, MosaicError):
+        text = str(error)
+        if "full" in text or "disk I/O" in text:
+            told = Unavailable(f"The replica cannot be written, nothing was changed: {text}. Is the disk full?")
+            told.__cause__ = error
+            return told
+        if "locked" in text:
+            told = Unavailable("The replica is locked by another process.", retry_after=1.0)
+            told.__cause__ = error
+            return told
+    return error
+
+
+def _all_failed(outcomes: list[_Outcome], error: BaseException) -> list[_Outcome]:
+    return [_Outcome(outcome.request, None, outcome.error or error) for outcome in outcomes]
+
+
+def _answer(outcomes: list[_Outcome]) -> None:
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Outcome]] = {}
+    for outcome in outcomes:
+        by_loop.setdefault(outcome.request.loop, []).append(outcome)
+    for loop, answered in by_loop.items():
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(_resolve, answered)
+
+
+def _resolve(outcomes: list[_Outcome]) -> None:
+    for request, value, error in outcomes:
+        if request.future.done():
+            continue
+        if error is None:
+            request.future.set_result(value)
+        else:
+            request.future.set_exception(error)
