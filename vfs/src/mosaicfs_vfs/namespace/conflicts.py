@@ -1,9 +1,9 @@
 """Which of several files of one name a directory shows, and under which names. Pure.
 
-The newest file wins (then the lowest node id, then the lowest export path); a directory wins over every file. A loser whose
-mount says ``last_write_wins`` is hidden; one whose mount says ``suffix_node_id`` stands beside the winner as
-``name (node-id).ext``, and as ``name (node-id 1a2b3c4d).ext``, with a hash of its path, where several of one node compete
-or the first form is taken. The outcome depends on the set of files alone, never on the order they come in.
+The newest file wins (then the lowest node id, then the lowest export path); a directory wins over every file. A loser
+whose mount says ``last_write_wins`` is hidden; one whose mount says ``suffix_node_id`` stands beside the winner as
+``name (node-id).ext``, and as ``name (node-id 1a2b3c4d).ext``, with a hash of its path, where several of one node
+compete or the first form is taken. The outcome depends on the set of files alone, never on the order they come in.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def settle(
 ) -> list[Outcome]:
     """Decide every collision of one directory.
 
-    ``collisions`` maps a name to all who want it: two or more files, or one that a directory stands against. ``directories``
-    are the names of the sub-directories, ``names`` all names that files want. One file wanted by several mounts counts once,
-    as suffixed if one of them says so.
+    ``collisions`` maps a name to all who want it: two or more files, or one that a directory stands against.
+    ``directories`` are the names of the sub-directories, ``names`` all names that files want. One file wanted by
+    several mounts counts once, as suffixed if one of them says so.
     """
     taken = {*directories, *names}
     outcomes: list[Outcome] = []

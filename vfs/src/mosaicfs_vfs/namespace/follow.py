@@ -11,7 +11,6 @@ import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from mosaicfs_core.documents.ids import derived_inode
 from mosaicfs_core.documents.paths import join, parent_of
 from mosaicfs_core.rules import FileFacts
 from mosaicfs_core.store import ChangeRow, FileRow
@@ -29,7 +28,9 @@ TOO_MANY: Final = 50_000
 
 @dataclasses.dataclass(slots=True)
 class Touched:
-    """Directories (by number) of one combination of chains: where a passing file came, went or changed, and which flipped."""
+    """Directories (by number) of one combination of chains: where a passing file came, went or changed, and which
+    flipped.
+    """
 
     files: set[int] = dataclasses.field(default_factory=set)
     flipped: set[int] = dataclasses.field(default_factory=set)
@@ -57,9 +58,7 @@ class Follower:
         if self._tree_changed:
             self._replace_tree()
         self._place()
-        return Changes(
-            state.seq, frozenset(self._directories), frozenset(self._subtrees), frozenset(self._inodes)
-        )
+        return Changes(state.seq, frozenset(self._directories), frozenset(self._subtrees), frozenset(self._inodes))
 
     def _see(self, row: ChangeRow) -> None:
         if row.type == "file":
@@ -87,7 +86,12 @@ class Follower:
         if after:
             place = state.directory(after)
             facts = FileFacts(
-                place.node_id, join(place.path, row.name or ""), row.name or "", row.size or 0, row.mtime or 0, row.mime_type
+                place.node_id,
+                join(place.path, row.name or ""),
+                row.name or "",
+                row.size or 0,
+                row.mtime or 0,
+                row.mime_type,
             )
         state.positions.put(row.doc, after)
         everything = self._touched[""]
@@ -98,13 +102,11 @@ class Follower:
             if after:
                 state.positions.all.add(after, everything.flipped)
         if before:
-            self._inodes.add(derived_inode(row.id) if row.inode is None else row.inode)
+            self._inodes.add(row.inode)
         for membership in state.memberships.values():
             self._judge(membership, row.doc, before, after, facts)
 
-    def _judge(
-        self, membership: Membership, document: int, before: int, after: int, facts: FileFacts | None
-    ) -> None:
+    def _judge(self, membership: Membership, document: int, before: int, after: int, facts: FileFacts | None) -> None:
         """Evaluate a file again. ``facts`` is None for one that is not shown any more."""
         touched = self._touched.setdefault(membership.key, Touched())
         passes = facts is not None and membership.verdict(facts, self._state.lookup)
@@ -113,7 +115,7 @@ class Follower:
             touched.files.add(before)
         if passes:
             touched.files.add(after)
-        if facts is not None and membership.borders:
+        if facts is not None and membership.chains.age_offsets:
             membership.expect(facts.mtime)
 
     def _judge_again(self, memberships: Iterable[Membership], rows: Iterable[FileRow]) -> None:
@@ -147,7 +149,7 @@ class Follower:
         """Evaluate again the files that crossed a border of an ``age`` step since the last time."""
         state, now = self._state, self._state.now()
         for membership in state.memberships.values():
-            if not membership.borders or membership.expires_at is None or now < membership.expires_at:
+            if not membership.chains.age_offsets or membership.expires_at is None or now < membership.expires_at:
                 continue
             ranges = membership.crossed_by(now)
             membership.as_of = now
@@ -198,7 +200,9 @@ class Follower:
                 self._directories.add(mount.place_of(place.path))
 
     def _place_flip(self, mounts: Sequence[Mount], number: int) -> None:
-        """A directory appears or disappears as a sub-directory; the root of a mount does so with all that leads to it."""
+        """A directory appears or disappears as a sub-directory; the root of a mount does so with all that leads to
+        it.
+        """
         place = self._state.directory(number)
         for mount in mounts:
             if mount.flatten or not mount.covers(place.node_id, place.path):

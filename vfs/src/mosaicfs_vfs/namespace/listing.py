@@ -39,7 +39,9 @@ class Scene(Protocol):
 
 @dataclasses.dataclass(slots=True)
 class Contents:
-    """What the sources of a directory hold: sub-directory names, and the files of each mount with its conflict policy."""
+    """What the sources of a directory hold: sub-directory names, and the files of each mount with its conflict
+    policy.
+    """
 
     exists: bool
     directories: set[str]
@@ -79,7 +81,11 @@ def _collect_mount(
         contents.directories.add(mount.root[len(source.rstrip("/")) + 1 :].partition("/")[0])
         return
     if mount.flatten:
-        rows = [row for directory in shown_beneath(reader, top, membership) for row in files_of(reader, directory, membership)]
+        rows = [
+            row
+            for directory in shown_beneath(reader, top, membership)
+            for row in files_of(reader, directory, membership)
+        ]
     else:
         rows = files_of(reader, top, membership)
         below = [row for row in reader.subdirectories(top.dir) if is_shown(row, membership)]

@@ -6,37 +6,37 @@ scan, and from then on only the files that changed are looked at again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterable
 
-from mosaicfs_core.documents.times import MICROS_PER_DAY
 from mosaicfs_core.rules import FactsLookup, FileFacts
 from mosaicfs_vfs.namespace.positions import NONE, Positions, Tally
-from mosaicfs_vfs.namespace.tree import Link
-
-_AGE_LIMITS: Final = ("max_days", "min_days")
+from mosaicfs_vfs.namespace.tree import Mount
 
 
 class Membership:
-    """The files that pass ``links``. ``as_of`` is the time that ``age`` steps were last evaluated for.
+    """The files that pass the chains of a mount, and of every other mount of the same key. ``as_of`` is the time that
+    ``age`` steps were last evaluated for.
 
     ``expires_at`` is when the next file crosses the border of an ``age`` step, as far as known; None for never.
     """
 
-    def __init__(self, key: str, links: Sequence[Link], positions: Positions, now: int) -> None:
-        self.key = key
-        self.links = links
+    def __init__(self, mount: Mount, positions: Positions, now: int) -> None:
+        self.key = mount.key
+        self.chains = mount.chains
         self.as_of = now
         self.expires_at: int | None = None
         self.tally = Tally(positions.parents)
-        needs = frozenset[str]().union(*(link.chain.needs for link in links))
-        self.needs_labels = "labels" in needs
-        self.needs_annotations = "annotations" in needs
-        steps = [step for link in links for step in link.steps]
+        self.needs_labels = "labels" in mount.chains.needs
+        steps = [step for link in mount.links for step in link.steps]
         self.plugins = frozenset(str(step.get("plugin_name")) for step in steps if step.get("op") == "annotation")
-        self.borders = tuple(sorted({border for step in steps for border in _borders(step)})) if "time" in needs else ()
+        self.labels = frozenset(
+            label
+            for step in steps
+            if step.get("op") == "label" and isinstance(step.get("labels"), list | tuple)
+            for label in step["labels"]
+            if isinstance(label, str)
+        )
         self._positions = positions
-        self._chains = [link.chain for link in links]
         self._bits = bytearray()
 
     def __contains__(self, document: int) -> bool:
@@ -55,10 +55,12 @@ class Membership:
 
     def verdict(self, facts: FileFacts, lookup: FactsLookup) -> bool:
         """Whether a file with these facts passes every chain at ``as_of``."""
-        return all(chain.verdict(facts, lookup, self.as_of) for chain in self._chains)
+        return self.chains.verdict(facts, lookup, self.as_of)
 
     def fill(self, documents: Iterable[int]) -> None:
-        """Begin with the files that a scan found to pass; those whose position is not known yet come with the next refresh."""
+        """Begin with the files that a scan found to pass; those whose position is not known yet come with the next
+        refresh.
+        """
         positions = self._positions.directories
         bits = self._bits = bytearray((len(positions) >> 3) + 1)
         known = len(positions)
@@ -86,18 +88,11 @@ class Membership:
 
     def expect(self, mtime: int) -> None:
         """Note when a file with this modification time crosses a border next."""
-        for border in self.borders:
-            crossing = mtime + border + 1
+        for offset in self.chains.age_offsets:
+            crossing = mtime + offset
             if crossing > self.as_of and (self.expires_at is None or crossing < self.expires_at):
                 self.expires_at = crossing
 
     def crossed_by(self, now: int) -> list[tuple[int, int]]:
         """The ranges of modification times, both ends included, whose files crossed a border since ``as_of``."""
-        return [(self.as_of - border - 1, now - border) for border in self.borders]
-
-
-def _borders(step: Mapping[str, Any]) -> list[int]:
-    """The ages, in microseconds, at which an ``age`` step changes its mind."""
-    if step.get("op") != "age":
-        return []
-    return [int(step[limit] * MICROS_PER_DAY) for limit in _AGE_LIMITS if isinstance(step.get(limit), int | float)]
+        return [(self.as_of - offset, now - offset) for offset in self.chains.age_offsets]

@@ -13,7 +13,7 @@ from mosaicfs_core.documents.times import now_micros
 from mosaicfs_core.errors import NotFound, UserError
 from mosaicfs_core.hooks import FileRecord, StepOp
 from mosaicfs_core.store import FileRow, Reader
-from mosaicfs_vfs.namespace.explain import Explanation, Explainer
+from mosaicfs_vfs.namespace.explain import Explainer, Explanation
 from mosaicfs_vfs.namespace.follow import TOO_MANY, Follower
 from mosaicfs_vfs.namespace.listing import build
 from mosaicfs_vfs.namespace.preview import Preview, preview_mounts
@@ -30,27 +30,28 @@ T = TypeVar("T")
 def _locked(
     method: Callable[Concatenate[Namespace, P], T],
 ) -> Callable[Concatenate[Namespace, P], T]:
-    @functools.wraps(method)
-    def call(self: Namespace, *args: P.args, **kwargs: P.kwargs) -> T:
+    def call(self: Namespace, /, *args: P.args, **kwargs: P.kwargs) -> T:
         with self.lock:
             return method(self, *args, **kwargs)
 
-    return call
+    return functools.update_wrapper(call, method)
 
 
 class Namespace:
     """The virtual tree over one replica.
 
-    Synchronous: the server calls it in a worker thread, the mount in its own process. Every public method takes ``lock``,
-    so that threads may share one; the reader must belong to this namespace alone (``Reader.open(path)``). Hold the lock
-    to make several calls see one state.
+    Synchronous: the server calls it in a worker thread, the mount in its own process. Every public method takes
+    ``lock``, so that threads may share one; the reader must belong to this namespace alone (``Reader.open(path)``).
+    Hold the lock to make several calls see one state.
 
-    What a listing shows is as of the last ``refresh()`` or newer. A caller that must see its own writes refreshes first;
-    it costs one indexed query when nothing changed.
+    What a listing shows is as of the last ``refresh()`` or newer. A caller that must see its own writes refreshes
+    first; it costs one indexed query when nothing changed.
     """
 
     def __init__(self, reader: Reader, ops: Mapping[str, StepOp], now: Callable[[], int] = now_micros) -> None:
-        """``ops`` are the plugins' step ops by name (``host.step_ops()``); ``now`` gives microseconds since the epoch."""
+        """``ops`` are the plugins' step ops by name (``host.step_ops()``); ``now`` gives microseconds since the
+        epoch.
+        """
         self.lock = threading.RLock()
         self._reader = reader
         self._ops = ops
@@ -70,8 +71,8 @@ class Namespace:
     def list(self, path: str) -> Listing:
         """What is in the directory. Cached for 5 seconds and until ``refresh`` finds it changed.
 
-        Raises ``NotFound`` when there is no such directory (a file's path included) and ``UserError`` for a path that is
-        none.
+        Raises ``NotFound`` when there is no such directory (a file's path included) and ``UserError`` for a path that
+        is none.
         """
         cached = self._cache.get(path)
         now = self._now()
@@ -157,8 +158,8 @@ class Namespace:
     def explain(self, path: str | None = None, file_id: str | None = None) -> Explanation:
         """Why a file is shown where it is, or why it is not.
 
-        ``path`` is a virtual path, or an export path of any node when no virtual directory answers to it; with ``file_id`` as
-        well, why that file is (not) there. Raises ``NotFound`` for a file id that nobody knows.
+        ``path`` is a virtual path, or an export path of any node when no virtual directory answers to it; with
+        ``file_id`` as well, why that file is (not) there. Raises ``NotFound`` for a file id that nobody knows.
         """
         row = None if file_id is None else self._file(file_id)
         return Explainer(self._state, self.paths_of).explain(path, row)

@@ -1,7 +1,7 @@
 """Where every shown file was when the namespace last looked: four bytes a file, eight a directory.
 
-The changes feed says where a file *is*; what a listing showed before follows from where it *was*. Document and directory
-numbers are small, dense and never reused, so plain arrays do.
+The changes feed says where a file *is*; what a listing showed before follows from where it *was*. Document and
+directory numbers are small, dense and never reused, so plain arrays do.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ NONE = 0  # no directory: numbers begin at 1
 class Tally:
     """How many files each directory holds at any depth, of those that were added.
 
-    Adding and removing walk up to the node's root; a directory that became empty or ceased to be is put into ``flipped``.
+    Adding and removing walk up to the node's root; a directory that became empty or ceased to be is put into
+    ``flipped``.
     """
 
     def __init__(self, parents: array[int]) -> None:
@@ -59,15 +60,21 @@ class Tally:
 
 
 class Positions:
-    """The directory of each shown file (``NONE``: not shown), the parent of each directory, and the tally of all files."""
+    """The directory of each shown file (``NONE``: not shown), the parent of each directory, and the tally of all
+    files.
+    """
 
     def __init__(self) -> None:
         self.parents = array("I", [NONE])
         self.directories = array("I", [NONE])
         self.all = Tally(self.parents)
 
-    def load(self, parents: Iterable[tuple[int, int | None]], locations: Iterable[tuple[Iterable[int], Iterable[int]]]) -> None:
-        """Read everything: ``parents`` as (directory, parent), ``locations`` as batches of document and directory numbers."""
+    def load(
+        self, parents: Iterable[tuple[int, int | None]], locations: Iterable[tuple[Iterable[int], Iterable[int]]]
+    ) -> None:
+        """Read everything: ``parents`` as (directory, parent), ``locations`` as batches of document and directory
+        numbers.
+        """
         for directory, parent in parents:
             self.learn(directory, parent)
         for documents, directories in locations:
@@ -82,7 +89,9 @@ class Positions:
         self.parents[directory] = parent or NONE
 
     def knows(self, directory: int) -> bool:
-        """Whether the directory's parent was noted; a root's is noted as ``NONE`` and looks unknown, which costs a query."""
+        """Whether the directory's parent was noted; a root's is noted as ``NONE`` and looks unknown, which costs a
+        query.
+        """
         return directory < len(self.parents) and self.parents[directory] != NONE
 
     def of(self, document: int) -> int:
@@ -97,7 +106,9 @@ class Positions:
 
 
 def _children_first(parents: array[int]) -> Iterable[int]:
-    """Directory numbers, each before its parent. A parent is usually numbered before its children, but not by contract."""
+    """Directory numbers, each before its parent. A parent is usually numbered before its children, but not by
+    contract.
+    """
     numbers = range(len(parents) - 1, 0, -1)
     if all(parents[number] < number for number in numbers):
         return numbers

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 from mosaicfs_core.documents.paths import join
-from mosaicfs_core.rules import FactsLookup, FileFacts
+from mosaicfs_core.rules import Chains, FactsLookup, FileFacts
 from mosaicfs_core.store import DirRow, Reader
-from mosaicfs_vfs.namespace.tree import Link
 
 _REMEMBERED: Final = 16_384
 
 
 class Places:
-    """Directories by number. What is used of them never changes (node, path, parent), so they are remembered, up to a bound."""
+    """Directories by number. What is used of them never changes (node, path, parent), so they are remembered, up to a
+    bound.
+    """
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -32,30 +33,23 @@ class Places:
         return row
 
 
-def prefilter(links: Sequence[Link]) -> tuple[str, list[Any]]:
-    """A SQL condition that every file passing the chains meets; empty when nothing can be said."""
-    conditions: list[str] = []
-    parameters: list[Any] = []
-    return " AND ".join(f"({condition})" for condition in conditions), parameters
-
-
 def passing_files(
-    reader: Reader, places: Places, links: Sequence[Link], lookup: FactsLookup, now: int
-) -> Iterator[list[int]]:
-    """The document numbers of the files that pass, batch by batch."""
-    where, parameters = prefilter(links)
-    verdicts = [link.chain.verdict for link in links]
+    reader: Reader, places: Places, chains: Chains, lookup: FactsLookup, now: int
+) -> Iterator[Sequence[int]]:
+    """The document numbers of the files that pass, batch by batch. SQL answers what it can."""
+    narrowed = chains.sql(now)
+    where, parameters = ("", ()) if narrowed is None else (narrowed.where, narrowed.parameters)
+    verdict = chains.verdict if len(chains.chains) > 1 else chains.chains[0].verdict
     for batch in reader.scan_files(where, parameters):
+        if narrowed is not None and narrowed.exact:
+            yield batch.docs
+            continue
         found: list[int] = []
         current, node_id, path = 0, "", ""
         for document, directory, name, size, mtime, mime in zip(*batch, strict=True):
             if directory != current:
                 place = places[directory]
                 current, node_id, path = directory, place.node_id, join(place.path, "")
-            facts = FileFacts(node_id, path + name, name, size, mtime, mime)
-            for verdict in verdicts:
-                if not verdict(facts, lookup, now):
-                    break
-            else:
+            if verdict(FileFacts(node_id, path + name, name, size, mtime, mime), lookup, now):
                 found.append(document)
         yield found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
@@ -13,6 +14,9 @@ from mosaicfs_vfs.namespace.membership import Membership
 from mosaicfs_vfs.namespace.positions import Positions
 from mosaicfs_vfs.namespace.scan import Places, passing_files
 from mosaicfs_vfs.namespace.tree import ANY_NODE, Mount, Tree
+
+DRAFTS: Final = 2
+"""So many memberships are kept that only previews asked for."""
 
 
 class State:
@@ -26,13 +30,14 @@ class State:
         self.lookup = ReplicaLookup(reader)
         self.memberships: dict[str, Membership] = {}
         self.positions = Positions()
-        self._ops = ops
+        self.ops = ops
+        self._drafts: deque[str] = deque()
         self.tree = self.read_tree()
         self.positions.load(reader.directory_parents(), reader.locations())
 
     def read_tree(self) -> Tree:
         """The tree as the replica has it now."""
-        return Tree(self.reader.documents_of("virtual_directory"), self._ops)
+        return Tree(self.reader.documents_of("virtual_directory"), self.ops)
 
     def nodes_of(self, mount: Mount) -> Sequence[str]:
         """The ids of the nodes whose files the mount shows."""
@@ -49,10 +54,21 @@ class State:
             membership = self.memberships[mount.key] = self._scan(mount)
         return membership
 
+    def draft_membership(self, mount: Mount) -> Membership | None:
+        """As ``membership``, for a mount that is being edited: only the last few of those are kept."""
+        if mount.key not in self.memberships:
+            self._drafts.append(mount.key)
+        membership = self.membership(mount)
+        while len(self._drafts) > DRAFTS:
+            oldest = self._drafts.popleft()
+            if all(saved.key != oldest for saved in self.tree.mounts()):
+                self.memberships.pop(oldest, None)
+        return membership
+
     def _scan(self, mount: Mount) -> Membership:
-        membership = Membership(mount.key, mount.links, self.positions, self.now())
-        lookup = lookup_for_scan(self.reader, membership)
-        found = passing_files(self.reader, self.places, mount.links, lookup, membership.as_of)
+        membership = Membership(mount, self.positions, self.now())
+        lookup = lookup_for_scan(self.reader, self.lookup, membership)
+        found = passing_files(self.reader, self.places, mount.chains, lookup, membership.as_of)
         membership.fill(document for documents in found for document in documents)
         self.expect_next(membership)
         return membership
@@ -60,8 +76,8 @@ class State:
     def expect_next(self, membership: Membership) -> None:
         """Find when the next file crosses one of the membership's borders."""
         membership.expires_at = None
-        for border in membership.borders:
-            mtime = self.reader.next_mtime(membership.as_of - border - 1)
+        for offset in membership.chains.age_offsets:
+            mtime = self.reader.next_mtime(membership.as_of - offset)
             if mtime is not None:
                 membership.expect(mtime)
 
@@ -82,7 +98,9 @@ def facts_of(row: FileRow) -> FileFacts:
 
 
 def mounts_by_key(tree: Tree, keys: Iterable[str]) -> dict[str, list[Mount]]:
-    """The working mounts of each combination of chains. Those whose combination is not in ``keys`` stand under ``""``."""
+    """The working mounts of each combination of chains. Those whose combination is not in ``keys`` stand under
+    ``""``.
+    """
     known: Final = set(keys)
     found: dict[str, list[Mount]] = {}
     for mount in tree.mounts():

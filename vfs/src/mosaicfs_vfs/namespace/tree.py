@@ -1,21 +1,19 @@
 """The virtual directory documents as a tree of directories, mounts and the chains that rule each mount. Pure.
 
-Built whole from the documents (there are few, and they change seldom) and compared with its predecessor to learn what an
-edit touches. Documents arrive one by one: a directory whose parent has no document yet is shown all the same.
+Built whole from the documents (there are few, and they change seldom) and compared with its predecessor to learn what
+an edit touches. Documents arrive one by one: a directory whose parent has no document yet is shown all the same.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from mosaicfs_core.documents.paths import is_under, join, name_of, parent_of
 from mosaicfs_core.documents.times import parse_canonical
-from mosaicfs_core.errors import UserError
 from mosaicfs_core.hooks import StepOp
-from mosaicfs_core.rules import Chain, compile_chain
+from mosaicfs_core.rules import Chain, Chains, chain_key, compile_chain
 
 ANY_NODE: Final = "*"
 
@@ -26,7 +24,6 @@ class Link:
 
     origin: str | None
     steps: tuple[Mapping[str, Any], ...]
-    default_result: str
     chain: Chain
 
 
@@ -34,10 +31,10 @@ class Link:
 class Mount:
     """A source of files, ready to be evaluated.
 
-    Files of ``node_id`` (``*``: any) under ``root`` are shown at ``directory`` plus what follows ``base`` in their path, or
-    directly in ``directory`` when ``flatten``. ``links`` are the chains, outermost first; ``key`` names their combination,
-    and mounts of one key accept the same files; it is empty when every file passes. ``problem`` says why the mount shows
-    nothing at all.
+    Files of ``node_id`` (``*``: any) under ``root`` are shown at ``directory`` plus what follows ``base`` in their
+    path, or directly in ``directory`` when ``flatten``. ``links`` are the chains, outermost first; ``key`` names
+    their combination, and mounts of one key accept the same files; it is empty when every file passes. ``problem``
+    says why the mount shows nothing at all.
     """
 
     directory: str
@@ -49,6 +46,7 @@ class Mount:
     flatten: bool
     suffix: bool
     links: tuple[Link, ...]
+    chains: Chains
     key: str
     problem: str | None = None
 
@@ -56,9 +54,11 @@ class Mount:
     def warnings(self) -> Iterator[str]:
         """Sentences about what is odd with the mount's steps."""
         for link in self.links:
-            yield from link.chain.warnings
+            where = f"the mount {self.mount_id} of {self.directory}" if link.origin is None else link.origin
+            for warning in link.chain.warnings:
+                yield f"Step {warning.index + 1} ({warning.op}) of {where}: {warning.message}"
         if self.problem:
-            yield f"The mount {self.mount_id} shows nothing: {self.problem}"
+            yield f"The mount {self.mount_id} of {self.directory} shows nothing: {self.problem}"
 
     def covers(self, node_id: str, export_path: str) -> bool:
         """Whether the path lies where this mount looks."""
@@ -73,7 +73,8 @@ class Mount:
     def source_of(self, path: str) -> str | None:
         """The export directory that this mount shows at a virtual path under ``directory``.
 
-        It lies under ``root``, or above it where ``root`` is deeper than what is stripped. None: the mount has nothing there.
+        It lies under ``root``, or above it where ``root`` is deeper than what is stripped. None: the mount has
+        nothing there.
         """
         if self.flatten:
             return self.root if path == self.directory else None
@@ -100,9 +101,7 @@ class Tree:
         for document in documents:
             path = document["virtual_path"]
             created = parse_canonical(document["created_at"])
-            self.directories[path] = Directory(
-                path, document["inode"], created, bool(document.get("system")), document
-            )
+            self.directories[path] = Directory(path, document["inode"], created, bool(document.get("system")), document)
         self.children: dict[str, set[str]] = {"/": set()}
         for path in self.directories:
             while path != "/":
@@ -126,12 +125,16 @@ class Tree:
             yield from self.mounts_at.get(ancestor, ())
 
     def mounts_of(self, path: str, mounts: Sequence[Mapping[str, Any]]) -> tuple[Mount, ...]:
-        """Make these mounts, saved or draft, ready for the directory at ``path``: with the chains it inherits and its own."""
+        """Make these mounts, saved or draft, ready for the directory at ``path``: with the chains it inherits and its
+        own.
+        """
         inherited = tuple(self._inherited(path))
         return tuple(self._mount(path, mount, inherited) for mount in mounts)
 
     def changed_since(self, former: Tree) -> tuple[set[str], set[str]]:
-        """The subtrees in which anything may be another than in ``former``, and the directories that gained or lost a child."""
+        """The subtrees in which anything may be another than in ``former``, and the directories that gained or lost a
+        child.
+        """
         subtrees = {
             path
             for path in self.directories.keys() | former.directories.keys()
@@ -142,7 +145,9 @@ class Tree:
             for path in self.children.keys() | former.children.keys()
             if self.children.get(path) != former.children.get(path)
         }
-        return {path for path in subtrees if not any(up in subtrees for up in ancestry(parent_of(path)) if path != "/")}, parents
+        return {
+            path for path in subtrees if not any(up in subtrees for up in ancestry(parent_of(path)) if path != "/")
+        }, parents
 
     def _mounts_in(self, path: str) -> Sequence[Mapping[str, Any]]:
         return self.directories[path].document.get("mounts") or ()
@@ -159,16 +164,10 @@ class Tree:
     def _mount(
         self, path: str, mount: Mapping[str, Any], inherited: Sequence[tuple[str, Sequence[Mapping[str, Any]], str]]
     ) -> Mount:
-        own = (mount.get("steps") or (), mount.get("default_result") or "include")
-        chains = [*inherited, (None, *own)] if own != ((), "include") else list(inherited)
-        links: list[Link] = []
+        links = [self._compile(*chain) for chain in inherited]
+        links.append(self._compile(None, mount.get("steps") or (), mount.get("default_result") or "include"))
+        chains = Chains([link.chain for link in links if not link.chain.passes_all])
         problem = None
-        for origin, steps, default_result in chains:
-            try:
-                links.append(self._compile(origin, steps, default_result))
-            except UserError as error:
-                where = f"the steps of {origin}" if origin else "its steps"
-                problem = f"{where} cannot be used: {error.message}"
         export_path = _plain(mount["source"]["export_path"])
         base = _plain(mount.get("source_prefix") or export_path)
         flatten = mount.get("strategy") == "flatten"
@@ -187,7 +186,8 @@ class Tree:
             flatten=flatten,
             suffix=mount.get("conflict_policy") == "suffix_node_id",
             links=tuple(links),
-            key=json.dumps([[link.steps, link.default_result] for link in links], sort_keys=True) if links else "",
+            chains=chains,
+            key="" if chains.passes_all else chains.key,
             problem=problem,
         )
 
@@ -200,12 +200,12 @@ class ChainCompiler:
         self._known: dict[str, Chain] = {}
 
     def __call__(self, origin: str | None, steps: Sequence[Mapping[str, Any]], default_result: str) -> Link:
-        """Raises ``UserError`` for a step that is wrong."""
-        key = json.dumps([steps, default_result], sort_keys=True)
+        """A step that is wrong or unknown is skipped, and warned of."""
+        key = chain_key(steps, default_result)
         chain = self._known.get(key)
         if chain is None:
             chain = self._known[key] = compile_chain(steps, default_result, self._ops)
-        return Link(origin, tuple(steps), default_result, chain)
+        return Link(origin, tuple(steps), chain)
 
 
 def ancestry(path: str) -> list[str]:

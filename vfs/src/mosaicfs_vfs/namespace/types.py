@@ -1,8 +1,8 @@
 """The values that the namespace hands out: entries, listings and what a refresh changed.
 
-Paths are virtual paths (absolute, ``/``-separated, no trailing slash but for the root) in written form; a mount turns the
-names of entries into bytes with ``documents.paths.unescape``. Times are integers, microseconds since the Unix epoch, UTC;
-sizes are bytes.
+Paths are virtual paths (absolute, ``/``-separated, no trailing slash but for the root) in written form; a mount turns
+the names of entries into bytes with ``documents.paths.unescape``. Times are integers, microseconds since the Unix
+epoch, UTC; sizes are bytes.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ DERIVED_INODES: Final = 1 << 62
 class Entry(msgspec.Struct, frozen=True, gc=False):
     """One name in a directory.
 
-    ``file`` is the indexed file, or None for a directory. ``name`` differs from ``file.name`` when a conflict was solved by
-    a suffix. ``derived`` is true for a directory that exists because files do, false for one that has a document. ``mtime``
-    of a directory is when its document was made, 0 for a derived one; ``size`` of a directory is 0.
+    ``file`` is the indexed file, or None for a directory. ``name`` differs from ``file.name`` when a conflict was
+    solved by a suffix. ``derived`` is true for a directory that exists because files do, false for one that has a
+    document. ``mtime`` of a directory is when its document was made, 0 for a derived one; ``size`` of a directory is
+    0.
     """
 
     name: str
@@ -56,9 +57,9 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 class Listing(msgspec.Struct, frozen=True, gc=False):
     """What is in one directory, sorted by name.
 
-    ``warnings`` are sentences about steps whose op nobody knows. ``expires_at`` is when the listing may be another without
-    any document having changed: a few seconds ahead, sooner when a file crosses the border of an ``age`` step before that.
-    ``derived`` tells whether the directory has no document of its own.
+    ``warnings`` are sentences about steps whose op nobody knows. ``expires_at`` is when the listing may be another
+    without any document having changed: a few seconds ahead, sooner when a file crosses the border of an ``age`` step
+    before that. ``derived`` tells whether the directory has no document of its own.
     """
 
     path: str
@@ -74,11 +75,12 @@ class Listing(msgspec.Struct, frozen=True, gc=False):
 class Changes(msgspec.Struct, frozen=True):
     """What a refresh found. An empty one is false.
 
-    ``seq`` is the store's update sequence that the namespace now reflects. ``directories`` are the paths whose listing may
-    have other entries, or entries with other attributes. At and below each path of ``subtrees`` any listing may have
-    changed (a directory's mounts or steps were edited, a label rule changed); ``/`` means all. ``inodes`` are those of files
-    whose size, mtime or status may have changed: what a kernel cached of their attributes and bytes must go. A mount
-    that remembers which names it gave away lists the directories again and compares with ``diff``.
+    ``seq`` is the store's update sequence that the namespace now reflects. ``directories`` are the paths whose
+    listing may have other entries, or entries with other attributes. At and below each path of ``subtrees`` any
+    listing may have changed (a directory's mounts or steps were edited, a label rule changed); ``/`` means all.
+    ``inodes`` are those of files whose size, mtime or status may have changed: what a kernel cached of their
+    attributes and bytes must go. A mount that remembers which names it gave away lists the directories again and
+    compares with ``diff``.
     """
 
     seq: int
