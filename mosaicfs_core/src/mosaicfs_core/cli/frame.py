@@ -75,7 +75,7 @@ class RootGroup(click.Group):
 
     # -- errors ----------------------------------------------------------------------------------------------------
 
-    def main(  # type: ignore[override]
+    def main(
         self,
         args: Sequence[str] | None = None,
         prog_name: str | None = None,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from mosaicfs_core.plugins.host import PluginHost
 
 _FORMAT: Final = 1
+_COMPLETING: Final = "_MOSAICFS_COMPLETE"
 _HOOK: Final = "mosaicfs_commands"
 
 
@@ -46,6 +48,7 @@ def load(name: str, context: TerminalContext) -> click.Command | None:
         return None
     from mosaicfs_core.plugins.host import PluginHost
 
+    _quiet_log()
     host = PluginHost.discover(only={entry["plugin"]})
     command = _commands_of(host, context).get(name)
     if command is None:
@@ -66,14 +69,19 @@ def _listing(refresh: bool = False) -> dict[str, dict[str, str]]:
     """Command name to ``{"plugin", "help"}``, from memory, the cache file, or the plugins themselves."""
     memory = _memory()
     if "listing" not in memory or refresh:
-        memory["listing"] = (None if refresh else _read_cache()) or _ask_plugins()
+        kept = None if refresh else _read_cache()
+        memory["listing"] = _ask_plugins() if kept is None else kept
     return memory["listing"]
 
 
 def _ask_plugins() -> dict[str, dict[str, str]]:
     from mosaicfs_core.plugins.host import PluginHost
 
+    _quiet_log()
     host = PluginHost.discover()
+    for plugin in host.plugins.values():
+        if plugin.status == "failed":
+            _warn(f"plugin {plugin.name} cannot be used: {plugin.error}")
     found = _commands_of(host, TerminalContext())
     listing = {
         name: {"plugin": plugin, "help": command.get_short_help_str(80)} for name, (plugin, command) in found.items()
@@ -90,11 +98,21 @@ def _commands_of(host: PluginHost, context: TerminalContext) -> dict[str, tuple[
         try:
             host.register(plugin, _HOOK, cli=scratch, context=context)
         except Exception as error:  # noqa: BLE001 - a plugin must not break the command line
-            click.echo(f"mosaicfs: {error}", err=True)
+            _warn(str(error))
             continue
         for name, command in scratch.commands.items():
             found.setdefault(name, (plugin.name, command))
     return found
+
+
+def _warn(text: str) -> None:
+    if _COMPLETING not in os.environ:
+        click.echo(f"mosaicfs: {text}", err=True)
+
+
+def _quiet_log() -> None:
+    # Without a handler the logging module would print the host's errors, which are told in our own way here.
+    logging.getLogger("mosaicfs").addHandler(logging.NullHandler())
 
 
 def _files_of(host: PluginHost) -> list[str]:
@@ -113,7 +131,8 @@ def _files_of(host: PluginHost) -> list[str]:
 def _stamp(files: list[str]) -> str:
     """Changes when a package comes or goes (its directory changes) or one of ``files`` is edited."""
     digest = hashlib.sha1(f"{_FORMAT}|{sys.version}|{sys.prefix}".encode(), usedforsecurity=False)
-    for place in [*sys.path, *files]:
+    # The first entry is where the script lies (or nothing), which says nothing of what is installed.
+    for place in [*sys.path[1:], *files]:
         try:
             digest.update(f"|{place}|{os.stat(place).st_mtime_ns}".encode("utf-8", "surrogateescape"))
         except OSError:

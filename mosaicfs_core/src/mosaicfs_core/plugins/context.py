@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mosaicfs_core.config import Config
     from mosaicfs_core.home import Home
     from mosaicfs_core.plugins.host import PluginHost
-    from mosaicfs_core.store import Store
+    from mosaicfs_core.store import Reader, Store
 
 # Hashes and wrapped keys are nobody's business but the server's.
 _UNREADABLE: Final = frozenset({"credential"})
@@ -126,8 +126,8 @@ class InstanceContext:
 
     async def find_documents(self, query: DocumentQuery) -> Page[dict[str, Any]]:
         """Documents of a type. Raises ``NotAllowed`` for credentials."""
-        _refuse_unreadable(query.type)
-        return await self._core.store.read(lambda reader: reader.documents(query))
+        _refuse_unreadable(query.type.partition(".")[0])
+        return await self._core.store.read(lambda reader: _page_of(reader, query))
 
     async def write_documents(self, documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Write what this context may, all or none. Raises ``Stale``, ``InvalidDocument`` or ``NotAllowed``."""
@@ -182,14 +182,8 @@ class RoutesContextImpl(InstanceContext):
     ``whoami`` is the server's answer inside a view.
     """
 
-    def __init__(
-        self,
-        core: CoreServices,
-        plugin: str,
-        whoami: Callable[[], Mapping[str, Any]],
-        settings: Callable[[], Mapping[str, Any]] = dict,
-    ) -> None:
-        super().__init__(core, plugin, settings)
+    def __init__(self, core: CoreServices, plugin: str, whoami: Callable[[], Mapping[str, Any]]) -> None:
+        super().__init__(core, plugin)
         self._writer = ids.CONTROL_PLANE
         self._whoami = whoami
 
@@ -201,6 +195,12 @@ class RoutesContextImpl(InstanceContext):
 def _refuse_unreadable(type_name: str | None) -> None:
     if type_name in _UNREADABLE:
         raise NotAllowed(f"plugins may not read documents of type {type_name}")
+
+
+def _page_of(reader: Reader, query: DocumentQuery) -> Page[dict[str, Any]]:
+    found = reader.documents_of(query.type, query.key, limit=query.limit, offset=query.offset)
+    total = reader.count_of(query.type, query.key)
+    return Page(items=tuple(found), total=total, offset=query.offset, limit=query.limit)
 
 
 def _made(directory: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from mosaicfs_core.documents import ids, times
@@ -75,7 +76,7 @@ class Instances:
             if not (manifest.default_enabled and manifest.available):
                 continue
             document = default_document(self._core.node_id, plugin, (settings or {}).get(plugin.name))
-            await self._core.store.update(document["_id"], lambda present, new=document: present or new)
+            await self._core.store.update(document["_id"], partial(_first, document))
             made.append(plugin.name)
         if made:
             body = {"names": seeded + made}
@@ -91,7 +92,7 @@ class Instances:
 
     async def follow(self) -> AsyncIterator[frozenset[str]]:
         """Yield the names of instances that came, changed or went, after each change, ``current`` being up to date."""
-        since = (await self._core.store.info()).update_seq
+        since = self._core.store.reader.seq()
         before = await self._refreshed_from(self.current)
         if before:
             yield before
@@ -106,7 +107,7 @@ class Instances:
         return frozenset(name for name in names if _document(old.get(name)) != _document(new.get(name)))
 
     def _read(self, reader: Reader) -> list[dict[str, Any]]:
-        return list(reader.documents_of("plugin", (self._core.node_id,)))
+        return reader.documents_of("plugin", (self._core.node_id,))
 
     def _instance(self, document: Mapping[str, Any]) -> Instance | None:
         name = str(document["plugin_name"])
@@ -148,6 +149,10 @@ class Instances:
         settings = schema.filled(given)
         wrong = schema.errors(settings)
         return settings, "; ".join(f"setting {field or '(all)'}: {text}" for field, text in wrong) or None
+
+
+def _first(made: dict[str, Any], present: dict[str, Any] | None) -> dict[str, Any] | None:
+    return made if present is None else None
 
 
 def default_document(node_id: str, plugin: LoadedPlugin, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:

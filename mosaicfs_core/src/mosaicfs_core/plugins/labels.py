@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mosaicfs_core.documents import ids
 from mosaicfs_core.hooks import FileRecord
+from mosaicfs_core.rules.labels import EffectiveLabels
 
 if TYPE_CHECKING:
     from mosaicfs_core.store import Reader
@@ -14,9 +15,7 @@ if TYPE_CHECKING:
 
 def labels_of(reader: Reader, files: Sequence[FileRecord]) -> list[tuple[str, ...]]:
     """Each file's effective labels, sorted: its assignment and every enabled rule that covers its path."""
-    from mosaicfs_core.rules.labels import EffectiveLabels
-
     wanted = [ids.label_assignment_id(file.node_id, file.export_path) for file in files]
     assignments = [document for document in reader.get_many(wanted) if document is not None]
     effective = EffectiveLabels(assignments, reader.documents_of("label_rule"))
-    return [tuple(sorted(effective.labels(file.node_id, file.export_path))) for file in files]
+    return [tuple(sorted(effective.of(file.node_id, file.export_path))) for file in files]

@@ -1,0 +1,210 @@
+"""The checks behind the contracts, without pytest, so that ``mosaicfs plugin check`` runs them too.
+
+Each raises ``AssertionError`` that says what is wrong, and is named by its first docstring line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final
+
+from importlib_metadata import EntryPoint
+
+from mosaicfs_core.errors import PluginError
+from mosaicfs_core.hooks import HOOK_API, CrawlRequest
+from mosaicfs_core.plugins.context import InstanceContext, RoutesContextImpl
+from mosaicfs_core.plugins.settings import translate
+from mosaicfs_core.testing.harness import STALL_S, Harness
+
+_LOAD_SECONDS: Final = 60
+_FEW_ITEMS: Final = 3
+
+
+def name_of(plugin: str | EntryPoint) -> str:
+    """The plugin's name."""
+    return plugin if isinstance(plugin, str) else plugin.name
+
+
+def start(plugin: str | EntryPoint, path: Path) -> contextlib.AbstractAsyncContextManager[Harness]:
+    """A harness with this plugin alone."""
+    if isinstance(plugin, str):
+        return Harness.start(path, only={plugin})
+    return Harness.start(path, plugins=[plugin])
+
+
+async def check_clean_process(plugin: str | EntryPoint, path: Path) -> None:
+    """loads in a clean process"""
+    command = [sys.executable, "-m", "mosaicfs_core.testing.probe", name_of(plugin)]
+    if isinstance(plugin, EntryPoint):
+        command.append(plugin.value)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+    done = await asyncio.to_thread(
+        subprocess.run, command, capture_output=True, text=True, timeout=_LOAD_SECONDS, env=environment, check=False
+    )
+    assert done.returncode == 0, f"loading ended the process with {done.returncode}: {done.stderr[-2000:]}"
+    lines = done.stdout.splitlines()
+    assert len(lines) == 1, f"importing it prints to standard output: {lines[0]!r}" if lines else "nothing was answered"
+    answer = json.loads(lines[0])
+    assert answer["status"] == "ok", f"{answer['error']}\n{answer['traceback'] or ''}"
+
+
+async def check_manifest(plugin: str | EntryPoint, path: Path) -> None:
+    """has a manifest that says what it is"""
+    async with start(plugin, path) as harness:
+        manifest = harness.working(name_of(plugin)).manifest
+    assert manifest is not None
+    assert manifest.title.strip(), "the manifest's title is empty"
+    assert manifest.description.strip(), "the manifest's description is empty"
+    assert manifest.version.strip(), "the manifest's version is empty"
+    assert manifest.hook_api == HOOK_API, f"it is written for hook API {manifest.hook_api}, this is {HOOK_API}"
+
+
+async def check_settings_schema(plugin: str | EntryPoint, path: Path) -> None:
+    """has a settings schema that can be rendered, and defaults that satisfy it"""
+    async with start(plugin, path) as harness:
+        loaded = harness.working(name_of(plugin))
+        schema = harness.host.settings_schema(loaded)
+        assert loaded.manifest is not None
+        properties = translate(loaded.manifest.settings_schema or {}).get("properties", {})
+    for key, part in properties.items():
+        assert "title" in part or "description" in part, f"setting {key} has neither title nor description"
+        if part.get("format") == "secret":
+            assert part.get("writeOnly") is True, f"secret setting {key} must have writeOnly: true"
+            assert "default" not in part, f"secret setting {key} has a default"
+    defaults = schema.filled({})
+    wrong = [error for error in schema.errors(defaults) if error.message != "is required"]
+    assert not wrong, f"the defaults do not satisfy the schema: {wrong}"
+
+
+async def check_hooks(plugin: str | EntryPoint, path: Path) -> None:
+    """answers its registration hooks with what they promise"""
+    async with start(plugin, path) as harness:
+        loaded = harness.working(name_of(plugin))
+        _register(harness, loaded.name)
+
+
+async def check_start_and_stop(plugin: str | EntryPoint, path: Path) -> None:
+    """starts and stops twice, and leaves no task, thread or descriptor behind"""
+    async with start(plugin, path) as harness:
+        name = harness.working(name_of(plugin)).name
+        context = await harness.instance(name)
+        # The first round may fill caches (imports, thread pools); the second must find everything as it was.
+        await _run_once(harness, name, context)
+        before = _resources()
+        await _run_once(harness, name, context)
+        await _settle()
+        after = _resources()
+    for kind in before:
+        left = after[kind] - before[kind]
+        assert not left, f"left behind after stopping: {kind} {sorted(left)}"
+
+
+Check = Callable[[str | EntryPoint, Path], Awaitable[None]]
+PLUGIN_CHECKS: Final[tuple[Check, ...]] = (
+    check_clean_process,
+    check_manifest,
+    check_settings_schema,
+    check_hooks,
+    check_start_and_stop,
+)
+
+
+def _register(harness: Harness, name: str) -> None:
+    """Call every registration hook that the plugin has."""
+    plugin = harness.host.get(name)
+    if "mosaicfs_step_ops" in plugin.hooks:
+        harness.host.register(plugin, "mosaicfs_step_ops")
+    if "mosaicfs_commands" in plugin.hooks:
+        import click
+
+        from mosaicfs_core.cli.frame_context import TerminalContext
+
+        group = click.Group()
+        harness.host.register(plugin, "mosaicfs_commands", cli=group, context=TerminalContext())
+        assert group.commands, "mosaicfs_commands added no command"
+    if "mosaicfs_routes" in plugin.hooks:
+        from quart import Quart
+
+        app = Quart("mosaicfs_check")
+        context = RoutesContextImpl(harness.core, name, dict)
+        for blueprint in harness.host.register(plugin, "mosaicfs_routes", app=app, context=context):
+            app.register_blueprint(blueprint)
+
+
+async def _run_once(harness: Harness, name: str, context: InstanceContext) -> None:
+    """Run its work hooks for a moment: a few items of a crawl, a watch that is cancelled once it waits."""
+    plugin = harness.host.get(name)
+    _register(harness, name)
+    if "mosaicfs_watch" in plugin.hooks:
+        await _watch_once(harness, name, context)
+    if "mosaicfs_crawl" in plugin.hooks:
+        request = CrawlRequest(trigger="startup")
+        items = harness.host.iterate(plugin, "mosaicfs_crawl", stall_timeout=STALL_S, context=context, request=request)
+        async with contextlib.aclosing(items):
+            for _ in range(_FEW_ITEMS):
+                if await anext(items, None) is None:
+                    break
+
+
+async def _watch_once(harness: Harness, name: str, context: InstanceContext) -> None:
+    async def emit(_operations: Any) -> None:
+        return None
+
+    watch = asyncio.ensure_future(harness.host.call(name, "mosaicfs_watch", timeout=None, context=context, emit=emit))
+    await asyncio.wait({watch}, timeout=0.2)
+    watch.cancel()
+    done, _ = await asyncio.wait({watch}, timeout=STALL_S)
+    assert done, "mosaicfs_watch ignores its cancellation"
+    if not watch.cancelled() and (error := watch.exception()) is not None:
+        raise AssertionError(f"mosaicfs_watch failed: {error}") from error
+
+
+async def _settle() -> None:
+    """Let callbacks and finalizers run."""
+    gc.collect()
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+def _resources() -> dict[str, set[str]]:
+    """The tasks, threads and descriptors of this process. Worker threads of pools are reused and do not count."""
+    tasks = {f"{task.get_name()} {task.get_coro()}" for task in asyncio.all_tasks() if not task.done()}
+    threads = {
+        f"{thread.name} {thread.ident}"
+        for thread in threading.enumerate()
+        if not thread.name.startswith(("asyncio_", "ThreadPoolExecutor"))
+    }
+    return {"tasks": tasks, "threads": threads, "descriptors": _descriptors()}
+
+
+def _descriptors() -> set[str]:
+    table = Path("/proc/self/fd")
+    if not table.is_dir():
+        return set()
+    found: set[str] = set()
+    for entry in os.listdir(table):
+        with contextlib.suppress(OSError):
+            found.add(f"{entry} {os.readlink(table / entry)}")
+    return {text for text in found if "/proc/" not in text}
+
+
+async def run_checks(plugin: str | EntryPoint, path: Path) -> list[tuple[str, str | None]]:
+    """Run every plugin check; returns each one's name and what is wrong, None when nothing is."""
+    results: list[tuple[str, str | None]] = []
+    for number, check in enumerate(PLUGIN_CHECKS):
+        problem: str | None = None
+        try:
+            await check(plugin, path / str(number))
+        except (AssertionError, PluginError) as error:
+            problem = str(error)
+        results.append(((check.__doc__ or check.__name__).strip(), problem))
+    return results

@@ -1,0 +1,102 @@
+"""A throw-away MosaicFS for tests: home, store, content and plugin host, and contexts of instances made on demand."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from importlib_metadata import EntryPoint
+
+from mosaicfs_core import config
+from mosaicfs_core.content.content import Content
+from mosaicfs_core.content.tiers import LocalTier
+from mosaicfs_core.home import Home
+from mosaicfs_core.hooks import ENTRY_POINT_GROUP, CrawlRequest
+from mosaicfs_core.plugins.context import CoreServices, InstanceContext
+from mosaicfs_core.plugins.host import PluginHost
+from mosaicfs_core.plugins.instances import Instances, default_document
+from mosaicfs_core.plugins.loading import LoadedPlugin
+from mosaicfs_core.store import Store
+from mosaicfs_core.testing.model import CrawlModel
+
+STALL_S: Final = 10.0
+
+
+def plugin_at(name: str, value: str) -> EntryPoint:
+    """An entry point for a plugin that is not installed: ``plugin_at("hello", "hello_plugin")``."""
+    return EntryPoint(name=name, value=value, group=ENTRY_POINT_GROUP)
+
+
+class Harness:
+    """What runs: ``core`` with its services, and ``instances``. Made by ``Harness.start``."""
+
+    def __init__(self, core: CoreServices, instances: Instances) -> None:
+        self.core = core
+        self.instances = instances
+
+    @property
+    def home(self) -> Home:
+        """The throw-away home."""
+        return self.core.home
+
+    @property
+    def store(self) -> Store:
+        """Its store."""
+        return self.core.store
+
+    @property
+    def host(self) -> PluginHost:
+        """Its plugin host."""
+        return self.core.host
+
+    @classmethod
+    @asynccontextmanager
+    async def start(
+        cls,
+        path: Path,
+        *,
+        plugins: Sequence[EntryPoint] | None = None,
+        only: Collection[str] | None = None,
+        disabled: Collection[str] = (),
+        safe_mode: bool = False,
+    ) -> AsyncIterator[Harness]:
+        """Start in the directory ``path``; ``plugins`` replaces the installed ones, ``only`` limits them by name."""
+        home = Home(path).prepare()
+        host = PluginHost.discover(disabled, safe_mode, only=only, entry_points=plugins)
+        store = await Store.open(home.replica)
+        try:
+            node_id = home.node_id("test")
+            content = Content([LocalTier(node_id, lambda: (b"/",))])
+            core = CoreServices(home, config.load(home.config_file, {}), store, content, host, node_id)
+            yield cls(core, Instances(core))
+        finally:
+            await store.close()
+
+    async def instance(self, plugin: str, settings: Mapping[str, Any] | None = None) -> InstanceContext:
+        """The context of an instance of a plugin, named as the plugin, its document written with these settings."""
+        document = default_document(self.core.node_id, self.host.get(plugin), settings or {})
+
+        def write(present: dict[str, Any] | None) -> dict[str, Any]:
+            return {**(present or document), "settings": dict(settings or {})}
+
+        await self.store.update(document["_id"], write)
+        return (await self.instances.refresh())[plugin].context
+
+    async def crawl(self, plugin: str, context: InstanceContext, model: CrawlModel, *, full: bool = False) -> None:
+        """Run a crawl of a plugin to its end and apply it to ``model``. Raises ``PluginError``."""
+        model.begin()
+        request = CrawlRequest(trigger="manual", full=full)
+        hook = "mosaicfs_crawl"
+        async with aclosing(
+            self.host.iterate(plugin, hook, stall_timeout=STALL_S, context=context, request=request)
+        ) as items:
+            async for item in items:
+                model.apply(item)
+
+    def working(self, plugin: str) -> LoadedPlugin:
+        """The plugin of that name, which must have loaded. Raises ``AssertionError`` with its traceback otherwise."""
+        found = self.host.get(plugin)
+        assert found.status == "ok", f"plugin {plugin} is {found.status}: {found.error}\n{found.traceback or ''}"
+        return found
