@@ -94,11 +94,19 @@ def _glob(fields: Fields) -> Compiled:
     return Compiled(predicate=lambda facts, lookup, now: matches(facts.export_path))
 
 
+def _search(fields: Fields, name: str, flags: str = "") -> Callable[[str], bool]:
+    try:
+        return compile_regex(_text(fields, name), flags)
+    except UserError as error:
+        field = "flags" if error.details.get("field") == "flags" else name
+        raise UserError(error.message, field=field) from None
+
+
 def _regex(fields: Fields) -> Compiled:
     flags = fields.get("flags", "")
     if not isinstance(flags, str):
         raise UserError(f"expected text, got {flags!r}", field="flags")
-    found = compile_regex(_text(fields, "pattern"), flags)
+    found = _search(fields, "pattern", flags)
     return Compiled(predicate=lambda facts, lookup, now: found(facts.export_path))
 
 
@@ -200,7 +208,7 @@ def _annotation(fields: Fields) -> Compiled:
         raise UserError("expected either value or regex, got both", field="regex")
     if key is None and (regex is not None or value is not None):
         raise UserError("expected a dotted key beside value or regex", field="key")
-    found = compile_regex(_text(fields, "regex")) if regex is not None else None
+    found = _search(fields, "regex") if regex is not None else None
 
     def fits(actual: Any) -> bool:
         if found is not None:
