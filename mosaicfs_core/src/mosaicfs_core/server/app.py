@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
-from quart import Quart
+from quart import Quart, Request
 from quart.json.provider import JSONProvider
+from werkzeug.exceptions import BadRequest
 
 from mosaicfs_core.errors import PluginError
 from mosaicfs_core.home import write_private
@@ -37,16 +38,27 @@ _BLUEPRINTS = (
 class Json(JSONProvider):
     """msgspec in place of the standard library: faster, and strict about what is not JSON (NaN, lone surrogates)."""
 
-    def dumps(self, object_: Any, **_: Any) -> str:
+    def dumps(self, obj: Any, **kwargs: Any) -> str:
         """JSON text."""
-        return msgspec.json.encode(object_).decode()
+        return msgspec.json.encode(obj).decode()
 
-    def loads(self, string: str | bytes, **_: Any) -> Any:
+    def loads(self, s: str | bytes, **kwargs: Any) -> Any:
         """Decode; ``ValueError`` for anything wrong, nesting beyond what the stack takes included."""
         try:
-            return msgspec.json.decode(string)
+            return msgspec.json.decode(s)
         except RecursionError:
             raise ValueError("too deeply nested") from None
+
+
+class JsonRequest(Request):
+    """A request whose body may be no text at all, which is then the caller's mistake and not ours."""
+
+    async def get_data(self, *args: Any, **kwargs: Any) -> Any:
+        """The body; ``BadRequest`` when text is wanted and it is not UTF-8."""
+        try:
+            return await super().get_data(*args, **kwargs)
+        except UnicodeDecodeError:
+            raise BadRequest from None
 
 
 async def create_app(core: CoreServices) -> Quart:
@@ -63,6 +75,7 @@ async def create_app(core: CoreServices) -> Quart:
         dummy_hash=await asyncio.to_thread(keys.dummy_hash),
     )
     app = Quart("mosaicfs", static_folder=None)
+    app.request_class = JsonRequest
     app.extensions[EXTENSION] = server
     # A redirect to a tidier address would be an HTML page: such an address is plainly another one.
     app.url_map.merge_slashes = False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import secrets
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -77,8 +78,10 @@ _STATUS: Final[tuple[tuple[type[MosaicError], HTTPStatus], ...]] = (
     (Unavailable, HTTPStatus.SERVICE_UNAVAILABLE),
 )
 
+_NAMED_FIELD: Final = re.compile(r"(missing required|contains unknown) field `(.*)`")
+
 _FRAMEWORK_CODES: Final[Mapping[int, tuple[str, str]]] = {
-    400: ("invalid", "the request could not be understood"),
+    400: ("invalid", "the request could not be understood: expected valid JSON"),
     404: ("not_found", "there is nothing at this address"),
     405: ("method_not_allowed", "this address does not take this method"),
     408: ("timeout", "the request took too long to arrive"),
@@ -154,14 +157,16 @@ def _surprise(error: BaseException) -> Response:
 
 
 def _explain(error: Exception) -> tuple[str, str]:
-    """A validation error as a sentence and the dotted path of the field it is about ("" for the whole)."""
-    text = str(error)
-    what, _, place = text.partition(" - at `$")
-    if place:
-        field = place.rstrip("`").lstrip(".")
-    else:
-        # "Object missing required field `name`" and "Object contains unknown field `nmae`" name it inside.
-        field = text.split("`")[1] if text.count("`") == 2 and "field `" in text else ""
-        return text, field
-    inner = what.split("field `")[1].split("`")[0] if "field `" in what else ""
-    return what, f"{field}.{inner}" if inner else field
+    """A validation error as a sentence that begins with the dotted path of its field, and that path ("" for the whole).
+
+    msgspec says ``Expected `int`, got `str` - at `$.size``` and ``Object missing required field `name```.
+    """
+    text, _, place = str(error).partition(" - at `$")
+    field = place.rstrip("`").lstrip(".")
+    named = _NAMED_FIELD.search(text)
+    if named is not None:
+        field = f"{field}.{named[2]}" if field else named[2]
+        text = "is missing" if named[1] == "missing required" else "is not known here"
+    text = text.replace("`", "")
+    sentence = f"{field}: {text[:1].lower()}{text[1:]}" if field else f"the body: {text[:1].lower()}{text[1:]}"
+    return sentence, field

@@ -12,7 +12,7 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, ParamSpec
+from typing import Any, Final, ParamSpec, cast
 
 from quart import Response, current_app, request
 
@@ -46,7 +46,7 @@ def idempotent(view: Callable[P, Awaitable[Response]]) -> Callable[P, Awaitable[
             return await view(*args, **kwargs)
         if not 0 < len(key) <= MAX_KEY:
             raise UserError(f"Idempotency-Key: expected 1 to {MAX_KEY} characters", field="Idempotency-Key")
-        kept = _kept(key, hashlib.sha256(await request.get_data(cache=True)).digest())
+        kept = _kept(key, hashlib.sha256(cast(bytes, await request.get_data(cache=True, as_text=False))).digest())
         async with kept.lock:
             if kept.answer is None:
                 answer = await view(*args, **kwargs)

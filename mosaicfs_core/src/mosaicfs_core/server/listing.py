@@ -61,9 +61,8 @@ def etag_of(document: Mapping[str, Any]) -> str:
     return f'"{hashlib.blake2b(str(document["_rev"]).encode(), digest_size=9).hexdigest()}"'
 
 
-def require_fresh(document: Mapping[str, Any]) -> None:
-    """Raise ``Stale`` (412) when the request's ``If-Match`` names another version of the document."""
-    header = request.headers.get("If-Match")
+def require_fresh(header: str | None, document: Mapping[str, Any]) -> None:
+    """Raise ``Stale`` (412) when an ``If-Match`` header names another version of the document."""
     if header is not None and not etag_matches(header, etag_of(document), weak=False):
         raise Stale("it was changed since you read it; read it again and repeat the change")
 

@@ -15,6 +15,7 @@ import msgspec
 from quart import Quart
 from quart_schema import APIKeySecurityScheme, HttpSecurityScheme, Info, QuartSchema, Tag
 from quart_schema.openapi import OpenAPIProvider
+from quart_schema.validation import QUART_SCHEMA_REQUEST_ATTRIBUTE, QUART_SCHEMA_RESPONSE_ATTRIBUTE
 from werkzeug.routing.rules import Rule
 
 from mosaicfs_core.server.auth.guard import API_PREFIX, PUBLIC
@@ -78,10 +79,21 @@ class Provider(OpenAPIProvider):
     def schema(self) -> dict[str, Any]:
         """The whole description."""
         whole = super().schema()
-        _, components = msgspec.json.schema_components([ErrorAnswer], ref_template=_REFERENCE)
+        models = {ErrorAnswer: None} | dict.fromkeys(self._models())
+        _, components = msgspec.json.schema_components(models, ref_template=_REFERENCE)
         whole["components"]["schemas"].update(components)
         whole["paths"] = dict(sorted(whole["paths"].items()))
         return whole
+
+    def _models(self) -> Iterable[type]:
+        """Every model a route names: Quart-Schema describes those, but not the ones inside of them."""
+        for rule in self.generate_rules():
+            view = self._app.view_functions[rule.endpoint]
+            request_model = getattr(view, QUART_SCHEMA_REQUEST_ATTRIBUTE, None)
+            if request_model is not None:
+                yield request_model[0]
+            for model, _ in getattr(view, QUART_SCHEMA_RESPONSE_ATTRIBUTE, {}).values():
+                yield model
 
 
 def install(app: Quart) -> None:

@@ -39,8 +39,7 @@ def install(app: Quart) -> None:
 
     @app.before_request
     async def _json_only() -> None:
-        has_body = request.content_length or request.headers.get("Transfer-Encoding")
-        if has_body and request.method in ("POST", "PUT", "PATCH", "DELETE") and not request.is_json:
+        if "Content-Type" in request.headers and request.method not in ("GET", "HEAD") and not request.is_json:
             raise UnsupportedMediaType
 
     @app.after_request

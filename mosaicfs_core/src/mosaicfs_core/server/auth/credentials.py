@@ -12,12 +12,13 @@ from mosaicfs_core.documents import ids, times
 from mosaicfs_core.errors import NotFound, NotSignedIn
 from mosaicfs_core.server.auth import keys
 from mosaicfs_core.server.auth.sessions import Refreshed
-from mosaicfs_core.server.listing import require_fresh, shown
+from mosaicfs_core.server.listing import shown
 from mosaicfs_core.server.state import ServerState
+from mosaicfs_core.server.stored import replace
 
 Kind = Literal["user", "agent"]
 SECRET_FIELDS: Final = ("secret_key_hash", "signing_key", "access_key_id")
-MAX_CREDENTIALS: Final = 1000
+MISSING: Final = "there is no such credential"
 
 
 class NewCredential(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,21 +59,14 @@ async def get(server: ServerState, access_key_id: str) -> Mapping[str, Any]:
     """A credential's document. Raises ``NotFound``."""
     document = await server.core.store.get(ids.credential_document_id(access_key_id))
     if document is None:
-        raise NotFound("there is no such credential")
+        raise NotFound(MISSING)
     return document
 
 
 async def change(server: ServerState, access_key_id: str, changes: Mapping[str, Any]) -> Mapping[str, Any]:
     """Change fields of a credential; disabling it signs every session of it out. Honours the request's ``If-Match``."""
-    await get(server, access_key_id)
-
-    def apply(document: dict[str, Any] | None) -> dict[str, Any]:
-        if document is None:
-            raise NotFound("there is no such credential")
-        require_fresh(document)
-        return {**document, **changes}
-
-    document = await server.core.store.update(ids.credential_document_id(access_key_id), apply)
+    identifier = ids.credential_document_id(access_key_id)
+    document = await replace(server.core.store, identifier, lambda old: {**old, **changes}, MISSING)
     if not document["enabled"]:
         await server.sessions.end_all_of(access_key_id)
     return document

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import msgspec
 from msgspec import Meta
 from quart import Blueprint, Response, request
 from quart_schema import document_response, validate_querystring
 
+from mosaicfs_core.content import ByteSource
 from mosaicfs_core.documents import ids, times
 from mosaicfs_core.errors import NotFound
 from mosaicfs_core.hooks import FileQuery, FileRecord
@@ -152,7 +153,7 @@ async def content(file_id: str, query_args: ContentQuery) -> Response:
     record = find_file(file_id)
     if record.status != "active":
         raise NotFound("the file was deleted")
-    source = await server.core.content.open(record)
+    source = cast(ByteSource, await server.core.content.open(record))
     return content_answer(request, record, source, server.pool, inline=query_args.inline)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -20,16 +20,16 @@ from mosaicfs_core.server.listing import (
     document_answer,
     json_answer,
     page_of,
-    require_fresh,
     shown,
 )
 from mosaicfs_core.server.routes.files import FileFilter, FilesAnswer, files_answer
 from mosaicfs_core.server.routes.system import Started, agent_status
 from mosaicfs_core.server.state import state
-from mosaicfs_core.server.stored import documents_of
+from mosaicfs_core.server.stored import documents_of, replace
 
 blueprint = Blueprint("nodes", __name__, url_prefix="/api/nodes")
 
+MISSING: Final = "there is no such node"
 NodeStatus = Literal["online", "offline", "degraded", "disabled"]
 
 
@@ -97,7 +97,7 @@ async def get_node_document(node_id: str) -> Mapping[str, Any]:
     """A node's document. Raises ``NotFound``."""
     document = await state().core.store.get(ids.node_document_id(node_id))
     if document is None:
-        raise NotFound("there is no such node")
+        raise NotFound(MISSING)
     return document
 
 
@@ -135,18 +135,14 @@ async def get_node(node_id: str) -> Response:
 @document_response(NodeAnswer)
 async def change_node(node_id: str, data: NodeChange) -> Response:
     """Rename a node."""
-    await get_node_document(node_id)
+    name = data.friendly_name
 
-    def apply(document: dict[str, Any] | None) -> dict[str, Any]:
-        if document is None:
-            raise NotFound("there is no such node")
-        require_fresh(document)
-        if data.friendly_name in (UNSET, document["friendly_name"]):
-            return document
-        version = document.get("control_version", 0) + 1
-        return {**document, "friendly_name": data.friendly_name, "control_version": version}
+    def rename(document: dict[str, Any]) -> dict[str, Any] | None:
+        if name is UNSET or name == document["friendly_name"]:
+            return None
+        return {**document, "friendly_name": name, "control_version": document.get("control_version", 0) + 1}
 
-    document = await state().core.store.update(ids.node_document_id(node_id), apply)
+    document = await replace(state().core.store, ids.node_document_id(node_id), rename, MISSING)
     return document_answer(document, node_body(document))
 
 

@@ -12,6 +12,7 @@ from quart_schema import document_response, validate_querystring, validate_reque
 
 from mosaicfs_core.documents import ids, times
 from mosaicfs_core.errors import Conflict, NotFound, UserError
+from mosaicfs_core.plugins.host import PluginHost
 from mosaicfs_core.plugins.loading import LoadedPlugin
 from mosaicfs_core.server.idempotency import idempotent
 from mosaicfs_core.server.listing import (
@@ -21,19 +22,19 @@ from mosaicfs_core.server.listing import (
     etag_of,
     json_answer,
     page_of,
-    require_fresh,
     shown,
 )
 from mosaicfs_core.server.routes.nodes import get_node_document
 from mosaicfs_core.server.state import state
-from mosaicfs_core.server.stored import documents_of
+from mosaicfs_core.server.stored import documents_of, replace
 
 blueprint = Blueprint("plugins", __name__, url_prefix="/api")
 
 InstanceName = Annotated[str, Meta(pattern=f"^{ids.INSTANCE_PATTERN}$")]
 Positive = Annotated[int, Meta(ge=1, le=1000)]
 Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
-SECRET_WITHOUT_SCHEMA: Final = "settings are kept as they are: the package is not installed here"
+MISSING: Final = "this node has no such plugin instance"
+_KEPT: Final = ("_id", "type", "node_id", "plugin_name")
 
 
 class InstanceChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -128,12 +129,13 @@ def instance_body(document: Mapping[str, Any], warnings: list[str] | None = None
     return body
 
 
-def checked_settings(package: str, given: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
+def checked_settings(
+    host: PluginHost, package: str, given: Mapping[str, Any], stored: Mapping[str, Any]
+) -> dict[str, Any]:
     """New settings over the stored ones, checked against the package's schema when it is installed.
 
     Raises ``UserError`` whose ``details.fields`` names each wrong field.
     """
-    host = state().core.host
     merged = {**stored, **given}
     merged = {key: value for key, value in merged.items() if value is not None}
     if package not in host.plugins or host.plugins[package].status != "ok":
@@ -152,7 +154,7 @@ def package_warnings(package: str) -> list[str]:
     """What the user should know of the package an instance names."""
     plugin = state().core.host.plugins.get(package)
     if plugin is None:
-        return [f"no plugin {package} is installed on this machine; {SECRET_WITHOUT_SCHEMA}"]
+        return [f"no plugin {package} is installed on this machine; its settings cannot be checked"]
     if plugin.status != "ok":
         return [f"{package} cannot run: {plugin.error}"]
     if plugin.manifest is not None and not plugin.manifest.available:
@@ -201,7 +203,7 @@ async def create_instance(node_id: str, data: NewInstance) -> Response:
         "config": {},
         "created_at": times.format_time(times.now_micros()),
         **changes,
-        "settings": checked_settings(package, changes.get("settings", {}), {}),
+        "settings": checked_settings(state().core.host, package, changes.get("settings", {}), {}),
     }
 
     def insert(present: dict[str, Any] | None) -> dict[str, Any]:
@@ -209,7 +211,7 @@ async def create_instance(node_id: str, data: NewInstance) -> Response:
             raise Conflict(f"this node has an instance {data.plugin_name} already")
         return document
 
-    written = await state().core.store.update(document["_id"], insert)
+    written = await state().core.store.update(document["_id"], insert) or document
     return json_answer(instance_body(written, warnings), 201, {"ETag": etag_of(written)})
 
 
@@ -226,20 +228,17 @@ async def get_instance(node_id: str, name: str) -> Response:
 @document_response(InstanceAnswer)
 async def change_instance(node_id: str, name: str, data: InstanceChange) -> Response:
     """Change an instance: switch it, pause it, set its settings. It takes effect at once."""
-    await _instance_document(node_id, name)
     changes = _changes(data)
+    host = state().core.host
 
-    def apply(document: dict[str, Any] | None) -> dict[str, Any]:
-        if document is None:
-            raise NotFound("this node has no such plugin instance")
-        require_fresh(document)
+    def apply(document: dict[str, Any]) -> dict[str, Any]:
         changed = {**document, **changes}
         if "settings" in changes:
             package = str(document.get("package") or name)
-            changed["settings"] = checked_settings(package, changes["settings"], document.get("settings") or {})
+            changed["settings"] = checked_settings(host, package, changes["settings"], document.get("settings") or {})
         return changed
 
-    document = await state().core.store.update(ids.plugin_document_id(node_id, name), apply)
+    document = await replace(state().core.store, ids.plugin_document_id(node_id, name), apply, MISSING)
     return document_answer(document, instance_body(document))
 
 
@@ -249,14 +248,10 @@ async def remove_instance(node_id: str, name: str) -> Response:
     """Remove an instance from a node. A default one does not come back by itself."""
     await _instance_document(node_id, name)
 
-    def bury(document: dict[str, Any] | None) -> dict[str, Any] | None:
-        if document is None:
-            return None
-        require_fresh(document)
-        kept = {key: document[key] for key in ("_id", "_rev", "type", "node_id", "plugin_name") if key in document}
-        return {**kept, "_deleted": True}
+    def bury(document: dict[str, Any]) -> dict[str, Any]:
+        return {key: document[key] for key in _KEPT if key in document} | {"_deleted": True}
 
-    await state().core.store.update(ids.plugin_document_id(node_id, name), bury)
+    await replace(state().core.store, ids.plugin_document_id(node_id, name), bury, MISSING)
     return json_answer(RemovedAnswer(removed=name))
 
 
@@ -264,7 +259,7 @@ async def _instance_document(node_id: str, name: str) -> Mapping[str, Any]:
     await get_node_document(node_id)
     document = await state().core.store.get(ids.plugin_document_id(node_id, name))
     if document is None:
-        raise NotFound("this node has no such plugin instance")
+        raise NotFound(MISSING)
     return document
 
 

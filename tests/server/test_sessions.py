@@ -1,0 +1,124 @@
+"""Sessions: a refresh token works once, its reuse ends the session, and what is on disk opens nothing."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from mosaicfs_core.errors import Conflict, NotSignedIn
+from mosaicfs_core.server.auth.sessions import LINK_SECONDS, REFRESH_SECONDS, REUSE_GRACE_SECONDS, Sessions
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def sessions(tmp_path: Path, clock: Clock) -> AsyncIterator[Sessions]:
+    opened = await Sessions.open(tmp_path / "auth.db", clock=clock)
+    yield opened
+    await opened.close()
+
+
+async def test_refreshing_hands_out_the_next_token_of_the_same_session(sessions: Sessions) -> None:
+    first = await sessions.begin("MOSAICFS_00")
+    second = await sessions.refresh(first.refresh_token)
+    third = await sessions.refresh(second.refresh_token)
+    assert first.session == second.session == third.session
+    assert len({first.refresh_token, second.refresh_token, third.refresh_token}) == 3
+    assert third.access_key_id == "MOSAICFS_00"
+
+
+async def test_reuse_ends_the_session_for_the_thief_and_the_owner(sessions: Sessions, clock: Clock) -> None:
+    first = await sessions.begin("MOSAICFS_00")
+    second = await sessions.refresh(first.refresh_token)
+    clock.now += REUSE_GRACE_SECONDS + 1
+    with pytest.raises(NotSignedIn, match="two places"):
+        await sessions.refresh(first.refresh_token)
+    assert sessions.is_revoked(first.session)
+    with pytest.raises(NotSignedIn):
+        await sessions.refresh(second.refresh_token)
+
+
+async def test_two_tabs_at_once_do_not_end_the_session(sessions: Sessions) -> None:
+    first = await sessions.begin("MOSAICFS_00")
+    second = await sessions.refresh(first.refresh_token)
+    with pytest.raises(Conflict):
+        await sessions.refresh(first.refresh_token)
+    assert not sessions.is_revoked(first.session)
+    await sessions.refresh(second.refresh_token)
+
+
+async def test_a_token_expires(sessions: Sessions, clock: Clock) -> None:
+    first = await sessions.begin("MOSAICFS_00")
+    clock.now += REFRESH_SECONDS
+    with pytest.raises(NotSignedIn):
+        await sessions.refresh(first.refresh_token)
+
+
+async def test_signing_out_ends_one_session_and_disabling_a_key_all_of_its(sessions: Sessions) -> None:
+    first, second, other = [await sessions.begin(key) for key in ("MOSAICFS_00", "MOSAICFS_00", "MOSAICFS_01")]
+    await sessions.end_by_token(first.refresh_token)
+    assert sessions.is_revoked(first.session)
+    assert not sessions.is_revoked(second.session)
+    assert await sessions.end_all_of("MOSAICFS_00") == 1
+    assert sessions.is_revoked(second.session)
+    assert not sessions.is_revoked(other.session)
+
+
+async def test_a_link_works_once_and_only_the_newest_does(sessions: Sessions, clock: Clock) -> None:
+    old, new = await sessions.new_link(), await sessions.new_link()
+    with pytest.raises(NotSignedIn):
+        await sessions.use_link(old)
+    await sessions.use_link(new)
+    with pytest.raises(NotSignedIn):
+        await sessions.use_link(new)
+    late = await sessions.new_link()
+    clock.now += LINK_SECONDS
+    with pytest.raises(NotSignedIn):
+        await sessions.use_link(late)
+
+
+async def test_sessions_and_their_ends_survive_a_restart(tmp_path: Path, clock: Clock) -> None:
+    file = tmp_path / "auth.db"
+    before = await Sessions.open(file, clock=clock)
+    kept, ended = await before.begin("MOSAICFS_00"), await before.begin("MOSAICFS_00")
+    await before.end(ended.session)
+    await before.close()
+    after = await Sessions.open(file, clock=clock)
+    try:
+        assert after.is_revoked(ended.session)
+        assert not after.is_revoked(kept.session)
+        await after.refresh(kept.refresh_token)
+    finally:
+        await after.close()
+
+
+async def test_the_file_is_private_and_holds_no_token(sessions: Sessions, tmp_path: Path) -> None:
+    session = await sessions.begin("MOSAICFS_00")
+    link = await sessions.new_link()
+    file = tmp_path / "auth.db"
+    assert file.stat().st_mode & 0o777 == 0o600
+    connection = sqlite3.connect(file)
+    rows = [
+        str(row)
+        for table in ("sessions", "refresh_tokens", "links")
+        for row in connection.execute(f"SELECT * FROM {table}")
+    ]
+    connection.close()
+    assert len(rows) == 3
+    assert not any(session.refresh_token in row or link in row for row in rows)
