@@ -1,4 +1,4 @@
-"""The mount process: ``python -m mosaicfs_vfs.fuse.process``, started by ``spawn``; ``run`` also serves ``--foreground``.
+"""The mount process: ``python -m mosaicfs_vfs.fuse.process``, started by ``spawn``. ``run`` is the work.
 
 It tells whoever started it in one JSON line how it went: ``{"mounted": DIR}`` or ``{"error": MESSAGE}``. The line goes
 to an inherited socket; with ``--tied`` the end of that socket's other side ends the mount.

@@ -4,12 +4,16 @@ pyfuse3's own asyncio layer adds and removes an epoll entry per request. Here on
 of the session, and ``poll(0)`` is asked first: under load the next request is already there, and no trip through the
 event loop happens at all. It is asked again after every wake, since libfuse's ``read`` blocks while it holds the
 interpreter lock, and a request that woke us may be gone (interrupted) by the time we look.
+
+pyfuse3 keeps a second worker ready, and a fair lock between the two would make them take turns: a trip through the event
+loop per request again. The lock here lets the running worker go on, and hands over only when that one waits.
 """
 
 from __future__ import annotations
 
 import asyncio
 import select
+from collections import deque
 from typing import Final
 
 import pyfuse3
@@ -17,6 +21,9 @@ import pyfuse3.asyncio as compat
 
 # Requests answered in a row before other tasks (change pings, timers) get a turn.
 _FAIR_SHARE: Final = 32
+# Looks at an empty queue before sleeping: whoever got an answer tends to ask again within these 30 µs, and waking from
+# sleep costs more than that.
+_LOOKS: Final = 40
 
 
 class SessionReader:
@@ -34,14 +41,19 @@ class SessionReader:
 
     async def wait(self) -> None:
         """Return when a request can be read; raise ``ClosedResourceError`` once ``close`` was called."""
+        poll = self._poll.poll
         self._served += 1
         if self._served >= _FAIR_SHARE:
             self._served = 0
             await asyncio.sleep(0)
-        while not self._closed and not self._poll.poll(0):
-            self._served = 0
-            self._waiter = self._loop.create_future()
-            await self._waiter
+        for _ in range(_LOOKS):
+            if poll(0) or self._closed:
+                break
+        else:
+            while not poll(0) and not self._closed:
+                self._served = 0
+                self._waiter = self._loop.create_future()
+                await self._waiter
         if self._closed:
             raise compat.ClosedResourceError
 
@@ -55,6 +67,38 @@ class SessionReader:
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
+
+
+class ReaderLock:
+    """Who may wait for the device. Unfair on purpose: whoever runs may take it; others are woken when the loop turns."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._locked = False
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._handing_over = False
+
+    async def __aenter__(self) -> None:
+        while self._locked:
+            waiter = self._loop.create_future()
+            self._waiters.append(waiter)
+            await waiter
+        self._locked = True
+
+    async def __aexit__(self, *error: object) -> None:
+        self._locked = False
+        if self._waiters and not self._handing_over:
+            self._handing_over = True
+            self._loop.call_soon(self._hand_over)
+
+    def _hand_over(self) -> None:
+        """Wake the next waiter, unless the former holder came back before the loop turned."""
+        self._handing_over = False
+        while not self._locked and self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
 
 
 _readers: dict[int, SessionReader] = {}
@@ -76,6 +120,7 @@ def _notify_closing(fd: int) -> None:
 def install() -> None:
     """Switch pyfuse3 to asyncio with this waiter. Call once per process, before ``pyfuse3.main``."""
     compat.enable()
+    compat.Lock = ReaderLock  # type: ignore[assignment,misc]
     compat.wait_readable = _wait_readable
     compat.notify_closing = _notify_closing
 
