@@ -1,0 +1,174 @@
+"""The only writer of virtual directory documents: made, edited, renamed and removed through the control plane's store.
+
+Every change is checked before it is written, and written in one transaction. A lock keeps changes apart that read the
+tree first (a rename must know all descendants).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mosaicfs_core.documents.ids import directory_document_id
+from mosaicfs_core.documents.paths import is_under, name_of, parent_of
+from mosaicfs_core.documents.times import now_micros
+from mosaicfs_core.errors import Conflict, NotAllowed, NotFound, UserError
+from mosaicfs_core.hooks import StepOp
+from mosaicfs_core.store import Reader, Store, WriteTransaction
+from mosaicfs_vfs.namespace.edits import check_directory, check_target, moved, new_directory, with_fields
+from mosaicfs_vfs.namespace.tree import ancestry
+
+Check = Callable[[Mapping[str, Any]], None]
+"""Raises ``Stale`` when the document is not the version that the caller read."""
+
+
+class Directories:
+    """Edits over one store. ``exists`` says whether a virtual path is shown as a directory (with a document or derived)."""
+
+    def __init__(self, store: Store, ops: Mapping[str, StepOp]) -> None:
+        self.store = store
+        self.ops = ops
+        self.lock = asyncio.Lock()
+
+    async def get(self, path: str) -> dict[str, Any]:
+        """The document of a directory. Raises ``NotFound``."""
+        document = await self.store.get(directory_document_id(path))
+        if document is None and path == "/":
+            return new_directory("/", 0)
+        if document is None:
+            raise NotFound(f"there is no virtual directory {path}", path=path)
+        return document
+
+    async def create(
+        self, path: str, fields: Mapping[str, Any], *, parents: bool, parent_shown: bool
+    ) -> dict[str, Any]:
+        """Make a directory. ``parents`` makes what is missing above it, too.
+
+        ``parent_shown`` tells that its parent is there although it may have no document (a derived directory). Raises
+        ``Conflict``, ``NotFound``, ``UserError``.
+        """
+        path = check_target(path)
+        document = new_directory(path, now_micros(), fields)
+        check_directory(document, self.ops)
+        missing = [new_directory(above, now_micros()) for above in ancestry(path)[:-1]] if parents else []
+        async with self.lock:
+            if not parents and not parent_shown:
+                raise NotFound(f"there is no directory {parent_of(path)} to make {name_of(path)} in", path=path)
+            wanted = [*missing, document]
+            placed = await self.store.read(lambda reader: [_with_free_inode(reader, one) for one in wanted])
+
+            def write(tx: WriteTransaction) -> dict[str, Any]:
+                if tx.get(document["_id"]) is not None:
+                    raise Conflict(f"{path} exists already", path=path)
+                for above in placed[:-1]:
+                    tx.update(above["_id"], lambda current, above=above: None if current else above)  # type: ignore[misc]
+                return _written(tx, placed[-1])
+
+            return await self.store.transaction(write)
+
+    async def change(self, path: str, fields: Mapping[str, Any], check: Check) -> dict[str, Any]:
+        """Set some of the editable fields. Raises ``NotFound``, ``Stale``, ``UserError``."""
+        current = await self.get(path)
+        check_directory(with_fields(current, fields), self.ops)
+
+        def write(tx: WriteTransaction) -> dict[str, Any]:
+            present = tx.get(current["_id"]) or current
+            check(present)
+            return _written(tx, with_fields(present, fields))
+
+        async with self.lock:
+            return await self.store.transaction(write)
+
+    async def rename(
+        self, path: str, target: str, fields: Mapping[str, Any], check: Check, *, parent_shown: bool
+    ) -> dict[str, Any]:
+        """Call a directory, with all beneath it, by another path; every inode stays. ``fields`` are set as well.
+
+        Raises ``Conflict`` when the target exists, ``NotAllowed`` for a system directory, ``UserError`` for a target
+        inside of it.
+        """
+        target = check_target(target)
+        current = await self.get(path)
+        _refuse_system(current, "renamed")
+        if is_under(target, path):
+            raise UserError(f"{target} lies inside of {path}: a directory cannot be moved into itself", field="path")
+        if not parent_shown:
+            raise NotFound(f"there is no directory {parent_of(target)} to move it to", path=target)
+        changed = with_fields(current, fields)
+        check_directory(moved(changed, path, target), self.ops)
+        async with self.lock:
+            below = await self.store.read(lambda reader: _beneath(reader, path))
+
+            def write(tx: WriteTransaction) -> dict[str, Any]:
+                present = tx.get(current["_id"])
+                if present is None:
+                    raise NotFound(f"there is no virtual directory {path}", path=path)
+                check(present)
+                old = [with_fields(present, fields), *below]
+                new = [moved(document, path, target) for document in old]
+                leaving = {document["_id"] for document in old}
+                for document in new:
+                    if document["_id"] not in leaving and tx.get(document["_id"]) is not None:
+                        raise Conflict(f"{document['virtual_path']} exists already", path=document["virtual_path"])
+                for document in old:
+                    _bury(tx, document)
+                return [_written(tx, document) for document in new][0]
+
+            return await self.store.transaction(write)
+
+    async def remove(self, path: str, check: Check, *, force: bool) -> list[str]:
+        """Remove a directory, with ``force`` all virtual directories in it as well; the paths that are gone.
+
+        Raises ``Conflict`` when it is not empty, ``NotAllowed`` for a system directory (at any depth).
+        """
+        current = await self.get(path)
+        _refuse_system(current, "removed")
+        async with self.lock:
+            below = await self.store.read(lambda reader: _beneath(reader, path))
+            if below and not force:
+                names = ", ".join(sorted(document["virtual_path"] for document in below)[:3])
+                raise Conflict(f"{path} is not empty (it holds {names}): remove those first, or use force", path=path)
+            for document in below:
+                _refuse_system(document, "removed")
+
+            def write(tx: WriteTransaction) -> list[str]:
+                present = tx.get(current["_id"])
+                if present is None:
+                    raise NotFound(f"there is no virtual directory {path}", path=path)
+                check(present)
+                for document in (present, *below):
+                    _bury(tx, document)
+                return sorted(document["virtual_path"] for document in (present, *below))
+
+            return await self.store.transaction(write)
+
+
+def _refuse_system(document: Mapping[str, Any], what: str) -> None:
+    if document.get("system"):
+        path = document["virtual_path"]
+        raise NotAllowed(f"{path} is a system directory: it cannot be {what}", path=path)
+
+
+def _beneath(reader: Reader, path: str) -> list[dict[str, Any]]:
+    documents = reader.documents_of("virtual_directory")
+    return [one for one in documents if one["virtual_path"] != path and is_under(one["virtual_path"], path)]
+
+
+def _with_free_inode(reader: Reader, document: dict[str, Any]) -> dict[str, Any]:
+    """The document with the derived inode, or the next one that no other document has."""
+    inode = document["inode"]
+    while (holder := reader.get_by_inode(inode)) is not None and holder["_id"] != document["_id"]:
+        inode += 1
+    return {**document, "inode": inode}
+
+
+def _written(tx: WriteTransaction, document: Mapping[str, Any]) -> dict[str, Any]:
+    written = tx.update(document["_id"], lambda _: document)
+    assert written is not None  # noqa: S101 - a document was given
+    return written
+
+
+def _bury(tx: WriteTransaction, document: Mapping[str, Any]) -> None:
+    tombstone = {key: document[key] for key in ("_id", "type", "virtual_path")}
+    tx.update(document["_id"], lambda _: {**tombstone, "_deleted": True})

@@ -1,0 +1,70 @@
+"""The namespace as the server uses it: one instance, one thread, always up to date."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from mosaicfs_core.hooks import StepOp
+from mosaicfs_core.store import Reader, Store
+from mosaicfs_vfs.namespace import Namespace
+
+T = TypeVar("T")
+
+
+class StepOps(Protocol):
+    """The part of the plugin host that the namespace needs."""
+
+    def step_ops(self) -> Mapping[str, StepOp]:
+        """The plugins' step ops by name."""
+
+
+class Replica(Protocol):
+    """The part of the home that the namespace needs."""
+
+    @property
+    def replica(self) -> Path:
+        """The replica's file."""
+
+
+class Core(Protocol):
+    """What the namespace needs of the process's services (``mosaicfs_core.plugins.context.CoreServices``)."""
+
+    @property
+    def home(self) -> Replica: ...
+    @property
+    def store(self) -> Store: ...
+    @property
+    def host(self) -> StepOps: ...
+    @property
+    def node_id(self) -> str: ...
+
+
+class NamespaceService:
+    """Runs functions over a namespace in a thread of its own, which opens the replica when the first one comes."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._namespace: Namespace | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="namespace")
+
+    async def run(self, function: Callable[[Namespace], T]) -> T:
+        """Run ``function`` over the namespace, brought up to date first: a caller sees all that it wrote before."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._call, function)
+
+    def _call(self, function: Callable[[Namespace], T]) -> T:
+        if self._namespace is None:
+            reader = Reader.open(self._core.home.replica)
+            self._namespace = Namespace(reader, self._core.host.step_ops())
+        self._namespace.refresh()
+        return function(self._namespace)
+
+    async def close(self) -> None:
+        """Close the replica and end the thread."""
+        if self._namespace is not None:
+            namespace, self._namespace = self._namespace, None
+            await asyncio.get_running_loop().run_in_executor(self._thread, namespace.close)
+        self._thread.shutdown(wait=False)
