@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from functools import partial
 from typing import Any
 
 from .reader import Reader
@@ -73,8 +74,7 @@ async def follow(
     with_docs = include_docs or matches is not None
     left = limit
     while not signal.closed and (left is None or left > 0):
-        position = since
-        batch = await read(lambda reader, after=position: reader.changes(after, BATCH, include_docs=with_docs))  # type: ignore[misc]
+        batch = await read(partial(Reader.changes, since=since, limit=BATCH, include_docs=with_docs))
         for change in batch:
             since = change.seq
             if types is not None and change.type not in types:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .indexes import FIELDS, KINDS
+from .indexes import FIELDS
 from .reader import Reader
 from .selector import compile_selector, equalities
 
@@ -36,24 +36,18 @@ def _candidates(reader: Reader, fixed: Mapping[str, Any]) -> Iterator[dict[str, 
         return iter([] if document is None else [document])
     if type_name == "file":
         return _files(reader, fixed)
-    if type_name in KINDS:
+    if isinstance(type_name, str) and type_name in FIELDS and "." not in type_name:
         return _of_type(reader, type_name, fixed)
     return _everything(reader)
 
 
 def _of_type(reader: Reader, type_name: str, fixed: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    key = []
+    key: list[str] = []
     for field in FIELDS[type_name]:
         if not isinstance(fixed.get(field), str):
             break
         key.append(fixed[field])
-    offset = 0
-    while True:
-        documents = reader.documents_of(type_name, key, limit=BATCH, offset=offset)
-        yield from documents
-        if len(documents) < BATCH:
-            return
-        offset += BATCH
+    return reader.iter_documents(type_name, key)
 
 
 def _files(reader: Reader, fixed: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

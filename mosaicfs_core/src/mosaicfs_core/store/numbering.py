@@ -66,7 +66,7 @@ class Numbering(NumberCache):
     def forget(self) -> None:
         super().forget()
         for cache in (self._nodes, self._mimes, self._directories, self._parents, self._direct):
-            cache.clear()  # type: ignore[attr-defined]
+            cache.clear()
 
     def node(self, node_id: str) -> int:
         number = self._nodes.get(node_id)

@@ -1,7 +1,8 @@
 """Documents in raw order of their ids.
 
-Files are keyed by uuid, the others by their whole id, so the order is a merge of one stream per node and one of the rest.
-The index is made when ``all_docs`` is first asked for: nothing in MosaicFS itself needs it, and every write would pay.
+Files are keyed by uuid, the others by their whole id, so the order is a merge of one stream per node and one of the
+rest. The index is made when ``all_docs`` is first asked for: nothing in MosaicFS itself needs it, and every write
+would pay.
 """
 
 from __future__ import annotations

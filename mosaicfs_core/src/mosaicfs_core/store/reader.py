@@ -16,14 +16,16 @@ import msgspec
 
 from ..documents.ids import full_file_id
 from ..errors import NotFound
-from . import revtree
+from ..hooks.context import FileQuery, FileRecord, Page
+from ..rules.labels import LabelRules
+from . import revtree, search
 from .numbering import NumberCache
 from .ordered import ordered_rows
 from .reader_files import FileReader
 from .records import Change, ChangeRow, StoreInfo
 from .revisions import decode
 from .revtree import Rev, Tree, format_rev, parse_rev, unpack_hash
-from .rows import COLUMNS, QUALIFIED, body_of, hash_of, id_of, inode_of, type_name
+from .rows import COLUMNS, QUALIFIED, hash_of, id_of, inode_of, type_name
 from .schema import CONFLICT, DELETED, FILE, INACTIVE, LEAVES, QUARANTINED, READER_CACHE_KIB, connect
 
 _BY_HASH = f"SELECT {COLUMNS} FROM documents WHERE id_hash = ?"
@@ -82,10 +84,6 @@ class Reader(FileReader):
         held = sum(figures["quarantined"] for figures in types.values())
         return StoreInfo(self.meta("instance_id"), self.seq(), types, conflicts, held, pages * size)
 
-    def has(self, sql: str, parameters: Sequence[Any] = ()) -> bool:
-        """Whether a query has a row."""
-        return self._connection.execute(sql, parameters).fetchone() is not None
-
     def local_get(self, name: str) -> dict[str, Any] | None:
         """A ``_local`` document by its name, or None."""
         row = self._connection.execute("SELECT id, rev, body FROM locals WHERE id = ?", (name,)).fetchone()
@@ -120,13 +118,6 @@ class Reader(FileReader):
         hashes = msgspec.json.encode([hash_of(name) for name in identifiers]).decode()
         rows = self._connection.execute(_BY_HASHES, (hashes,)).fetchall()
         return {id_of(row, self.names): row for row in rows}
-
-    def _document(self, row: tuple[Any, ...]) -> dict[str, Any]:
-        document = {"_id": id_of(row, self.names), "_rev": f"{row[6]}-{unpack_hash(row[7])}"}
-        if row[8] & DELETED:
-            document["_deleted"] = True  # type: ignore[assignment]
-        document.update(body_of(row, self.names))
-        return document
 
     def get_revision(self, identifier: str, rev: str) -> dict[str, Any] | None:
         """A leaf, tombstones and quarantined ones included; None for what is unknown or superseded."""
@@ -201,7 +192,7 @@ class Reader(FileReader):
     def all_ids(self, *, start: str = "", end: str | None = None, limit: int = 1000) -> list[tuple[str, str]]:
         """Id and revision of live documents with ``start <= id <= end``, in raw order of ids."""
         rows = ordered_rows(self._connection, self.names, start, end)
-        found = []
+        found: list[tuple[str, str]] = []
         for identifier, row in rows:
             if len(found) >= limit:
                 break
@@ -213,7 +204,7 @@ class Reader(FileReader):
 
     def changes(self, since: int, limit: int, *, include_docs: bool = False) -> list[Change]:
         """Changes after ``since``, oldest first, each document once."""
-        found = []
+        found: list[Change] = []
         for row in self._connection.execute(_BY_SEQ, (since, limit)).fetchall():
             flags = row[8]
             found.append(
@@ -257,7 +248,21 @@ class Reader(FileReader):
             quarantined=bool(flags & QUARANTINED),
         )
 
-    # Short ids
+    # Searching
+
+    def search(self, query: FileQuery) -> Page[FileRecord]:
+        """Files that match; see ``FileQuery``. The order stays the same from page to page."""
+        return search.search(self, query)
+
+    def effective_labels(self, places: Iterable[tuple[str, str]]) -> list[tuple[str, ...]]:
+        """The effective labels, sorted, of the files at these (node id, export path): assigned or by a rule."""
+        rules = LabelRules(self.documents_of("label_rule"))
+        found = []
+        for node_id, path in places:
+            assigned = self.documents_of("label_assignment", (node_id, path))
+            labels = rules.for_file(node_id, path) | {label for document in assigned for label in document["labels"]}
+            found.append(tuple(sorted(labels)))
+        return found
 
     def file_document(self, short_id: str) -> dict[str, Any] | None:
         """The document of a file by its short id ``{node_id}.{uuid}``."""

@@ -14,21 +14,33 @@ from .indexes import FIELDS, KINDS
 from .numbering import NumberCache
 from .records import DirRow, FileBatch, FileRow, Identity
 from .revisions import decode
+from .revtree import unpack_hash
 from .rows import COLUMNS, QUALIFIED, body_of, format_uuid, hash_of, id_of, inode_of
-from .schema import DELETED, FILE, OWN_INODE, QUARANTINED
+from .schema import DELETED, FILE, INACTIVE, OWN_INODE, QUARANTINED
 
 BATCH = 10_000
+PAGE = 500
 
-_FILE_COLUMNS = "d.doc, d.dir, d.name, d.size, d.mtime, d.mime, d.flags, d.id_hash, d.key, d.extra"
+FILE_COLUMNS = "d.doc, d.dir, d.name, d.size, d.mtime, d.mime, d.flags, d.id_hash, d.key, d.extra"
 _DIRECTORY = "SELECT dir, node, parent, path, direct, below FROM directories"
 
 
 class FileReader:
     """The part of ``Reader`` about files, directories and the indexes of other types."""
 
+    FILE_COLUMNS = FILE_COLUMNS
+
     def __init__(self, connection: sqlite3.Connection, names: NumberCache) -> None:
         self._connection = connection
         self.names = names
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """All rows of a query of one's own."""
+        return self._connection.execute(sql, parameters).fetchall()
+
+    def has(self, sql: str, parameters: Sequence[Any] = ()) -> bool:
+        """Whether a query has a row."""
+        return self._connection.execute(sql, parameters).fetchone() is not None
 
     # Directories
 
@@ -36,7 +48,12 @@ class FileReader:
         """Number and id of every node that ever had a file."""
         return self._connection.execute("SELECT node, node_id FROM nodes ORDER BY node").fetchall()
 
-    def _node_number(self, node_id: str) -> int | None:
+    def mimes(self) -> list[tuple[int, str]]:
+        """Number and name of every MIME type."""
+        return self._connection.execute("SELECT mime, name FROM mimes").fetchall()
+
+    def node_number(self, node_id: str) -> int | None:
+        """The number of a node, or None when it never had a file."""
         row = self._connection.execute("SELECT node FROM nodes WHERE node_id = ?", (node_id,)).fetchone()
         return None if row is None else int(row[0])
 
@@ -47,7 +64,7 @@ class FileReader:
     def directory(self, node_id: str, path: str) -> DirRow | None:
         """A directory by its export path, also when nothing is left in it; None when it never held a file."""
         sql = f"{_DIRECTORY} WHERE node = ? AND path = ?"
-        row = self._connection.execute(sql, (self._node_number(node_id), path)).fetchone()
+        row = self._connection.execute(sql, (self.node_number(node_id), path)).fetchone()
         return None if row is None else self._dir_row(row)
 
     def directory_by_no(self, number: int) -> DirRow | None:
@@ -63,7 +80,7 @@ class FileReader:
 
     def directories_under(self, node_id: str, path: str, *, after: str = "", limit: int = BATCH) -> list[DirRow]:
         """A directory and all beneath it that have shown files at or below them, by path; pages by ``after``."""
-        node = self._node_number(node_id)
+        node = self.node_number(node_id)
         low = path if path == "/" else path + "/"
         high = low[:-1] + "0"  # the character after the slash
         sql = f"{_DIRECTORY} WHERE node = ? AND path >= ? AND path < ? AND below > 0 ORDER BY path LIMIT ?"
@@ -89,13 +106,14 @@ class FileReader:
 
     # Files
 
-    def _file_row(self, row: tuple[Any, ...]) -> FileRow:
+    def file_row(self, row: tuple[Any, ...]) -> FileRow:
+        """A row of ``FILE_COLUMNS`` as a value."""
         doc, number, name, size, mtime, mime, flags, id_hash, key, extra = row
         node_id, parent = self.names.directory_path(number)
         inode = decode(extra)["inode"] if flags & OWN_INODE else inode_of(id_hash)
         uuid = key.rpartition("::")[2] if isinstance(key, str) else format_uuid(key)
         mime_type = None if mime is None else self.names.mime_type(mime)
-        status = "deleted" if flags & 64 else "active"
+        status = "deleted" if flags & INACTIVE else "active"
         return FileRow(doc, number, node_id, parent, name, size, mtime, inode, mime_type, status, uuid)
 
     def _own_inode(self, row: tuple[Any, ...]) -> int:
@@ -106,34 +124,35 @@ class FileReader:
 
     def files_in(self, number: int) -> list[FileRow]:
         """The shown files directly in a directory, by name."""
-        sql = f"SELECT {_FILE_COLUMNS} FROM documents d WHERE d.dir = ? AND d.shown = 1 ORDER BY d.name"
-        return [self._file_row(row) for row in self._connection.execute(sql, (number,)).fetchall()]
+        sql = f"SELECT {FILE_COLUMNS} FROM documents d WHERE d.dir = ? AND d.shown = 1 ORDER BY d.name"
+        return [self.file_row(row) for row in self._connection.execute(sql, (number,)).fetchall()]
 
     def file_by_path(self, node_id: str, path: str, *, deleted: bool = False) -> FileRow | None:
-        """The shown file at an export path; with ``deleted`` also one whose status is ``deleted``, if no other is there."""
+        """The shown file at an export path; with ``deleted`` also one whose status is ``deleted``, if no other is
+        there."""
         directory = self.directory(node_id, parent_of(path))
         if directory is None:
             return None
-        sql = f"SELECT {_FILE_COLUMNS} FROM documents d WHERE d.dir = ? AND d.name = ? AND d.shown = 1 ORDER BY d.doc"
+        sql = f"SELECT {FILE_COLUMNS} FROM documents d WHERE d.dir = ? AND d.name = ? AND d.shown = 1 ORDER BY d.doc"
         where = (directory.dir, name_of(path))
         row = self._connection.execute(sql, where).fetchone()
         if row is None and deleted:
             gone = sql.replace("d.shown = 1", "d.shown IS NULL AND d.dir IS NOT NULL")
             row = self._connection.execute(gone, where).fetchone()
-        return None if row is None else self._file_row(row)
+        return None if row is None else self.file_row(row)
 
     def inactive_files_in(self, number: int) -> list[FileRow]:
         """The files directly in a directory whose status is ``deleted``, by name."""
-        sql = f"""SELECT {_FILE_COLUMNS} FROM documents d
+        sql = f"""SELECT {FILE_COLUMNS} FROM documents d
             WHERE d.dir = ? AND d.shown IS NULL AND d.dir IS NOT NULL ORDER BY d.name"""
-        return [self._file_row(row) for row in self._connection.execute(sql, (number,)).fetchall()]
+        return [self.file_row(row) for row in self._connection.execute(sql, (number,)).fetchall()]
 
     def file_by_id(self, short_id: str) -> FileRow | None:
         """A file, active or not, by its short id ``{node_id}.{uuid}``. Raises UserError for what is no such id."""
         identifier = full_file_id(short_id)
-        sql = f"SELECT {_FILE_COLUMNS}, d.node FROM documents d WHERE d.id_hash = ? AND d.dir IS NOT NULL"
+        sql = f"SELECT {FILE_COLUMNS}, d.node FROM documents d WHERE d.id_hash = ? AND d.dir IS NOT NULL"
         for row in self._connection.execute(sql, (hash_of(identifier),)).fetchall():
-            found = self._file_row(row[:-1])
+            found = self.file_row(row[:-1])
             if found.document_id == identifier:
                 return found
         return None
@@ -160,23 +179,23 @@ class FileReader:
 
     def file_rows(self, docs: Sequence[int]) -> list[FileRow]:
         """Files, active or not, of these document numbers, in order; numbers of others are left out."""
-        sql = f"""SELECT {_FILE_COLUMNS} FROM json_each(?) AS wanted
+        sql = f"""SELECT {FILE_COLUMNS} FROM json_each(?) AS wanted
             CROSS JOIN documents d ON d.doc = wanted.value WHERE d.dir IS NOT NULL"""
         rows = self._connection.execute(sql, (msgspec.json.encode(list(docs)).decode(),)).fetchall()
-        return [self._file_row(row) for row in rows]
+        return [self.file_row(row) for row in rows]
 
     def scan_files(self, where: str = "", parameters: Sequence[Any] = (), after: int = 0) -> Iterator[FileBatch]:
         """All shown files with a document number above ``after``, in batches, by number.
 
-        ``where`` is a condition in SQL over ``size``, ``mtime`` (microseconds), ``mime`` (text or NULL), ``node_id``
-        (text), ``dir`` and ``name``.
+        ``where`` is a condition in SQL over ``size``, ``mtime`` (microseconds), ``mime_type`` (text or NULL),
+        ``node_id`` (text), ``dir`` and ``name``. One that few files meet is answered from an index where there is one.
         """
-        sql = f"""SELECT doc, dir, name, size, mtime, mime FROM (
-            SELECT d.doc, d.dir, d.name, d.size, d.mtime, m.name AS mime, n.node_id
+        condition = f"WHERE {where}" if where else ""
+        inner = """SELECT d.doc, d.dir, d.name, d.size, d.mtime, m.name AS mime_type, n.node_id
             FROM documents d LEFT JOIN mimes m ON m.mime = d.mime
-            LEFT JOIN directories p ON p.dir = d.dir LEFT JOIN nodes n ON n.node = p.node
-            WHERE d.shown = 1 AND d.doc > ?1 ORDER BY d.doc) AS f
-            {"WHERE " + where if where else ""} LIMIT {BATCH}"""
+            LEFT JOIN directories p ON p.dir = d.dir LEFT JOIN nodes n ON n.node = p.node WHERE d.shown = 1"""
+        sql = f"""SELECT doc, dir, name, size, mtime, mime_type FROM ({inner} AND d.doc > ?1) AS f
+            {condition} ORDER BY doc LIMIT {BATCH}"""
         while True:
             rows = self._connection.execute(sql, (after, *parameters)).fetchall()
             if rows:
@@ -184,6 +203,12 @@ class FileReader:
             if len(rows) < BATCH:
                 return
             after = rows[-1][0]
+
+    def next_mtime(self, after: int) -> int | None:
+        """The least mtime above ``after`` of any shown file."""
+        sql = "SELECT min(mtime) FROM documents INDEXED BY files_by_mtime WHERE shown = 1 AND mtime > ?"
+        found = self._connection.execute(sql, (after,)).fetchone()[0]
+        return None if found is None else int(found)
 
     def locations(self) -> Iterator[tuple[list[int], list[int]]]:
         """Document and directory numbers of all shown files, in batches, by directory: reads an index alone."""
@@ -232,11 +257,31 @@ class FileReader:
         sql = f"""SELECT {QUALIFIED} FROM lookup l CROSS JOIN documents ON documents.doc = l.doc
             WHERE {where} ORDER BY {order}, l.doc {direction} LIMIT ? OFFSET ?"""
         rows = self._connection.execute(sql, (*parameters, -1 if limit is None else limit, offset)).fetchall()
-        return [
-            {"_id": id_of(row, self.names), "_rev": f"{row[6]}-{row[7].hex() if isinstance(row[7], bytes) else row[7]}"}
-            | body_of(row, self.names)
-            for row in rows
-        ]
+        return [self._document(row) for row in rows]
+
+    def _document(self, row: tuple[Any, ...]) -> dict[str, Any]:
+        """A row of ``COLUMNS`` as a document."""
+        document: dict[str, Any] = {"_id": id_of(row, self.names), "_rev": f"{row[6]}-{unpack_hash(row[7])}"}
+        if row[8] & DELETED:
+            document["_deleted"] = True
+        document.update(body_of(row, self.names))
+        return document
+
+    def iter_documents(self, index: str, key: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+        """``documents_of`` without end, in batches that each begin after the last key."""
+        where, parameters = self._lookup(index, key)
+        columns = [f"l.{column}" for column in "abc"[len(parameters) - 1 :]] + ["l.doc"]
+        width, order = len(columns), ", ".join(columns)
+        sql = f"""SELECT {order}, {QUALIFIED} FROM lookup l CROSS JOIN documents ON documents.doc = l.doc
+            WHERE {where} AND ({order}) > ({", ".join("?" * width)}) ORDER BY {order} LIMIT {PAGE}"""
+        position: tuple[Any, ...] = (*[""] * (width - 1), 0)
+        while True:
+            rows = self._connection.execute(sql, (*parameters, *position)).fetchall()
+            for row in rows:
+                yield self._document(row[width:])
+            if len(rows) < PAGE:
+                return
+            position = rows[-1][:width]
 
     def count_of(self, index: str, key: Sequence[str] = ()) -> int:
         """How many documents ``documents_of`` would return without a limit."""

@@ -123,3 +123,8 @@ class StoreInfo(NamedTuple):
     conflicts: int
     quarantined: int
     bytes_on_disk: int
+
+    @property
+    def documents(self) -> dict[str, int]:
+        """Live documents per type."""
+        return {name: figures["live"] for name, figures in self.types.items() if figures["live"]}

@@ -8,12 +8,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ..errors import UserError
+from ..errors import InvalidDocument, UserError
 from .revtree import Rev, parse_rev
 
-encode = msgspec.json.Encoder(order="sorted").encode
-"""A body as canonical JSON: sorted keys, no blanks."""
-
+_encode_json = msgspec.json.Encoder(order="sorted").encode
 _decode_json = msgspec.json.Decoder().decode
 _SPECIAL = frozenset({"_id", "_rev", "_deleted", "_revisions", "_attachments"})
 
@@ -25,6 +23,14 @@ class Edit(NamedTuple):
     body: dict[str, Any]
     deleted: bool
     path: tuple[Rev, ...]
+
+
+def encode(body: Any) -> bytes:
+    """A body as canonical JSON: sorted keys, no blanks. Raises InvalidDocument for what JSON cannot hold."""
+    try:
+        return _encode_json(body)
+    except (UnicodeEncodeError, TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+        raise InvalidDocument(f"the document cannot be written as JSON: {error}") from None
 
 
 def decode(body: bytes | str) -> dict[str, Any]:

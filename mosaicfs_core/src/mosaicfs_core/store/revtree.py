@@ -1,8 +1,8 @@
 """Revision trees, pure: merging of paths, winner, leaves, what is missing, pruning, packing.
 
 A revision is ``(generation, hash)``; written ``{generation}-{hash}``. A ``Tree`` maps every known revision to its
-parent, None for the oldest one known of a branch. Only leaves can be deleted: once a tombstone has a child, that it was
-one no longer matters.
+parent, None for the oldest one known of a branch. Only leaves can be deleted: once a tombstone has a child, that it
+was one no longer matters.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Between a document's body and the columns of its row.
 
-A file's body is spread over columns only when putting it together again gives exactly the same body; otherwise the whole
-of it goes to ``extra`` and the columns serve searches alone.
+A file's body is spread over columns only when putting it together again gives exactly the same body; otherwise the
+whole of it goes to ``extra`` and the columns serve searches alone.
 """
 
 from __future__ import annotations
@@ -86,7 +86,8 @@ def format_uuid(key: bytes) -> str:
 
 
 def type_column(identifier: str, body: dict[str, Any]) -> int | str:
-    """``documents.type``: a number, or the name of a type this version does not know. A bare tombstone's is in its id."""
+    """``documents.type``: a number, or the name of a type this version does not know. A bare tombstone's is in its
+    id."""
     name = body.get("type")
     if not isinstance(name, str):
         name = type_of_id(identifier) or ""

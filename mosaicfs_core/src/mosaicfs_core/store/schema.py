@@ -18,6 +18,8 @@ from ..errors import MosaicError
 SCHEMA_VERSION: Final = 1
 WRITER_CACHE_KIB: Final = 48 * 1024
 READER_CACHE_KIB: Final = 2 * 1024
+LARGE: Final = 16 << 20
+"""Files from this size on (bytes) have an index by size."""
 WAL_PAGES: Final = 4_000
 """Pages of write-ahead log after which a commit copies it into the database (16 MB; measured: larger gains little)."""
 
@@ -113,7 +115,8 @@ CREATE INDEX files_by_mtime ON documents(mtime) WHERE shown = 1;
 CREATE INDEX files_by_mime ON documents(mime) WHERE shown = 1;
 CREATE INDEX files_by_size ON documents(size) WHERE shown = 1 AND size >= 16777216;
 
--- Trigrams of the folded names of shown files (search.folded); holds no text, so a row is removed by naming it again.
+-- Trigrams of the folded names (search_text.fold) of shown files; holds no text, so a row is removed by naming it
+-- again.
 CREATE VIRTUAL TABLE names USING fts5(
     name, content='', columnsize=0, detail=none, tokenize='trigram case_sensitive 1'
 );

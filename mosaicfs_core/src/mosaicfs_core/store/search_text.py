@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-
-END = "\x02\x02"
-"""Follows every indexed name, so that each of its characters begins a trigram, and one or two are found as a prefix."""
+from functools import cache
 
 _WILD = frozenset("*?[")
 
@@ -15,9 +13,19 @@ def fold(text: str) -> str:
     return text.lower() if text.isascii() else text.casefold()
 
 
-def folded(name: str) -> str:
-    """What the trigram index gets for a name."""
-    return (name.lower() if name.isascii() else name.casefold()) + END
+@cache
+def _folding_to(letter: str) -> str:
+    """The characters beyond ASCII whose folded form has this letter, such as ß for s."""
+    return "".join(found for found in map(chr, range(0x80, 0xFFFF)) if letter in found.casefold())
+
+
+def ascii_condition(part: str) -> tuple[str, list[str]]:
+    """SQL over ``d.name`` that every name containing the folded ASCII text satisfies, and its parameters."""
+    escaped = re.sub(r"([%_\\])", r"\\\1", part)
+    others = "".join(dict.fromkeys("".join(_folding_to(letter) for letter in part if letter.isalpha())))
+    if not others:
+        return "d.name LIKE ? ESCAPE '\\'", [f"%{escaped}%"]
+    return "(d.name LIKE ? ESCAPE '\\' OR d.name GLOB ?)", [f"%{escaped}%", f"*[{others}]*"]
 
 
 def is_pattern(text: str) -> bool:
@@ -34,16 +42,9 @@ def literals(pattern: str) -> list[str]:
 
 
 def match_expression(parts: list[str]) -> str | None:
-    """An FTS5 expression that every name with all these (folded) parts satisfies; None when there is nothing to go by."""
+    """An FTS5 expression that every name with all these (folded) parts satisfies; None when no part has a trigram."""
     terms: dict[str, None] = {}
     for part in parts:
-        if len(part) >= 3:
-            for start in range(len(part) - 2):
-                terms[_quoted(part[start : start + 3])] = None
-        elif part:
-            terms[_quoted(part) + "*"] = None
+        for start in range(len(part) - 2):
+            terms['"' + part[start : start + 3].replace('"', '""') + '"'] = None
     return " AND ".join(terms) if terms else None
-
-
-def _quoted(term: str) -> str:
-    return '"' + term.replace('"', '""') + '"'

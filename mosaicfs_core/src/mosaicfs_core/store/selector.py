@@ -1,8 +1,8 @@
 """Mango selectors, the subset that the flows use, compiled to a predicate over documents. Pure.
 
-Operators: ``$eq $ne $gt $gte $lt $lte $in $nin $exists $type $size $mod $regex $all $elemMatch $and $or $nor $not``. Fields
-are dotted paths. Values compare in CouchDB's order: null, booleans, numbers, texts, arrays, objects; texts by code point.
-Regular expressions are re2's, which take linear time. Anything else is a UserError.
+Operators: ``$eq $ne $gt $gte $lt $lte $in $nin $exists $type $size $mod $regex $all $elemMatch $and $or $nor $not``.
+Fields are dotted paths. Values compare in CouchDB's order: null, booleans, numbers, texts, arrays, objects; texts by
+code point. Regular expressions are re2's, which take linear time. Anything else is a UserError.
 """
 
 from __future__ import annotations

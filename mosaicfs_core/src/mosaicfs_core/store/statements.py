@@ -1,8 +1,8 @@
 """Statements over many rows.
 
-The interpreter's lock is given up at every step of a statement, and while another thread computes, getting it back takes
-up to the switch interval (5 ms). A writer that steps once per row then writes 200 rows a second. So rows are handed over
-by the hundred: one statement, one step.
+The interpreter's lock is given up at every step of a statement, and while another thread computes, getting it back
+takes up to the switch interval (5 ms). A writer that steps once per row then writes 200 rows a second. So rows are
+handed over by the hundred: one statement, one step.
 """
 
 from __future__ import annotations

@@ -47,8 +47,8 @@ class Store:
     async def open(cls, path: Path, *, validate: Callable[[Mapping[str, Any]], None] = validate_document) -> Store:
         """Open the replica at ``path``, which is created when it is absent (its directory must exist).
 
-        ``validate`` raises InvalidDocument for a document that fails its schema. Two processes must not open one file for
-        writing: the lock of the home sees to that.
+        ``validate`` raises InvalidDocument for a document that fails its schema. Two processes must not open one file
+        for writing: the lock of the home sees to that.
         """
         return cls(path, await asyncio.to_thread(_prepare, path, validate))
 
@@ -172,7 +172,8 @@ class Store:
         selector: Mapping[str, Any] | None = None,
         types: Collection[str] | None = None,
     ) -> AsyncIterator[Change]:
-        """Changes after ``since``, each document once, oldest first; with ``live`` it goes on until the store closes."""
+        """Changes after ``since``, each document once, oldest first; with ``live`` it goes on until the store
+        closes."""
         feed = follow(
             self.read,
             self._signal,

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from ..errors import InvalidDocument, MosaicError, NotFound, UserError
+from ..errors import MosaicError, NotFound, UserError
 from . import indexes
 from .numbering import Numbering
 from .records import BulkResult
@@ -29,7 +29,7 @@ from .rows import (
     type_name,
 )
 from .schema import CONFLICT, DELETED, FILE, LEAVES, OWN_INODE, QUARANTINED
-from .search_text import folded
+from .search_text import fold
 from .statements import run_rows
 from .states import Leaf, State, apply_local, apply_replicated
 
@@ -38,7 +38,7 @@ _SELECT_BY_HASH = (
     "ON documents.id_hash = wanted.value"
 )
 _INSERT = f"INSERT INTO documents({COLUMNS}) VALUES "
-_UPDATED = ["type"] + [name.strip() for name in COLUMNS.split(",")][5:]
+_UPDATED = ["type", *COLUMNS.split(", ")[5:]]
 _UPDATE_INDEXED = "UPDATE documents SET " + ", ".join(f"{name} = ?" for name in _UPDATED) + " WHERE doc = ?"
 _UNINDEXED = ("seq", "gen", "rev", "flags", "extra", "tree")
 _UPDATE = "UPDATE documents SET " + ", ".join(f"{name} = ?" for name in _UNINDEXED) + " WHERE doc = ?"
@@ -122,8 +122,8 @@ class WriteTransaction:
     def bulk(self, documents: Iterable[Mapping[str, Any]], *, new_edits: bool = True) -> list[BulkResult]:
         """Write many documents; one that cannot be written does not hinder the others.
 
-        ``new_edits=False`` takes revisions made elsewhere (with ``_rev`` and ``_revisions``) as they are: nothing conflicts,
-        and a body that fails its schema goes into quarantine.
+        ``new_edits=False`` takes revisions made elsewhere (with ``_rev`` and ``_revisions``) as they are: nothing
+        conflicts, and a body that fails its schema goes into quarantine.
         """
         edits: list[Edit | BulkResult] = []
         for document in documents:
@@ -134,23 +134,19 @@ class WriteTransaction:
                 edits.append(edit)
             except MosaicError as error:
                 edits.append(BulkResult(str(document.get("_id", "")), None, error))
-        apply = apply_local if new_edits else apply_replicated
-        limit = self._session.revs_limit
         states = self._states([edit.id for edit in edits if isinstance(edit, Edit)])
-        results = []
-        for edit in edits:
-            if isinstance(edit, Edit):
-                try:
-                    results.append(BulkResult(edit.id, apply(states[edit.id], edit, limit)))
-                except MosaicError as error:
-                    results.append(BulkResult(edit.id, None, error))
-                except (UnicodeEncodeError, msgspec.MsgspecError, TypeError) as error:
-                    problem = InvalidDocument(f"{edit.id}: cannot be written as JSON: {error}")
-                    results.append(BulkResult(edit.id, None, problem))
-            else:
-                results.append(edit)
+        apply = apply_local if new_edits else apply_replicated
+        results = [
+            edit if isinstance(edit, BulkResult) else self._applied(states[edit.id], edit, apply) for edit in edits
+        ]
         self._write([state for state in states.values() if state.changed], replicated=not new_edits)
         return results
+
+    def _applied(self, state: State, edit: Edit, apply: Callable[[State, Edit, int], str]) -> BulkResult:
+        try:
+            return BulkResult(edit.id, apply(state, edit, self._session.revs_limit))
+        except MosaicError as error:
+            return BulkResult(edit.id, None, error)
 
     def set_identity(self, identifier: str, device: int, number: int, fingerprint: str | None = None) -> None:
         """Note what recognizes a file of this machine after a move. Raises NotFound when it has no document."""
@@ -324,9 +320,9 @@ class _Changes:
         after = new[11] if new[9] else None
         if before != after:
             if before is not None:
-                self._names_gone.append(("delete", new[0], folded(before)))
+                self._names_gone.append(("delete", new[0], fold(before)))
             if after is not None:
-                self._names.append((new[0], folded(after)))
+                self._names.append((new[0], fold(after)))
 
     def count(self, old: tuple[Any, ...] | None, new: tuple[Any, ...]) -> None:
         if old is not None:

@@ -1,8 +1,8 @@
 """The one writer: a thread that takes requests from a queue and commits those that wait together with one ``fsync``.
 
-Each request is a function over a ``WriteTransaction``. It takes effect whole or not at all, and is acknowledged only after
-the COMMIT that made it durable. A request that fails undoes itself alone; a COMMIT that fails (a full disk) fails every
-request in it, and the next one is tried afresh.
+Each request is a function over a ``WriteTransaction``. It takes effect whole or not at all, and is acknowledged only
+after the COMMIT that made it durable. A request that fails undoes itself alone; a COMMIT that fails (a full disk)
+fails every request in it, and the next one is tried afresh.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ class _Outcome(NamedTuple):
 
 
 class Writer:
-    """Owns the writing connection. ``committed`` is called, in the writer's thread, with the sequence after each commit."""
+    """Owns the writing connection. ``committed`` is called, in the writer's thread, with the sequence after each
+    commit."""
 
     def __init__(self, session: Session, committed: Callable[[int], None]) -> None:
         self._session = session
