@@ -13,6 +13,7 @@ from mosaicfs_core.errors import PluginError
 from mosaicfs_core.hooks import HOOK_API, PluginManifest
 from mosaicfs_core.plugins.discovery import InstalledPlugin
 from mosaicfs_core.plugins.hooktable import HOOKS, PREFIX, kind_of
+from mosaicfs_core.plugins.settings import structure_problem
 
 OLDEST_HOOK_API: Final = 1
 _MANIFEST: Final = "mosaicfs_manifest"
@@ -104,12 +105,12 @@ def _check_manifest(manifest: PluginManifest, name: str) -> None:
     interval = manifest.poll_interval_s
     if interval is not None and (isinstance(interval, bool) or not isinstance(interval, int | float) or interval <= 0):
         wrong.append("poll_interval_s")
-    schema = manifest.settings_schema
-    if schema is not None and not (isinstance(schema, dict) and schema.get("type", "object") == "object"):
-        wrong.append("settings_schema")
     if wrong:
         fields = ", ".join(wrong)
         raise PluginError(f"plugin {name}: the manifest's {fields} cannot be used as given", name, _MANIFEST)
+    problem = None if manifest.settings_schema is None else structure_problem(manifest.settings_schema)
+    if problem is not None:
+        raise PluginError(f"plugin {name}: its settings_schema is no schema of an object: {problem}", name, _MANIFEST)
 
 
 def _check_hook_api(manifest: PluginManifest, name: str) -> None:

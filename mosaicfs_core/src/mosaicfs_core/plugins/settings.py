@@ -17,6 +17,7 @@ from mosaicfs_core.hooks import PluginManifest
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
+_TYPES: Final = ("string", "integer", "number", "boolean", "array", "object", "null", "secret", "enum")
 MASK: Final = {"set": True}
 _ANYTHING: Final[Mapping[str, Any]] = {"type": "object"}
 
@@ -99,6 +100,24 @@ def translate(schema: Any) -> Any:
         return {"enum": list(values), **rest}
     literal = ("default", "const", "enum", "examples")
     return {key: copy.deepcopy(value) if key in literal else translate(value) for key, value in schema.items()}
+
+
+def structure_problem(schema: Any) -> str | None:
+    """What plainly is no schema of an object's settings, or None: a quick look for load time, without jsonschema."""
+    if not isinstance(schema, Mapping):
+        return f"expected an object, not {type(schema).__name__}"
+    if schema.get("type", "object") != "object":
+        return f"its type is {schema['type']!r}, not 'object'"
+    properties = schema.get("properties", {})
+    if not isinstance(properties, Mapping):
+        return "its properties are no object"
+    for key, part in properties.items():
+        if not isinstance(part, Mapping | bool):
+            return f"properties.{key} is no schema"
+        kind = part.get("type", "object") if isinstance(part, Mapping) else "object"
+        if not all(one in _TYPES for one in (kind if isinstance(kind, list | tuple) else [kind])):
+            return f"properties.{key} has the unknown type {kind!r}"
+    return None
 
 
 def _is_secret(schema: Any) -> bool:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from mosaicfs_core.testing.contracts import CrawlContract, PluginContract
     from mosaicfs_core.testing.harness import Harness, plugin_at
-    from mosaicfs_core.testing.model import CrawlModel, CrawlSource
+    from mosaicfs_core.testing.model import CrawlModel, CrawlSource, native, written
 
 pytest_plugins: Final = ("mosaicfs_core.testing.fixtures",)
 
@@ -31,10 +31,21 @@ _HOMES: Final = {
     "CrawlSource": "model",
     "Harness": "harness",
     "PluginContract": "contracts",
+    "native": "model",
     "plugin_at": "harness",
+    "written": "model",
 }
 
-__all__ = ["CrawlContract", "CrawlModel", "CrawlSource", "Harness", "PluginContract", "plugin_at"]
+__all__ = [
+    "CrawlContract",
+    "CrawlModel",
+    "CrawlSource",
+    "Harness",
+    "PluginContract",
+    "native",
+    "plugin_at",
+    "written",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -17,8 +17,8 @@ from importlib_metadata import EntryPoint
 from mosaicfs_core.hooks import (
     ENTRY_POINT_GROUP,
     HOOK_API,
-    Create,
     CrawlRequest,
+    Create,
     FileOperation,
     PluginContext,
     PluginManifest,
@@ -104,6 +104,10 @@ def _bad_op() -> list[StepOp]:
     return [StepOp(name="boom", description="Raises on every file.", compile=lambda fields: _boom)]
 
 
+def _unmarked() -> list[StepOp]:
+    return []
+
+
 def _commands_raise(cli: Any, context: Any) -> None:
     raise RuntimeError("boom")
 
@@ -151,7 +155,7 @@ _PLUGINS: Final[dict[str, Any]] = {
     "step_raises": _plugin(mosaicfs_step_ops=_bad_op),
     "unknown_argument": _plugin(mosaicfs_step_ops=lambda context: []),
     "unknown_hook": _plugin(mosaicfs_crawll=_crawl_raises),
-    "unmarked_hook": SimpleNamespace(mosaicfs_manifest=_manifest(), mosaicfs_crawl=_crawl_raises),
+    "unmarked_hook": SimpleNamespace(mosaicfs_manifest=_manifest(), mosaicfs_step_ops=_unmarked),
     "wrong_api": SimpleNamespace(mosaicfs_manifest=_manifest(hook_api=HOOK_API + 1)),
     "wrong_kind": _plugin(mosaicfs_crawl=_not_a_generator),
     "wrong_kind_async": _plugin(mosaicfs_step_ops=_watch_raises),

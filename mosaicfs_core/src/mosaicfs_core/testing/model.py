@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from importlib_metadata import EntryPoint
 
+from mosaicfs_core.documents import paths
 from mosaicfs_core.hooks import (
     Complete,
     CompleteDirectory,
@@ -19,6 +20,16 @@ from mosaicfs_core.hooks import (
 )
 
 Facts = tuple[int, int, str | None]
+
+
+def written(native_path: bytes) -> str:
+    """The written form of native bytes, as export paths hold it."""
+    return paths.escape(native_path)
+
+
+def native(written_path: str) -> bytes:
+    """The native bytes of a written path or name."""
+    return paths.unescape(written_path)
 
 
 class CrawlSource(Protocol):

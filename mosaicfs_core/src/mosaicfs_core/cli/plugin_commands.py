@@ -1,0 +1,177 @@
+"""``mosaicfs plugin``: what is installed, writing and checking a package, switching instances."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from mosaicfs_core.cli.frame_context import TerminalContext
+    from mosaicfs_core.plugins.loading import LoadedPlugin
+
+
+def register(cli: click.Group, context: TerminalContext) -> None:
+    """Add the group ``plugin``."""
+
+    @cli.group("plugin", short_help="List, check, write and switch plugins.")
+    def plugin() -> None:
+        """List, check, write and switch plugins."""
+
+    _add_list(plugin, context)
+    _add_new(plugin, context)
+    _add_check(plugin, context)
+    _add_switches(plugin, context)
+
+
+def _add_list(group: click.Group, context: TerminalContext) -> None:
+    @group.command("list")
+    @click.option("--disable", multiple=True, metavar="NAME", help="Do not import this plugin (repeatable).")
+    @click.option("--safe-mode", is_flag=True, help="Import the plugins of MosaicFS itself alone.")
+    def list_plugins(disable: tuple[str, ...], safe_mode: bool) -> None:
+        """List the plugins installed in this environment, working or not.
+
+        With --verbose the traceback of each failed one follows.
+        """
+        host = _discover(disable, safe_mode)
+        context.show([_row(found) for found in host.plugins.values()], _COLUMNS, empty="no plugin is installed")
+        if context.verbose:
+            for found in host.plugins.values():
+                if found.traceback:
+                    click.echo(f"\n{found.name}:\n{found.traceback}", err=True)
+
+
+_COLUMNS = {
+    "name": "NAME",
+    "status": "STATUS",
+    "title": "TITLE",
+    "version": "VERSION",
+    "distribution": "PACKAGE",
+    "note": "NOTE",
+}
+
+
+def _row(plugin: LoadedPlugin) -> dict[str, Any]:
+    manifest = plugin.manifest
+    note = plugin.error
+    if note is None and manifest is not None and not manifest.available:
+        note = "announced, not available in this release"
+    return {
+        "name": plugin.name,
+        "status": plugin.status,
+        "title": manifest.title if manifest else None,
+        "description": manifest.description if manifest else None,
+        "version": manifest.version if manifest else plugin.distribution_version or None,
+        "distribution": plugin.distribution or None,
+        "first_party": plugin.first_party,
+        "default_enabled": manifest.default_enabled if manifest else False,
+        "hooks": sorted(plugin.hooks),
+        "note": note,
+    }
+
+
+def _add_new(group: click.Group, context: TerminalContext) -> None:
+    @group.command("new")
+    @click.argument("name")
+    @click.option(
+        "--in",
+        "parent",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        default=Path(),
+        show_default="the current directory",
+        help="The directory to write the package's directory into.",
+    )
+    def new(name: str, parent: Path) -> None:
+        """Write a package for a new plugin NAME: a project, a module, a test and a README.
+
+        It is complete: pip install it, and it is listed, crawls and passes its conformance test.
+        """
+        from mosaicfs_core.cli.plugin_template import write_package
+
+        written = write_package(name, parent)
+        context.say(
+            f"wrote {written.directory}; next: pip install -e {written.directory} && mosaicfs plugin check {name}"
+        )
+        if context.json:
+            context.show({"directory": str(written.directory), "files": list(written.files)})
+
+
+def _add_check(group: click.Group, context: TerminalContext) -> None:
+    @group.command("check")
+    @click.argument("name")
+    def check(name: str) -> None:
+        """Check that the installed plugin NAME keeps the contract of plugins.
+
+        NAME is an entry point's name; NAME=MODULE checks a module that is importable but not installed as a plugin.
+        """
+        import asyncio
+        import tempfile
+
+        from mosaicfs_core.errors import MosaicError
+        from mosaicfs_core.testing.checks import run_checks
+        from mosaicfs_core.testing.harness import plugin_at
+
+        _quiet_log()
+        name, _, module = name.partition("=")
+        with tempfile.TemporaryDirectory(prefix="mosaicfs-check-") as directory:
+            results = asyncio.run(run_checks(plugin_at(name, module) if module else name, Path(directory)))
+        rows = [
+            {"check": text, "result": "failed" if problem else "ok", "problem": problem} for text, problem in results
+        ]
+        context.show(rows, {"check": "CHECK", "result": "RESULT"})
+        failed = [row for row in rows if row["problem"]]
+        if failed and not context.json:
+            for row in failed:
+                click.echo(f"\n{row['check']}:\n{row['problem']}", err=True)
+        if failed:
+            raise MosaicError(f"{name} fails {len(failed)} of {len(rows)} checks")
+
+
+def _add_switches(group: click.Group, context: TerminalContext) -> None:
+    node = click.option("--node", metavar="ID", help="The node of the instance; this machine's by default.")
+
+    @group.command("enable")
+    @click.argument("name")
+    @node
+    def enable(name: str, node: str | None) -> None:
+        """Switch the instance NAME on, making it from the package of that name when there is none."""
+        from mosaicfs_core.errors import NotFound
+
+        where = f"nodes/{node or context.home.node_id()}/plugins"
+        try:
+            answer = context.api.send("PATCH", f"{where}/{name}", {"enabled": True})
+        except NotFound:
+            answer = context.api.send("POST", where, {"plugin_name": name, "enabled": True})
+        _tell(context, answer, f"{name} is on")
+
+    @group.command("disable")
+    @click.argument("name")
+    @node
+    def disable(name: str, node: str | None) -> None:
+        """Switch the instance NAME off; what it indexed stays."""
+        where = f"nodes/{node or context.home.node_id()}/plugins/{name}"
+        _tell(context, context.api.send("PATCH", where, {"enabled": False}), f"{name} is off")
+
+
+def _tell(context: TerminalContext, answer: dict[str, Any], text: str) -> None:
+    if context.json:
+        context.show(answer)
+        return
+    context.say(text)
+    for warning in answer.get("warnings", []):
+        context.say(f"warning: {warning}")
+
+
+def _discover(disabled: tuple[str, ...], safe_mode: bool) -> Any:
+    from mosaicfs_core.plugins.host import PluginHost
+
+    _quiet_log()
+    return PluginHost.discover(disabled, safe_mode)
+
+
+def _quiet_log() -> None:
+    # What went wrong is shown in the answer; the host's log would say it twice.
+    import logging
+
+    logging.getLogger("mosaicfs").addHandler(logging.NullHandler())

@@ -1,0 +1,87 @@
+"""Protects the host from plugins that cannot be loaded: each fails alone, is listed with its reason and leaves no trace."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from importlib_metadata import EntryPoint
+
+from mosaicfs_core.hooks import HOOK_API
+from mosaicfs_core.plugins import discovery
+from mosaicfs_core.plugins.host import PluginHost
+from mosaicfs_core.testing.faults import FAULTS, faulty
+
+EXPECTED = {
+    "fails_to_import": "RuntimeError: boom at import",
+    "exits_at_import": "SystemExit: a plugin wants to end the process",
+    "no_manifest": "plugin no_manifest has no mosaicfs_manifest()",
+    "manifest_raises": "RuntimeError: boom",
+    "manifest_lies": "mosaicfs_manifest returned dict instead of a PluginManifest",
+    "wrong_api": f"written for hook API {HOOK_API + 1}, this MosaicFS offers {HOOK_API}: upgrade MosaicFS",
+    "unknown_hook": "plugin unknown_hook: there is no hook mosaicfs_crawll; did you mean mosaicfs_crawl?",
+    "unmarked_hook": "plugin unmarked_hook: mosaicfs_step_ops is not marked with @hookimpl",
+    "unknown_argument": "mosaicfs_step_ops",
+    "wrong_kind": "plugin wrong_kind: mosaicfs_crawl must be an async generator",
+    "wrong_kind_async": "plugin wrong_kind_async: mosaicfs_step_ops must be a plain function",
+    "bad_schema": "its settings_schema is no schema of an object: its properties are no object",
+}
+
+
+@pytest.mark.parametrize(("name", "reason"), EXPECTED.items())
+def test_each_failure_is_named_listed_and_unregistered(name: str, reason: str) -> None:
+    host = PluginHost.discover(entry_points=faulty(name, "restless"))
+    failed = host.plugins[name]
+    assert failed.status == "failed"
+    assert failed.error is not None
+    assert reason in failed.error
+    assert name in failed.error or "boom" in failed.error or "SystemExit" in failed.error
+    assert failed.traceback is not None
+    assert failed.traceback.startswith("Traceback")
+    assert failed.hooks == frozenset()
+    assert host._manager.get_plugin(name) is None
+    assert [plugin.name for plugin in host.providers("mosaicfs_crawl")] == ["restless"]
+
+
+def test_a_disabled_plugin_is_listed_and_not_imported() -> None:
+    point = EntryPoint(name="absent", value="module_that_must_not_be_imported", group="mosaicfs")
+    host = PluginHost.discover(disabled=["absent"], entry_points=[point])
+    assert host.plugins["absent"].status == "disabled"
+    assert host.plugins["absent"].error == "disabled by name"
+    assert "module_that_must_not_be_imported" not in sys.modules
+
+
+def test_safe_mode_loads_first_party_distributions_alone() -> None:
+    host = PluginHost.discover(safe_mode=True, entry_points=faulty("restless"))
+    assert host.plugins["restless"].status == "disabled"
+    assert host.plugins["restless"].error == "not loaded in safe mode"
+    ours = PluginHost.discover(safe_mode=True, only={"email", "fulltext"})
+    assert {name: plugin.status for name, plugin in ours.plugins.items()} == {"email": "ok", "fulltext": "ok"}
+
+
+def test_first_party_is_told_by_the_distribution_not_by_the_name() -> None:
+    stranger = EntryPoint(name="email", value="mosaicfs_core.testing.faults:restless", group="mosaicfs")
+    assert not discovery.installed_plugins([stranger])[0].first_party
+    ours = {plugin.name: plugin for plugin in discovery.installed_plugins()}
+    assert ours["email"].first_party
+    assert ours["email"].distribution == "mosaicfs-bridge-email"
+
+
+def test_a_taken_name_stays_with_the_first_and_the_other_is_listed_as_failed() -> None:
+    second = EntryPoint(name="restless", value="mosaicfs_core.testing.faults:leaks", group="mosaicfs")
+    host = PluginHost.discover(entry_points=[*faulty("restless"), second])
+    assert host.plugins["restless"].status == "ok"
+    loser = host.plugins["restless@unknown"]
+    assert (loser.status, loser.error) == ("failed", "the name 'restless' is taken by another package")
+
+
+def test_a_malformed_name_is_refused() -> None:
+    point = EntryPoint(name="Not A Name", value="mosaicfs_core.testing.faults:restless", group="mosaicfs")
+    host = PluginHost.discover(entry_points=[point])
+    assert "must match" in (host.plugins["Not A Name"].error or "")
+
+
+def test_every_fault_together_leaves_a_host_that_works() -> None:
+    host = PluginHost.discover(entry_points=FAULTS.values())
+    assert {name for name, plugin in host.plugins.items() if plugin.status == "failed"} == set(EXPECTED)
+    assert host.step_ops().keys() == {"boom"}

@@ -1,0 +1,96 @@
+"""Protects plugin settings: wrong ones are named by field, defaults are filled, secrets never leave."""
+
+from __future__ import annotations
+
+import pytest
+
+from mosaicfs_core.errors import PluginError
+from mosaicfs_core.hooks import HOOK_API, PluginManifest
+from mosaicfs_core.plugins.settings import SettingsSchema, structure_problem, translate, validate_settings
+
+SCHEMA = {
+    "type": "object",
+    "required": ["folder"],
+    "additionalProperties": False,
+    "properties": {
+        "folder": {"type": "string", "minLength": 1},
+        "depth": {"type": "integer", "minimum": 0, "default": 3},
+        "mode": {"type": "enum", "values": ["fast", "exact"], "default": "fast"},
+        "token": {"type": "secret", "minLength": 8},
+        "server": {
+            "type": "object",
+            "default": {},
+            "properties": {"host": {"type": "string", "default": "localhost"}, "password": {"type": "secret"}},
+        },
+    },
+}
+
+
+def test_wrong_settings_are_named_by_field() -> None:
+    wrong = SettingsSchema("mine", SCHEMA).errors({"depth": -1, "mode": "slow", "server": {"host": 7}, "extra": 1})
+    found = {error.field: error.message for error in wrong}
+    assert found["folder"] == "is required"
+    assert found["depth"] == "-1 is less than the minimum of 0"
+    assert found["mode"] == "'slow' is not one of ['fast', 'exact']"
+    assert found["server.host"] == "7 is not of type 'string'"
+    assert "extra" in found[""]
+
+
+def test_a_wrong_secret_is_not_repeated() -> None:
+    (error,) = SettingsSchema("mine", SCHEMA).errors({"folder": "f", "token": "hunter2"})
+    assert error.field == "token"
+    assert "hunter2" not in error.message
+
+
+def test_defaults_are_filled_at_every_depth_and_not_shared() -> None:
+    schema = SettingsSchema("mine", SCHEMA)
+    filled = schema.filled({"folder": "f", "depth": 9})
+    assert filled == {"folder": "f", "depth": 9, "mode": "fast", "server": {"host": "localhost"}}
+    filled["server"]["host"] = "changed"
+    assert schema.filled({})["server"] == {"host": "localhost"}
+
+
+def test_secrets_are_masked_and_an_untouched_mask_keeps_the_stored_one() -> None:
+    schema = SettingsSchema("mine", SCHEMA)
+    stored = {"folder": "f", "token": "secret-token", "server": {"host": "h", "password": "pw"}}
+    masked = schema.masked(stored)
+    assert masked == {"folder": "f", "token": {"set": True}, "server": {"host": "h", "password": {"set": True}}}
+    assert schema.unmasked({**masked, "folder": "g"}, stored) == {**stored, "folder": "g"}
+    assert schema.unmasked({"token": "new-secret"}, stored) == {"token": "new-secret"}
+
+
+def test_shorthands_are_translated_and_values_that_look_like_schemas_are_not() -> None:
+    assert translate({"type": "secret", "title": "T"}) == {
+        "type": "string",
+        "format": "secret",
+        "writeOnly": True,
+        "title": "T",
+    }
+    assert translate({"items": {"type": "enum", "enum": [1, 2]}}) == {"items": {"enum": [1, 2]}}
+    assert translate({"default": {"type": "secret"}}) == {"default": {"type": "secret"}}
+
+
+def test_validate_settings_takes_a_manifest() -> None:
+    manifest = PluginManifest(title="T", description="D", version="1", hook_api=HOOK_API, settings_schema=SCHEMA)
+    assert [error.field for error in validate_settings(manifest, {})] == ["folder"]
+    assert validate_settings(manifest, {"folder": "f"}) == []
+
+
+def test_a_schema_that_is_none_is_the_plugins_fault() -> None:
+    with pytest.raises(PluginError, match="plugin mine: its settings_schema is not a JSON Schema"):
+        SettingsSchema("mine", {"type": "object", "properties": {"a": {"minimum": "low"}}})
+
+
+@pytest.mark.parametrize(
+    ("schema", "problem"),
+    [
+        (7, "expected an object"),
+        ({"type": "array"}, "its type is 'array'"),
+        ({"properties": []}, "its properties are no object"),
+        ({"properties": {"a": 7}}, "properties.a is no schema"),
+        ({"properties": {"a": {"type": "text"}}}, "unknown type 'text'"),
+    ],
+)
+def test_what_plainly_is_no_schema_is_found_at_load(schema: object, problem: str) -> None:
+    assert problem in (structure_problem(schema) or "")
+    assert structure_problem(SCHEMA) is None
