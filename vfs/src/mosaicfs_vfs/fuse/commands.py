@@ -19,11 +19,12 @@ def register(cli: click.Group, context: CommandContext) -> None:
     @click.option("--foreground", is_flag=True, help="Stay in this terminal; Ctrl-C unmounts.")
     @click.option("--allow-other", is_flag=True, help="Let other users of this machine read the mount.")
     @click.option("--xattr", is_flag=True, help="Show labels and annotations as extended attributes (slower ls -l).")
-    def mount(directory: Path, foreground: bool, allow_other: bool, xattr: bool) -> None:
+    @click.option("--tied", is_flag=True, hidden=True, help="With --foreground: end when standard input does.")
+    def mount(directory: Path, foreground: bool, allow_other: bool, xattr: bool, tied: bool) -> None:
         """Mount the tree, read-only, on an empty DIRECTORY (created when missing)."""
         home = _home(context)
         if foreground:
-            _mount_here(context, home, directory, allow_other, xattr)
+            _mount_here(context, home, directory, allow_other=allow_other, xattr=xattr, tied=tied)
             return
         from mosaicfs_vfs.fuse.spawn import spawn_mount
 
@@ -47,13 +48,26 @@ def _home(context: CommandContext) -> Path:
     return Path(home.path) if home is not None else default_home()
 
 
-def _mount_here(context: CommandContext, home: Path, directory: Path, allow_other: bool, xattr: bool) -> None:
+def _mount_here(
+    context: CommandContext, home: Path, directory: Path, *, allow_other: bool, xattr: bool, tied: bool
+) -> None:
     import asyncio
+    import json
 
+    from mosaicfs_core import config, logs
     from mosaicfs_core.home import Home
     from mosaicfs_vfs.fuse.process import run
+    from mosaicfs_vfs.fuse.spawn import open_log
+
+    place = Home(home)
 
     def ready(point: Path) -> None:
-        context.say(f"Mounted on {point}; Ctrl-C unmounts")
+        if tied:
+            # Read by whoever started this process, as one line.
+            click.echo(json.dumps({"mounted": str(point)}))
+            logs.configure(config.load(place.config_file).logging, stream=open_log(place))
+        else:
+            context.say(f"Mounted on {point}; Ctrl-C unmounts")
 
-    asyncio.run(run(Home(home), directory, ready, allow_other=allow_other, xattr=xattr))
+    tied_to = 0 if tied else None
+    asyncio.run(run(place, directory, ready, allow_other=allow_other, xattr=xattr, tied_to=tied_to))

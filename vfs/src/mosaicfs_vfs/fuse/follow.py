@@ -12,11 +12,11 @@ from mosaicfs_vfs.fuse.source import Source
 from mosaicfs_vfs.fuse.tree import Changes, Tree
 
 _log = logging.getLogger(__name__)
-# How often the replica is looked at while no agent tells of changes.
+# How often the replica is looked at: while no agent tells of changes, and while one does.
 _POLL_S: Final = 0.5
+_POLL_WITH_AGENT_S: Final = 2.0
 # The least time between two refreshes: a crawl commits many times a second.
 _PACE_S: Final = 0.1
-_LONGEST_WAIT_S: Final = 3600.0
 
 
 class Pings(Protocol):
@@ -27,27 +27,25 @@ class Pings(Protocol):
 
 
 async def follow(source: Source, operations: MountOperations, pings: Pings) -> None:
-    """Refresh on every ping, at every border of an age step, and by polling while nobody pings, until cancelled."""
+    """Refresh on every ping, at every border of an age step, and when a poll finds a commit, until cancelled."""
     version, expiry = await source.run(_look)
     while True:
         await _wait(pings, expiry)
         pings.changed.clear()
         try:
-            now_version, now_expiry = await source.run(_look)
-            due = now_expiry is not None and now_expiry <= _now()
-            if now_version != version or due:
-                version = now_version
+            seen, expiry = await source.run(_look)
+            if seen != version or (expiry is not None and expiry <= _now()):
                 await operations.apply(await source.run(_refresh))
+                version = seen
                 _, expiry = await source.run(_look)
         except Exception:  # noqa: BLE001
-            # The mount goes on with what it knows; the next change tries again.
+            # The mount goes on with what it knows; the next look tries again.
             _log.exception("The tree could not be refreshed")
-            version = -1
         await asyncio.sleep(_PACE_S)
 
 
 async def _wait(pings: Pings, expiry: int | None) -> None:
-    wait = _LONGEST_WAIT_S if pings.connected else _POLL_S
+    wait = _POLL_WITH_AGENT_S if pings.connected else _POLL_S
     if expiry is not None:
         wait = min(wait, max(0.0, (expiry - _now()) / 1e6))
     try:

@@ -1,4 +1,4 @@
-"""The mount process: ``python -m mosaicfs_vfs.fuse.process``, started by ``spawn``. ``run`` is the work.
+"""The mount process: ``python -m mosaicfs_vfs.fuse.process``, started by ``spawn``. ``run`` is the work itself.
 
 It tells whoever started it in one JSON line how it went: ``{"mounted": DIR}`` or ``{"error": MESSAGE}``. The line goes
 to an inherited socket; with ``--tied`` the end of that socket's other side ends the mount.
@@ -34,9 +34,18 @@ _EXTRA_HINT: Final = (
 
 
 async def run(
-    home: Home, directory: Path, ready: Callable[[Path], None], *, allow_other: bool = False, xattr: bool = False
+    home: Home,
+    directory: Path,
+    ready: Callable[[Path], None],
+    *,
+    allow_other: bool = False,
+    xattr: bool = False,
+    tied_to: int | None = None,
 ) -> None:
-    """Mount the tree of a home and serve it until unmounted or stopped. Raises ``UserError`` with the way out."""
+    """Mount the tree of a home and serve it until unmounted or stopped, or until the descriptor ``tied_to`` ends.
+
+    Raises ``UserError`` with the way out when the mount cannot be made.
+    """
     check_requirements()
     from mosaicfs_vfs.fuse import session
     from mosaicfs_vfs.fuse.agent import AgentClient
@@ -47,6 +56,8 @@ async def run(
     require_replica(home)
     point = mountpoint.prepare(directory)
     _prepare_process()
+    if tied_to is not None:
+        _tie(tied_to)
     roots = LocalRoots(home)
     source = Source(lambda: ReplicaTree(home, roots))
     agent = AgentClient(home.agent_socket, point)
@@ -84,8 +95,8 @@ def main() -> int:
     parser.add_argument("--tied", action="store_true")
     given = parser.parse_args()
     status = socket.socket(fileno=given.status_fd)
-    home = Home(given.home)
     try:
+        home = Home(given.home)
         logs.configure(config.load(home.config_file).logging)
         asyncio.run(_serve(home, given, status))
     except MosaicError as error:
@@ -99,28 +110,35 @@ def main() -> int:
 
 
 async def _serve(home: Home, given: argparse.Namespace, status: socket.socket) -> None:
-    if given.tied:
-        asyncio.get_running_loop().add_reader(status.fileno(), _end, status)
-
     def ready(point: Path) -> None:
-        _log.info("mounted", extra={"operation": "mount", "directory": os.fspath(point)})
-        _tell(status, {"mounted": os.fsencode(point).decode(errors="surrogateescape")})
+        _log.info("mounted on %s", point, extra={"operation": "mount"})
+        _tell(status, {"mounted": os.fspath(point)})
         if not given.tied:
             status.close()
 
-    await run(home, given.directory, ready, allow_other=given.allow_other, xattr=given.xattr)
-
-
-def _end(status: socket.socket) -> None:
-    """Whoever started this process is gone: stop as for SIGTERM."""
-    asyncio.get_running_loop().remove_reader(status.fileno())
-    os.kill(os.getpid(), signal.SIGTERM)
+    tied_to = given.status_fd if given.tied else None
+    await run(home, given.directory, ready, allow_other=given.allow_other, xattr=given.xattr, tied_to=tied_to)
 
 
 def _tell(status: socket.socket, message: dict[str, str]) -> None:
     # The starter may have given up waiting; then there is nobody to tell.
     with contextlib.suppress(OSError):
         status.sendall(json.dumps(message).encode() + b"\n")
+
+
+def _tie(descriptor: int) -> None:
+    """Stop as for SIGTERM once the descriptor (a pipe or socket) ends: whoever started this process is gone."""
+    loop = asyncio.get_running_loop()
+
+    def look() -> None:
+        if not os.read(descriptor, 4096):
+            loop.remove_reader(descriptor)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    try:
+        loop.add_reader(descriptor, look)
+    except PermissionError:
+        raise UserError("--tied needs a pipe as standard input") from None
 
 
 def _prepare_process() -> None:

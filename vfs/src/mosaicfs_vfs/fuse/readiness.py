@@ -5,8 +5,8 @@ of the session, and ``poll(0)`` is asked first: under load the next request is a
 event loop happens at all. It is asked again after every wake, since libfuse's ``read`` blocks while it holds the
 interpreter lock, and a request that woke us may be gone (interrupted) by the time we look.
 
-pyfuse3 keeps a second worker ready, and a fair lock between the two would make them take turns: a trip through the event
-loop per request again. The lock here lets the running worker go on, and hands over only when that one waits.
+pyfuse3 keeps a second worker ready, and a fair lock between the two would make them take turns: a trip through the
+event loop per request again. The lock here lets the running worker go on, and hands over only when that one waits.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class SessionReader:
 
 
 class ReaderLock:
-    """Who may wait for the device. Unfair on purpose: whoever runs may take it; others are woken when the loop turns."""
+    """Who may wait for the device. Unfair: whoever runs may take it; others are woken when the loop turns."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -120,7 +120,7 @@ def _notify_closing(fd: int) -> None:
 def install() -> None:
     """Switch pyfuse3 to asyncio with this waiter. Call once per process, before ``pyfuse3.main``."""
     compat.enable()
-    compat.Lock = ReaderLock  # type: ignore[assignment,misc]
+    compat.Lock = ReaderLock  # type: ignore[assignment]
     compat.wait_readable = _wait_readable
     compat.notify_closing = _notify_closing
 

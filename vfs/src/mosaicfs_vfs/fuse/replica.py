@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from mosaicfs_core.content import LocalTier, native_roots, watch_roots
+from mosaicfs_core.documents.paths import unescape
 from mosaicfs_core.errors import UserError
 from mosaicfs_core.home import Home
-from mosaicfs_core.hooks import StepOp
+from mosaicfs_core.hooks import FileRecord, StepOp
 from mosaicfs_core.store import FileRow, Reader
 from mosaicfs_vfs.namespace import Changes, Listing, Namespace
 
@@ -69,17 +71,32 @@ class ReplicaTree:
 
     def data_version(self) -> int:
         """A number that changes when another process commits to the replica."""
-        return self._reader.data_version()
+        return self._namespace.data_version()
 
     def extended_attributes(self, file: FileRow) -> Mapping[bytes, bytes]:
         """Node, path, effective labels and annotations of a file."""
-        raise NotImplementedError
+        path = file.export_path
+        attributes = {
+            _PREFIX + b"node": file.node_id.encode(),
+            _PREFIX + b"path": unescape(path),
+            _PREFIX + b"labels": _json(self._reader.effective_labels([(file.node_id, path)])[0]),
+        }
+        for annotation in self._reader.documents_of("annotation", (file.node_id, path)):
+            name = _PREFIX + b"annotation." + annotation["plugin_name"].encode()
+            if annotation["status"] == "ok":
+                # Several annotators of one plugin: the first in the order of their ids, which is the file's own node.
+                attributes.setdefault(name, _json(annotation["data"]))
+        return attributes
 
     def close(self) -> None:
         """Close the replica."""
-        self._reader.close()
+        self._namespace.close()
 
 
-def local_tier(roots: LocalRoots, reindex: Any) -> LocalTier:
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def local_tier(roots: LocalRoots, reindex: Callable[[FileRecord], None]) -> LocalTier:
     """The tier that opens this node's files; ``reindex`` is told of files that are not what their document says."""
     return LocalTier(roots.node_id, roots, reindex)

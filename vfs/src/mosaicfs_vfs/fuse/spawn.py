@@ -5,6 +5,7 @@ Works without pyfuse3: the child says what is missing.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -14,13 +15,14 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
-from mosaicfs_core.errors import Unavailable, UserError
+from mosaicfs_core.errors import MosaicError, Unavailable, UserError
 from mosaicfs_core.home import Home
 from mosaicfs_vfs.fuse import mountpoint
 
 _STOP_S: Final = 10.0
+_LOG_LIMIT: Final = 10_000_000
 
 
 @dataclass(slots=True)
@@ -72,8 +74,7 @@ def spawn_mount(
     command = [sys.executable, "-m", "mosaicfs_vfs.fuse.process", os.fspath(point), "--home", os.fspath(place.path)]
     command += ["--status-fd", str(theirs.fileno())]
     command += [flag for flag, wanted in _flags(allow_other, xattr, tied) if wanted]
-    place.log_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with theirs, open(place.log_dir / "mount.log", "ab", opener=_private) as log:
+    with theirs, open_log(place) as log:
         process = subprocess.Popen(
             command,
             pass_fds=(theirs.fileno(),),
@@ -99,12 +100,38 @@ def spawn_mount(
     return MountProcess(Path(answer["mounted"]), process, ours if tied else None)
 
 
+def open_log(home: Home) -> TextIO:
+    """``logs/mount.log`` of a home, for appending; a large one is set aside first."""
+    home.log_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = home.log_dir / "mount.log"
+    with contextlib.suppress(FileNotFoundError):
+        if path.stat().st_size > _LOG_LIMIT:
+            path.replace(path.with_suffix(".log.1"))
+    return open(path, "a", encoding="utf-8", opener=_private)
+
+
 def _flags(allow_other: bool, xattr: bool, tied: bool) -> tuple[tuple[str, bool], ...]:
     return (("--allow-other", allow_other), ("--xattr", xattr), ("--tied", tied))
 
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
+
+
+def _failure(process: subprocess.Popen[bytes], answer: dict[str, Any], point: Path, home: Home) -> MosaicError:
+    """Why there is no mount; the process is gone afterwards."""
+    log = home.log_dir / "mount.log"
+    if "error" in answer:
+        process.wait(_STOP_S)
+        return UserError(str(answer["error"]))
+    try:
+        # The end of the status socket is the end of the process, but for the moment it takes to be reaped.
+        code = process.wait(1.0)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return Unavailable(f"The mount of {point} did not answer in time; see {log}")
+    return UserError(f"The mount process ended with code {code}; see {log}")
 
 
 def _answer(status: socket.socket, timeout: float) -> dict[str, Any]:
