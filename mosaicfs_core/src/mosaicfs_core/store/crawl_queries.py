@@ -35,6 +35,16 @@ class DirectoryContents(NamedTuple):
 
 _NOTHING = DirectoryContents([], [])
 
+# Shown files and the others have an index each, so each half names the condition of its own.
+_EVERY_FILE = """SELECT name, size, mtime, doc, shown FROM documents WHERE dir = ? AND shown = 1
+    UNION ALL
+    SELECT name, size, mtime, doc, shown FROM documents WHERE dir = ? AND shown IS NULL AND dir IS NOT NULL"""
+_NAMED_FILES = """SELECT d.name, d.size, d.mtime, d.doc, d.shown FROM json_each(?) AS wanted
+        CROSS JOIN documents d WHERE d.dir = ? AND d.name = wanted.value AND d.shown = 1
+    UNION ALL
+    SELECT d.name, d.size, d.mtime, d.doc, d.shown FROM json_each(?) AS wanted
+        CROSS JOIN documents d WHERE d.dir = ? AND d.name = wanted.value AND d.shown IS NULL AND d.dir IS NOT NULL"""
+
 
 def _directory(reader: Reader, node_id: str, path: str) -> int | None:
     sql = "SELECT x.dir FROM nodes n CROSS JOIN directories x ON x.node = n.node WHERE n.node_id = ? AND x.path = ?"
@@ -48,8 +58,7 @@ def directory_contents(reader: Reader, node_id: str, path: str) -> DirectoryCont
     if number is None:
         return _NOTHING
     execute = reader._connection.execute
-    sql = "SELECT name, size, mtime, doc, shown FROM documents WHERE dir = ? AND dir IS NOT NULL"
-    files = execute(sql, (number,)).fetchall()
+    files = execute(_EVERY_FILE, (number, number)).fetchall()
     below = execute("SELECT path FROM directories WHERE parent = ? AND below > 0", (number,)).fetchall()
     return DirectoryContents(files, [row[0].rpartition("/")[2] for row in below])
 
@@ -59,9 +68,8 @@ def named_files(reader: Reader, node_id: str, path: str, names: Sequence[str]) -
     number = _directory(reader, node_id, path)
     if number is None:
         return _NOTHING
-    sql = """SELECT d.name, d.size, d.mtime, d.doc, d.shown FROM json_each(?) AS wanted
-        CROSS JOIN documents d WHERE d.dir = ? AND d.name = wanted.value AND d.dir IS NOT NULL"""
-    files = reader._connection.execute(sql, (msgspec.json.encode(list(names)).decode(), number)).fetchall()
+    encoded = msgspec.json.encode(list(names)).decode()
+    files = reader._connection.execute(_NAMED_FILES, (encoded, number, encoded, number)).fetchall()
     return DirectoryContents(files, [])
 
 
