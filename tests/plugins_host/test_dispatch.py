@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from types import SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import click
@@ -14,7 +15,7 @@ from importlib_metadata import EntryPoint
 from quart import Quart
 
 from mosaicfs_core.errors import PluginError, UserError
-from mosaicfs_core.hooks import HOOK_API, Create, CrawlRequest, Directory, Entry, PluginManifest, StepOp, hookimpl
+from mosaicfs_core.hooks import HOOK_API, CrawlRequest, Create, Directory, Entry, PluginManifest, StepOp, hookimpl
 from mosaicfs_core.plugins import dispatch
 from mosaicfs_core.plugins.host import PluginHost
 from mosaicfs_core.plugins.operations import check_operation, check_yielded
@@ -22,29 +23,31 @@ from mosaicfs_core.testing.faults import faulty
 
 REQUEST = CrawlRequest(trigger="manual")
 GOOD = Create(export_path="/x/one.txt", size=1, mtime=1)
-current: Any = None
 
 
 def host_of(**hooks: Any) -> PluginHost:
     """A host with one plugin, ``mine``, of these hooks."""
-    global current
 
     @hookimpl
     def mosaicfs_manifest() -> PluginManifest:
         return PluginManifest(title="Mine", description="Mine.", version="1", hook_api=HOOK_API)
 
     marked = {name: hookimpl(function) for name, function in hooks.items()}
-    current = SimpleNamespace(mosaicfs_manifest=mosaicfs_manifest, **marked)
-    import sys
-
-    sys.modules["mosaicfs_test_plugin"] = current
-    host = PluginHost.discover(entry_points=[EntryPoint(name="mine", value="mosaicfs_test_plugin", group="mosaicfs")])
+    module = ModuleType("plugin_of_this_test")
+    vars(module).update(marked, mosaicfs_manifest=mosaicfs_manifest)
+    sys.modules[module.__name__] = module
+    host = PluginHost.discover(entry_points=[EntryPoint(name="mine", value="plugin_of_this_test", group="mosaicfs")])
     assert host.plugins["mine"].status == "ok", host.plugins["mine"].traceback
     return host
 
 
 def crawl(host: PluginHost, plugin: str = "mine", stall: float | None = 5.0) -> Any:
     return host.iterate(plugin, "mosaicfs_crawl", stall_timeout=stall, context=None, request=REQUEST)
+
+
+async def collect(items: Any, into: list[Any]) -> None:
+    async for item in items:
+        into.append(item)  # noqa: PERF401 - what came before an error is kept
 
 
 async def test_only_the_arguments_that_the_implementation_names_are_passed() -> None:
@@ -63,8 +66,7 @@ async def test_what_a_crawl_yielded_before_it_raised_stands_and_the_error_names_
     host = PluginHost.discover(entry_points=faulty("raises"))
     seen: list[Any] = []
     with pytest.raises(PluginError, match="plugin raises: mosaicfs_crawl failed: RuntimeError: boom") as caught:
-        async for item in crawl(host, "raises"):
-            seen.append(item)  # noqa: PERF401 - what came before the error is what is tested
+        await collect(crawl(host, "raises"), seen)
     assert len(seen) == 1
     assert (caught.value.plugin, caught.value.hook) == ("raises", "mosaicfs_crawl")
     assert isinstance(caught.value.__cause__, RuntimeError)

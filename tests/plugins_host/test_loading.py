@@ -1,4 +1,4 @@
-"""Protects the host from plugins that cannot be loaded: each fails alone, is listed with its reason and leaves no trace."""
+"""Protects the host from plugins that cannot be loaded: each fails alone, is listed with its reason, leaves nothing."""
 
 from __future__ import annotations
 

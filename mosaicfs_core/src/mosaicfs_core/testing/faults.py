@@ -118,6 +118,7 @@ def _routes_raise(app: Any, context: Any) -> Any:
 
 _PLUGINS: Final[dict[str, Any]] = {
     "bad_schema": SimpleNamespace(mosaicfs_manifest=_manifest(settings_schema={"type": "object", "properties": 7})),
+    "default_on": SimpleNamespace(mosaicfs_manifest=_manifest(default_enabled=True)),
     "escapes": _plugin(mosaicfs_crawl=_crawl_escapes),
     "hangs": _plugin(mosaicfs_crawl=_crawl_hangs, mosaicfs_watch=_watch_hangs),
     "leaks": _plugin(mosaicfs_crawl=_crawl_leaks),

@@ -1,0 +1,234 @@
+"""Protects the REST client: where it finds the instance, what it sends, and how error answers become errors."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from mosaicfs_core.cli.client import Endpoint, HttpApi, Unreachable, find_endpoint
+from mosaicfs_core.errors import (
+    ConfigError,
+    Conflict,
+    MosaicError,
+    NotAllowed,
+    NotFound,
+    NotSignedIn,
+    PluginError,
+    Stale,
+    Unavailable,
+    UserError,
+)
+from mosaicfs_core.home import Home
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Answers what the path says and remembers what it was asked."""
+
+    protocol_version = "HTTP/1.1"
+    asked: ClassVar[list[dict[str, Any]]] = []
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    do_POST = do_PATCH = do_DELETE = do_GET
+
+    def _answer(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length)
+        self.asked.append(
+            {
+                "method": self.command,
+                "path": self.path,
+                "authorization": self.headers.get("Authorization"),
+                "body": json.loads(body) if body else None,
+            }
+        )
+        if self.path.startswith("/api/error/"):
+            status = int(self.path.rsplit("/", 1)[1])
+            self._send(status, {"error": {"code": "a_code", "message": "a message", "details": {"field": "f"}}})
+        elif self.path == "/api/plugin":
+            details = {"plugin": "x", "hook": "mosaicfs_crawl"}
+            self._send(502, {"error": {"code": "plugin_failed", "message": "x failed", "details": details}})
+        elif self.path == "/api/html":
+            self._send_raw(500, b"<html>")
+        elif self.path == "/api/empty":
+            self._send_raw(204, b"")
+        elif self.path.startswith("/api/bytes"):
+            self._send_raw(200, b"x" * 3_000_000)
+        elif self.path == "/api/cut":
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            self.wfile.write(b"x" * 10)
+            self.close_connection = True
+        elif self.path == "/api/auth/login":
+            self._send(200, {"access_token": "a-session"})
+        else:
+            self._send(200, {"ok": True})
+
+    def _send(self, status: int, body: Any) -> None:
+        self._send_raw(status, json.dumps(body).encode())
+
+    def _send_raw(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Silent."""
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    Handler.asked.clear()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def api(url: str) -> Iterator[HttpApi]:
+    made = HttpApi(Endpoint(url, token="a-token"))
+    yield made
+    made.close()
+
+
+def test_requests_carry_the_token_the_body_and_encoded_parameters(api: HttpApi) -> None:
+    assert api.get("files", q="a b&c", label=["x", "y"], none=None, inline=True) == {"ok": True}
+    assert api.send("PATCH", "/nodes/a b/plugins/x", {"enabled": True}) == {"ok": True}
+    assert api.send("DELETE", "empty") is None
+    get, patch, _ = Handler.asked
+    assert get["path"] == "/api/files?q=a+b%26c&label=x&label=y&inline=1"
+    assert get["authorization"] == "Bearer a-token"
+    assert (patch["path"], patch["body"]) == ("/api/nodes/a%20b/plugins/x", {"enabled": True})
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, UserError),
+        (401, NotSignedIn),
+        (403, NotAllowed),
+        (404, NotFound),
+        (409, Conflict),
+        (412, Stale),
+        (503, Unavailable),
+        (500, MosaicError),
+    ],
+)
+def test_error_answers_become_errors(api: HttpApi, status: int, kind: type[MosaicError]) -> None:
+    with pytest.raises(kind, match="a message") as caught:
+        api.get(f"error/{status}")
+    assert type(caught.value) is kind
+    assert (caught.value.code, caught.value.details) == ("a_code", {"field": "f"})
+
+
+def test_plugin_errors_and_answers_that_are_no_json(api: HttpApi) -> None:
+    with pytest.raises(PluginError) as caught:
+        api.get("plugin")
+    assert (caught.value.plugin, caught.value.hook) == ("x", "mosaicfs_crawl")
+    with pytest.raises(MosaicError, match="the server answered 500"):
+        api.get("html")
+
+
+def test_a_download_replaces_its_target_only_when_it_is_whole(api: HttpApi, tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    target.write_text("old")
+    seen: list[tuple[int, int]] = []
+    assert api.download("bytes", target, lambda done, total: seen.append((done, total)), inline=1) == 3_000_000
+    assert target.stat().st_size == 3_000_000
+    assert seen[-1] == (3_000_000, 3_000_000)
+    with pytest.raises(Unreachable):
+        api.download("cut", target)
+    with pytest.raises(NotFound):
+        api.download("error/404", target)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+    assert target.stat().st_size == 3_000_000
+
+
+def test_nobody_there_is_unreachable() -> None:
+    with pytest.raises(Unreachable, match="cannot be reached: Connection refused"):
+        HttpApi(Endpoint("http://127.0.0.1:9")).get("health")
+    with pytest.raises(UserError, match="not the address of an instance"):
+        HttpApi(Endpoint("ftp://x")).get("health")
+
+
+def test_an_access_key_signs_in_once(url: str) -> None:
+    api = HttpApi(Endpoint(url, credentials=("MOSAICFS_0", "secret")))
+    api.get("a")
+    api.get("b")
+    api.close()
+    login, first, second = Handler.asked
+    assert login["body"] == {"access_key_id": "MOSAICFS_0", "secret_key": "secret"}
+    assert first["authorization"] == second["authorization"] == "Bearer a-session"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    made = Home(tmp_path / "home").prepare()
+    made.endpoint_file.write_text('{"url": "http://127.0.0.1:1234"}')
+    made.local_token_file.write_text("local\n")
+    return made
+
+
+def environment(tmp_path: Path, **variables: str) -> dict[str, str]:
+    return {"XDG_CONFIG_HOME": str(tmp_path / "config"), **variables}
+
+
+def write_config(tmp_path: Path, text: str, mode: int = 0o600) -> None:
+    file = tmp_path / "config" / "mosaicfs" / "cli.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text(text)
+    file.chmod(mode)
+
+
+def test_the_instance_of_the_home_is_found_without_configuration(home: Home, tmp_path: Path) -> None:
+    assert find_endpoint(home, environment(tmp_path)) == Endpoint("http://127.0.0.1:1234", "local")
+    with pytest.raises(Unreachable, match="start it with: mosaicfs up"):
+        find_endpoint(Home(tmp_path / "empty"), environment(tmp_path))
+
+
+def test_the_environment_comes_before_the_file_and_the_file_before_the_home(home: Home, tmp_path: Path) -> None:
+    write_config(tmp_path, 'url = "https://far:1"\naccess_key_id = "K"\nsecret_key = "S"\n')
+    assert find_endpoint(home, environment(tmp_path)) == Endpoint("https://far:1", None, ("K", "S"))
+    there = environment(tmp_path, MOSAICFS_URL="http://other", MOSAICFS_SECRET_KEY="T")
+    assert find_endpoint(home, there) == Endpoint("http://other", None, ("K", "T"))
+
+
+def test_the_local_token_goes_to_the_local_instance_alone(home: Home, tmp_path: Path) -> None:
+    elsewhere = environment(tmp_path, MOSAICFS_URL="http://elsewhere")
+    assert find_endpoint(home, elsewhere).token is None
+    here = environment(tmp_path, MOSAICFS_URL="http://127.0.0.1:1234/")
+    assert find_endpoint(home, here).token == "local"
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "problem"),
+    [
+        ("url = 7", 0o600, "url: expected a text"),
+        ("adress = 'x'", 0o600, "adress: expected a text under one of url"),
+        ("url = ", 0o600, "expected valid TOML"),
+        ("secret_key = 's'", 0o644, "chmod 600"),
+    ],
+)
+def test_a_wrong_configuration_is_named(home: Home, tmp_path: Path, text: str, mode: int, problem: str) -> None:
+    write_config(tmp_path, text, mode)
+    with pytest.raises(ConfigError, match=problem):
+        find_endpoint(home, environment(tmp_path))
+
+
+def test_a_damaged_endpoint_file_says_so(home: Home, tmp_path: Path) -> None:
+    home.endpoint_file.write_text("{}")
+    with pytest.raises(Unreachable, match="damaged"):
+        find_endpoint(home, environment(tmp_path))

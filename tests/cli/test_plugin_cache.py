@@ -1,0 +1,128 @@
+"""Protects the plugins' commands: found without imports, made anew when needed, and never breaking the program."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click
+import pytest
+from importlib_metadata import EntryPoint
+
+from mosaicfs_core.cli import plugin_cache
+from mosaicfs_core.cli.frame import root_group
+from mosaicfs_core.cli.frame_context import TerminalContext
+from mosaicfs_core.hooks import HOOK_API, PluginManifest, hookimpl
+from mosaicfs_core.plugins.host import PluginHost
+from mosaicfs_core.testing.faults import faulty
+
+original = PluginHost.discover
+
+
+def module_with(*names: str) -> ModuleType:
+    """A plugin module that adds these commands."""
+    module = ModuleType("plugin_with_commands")
+
+    @hookimpl
+    def mosaicfs_manifest() -> PluginManifest:
+        return PluginManifest(title="T", description="D", version="1", hook_api=HOOK_API)
+
+    @hookimpl
+    def mosaicfs_commands(cli: click.Group, context: Any) -> None:
+        for name in names:
+
+            def command(name: str = name) -> None:
+                """Greet."""
+                context.say(f"hello from {name}")
+
+            cli.command(name)(command)
+
+    vars(module).update(mosaicfs_manifest=mosaicfs_manifest, mosaicfs_commands=mosaicfs_commands)
+    return module
+
+
+@pytest.fixture
+def discoveries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Replaces what is installed by one good plugin and the faulty ones; returns what was asked to be imported."""
+    asked: list[Any] = []
+    points = [EntryPoint(name="good", value="plugin_with_commands", group="mosaicfs")]
+    points += faulty("raises", "fails_to_import")
+
+    def discover(*args: Any, only: Any = None, **kwargs: Any) -> PluginHost:
+        asked.append(only)
+        return original(*args, only=only, entry_points=points)
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(PluginHost, "discover", discover)
+    monkeypatch.setitem(sys.modules, "plugin_with_commands", module_with("greet"))
+    plugin_cache._memory.cache_clear()
+    return asked
+
+
+def forget() -> None:
+    """As a new process begins."""
+    plugin_cache._memory.cache_clear()
+
+
+def test_the_list_is_made_once_and_kept(discoveries: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    assert plugin_cache.helps() == {"greet": "Greet."}
+    said = capsys.readouterr().err
+    assert "plugin raises: mosaicfs_commands failed: RuntimeError: boom" in said
+    assert "plugin fails_to_import cannot be used: RuntimeError: boom at import" in said
+    forget()
+    assert plugin_cache.names() == ["greet"]
+    assert discoveries == [None]
+    assert capsys.readouterr().err == ""
+
+
+def test_running_a_command_imports_its_plugin_alone(discoveries: list[Any]) -> None:
+    from click.testing import CliRunner
+
+    plugin_cache.names()
+    answer = CliRunner().invoke(root_group({}), ["greet"])
+    assert (answer.exit_code, answer.stdout) == (0, "hello from greet\n")
+    assert discoveries == [None, {"good"}]
+
+
+def test_a_command_the_list_does_not_hold_makes_it_anew(
+    discoveries: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugin_cache.names()
+    monkeypatch.setitem(sys.modules, "plugin_with_commands", module_with("greet", "wave"))
+    forget()
+    assert plugin_cache.load("wave", TerminalContext()) is not None
+    assert plugin_cache.load("nothing", TerminalContext()) is None
+
+
+def test_a_command_that_went_says_so(discoveries: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin_cache.names()
+    monkeypatch.setitem(sys.modules, "plugin_with_commands", module_with("wave"))
+    forget()
+    with pytest.raises(click.ClickException, match="the plugin good no longer offers greet"):
+        plugin_cache.load("greet", TerminalContext())
+    assert plugin_cache.names() == ["wave"]
+
+
+def test_an_installed_package_or_a_damaged_cache_makes_it_anew(
+    discoveries: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugin_cache.names()
+    (kept,) = (tmp_path / "mosaicfs").iterdir()
+    kept.write_text("{ damaged")
+    forget()
+    assert plugin_cache.names() == ["greet"]
+    place = tmp_path / "site-packages"
+    place.mkdir()
+    monkeypatch.setattr(sys, "path", [*sys.path, str(place)])
+    forget()
+    assert plugin_cache.names() == ["greet"]
+    assert discoveries == [None, None, None]
+    assert json.loads(kept.read_text())["commands"]["greet"]["plugin"] == "good"
+
+
+def test_without_a_cache_directory_it_works_too(discoveries: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")
+    assert plugin_cache.names() == ["greet"]

@@ -1,0 +1,106 @@
+"""Protects instances: what runs on a node follows its plugin documents, and defaults are made once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mosaicfs_core.documents import ids, times
+from mosaicfs_core.plugins.instances import Instances
+from mosaicfs_core.testing import Harness, plugin_at
+from mosaicfs_core.testing.faults import faulty
+
+HERE = "mosaicfs_core.testing.faults"
+
+
+def document(harness: Harness, name: str, **fields: Any) -> dict[str, Any]:
+    return {
+        "_id": ids.plugin_document_id(harness.core.node_id, name),
+        "type": "plugin",
+        "node_id": harness.core.node_id,
+        "plugin_name": name,
+        "name": name,
+        "enabled": True,
+        "created_at": times.format_time(times.now_micros()),
+        **fields,
+    }
+
+
+@pytest.fixture
+async def harness(tmp_path: Path) -> AsyncIterator[Harness]:
+    plugins = [*faulty("restless", "needs_settings", "fails_to_import"), plugin_at("default", f"{HERE}:default_on")]
+    async with Harness.start(tmp_path / "home", plugins=plugins) as made:
+        yield made
+
+
+async def test_default_instances_are_made_once_and_stay_deleted(harness: Harness) -> None:
+    instances = Instances(harness.core)
+    assert await instances.ensure_defaults({"default": {"folder": "/x"}}) == ["default"]
+    made = (await instances.refresh())["default"]
+    assert (made.enabled, made.problem, made.settings) == (True, None, {"folder": "/x"})
+    assert await instances.ensure_defaults() == []
+    await harness.store.update(made.document["_id"], lambda present: {**(present or {}), "_deleted": True})
+    assert await instances.ensure_defaults() == []
+    assert await instances.refresh() == {}
+
+
+async def test_an_instance_that_cannot_run_says_why(harness: Harness) -> None:
+    for name, fields in {
+        "gone": {},
+        "fails_to_import": {},
+        "program": {"plugin_type": "executable"},
+        "needs_settings": {"settings": {"depth": "deep"}},
+        "restless": {"paused": True},
+    }.items():
+        await harness.store.put(document(harness, name, **fields))
+    found = await harness.instances.refresh()
+    assert found["gone"].problem == "no plugin gone is installed"
+    assert "boom at import" in (found["fails_to_import"].problem or "")
+    assert "executable" in (found["program"].problem or "")
+    assert found["needs_settings"].problem == (
+        "setting depth: 'deep' is not of type 'integer'; setting folder: is required"
+    )
+    assert not found["needs_settings"].runs("mosaicfs_crawl")
+    assert found["restless"].problem is None
+    assert not found["restless"].runs("mosaicfs_crawl")
+
+
+async def test_two_instances_of_one_package_have_their_own_settings_with_defaults(harness: Harness) -> None:
+    for name in ("left", "right"):
+        settings = {"folder": name}
+        await harness.store.put(
+            document(harness, name, package="needs_settings", config={"depth": 1}, settings=settings)
+        )
+    await harness.store.put(document(harness, "right2", package="needs_settings", settings={"folder": "r"}))
+    found = await harness.instances.refresh()
+    assert found["left"].context.config == {"folder": "left", "depth": 1}
+    assert found["right2"].context.config == {"folder": "r", "depth": 3}
+    assert found["left"].runs("mosaicfs_crawl")
+    assert found["left"].context.state_dir != found["right"].context.state_dir
+
+
+async def test_the_reserved_instance_and_other_nodes_are_passed_over(harness: Harness) -> None:
+    await harness.store.put(document(harness, "agent"))
+    other = document(harness, "restless", node_id="node-other-aaaa")
+    await harness.store.put({**other, "_id": ids.plugin_document_id("node-other-aaaa", "restless")})
+    assert await harness.instances.refresh() == {}
+
+
+async def test_changes_are_seen_live_and_a_running_context_sees_the_new_settings(harness: Harness) -> None:
+    await harness.store.put(document(harness, "restless", settings={"depth": 1}))
+    context = (await harness.instances.refresh())["restless"].context
+    followed = harness.instances.follow()
+    changed = asyncio.ensure_future(anext(followed))
+    await harness.store.update(
+        ids.plugin_document_id(harness.core.node_id, "restless"),
+        lambda present: {**(present or {}), "settings": {"depth": 2}},
+    )
+    async with asyncio.timeout(10):
+        assert await changed == {"restless"}
+    assert context.config == {"depth": 2}
+    assert harness.instances.current["restless"].context is context
+    await followed.aclose()
