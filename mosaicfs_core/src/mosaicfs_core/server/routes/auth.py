@@ -67,9 +67,10 @@ class WhoAmI(msgspec.Struct, kw_only=True):
 
 
 class LinkAnswer(msgspec.Struct, kw_only=True):
-    """A one-time login link: open ``path`` at the instance's address before ``expires_at``."""
+    """A one-time login link: open ``url`` before ``expires_at``. ``token`` is what ``auth/bootstrap`` takes."""
 
-    path: str
+    url: str
+    token: str
     expires_at: str
 
 
@@ -166,7 +167,7 @@ async def link() -> Response:
         raise NotAllowed("only the mosaicfs command on the instance's own machine makes login links")
     token = await state().sessions.new_link()
     expires = times.format_time(times.now_micros() + LINK_SECONDS * 1_000_000)
-    return json_answer(LinkAnswer(path=f"/#bootstrap={token}", expires_at=expires), 201)
+    return json_answer(LinkAnswer(url=f"{request.host_url}#bootstrap={token}", token=token, expires_at=expires), 201)
 
 
 def _throttle(server: ServerState, address: str, by_key: str | None = None) -> None:

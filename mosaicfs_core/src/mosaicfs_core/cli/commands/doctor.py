@@ -1,0 +1,57 @@
+"""``mosaicfs doctor``: checks this machine and the running instance, and says how to mend what is wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from mosaicfs_core.cli.doctor_checks import Finding
+    from mosaicfs_core.cli.frame_context import TerminalContext
+
+_MARKS = {"ok": "ok", "warning": "!", "failed": "FAILED"}
+
+
+def register(cli: click.Group, context: TerminalContext) -> None:
+    """Add ``doctor``."""
+
+    @cli.command("doctor", short_help="Check this machine and say how to mend what is wrong.")
+    def doctor() -> None:
+        """Check this machine and say how to mend what is wrong. Exits with 1 when something has failed."""
+        from mosaicfs_core.cli.doctor_checks import CHECKS
+
+        findings = [check(context.home) for check in CHECKS]
+        findings.extend(_instance_findings(context))
+        if context.json:
+            context.show([finding._asdict() for finding in findings])
+        else:
+            rows = [
+                {"check": one.check, "": _MARKS[one.status], "found": one.detail, "to mend it": one.mend}
+                for one in findings
+            ]
+            context.show(rows, ["check", "", "found", "to mend it"])
+        if any(finding.status == "failed" for finding in findings):
+            raise click.exceptions.Exit(1)
+
+
+def _instance_findings(context: TerminalContext) -> list[Finding]:
+    """What the running instance says of itself."""
+    from mosaicfs_core.cli.doctor_checks import Finding
+    from mosaicfs_core.errors import MosaicError
+
+    try:
+        info = context.api.get("system/info")
+        node = context.api.get(f"nodes/{info['node_id']}/status")
+    except MosaicError as error:
+        mend = "start it: mosaicfs up" if error.code == "unreachable" else "mosaicfs status"
+        return [Finding("instance", "warning", error.message, mend)]
+    found = [Finding("instance", "ok", f"version {info['version']} runs, {info['documents'].get('file', 0):,} files")]
+    for name, status in info["plugins"].items():
+        if status == "failed":
+            mend = "mosaicfs plugin list shows why; upgrade or uninstall it"
+            found.append(Finding(f"plugin {name}", "failed", "cannot be loaded", mend))
+    for name, part in node.get("subsystems", {}).items():
+        if part.get("status") in ("degraded", "unhealthy"):
+            found.append(Finding(name, "warning", str(part.get("detail", "")), "mosaicfs status"))
+    return found

@@ -1,0 +1,95 @@
+"""``mosaicfs files``: search, stat, fetch."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from mosaicfs_core.cli.frame_context import TerminalContext
+
+COLUMNS = {"name": "name", "size": "size", "mtime": "changed", "export_path": "path", "id": "id"}
+_FILE_ID = re.compile(r".+\.[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+def register(cli: click.Group, context: TerminalContext) -> None:
+    """Add the group ``files``."""
+
+    @cli.group("files", short_help="Find, inspect and fetch files.")
+    def files() -> None:
+        """Find, inspect and fetch files."""
+
+    @files.command("search")
+    @click.argument("text", required=False)
+    @click.option("--node", help="Only files of this node (its id).")
+    @click.option("--under", help="Only files under this path on their node.")
+    @click.option("--type", "mime_type", help="Only this MIME type, or a glob such as 'image/*'.")
+    @click.option("--deleted", is_flag=True, help="Deleted files instead of those that are there.")
+    @click.option("--limit", type=click.IntRange(1, 500), default=100, show_default=True)
+    def search(
+        text: str | None, node: str | None, under: str | None, mime_type: str | None, deleted: bool, limit: int
+    ) -> None:
+        """List files, by a part of their name or a pattern with TEXT."""
+        if text is None:
+            filters = {"node_id": node, "mime_type": mime_type, "path_prefix": under}
+            status = "deleted" if deleted else "active"
+            found = context.api.get("files", **filters, status=status, limit=limit)
+        elif deleted or under:
+            raise click.UsageError("--deleted and --under list files without TEXT")
+        else:
+            found = context.api.get("search", q=text, node_id=node, mime_type=mime_type, limit=limit)
+        context.show(found, COLUMNS, "Nothing found.")
+
+    @files.command("stat")
+    @click.argument("file")
+    def stat(file: str) -> None:
+        """Show what is known of FILE: its id, or its path on this machine or in the virtual tree."""
+        context.show(_find(context, file))
+
+    @files.command("fetch")
+    @click.argument("file")
+    @click.option("--output", "-o", type=click.Path(path_type=Path), help="Where to write it (default: here).")
+    @click.option("--force", is_flag=True, help="Replace a file that is there.")
+    def fetch(file: str, output: Path | None, force: bool) -> None:
+        """Fetch the bytes of FILE: its id, or its path on this machine or in the virtual tree."""
+        found = _find(context, file)
+        target = _target(output, str(found["name"]))
+        if target.exists() and not force:
+            raise click.UsageError(f"{target} exists; --force replaces it")
+        with context.progress(str(found["name"]), int(found["size"])) as bar:
+            seen = 0
+
+            def progress(received: int, _total: int) -> None:
+                nonlocal seen
+                bar.advance(received - seen)
+                seen = received
+
+            size = context.api.download(f"files/{found['id']}/content", target, progress)
+        context.show({"file": str(target), "size": size})
+
+
+def _find(context: TerminalContext, file: str) -> dict[str, Any]:
+    """A file by its id, by its export path, or by its path in the virtual tree."""
+    from mosaicfs_core.errors import NotFound
+
+    if _FILE_ID.fullmatch(file):
+        return dict(context.api.get(f"files/{file}"))
+    path = file if file.startswith("/") else str(Path.cwd() / file)
+    found = context.api.get("files", export_path=path, limit=1)["items"]
+    if found:
+        return dict(found[0])
+    try:
+        return dict(context.api.get("files/by-path", path=path))
+    except NotFound:
+        raise NotFound(f"no indexed file is at {path}") from None
+
+
+def _target(output: Path | None, name: str) -> Path:
+    # A file's name comes from elsewhere: only its last component is used, whatever it says.
+    plain = Path(name).name or "file"
+    if output is None:
+        return Path(plain)
+    return output / plain if output.is_dir() else output

@@ -1,0 +1,46 @@
+"""``mosaicfs status``: what runs, what is indexed, what is wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from mosaicfs_core.cli.frame_context import TerminalContext
+
+
+def register(cli: click.Group, context: TerminalContext) -> None:
+    """Add ``status``."""
+
+    @cli.command("status", short_help="Show what runs, what is indexed and what is wrong.")
+    def status() -> None:
+        """Show what runs, what is indexed and what is wrong."""
+        info = context.api.get("system/info")
+        node = context.api.get(f"nodes/{info['node_id']}/status")
+        if context.json:
+            context.show({"info": info, "status": node})
+            return
+        context.show(_summary(info, node))
+        rows = [
+            {"subsystem": name, "status": part.get("status", ""), "detail": part.get("detail", "")}
+            for name, part in sorted(node.get("subsystems", {}).items())
+        ]
+        context.say("")
+        context.show(rows, ["subsystem", "status", "detail"])
+        problems = node.get("recent_errors", [])[-5:]
+        if problems:
+            context.say("\nRecent problems")
+            context.show(problems, {"time": "time", "subsystem": "subsystem", "level": "level", "message": "message"})
+
+
+def _summary(info: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
+    failed = [name for name, state in info["plugins"].items() if state == "failed"]
+    return {
+        "state": node.get("overall", "unknown"),
+        "files": info["documents"].get("file", 0),
+        "node": info["node_id"],
+        "started_at": info["started_at"],
+        "version": info["version"],
+        "failed plugins": ", ".join(failed) or "none",
+    }

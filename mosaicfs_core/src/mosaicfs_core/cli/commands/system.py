@@ -1,0 +1,43 @@
+"""``mosaicfs system``: health, info, reindex."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from mosaicfs_core.cli.frame_context import TerminalContext
+
+
+def register(cli: click.Group, context: TerminalContext) -> None:
+    """Add the group ``system``."""
+
+    @cli.group("system", short_help="Health of the instance and re-indexing.")
+    def system() -> None:
+        """Health of the instance and re-indexing."""
+
+    @system.command("health")
+    def health() -> None:
+        """Show whether the instance works; exits with 1 when it does not."""
+        answer = context.api.get("health")
+        if context.json:
+            context.show(answer)
+        else:
+            rows: list[dict[str, Any]] = [
+                {"subsystem": name, "status": part["status"]} for name, part in sorted(answer["subsystems"].items())
+            ]
+            context.say(f"The instance is {answer['status']}.")
+            context.show(rows, ["subsystem", "status"])
+        if answer["status"] == "unhealthy":
+            raise click.exceptions.Exit(1)
+
+    @system.command("info")
+    def info() -> None:
+        """Show what runs: versions, ids, counts, plugins."""
+        context.show(context.api.get("system/info"))
+
+    @system.command("reindex")
+    def reindex() -> None:
+        """Crawl everything on this machine again; `mosaicfs status` shows how far it is."""
+        context.show(context.api.send("POST", "system/reindex", {"full": True}))

@@ -1,0 +1,168 @@
+"""``mosaicfs up`` and ``mosaicfs down``: everything in one process (and the mount beside it), in front or behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+import msgspec
+
+if TYPE_CHECKING:
+    from mosaicfs_core.cli.frame_context import TerminalContext
+    from mosaicfs_core.cli.mounting import MountKeeper
+    from mosaicfs_core.cli.runtime import Runtime
+    from mosaicfs_core.config import Config
+
+# A crawl of any size is worth waiting for only so long before the user is told where everything is.
+FIRST_CRAWL_SECONDS: Final = 60.0
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command line asked for."""
+
+    paths: tuple[str, ...]
+    mount: Path | None
+    no_mount: bool
+    port: int | None
+    safe_mode: bool
+
+
+def register(cli: click.Group, context: TerminalContext) -> None:
+    """Add ``up`` and ``down``."""
+
+    @cli.command("up", short_help="Start MosaicFS here: index folders, serve the API, mount the tree.")
+    @click.argument("paths", nargs=-1)
+    @click.option("--mount", type=click.Path(path_type=Path), help="Where to mount (default: ~/MosaicFS).")
+    @click.option("--no-mount", is_flag=True, help="Do not mount.")
+    @click.option("--port", type=click.IntRange(0, 65535), help="TCP port of the API; 0 takes a free one.")
+    @click.option("--safe-mode", is_flag=True, help="Start without third-party plugins.")
+    @click.option("--detach", is_flag=True, help="Run in the background; `mosaicfs down` stops it.")
+    def up(
+        paths: tuple[str, ...], mount: Path | None, no_mount: bool, port: int | None, safe_mode: bool, detach: bool
+    ) -> None:
+        """Index the folders PATHS (those of the last time when none is given), serve the API, mount the tree.
+
+        Runs until Ctrl-C. Folders given later are added to the ones before.
+        """
+        options = Options(paths=paths, mount=mount, no_mount=no_mount, port=port, safe_mode=safe_mode)
+        if detach:
+            from mosaicfs_core.cli.detach import start
+
+            start(context, options)
+            return
+        with context.home.lock():
+            asyncio.run(_run(context, options))
+
+    @cli.command("down", short_help="Stop the MosaicFS that runs on this home.")
+    def down() -> None:
+        """Stop the MosaicFS that runs on this home, and wait until it has ended."""
+        from mosaicfs_core.cli.detach import stop
+
+        context.show({"stopped": stop(context.home)})
+
+
+async def _run(context: TerminalContext, options: Options) -> None:
+    from mosaicfs_core import config as configuration
+    from mosaicfs_core import logs
+    from mosaicfs_core.cli.mounting import default_mount
+    from mosaicfs_core.cli.runtime import running
+    from mosaicfs_core.cli.watch_paths import check_watch_paths
+    from mosaicfs_core.server.serve import bind
+
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    home = context.home.prepare()
+    config = configuration.load(home.config_file)
+    directory = None if options.no_mount else (options.mount or default_mount(home)).expanduser().absolute()
+    given = options.paths or _first_paths(context)
+    roots = check_watch_paths(given, home, directory)
+    listener = bind(msgspec.structs.replace(config.server, port=_port(config, options)))
+    logs.configure(_quieter(config, context), home.log_dir)
+    async with running(home, config, listener, paths=roots, safe_mode=options.safe_mode) as runtime:
+        await _wait_for_first_crawl(context, runtime, stop)
+        keeper, problem = await _mount(context, runtime, directory, stop)
+        try:
+            if not stop.is_set():
+                await _announce(context, runtime, keeper, problem)
+            await stop.wait()
+            context.say("Stopping…")
+        finally:
+            if keeper is not None:
+                await keeper.stop()
+
+
+def _port(config: Config, options: Options) -> int:
+    return config.server.port if options.port is None else options.port
+
+
+def _quieter(config: Config, context: TerminalContext) -> Any:
+    """The terminal shows warnings only, unless more is asked for: the log file has the rest."""
+    return msgspec.structs.replace(config.logging, level="info" if context.verbose else config.logging.level)
+
+
+def _first_paths(context: TerminalContext) -> tuple[str, ...]:
+    """What to index when no folder was given: nothing new, unless none was ever given."""
+    from mosaicfs_core.cli.watch_paths import default_root
+
+    if context.home.replica.exists():
+        return ()
+    root, note = default_root(context.home)
+    context.say(note)
+    return (root,)
+
+
+async def _mount(
+    context: TerminalContext, runtime: Runtime, directory: Path | None, stop: asyncio.Event
+) -> tuple[MountKeeper | None, str | None]:
+    """The running mount, or why there is none."""
+    from mosaicfs_core.cli.mounting import MountKeeper
+    from mosaicfs_core.errors import Unavailable
+
+    if directory is None or stop.is_set():
+        return None, None
+    keeper = MountKeeper(runtime.core.home, directory)
+    try:
+        await keeper.start()
+    except Unavailable as error:
+        return None, error.message
+    return keeper, None
+
+
+async def _wait_for_first_crawl(context: TerminalContext, runtime: Runtime, stop: asyncio.Event) -> None:
+    """Show how the first crawl goes, until it ends, or takes long, or the user has enough."""
+    from mosaicfs_core.cli import crawl_progress
+
+    await crawl_progress.show(context, runtime, stop, FIRST_CRAWL_SECONDS)
+
+
+async def _announce(
+    context: TerminalContext, runtime: Runtime, keeper: MountKeeper | None, problem: str | None
+) -> None:
+    """Say where everything is: the ready message, or one line of JSON."""
+    roots, link = await runtime.roots(), await runtime.login_link()
+    facts = {
+        "ready": True,
+        "url": runtime.url,
+        "login_link": link,
+        "mount": str(keeper.directory) if keeper else None,
+        "mount_problem": problem,
+        "roots": list(roots),
+        "node_id": runtime.core.node_id,
+    }
+    if context.json:
+        click.echo(json.dumps(facts, ensure_ascii=False))
+        return
+    if keeper is not None:
+        context.say(f"Mounted   {keeper.directory}")
+    elif problem is not None:
+        context.say(
+            f"Mounted   nowhere: {problem}\n          Everything else works: `mosaicfs vfs ls /` shows the same tree."
+        )
+    context.say(f"API       {runtime.url}/api/docs")
+    click.echo(f"Log in    {link}   (once, within an hour)")
+    context.say("Ctrl-C stops it.")

@@ -1,0 +1,114 @@
+"""``up`` in the background, and its end."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from mosaicfs_core.errors import Conflict, MosaicError, Unavailable
+from mosaicfs_core.home import Home
+
+if TYPE_CHECKING:
+    from mosaicfs_core.cli.commands.up import Options
+    from mosaicfs_core.cli.frame_context import TerminalContext
+
+STOP_SECONDS: Final = 30.0
+_PROGRAM: Final = "from mosaicfs_core.cli.main import main; main()"
+
+
+def start(context: TerminalContext, options: Options) -> None:
+    """Start ``up`` as a process of its own, wait until it is ready, and show what it says.
+
+    What it prints later goes to ``logs/up.log``. Raises ``MosaicError`` with its reason when it does not get ready.
+    """
+    home = context.home.prepare()
+    home.log_dir.mkdir(mode=0o700, exist_ok=True)
+    command = [sys.executable, "-c", _PROGRAM, "--json", "--home", str(home.path), "up", *_arguments(options)]
+    with open(home.log_dir / "up.log", "ab", opener=_private) as log:
+        at = log.tell()
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, start_new_session=True
+        )
+        assert child.stdout is not None
+        line = child.stdout.readline()
+        child.stdout.close()
+    if not line:
+        child.wait()
+        raise _failure(home, at)
+    facts: dict[str, Any] = json.loads(line)
+    facts["pid"] = child.pid
+    # The process goes on without us: it is not ours to wait for.
+    child.returncode = 0
+    if context.json:
+        context.show(facts)
+        return
+    context.say(f"Mounted   {facts['mount'] or 'nowhere: ' + str(facts['mount_problem'] or 'not asked for')}")
+    context.say(f"API       {facts['url']}/api/docs")
+    context.show(f"Log in    {facts['login_link']}   (once, within an hour)")
+    context.say(f"It runs as process {child.pid}; `mosaicfs down` stops it, its log is in {home.log_dir}")
+
+
+def stop(home: Home) -> int | None:
+    """End the process that holds the home and wait for it; its pid, None when none runs. Raises ``Unavailable``."""
+    pid = holder(home)
+    if pid is None:
+        return None
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_SECONDS
+    while holder(home) == pid:
+        if time.monotonic() > deadline:
+            raise Unavailable(f"process {pid} did not end within {STOP_SECONDS:g} s; `kill -9 {pid}` ends it by force")
+        time.sleep(0.05)
+    return pid
+
+
+def holder(home: Home) -> int | None:
+    """The pid of the process that holds the home's lock, None when it is free."""
+    try:
+        descriptor = os.open(home.lock_file, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        text = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+        if not text.isdigit():
+            raise Conflict(f"the home {home.path} is in use by an unknown process") from None
+        return int(text)
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def _arguments(options: Options) -> list[str]:
+    given: list[str] = []
+    if options.mount is not None:
+        given += ["--mount", str(options.mount.absolute())]
+    if options.port is not None:
+        given += ["--port", str(options.port)]
+    given += [flag for flag, wanted in (("--no-mount", options.no_mount), ("--safe-mode", options.safe_mode)) if wanted]
+    return [*given, "--", *options.paths]
+
+
+def _failure(home: Home, offset: int) -> MosaicError:
+    """Why the process ended, from the last line that it left in the log."""
+    with open(home.log_dir / "up.log", "rb") as log:
+        log.seek(offset)
+        lines = log.read().decode(errors="replace").strip().splitlines()
+    for line in reversed(lines):
+        try:
+            error = json.loads(line)["error"]
+            return Unavailable(str(error["message"])) if isinstance(error, dict) else Unavailable(line)
+        except (ValueError, KeyError, TypeError):
+            continue
+    return Unavailable(lines[-1] if lines else "it ended without a word")
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

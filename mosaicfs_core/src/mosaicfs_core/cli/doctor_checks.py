@@ -1,0 +1,182 @@
+"""What ``mosaicfs doctor`` looks at: each check says what it found and, where something is wrong, how to mend it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sqlite3
+import stat
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Final, Literal, NamedTuple
+
+from mosaicfs_core import config
+from mosaicfs_core.errors import ConfigError
+from mosaicfs_core.home import Home
+
+FEW_WATCHES: Final = 65_536
+LITTLE_SPACE: Final = 1_000_000_000
+FEW_INODES: Final = 10_000
+MANY_FILES: Final = 1024
+
+
+class Finding(NamedTuple):
+    """What one check found. ``mend`` is what to do about it, empty when all is well."""
+
+    check: str
+    status: Literal["ok", "warning", "failed"]
+    detail: str
+    mend: str = ""
+
+
+def check_python(home: Home) -> Finding:
+    """The interpreter, and that SQLite in it can search names."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    with closing(sqlite3.connect(":memory:")) as connection:
+        options = {row[0] for row in connection.execute("PRAGMA compile_options")}
+    if "ENABLE_FTS5" not in options:
+        return Finding("python", "failed", f"Python {version}: its SQLite lacks FTS5", "use another build of Python")
+    return Finding("python", "ok", f"Python {version}, SQLite {sqlite3.sqlite_version}")
+
+
+def check_fuse(home: Home) -> Finding:
+    """Whether the tree can be mounted."""
+    if sys.platform != "linux":
+        return Finding("fuse", "warning", "mounting needs Linux", "use `mosaicfs vfs ls` or the API")
+    device = Path("/dev/fuse")
+    if not device.exists():
+        return Finding("fuse", "warning", "/dev/fuse is missing: nothing can be mounted", "sudo modprobe fuse")
+    if not os.access(device, os.R_OK | os.W_OK):
+        return Finding("fuse", "warning", "this user may not open /dev/fuse", "sudo chmod 666 /dev/fuse")
+    if shutil.which("fusermount3") is None:
+        return Finding("fuse", "warning", "fusermount3 is missing", "sudo apt-get install fuse3")
+    if importlib.util.find_spec("pyfuse3") is None:
+        install = "sudo apt-get install libfuse3-dev pkg-config gcc, then pip install 'mosaicfs-vfs[fuse]'"
+        return Finding("fuse", "warning", "the Python package pyfuse3 is missing", install)
+    return Finding("fuse", "ok", "the tree can be mounted")
+
+
+def check_inotify(home: Home) -> Finding:
+    """Whether the kernel lets every directory be watched."""
+    if sys.platform != "linux":
+        return Finding("inotify", "ok", "not used on this system")
+    try:
+        limit = int(Path("/proc/sys/fs/inotify/max_user_watches").read_text())
+    except (OSError, ValueError):
+        return Finding("inotify", "warning", "the kernel does not tell its limit of watches", "use Linux with inotify")
+    needed = _directories(home)
+    if limit < max(needed * 5 // 4, FEW_WATCHES if needed == 0 else 0):
+        wanted = max(FEW_WATCHES, needed * 2)
+        mend = f"sudo sysctl fs.inotify.max_user_watches={wanted} (and write it to /etc/sysctl.d/50-mosaicfs.conf)"
+        return Finding("inotify", "warning", f"{limit:,} directories can be watched, {needed:,} are indexed", mend)
+    return Finding("inotify", "ok", f"{limit:,} directories can be watched, {needed:,} are indexed")
+
+
+def check_descriptors(home: Home) -> Finding:
+    """How many files a process may open."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < MANY_FILES:
+        return Finding("open files", "warning", f"a process may open {hard} files", "raise it: ulimit -Hn 65536")
+    return Finding("open files", "ok", f"a process may open {soft} files")
+
+
+def check_clock(home: Home) -> Finding:
+    """Whether the clock is behind what was written already: signed requests and ages depend on it."""
+    newest = max((path.stat().st_mtime for path in home.path.glob("*") if path.is_file()), default=0.0)
+    behind = newest - time.time()
+    if behind > 120:
+        detail = f"the clock is {behind:,.0f} s behind the newest file of the home"
+        return Finding("clock", "failed", detail, "set the clock: sudo timedatectl set-ntp true")
+    return Finding("clock", "ok", time.strftime("%Y-%m-%d %H:%M:%S %z"))
+
+
+def check_disk(home: Home) -> Finding:
+    """Whether the home's filesystem has room."""
+    space = os.statvfs(_existing(home.path))
+    free = space.f_bavail * space.f_frsize
+    detail = f"{free / 1e9:,.1f} GB free where the home is"
+    if free < LITTLE_SPACE:
+        return Finding("disk", "warning", detail, f"make room on the filesystem of {home.path}")
+    if space.f_files and space.f_favail < FEW_INODES:
+        return Finding("disk", "warning", f"{space.f_favail:,} inodes free", f"make room on the disk of {home.path}")
+    return Finding("disk", "ok", detail)
+
+
+def check_configuration(home: Home) -> Finding:
+    """Whether ``mosaicfs.toml`` and the environment are right."""
+    try:
+        config.load(home.config_file)
+    except ConfigError as error:
+        return Finding("configuration", "failed", error.message, "correct the value it names")
+    there = "is right" if home.config_file.exists() else "is absent: all defaults hold"
+    return Finding("configuration", "ok", f"{home.config_file} {there}")
+
+
+def check_permissions(home: Home) -> Finding:
+    """Whether what is secret is the owner's alone."""
+    secret = ("instance_key", "node_key", "auth.db", "replica.db", "mosaicfs.toml", "run/local_token")
+    open_ones = [
+        path for path in (home.path, *(home.path / name for name in secret)) if path.exists() and _others_can(path)
+    ]
+    if open_ones:
+        names = " ".join(str(path) for path in open_ones)
+        return Finding("permissions", "failed", f"others can read {names}", f"chmod go-rwx {names}")
+    return Finding("permissions", "ok", "the home's secrets are its owner's alone")
+
+
+def check_store(home: Home) -> Finding:
+    """Whether the replica and the sign-in database are sound."""
+    for file in (home.replica, home.path / "auth.db"):
+        if not file.exists():
+            continue
+        try:
+            with closing(sqlite3.connect(file)) as connection:
+                connection.execute("PRAGMA query_only = ON")
+                answer = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        except sqlite3.Error as error:
+            answer = str(error)
+        if answer != "ok":
+            mend = f"stop MosaicFS, move {file} away and start it again: it indexes anew (labels come from a backup)"
+            return Finding("store", "failed", f"{file.name}: {answer}", mend)
+    return Finding("store", "ok", "sound" if home.replica.exists() else "there is none yet: run `mosaicfs up`")
+
+
+CHECKS: Final[tuple[Callable[[Home], Finding], ...]] = (
+    check_python,
+    check_configuration,
+    check_permissions,
+    check_disk,
+    check_clock,
+    check_store,
+    check_fuse,
+    check_inotify,
+    check_descriptors,
+)
+
+
+def _directories(home: Home) -> int:
+    """How many directories hold indexed files."""
+    if not home.replica.exists():
+        return 0
+    try:
+        with closing(sqlite3.connect(home.replica)) as connection:
+            connection.execute("PRAGMA query_only = ON")
+            return int(connection.execute("SELECT count(*) FROM directories WHERE below > 0").fetchone()[0])
+    except sqlite3.Error:
+        return 0
+
+
+def _others_can(path: Path) -> bool:
+    return bool(path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))
+
+
+def _existing(path: Path) -> Path:
+    while not path.exists():
+        path = path.parent
+    return path
