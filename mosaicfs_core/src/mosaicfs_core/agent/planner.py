@@ -1,0 +1,250 @@
+"""Planning against the replica: from operations to the documents to write. Runs in a worker thread with a reader."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from mosaicfs_core.agent import disk, plan
+from mosaicfs_core.documents import ids, paths
+from mosaicfs_core.hooks import Create, Entry
+from mosaicfs_core.store import crawl_queries as queries
+from mosaicfs_core.store.reader import Reader
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose operations they are. ``on_disk`` tells that export paths are paths of this machine, which may be looked at.
+    ``provider`` is set on the documents of files that a plugin provides."""
+
+    node_id: str
+    instance: str
+    on_disk: bool = True
+    provider: str | None = None
+
+
+class Batch(msgspec.Struct):
+    """What to write in one transaction: documents, and their identities (document id, device, number, fingerprint)."""
+
+    documents: list[dict[str, Any]] = []
+    identities: list[tuple[str, int, int, str | None]] = []
+    moved: set[str] = set()
+    created: int = 0
+    changed: int = 0
+
+    def add(self, document: dict[str, Any], entry: Entry, fingerprint: str | None = None) -> None:
+        """Note a document and, where it has one, the identity of its file."""
+        self.documents.append(document)
+        if entry.device or entry.number:
+            self.identities.append((document["_id"], entry.device, entry.number, fingerprint))
+
+
+class New(msgspec.Struct):
+    """A file without a document at its path."""
+
+    parent: str
+    entry: Entry
+    mime_type: str | None = None
+    fingerprint: str | None = None
+
+
+class Planner:
+    """One look at the replica. ``claimed`` are document ids that a write still under way gives to other paths.
+
+    ``matching`` False spares the search for moved files, where there can be none.
+    """
+
+    def __init__(self, reader: Reader, source: Source, claimed: Collection[str], *, matching: bool) -> None:
+        self._reader = reader
+        self._source = source
+        self._claimed = set(claimed)
+        self._matching = matching
+        self.batch = Batch()
+
+    def directory(self, path: str, entries: Sequence[Entry], listed: Collection[str]) -> tuple[list[int], list[str]]:
+        """Plan a whole directory; returns what is gone: document numbers of files, paths of sub-directories."""
+        known = queries.directory_contents(self._reader, self._source.node_id, path)
+        difference = plan.compare(entries, known.files, complete=True)
+        self._changed(path, difference.changed)
+        self._created([New(path, entry) for entry in difference.created])
+        names = set(listed)
+        return difference.gone, [paths.join(path, name) for name in known.directories if name not in names]
+
+    def gone_at(self, path: str) -> tuple[list[int], list[str]]:
+        """What a deletion at ``path`` takes: a file, or a directory with all beneath it."""
+        row = self._reader.file_by_path(self._source.node_id, path)
+        return ([row.doc], []) if row is not None else ([], [path])
+
+    def directories_under(self, prefix: str) -> Iterator[str]:
+        """Known directories with files, at ``prefix`` and beneath it."""
+        after = ""
+        while found := self._reader.directories_under(self._source.node_id, prefix, after=after):
+            yield from (directory.path for directory in found)
+            after = found[-1].path
+
+    def gone_from(
+        self, path: str, names: Collection[str], listed: Collection[str] | None
+    ) -> tuple[list[int], list[str]]:
+        """What is gone from a directory of which ``names`` (files) and ``listed`` (directories; None: unknown) are
+        there.
+        """
+        known = queries.directory_contents(self._reader, self._source.node_id, path)
+        gone = [row[3] for row in known.files if row[4] and row[0] not in names]
+        if listed is None:
+            return gone, []
+        return gone, [paths.join(path, name) for name in known.directories if name not in listed]
+
+    def named(self, path: str, entries: Sequence[Entry]) -> tuple[list[int], list[str]]:
+        """Plan some files of a directory; nothing is concluded about the others."""
+        known = queries.named_files(self._reader, self._source.node_id, path, [entry.name for entry in entries])
+        difference = plan.compare(entries, known.files, complete=False)
+        self._changed(path, difference.changed)
+        self._created([New(path, entry) for entry in difference.created])
+        return [], []
+
+    def creates(self, operations: Iterable[Create]) -> None:
+        """Plan files named one by one."""
+        by_parent: defaultdict[str, dict[str, Create]] = defaultdict(dict)
+        for operation in operations:
+            by_parent[paths.parent_of(operation.export_path)][paths.name_of(operation.export_path)] = operation
+        for parent, named in by_parent.items():
+            known = queries.named_files(self._reader, self._source.node_id, parent, list(named))
+            entries = [_entry(name, operation) for name, operation in named.items()]
+            difference = plan.compare(entries, known.files, complete=False)
+            marked = self._fingerprints(difference, known, named)
+            self._changed(parent, [*difference.changed, *marked], named)
+            new = [
+                New(parent, entry, named[entry.name].mime_type, named[entry.name].fingerprint)
+                for entry in difference.created
+            ]
+            self._created(new)
+
+    def _fingerprints(
+        self, difference: plan.Difference, known: queries.DirectoryContents, named: dict[str, Create]
+    ) -> list[tuple[Entry, int]]:
+        """Files of which only the fingerprint differs."""
+        seen = {entry.name for entry, _ in difference.changed} | {entry.name for entry in difference.created}
+        same = {row[0]: row[3] for row in known.files if row[4] and row[0] not in seen and named[row[0]].fingerprint}
+        if not same:
+            return []
+        noted = self._reader.identities(list(same.values()))
+        return [
+            (_entry(name, named[name]), doc)
+            for name, doc in same.items()
+            if doc not in noted or noted[doc].fingerprint != named[name].fingerprint
+        ]
+
+    def _changed(
+        self, parent: str, changed: Sequence[tuple[Entry, int]], named: dict[str, Create] | None = None
+    ) -> None:
+        if not changed:
+            return
+        documents = self._reader.documents([doc for _, doc in changed])
+        by_name = {document["name"]: document for document in documents}
+        for entry, _ in changed:
+            document = by_name.get(entry.name)
+            if document is None or document["_id"] in self._claimed:
+                continue
+            fingerprint = named[entry.name].fingerprint if named else None
+            self.batch.add(plan.changed_document(document, entry.size, entry.mtime), entry, fingerprint)
+            self.batch.changed += 1
+
+    # New paths.
+
+    def _created(self, new: Sequence[New]) -> None:
+        if not new:
+            return
+        left = self._moved(new) if self._matching else list(new)
+        node_id, provider = self._source.node_id, self._source.provider
+        uuids = [ids.first_file_uuid(node_id, paths.join(file.parent, file.entry.name)) for file in left]
+        document_ids = [ids.file_document_id(node_id, uuid) for uuid in uuids]
+        taken = queries.taken_inodes(self._reader, [ids.derived_inode(name) for name in document_ids])
+        inodes, gave_way = plan.free_inodes(document_ids, taken)
+        for position in gave_way:
+            if self._reader.row(document_ids[position]) is not None:
+                uuids[position], inodes[position] = self._other_id(inodes)
+            while queries.taken_inodes(self._reader, [inodes[position]]):
+                inodes[position] += 1
+        for file, uuid, inode in zip(left, uuids, inodes, strict=True):
+            document = plan.new_document(node_id, file.parent, file.entry, uuid, inode, file.mime_type, provider)
+            self.batch.add(document, file.entry, file.fingerprint)
+        self.batch.created += len(left)
+
+    def _other_id(self, used: Collection[int]) -> tuple[str, int]:
+        """A random uuid, for a path whose first one went away with a file that moved, and its inode."""
+        while True:
+            uuid = ids.next_file_uuid()
+            inode = ids.derived_inode(ids.file_document_id(self._source.node_id, uuid))
+            if inode not in used:
+                return uuid, inode
+
+    def _moved(self, new: Sequence[New]) -> list[New]:
+        """Give files that only moved their documents; returns the ones that are really new."""
+        pairs = {(file.entry.device, file.entry.number) for file in new if file.entry.number}
+        known: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+        for device, number, doc in queries.identity_matches(self._reader, list(pairs)) if pairs else ():
+            known[device, number].append(doc)
+        left: list[New] = []
+        for file in new:
+            found = self._by_identity(file, known.get((file.entry.device, file.entry.number), ()))
+            if found is None and self._source.on_disk:
+                found = self._by_likeness(file)
+            if found is None:
+                left.append(file)
+            else:
+                self._move(found, file)
+        return left
+
+    def _by_identity(self, file: New, docs: Sequence[int]) -> str | None:
+        for row in self._reader.file_rows(docs) if docs else ():
+            if row.document_id in self._claimed or row.node_id != self._source.node_id:
+                continue
+            if not self._source.on_disk:
+                return row.document_id
+            gone = not disk.is_file(row.export_path)
+            facts = plan.Candidate(row.document_id, row.name, row.size, row.mtime, row.status == "active", gone)
+            path = paths.join(file.parent, file.entry.name)
+            if gone and facts.active and not plan.same_file(file.entry, facts):
+                facts = facts._replace(born=disk.birth_time(path))
+            if plan.same_file(file.entry, facts):
+                return row.document_id
+        return None
+
+    def _by_likeness(self, file: New) -> str | None:
+        """A file of the same name, size and mtime that is gone from its mounted disk, if there is just one."""
+        entry = file.entry
+        docs = queries.files_alike(self._reader, entry.name, entry.size, entry.mtime)
+        if not docs:
+            return None
+        noted = self._reader.identities(docs)
+        found = [
+            row.document_id
+            for row in self._reader.file_rows(docs)
+            if row.node_id == self._source.node_id
+            and row.document_id not in self._claimed
+            and row.doc in noted
+            and disk.is_gone(row.export_path, noted[row.doc].device)
+        ]
+        return found[0] if len(found) == 1 else None
+
+    def _move(self, document_id: str, file: New) -> None:
+        document = self._reader.get(document_id)
+        if document is None:
+            return
+        path = paths.join(file.parent, file.entry.name)
+        moved = plan.changed_document(plan.moved_document(document, path), file.entry.size, file.entry.mtime)
+        self._claimed.add(document_id)
+        self.batch.add(moved, file.entry, file.fingerprint)
+        self.batch.moved.add(document_id)
+        self.batch.changed += 1
+
+
+def _entry(name: str, operation: Create) -> Entry:
+    """A ``Create`` as an entry. An opaque identity becomes a number on the device 0, which no disk has."""
+    if operation.identity is None:
+        return Entry(name, operation.size, operation.mtime, operation.device, operation.number)
+    digest = hashlib.sha256(operation.identity.encode()).digest()
+    return Entry(name, operation.size, operation.mtime, 0, int.from_bytes(digest[:8], "big") >> 1)
