@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from mosaicfs_core import documents as d
 from mosaicfs_core.store import Reader, Store
 from mosaicfs_vfs.namespace import Namespace
@@ -28,6 +29,7 @@ class World:
         self.path = path
         self._uuids = itertools.count(1)
         self._open: list[Namespace] = []
+        self._closed = False
         self.namespace = self.fresh()
 
     def fresh(self, ops: Mapping[str, Any] | None = None) -> Namespace:
@@ -37,6 +39,10 @@ class World:
         return namespace
 
     def close(self) -> None:
+        """Close everything; closing twice is harmless."""
+        if self._closed:
+            return
+        self._closed = True
         for namespace in self._open:
             namespace.close()
         self._loop.run(self.store.close())

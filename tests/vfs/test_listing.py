@@ -1,14 +1,15 @@
-"""Protects readdir: what a directory shows for each strategy, chain, policy and kind of directory, and what a refresh drops."""
+"""Protects readdir: what a directory shows for each strategy, chain, policy and kind of directory, and what a refresh
+drops."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
+
 from mosaicfs_core.documents import MICROS_PER_DAY as DAY
 from mosaicfs_core.errors import NotFound, UserError
 from mosaicfs_vfs.namespace import DERIVED_INODES
-
 
 
 def test_an_empty_replica_has_an_empty_root(world: Any) -> None:
@@ -126,7 +127,9 @@ def test_labels_and_annotations_decide(world: Any) -> None:
     world.file("/s/b.txt")
     world.file("/s/in/c.txt")
     world.directory("/l", world.mount("/s", steps=[{"op": "label", "labels": ["good"]}]))
-    world.directory("/n", world.mount("/s", steps=[{"op": "annotation", "plugin_name": "p", "key": "k.v", "value": "yes"}]))
+    world.directory(
+        "/n", world.mount("/s", steps=[{"op": "annotation", "plugin_name": "p", "key": "k.v", "value": "yes"}])
+    )
     assert world.names("/l") == []
     assert world.names("/n") == []
     world.label("/s/a.txt", "good", "other")

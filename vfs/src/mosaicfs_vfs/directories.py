@@ -24,7 +24,7 @@ Check = Callable[[Mapping[str, Any]], None]
 
 
 class Directories:
-    """Edits over one store. ``exists`` says whether a virtual path is shown as a directory (with a document or derived)."""
+    """Edits over one store, with the plugins' step ops to check chains by."""
 
     def __init__(self, store: Store, ops: Mapping[str, StepOp]) -> None:
         self.store = store
@@ -113,7 +113,8 @@ class Directories:
                         raise Conflict(f"{document['virtual_path']} exists already", path=document["virtual_path"])
                 for document in old:
                     _bury(tx, document)
-                return [_written(tx, document) for document in new][0]
+                written = [_written(tx, document) for document in new]
+                return written[0]
 
             return await self.store.transaction(write)
 
@@ -165,7 +166,7 @@ def _with_free_inode(reader: Reader, document: dict[str, Any]) -> dict[str, Any]
 
 def _written(tx: WriteTransaction, document: Mapping[str, Any]) -> dict[str, Any]:
     written = tx.update(document["_id"], lambda _: document)
-    assert written is not None  # noqa: S101 - a document was given
+    assert written is not None
     return written
 
 

@@ -21,9 +21,9 @@ class WatchedRoot(NamedTuple):
 
 
 def watched_roots(documents: Sequence[Mapping[str, Any]]) -> Iterator[WatchedRoot]:
-    """The watched folders that ``plugin`` documents name, those of enabled instances alone."""
+    """The watched folders that ``plugin`` documents name, also of instances that are switched off: their files stay."""
     for document in documents:
-        if (document.get("package") or document["plugin_name"]) != CRAWLER or not document.get("enabled", True):
+        if (document.get("package") or document["plugin_name"]) != CRAWLER:
             continue
         config = {**(document.get("config") or {}), **(document.get("settings") or {})}
         for path in config.get("paths") or ():
@@ -45,7 +45,7 @@ def explain_missing(
                 return (
                     "never_indexed",
                     f"{export_path} lies in the watched folder {root.path} of {node_id} but was never indexed: it does "
-                    "not exist, cannot be read, is no regular file, is named by an ignore file, or was not crawled yet.",
+                    "not exist, cannot be read, is no regular file, is left out by an ignore file, or is yet to be read.",
                 )
     return "never_indexed", f"Nothing at {path} was ever indexed: no watched folder holds it."
 

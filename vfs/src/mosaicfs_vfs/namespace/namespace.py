@@ -18,6 +18,7 @@ from mosaicfs_vfs.namespace.follow import TOO_MANY, Follower
 from mosaicfs_vfs.namespace.listing import build
 from mosaicfs_vfs.namespace.preview import Preview, preview_mounts
 from mosaicfs_vfs.namespace.state import State
+from mosaicfs_vfs.namespace.tree import Tree
 from mosaicfs_vfs.namespace.types import ROOT_INODE, Changes, Entry, Listing
 
 CACHED_ENTRIES: Final = 50_000
@@ -66,6 +67,12 @@ class Namespace:
         if self._loaded is None:
             self._loaded = State(self._reader, self._ops, self._now)
         return self._loaded
+
+    @property
+    def tree(self) -> Tree:
+        """The directories and mounts as of the last ``refresh()``."""
+        with self.lock:
+            return self._state.tree
 
     @_locked
     def list(self, path: str) -> Listing:

@@ -120,7 +120,7 @@ class Tree:
             yield from self.mounts_at[path]
 
     def mounts_over(self, path: str) -> Iterator[Mount]:
-        """The mounts of the directory and of all its ancestors, outermost first: those that may show something in it."""
+        """The mounts of the directory and of all its ancestors, outermost first: they may show something in it."""
         for ancestor in ancestry(path):
             yield from self.mounts_at.get(ancestor, ())
 

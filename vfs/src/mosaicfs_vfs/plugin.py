@@ -1,0 +1,63 @@
+"""The plugin ``vfs``: the virtual tree's routes and commands, and the mount."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from mosaicfs_core.hooks import HOOK_API, PluginManifest, hookimpl
+
+if TYPE_CHECKING:
+    import click
+    import quart
+
+    from mosaicfs_core.hooks import CommandContext, RoutesContext
+
+
+@hookimpl
+def mosaicfs_manifest() -> PluginManifest:
+    """Describe the plugin."""
+    return PluginManifest(
+        title="Virtual filesystem",
+        description="Directories made by rules over the files of all machines, and a read-only mount of them.",
+        version=version("mosaicfs-vfs"),
+        hook_api=HOOK_API,
+    )
+
+
+@hookimpl
+def mosaicfs_routes(app: quart.Quart, context: RoutesContext) -> Sequence[quart.Blueprint]:
+    """Serve the tree, and keep its seeds in step with what is watched while the server runs."""
+    from mosaicfs_vfs.directories import Directories
+    from mosaicfs_vfs.routes import make_blueprint
+    from mosaicfs_vfs.seeds import Seeder, stop
+    from mosaicfs_vfs.service import NamespaceService
+
+    core: Any = getattr(context, "core")  # noqa: B009 - the host's services, which the public context does not name
+    service = NamespaceService(core)
+    directories = Directories(core.store, core.host.step_ops())
+    seeding: list[asyncio.Task[None]] = []
+
+    async def start() -> None:
+        seeding.append(asyncio.create_task(Seeder(core.store, directories).follow(), name="vfs-seeds"))
+
+    async def end() -> None:
+        while seeding:
+            await stop(seeding.pop())
+        await service.close()
+
+    app.before_serving(start)
+    app.after_serving(end)
+    return [make_blueprint(service, directories)]
+
+
+@hookimpl
+def mosaicfs_commands(cli: click.Group, context: CommandContext) -> None:
+    """Add ``vfs``, ``mount`` and ``unmount``."""
+    from mosaicfs_vfs import commands
+    from mosaicfs_vfs.fuse import commands as mount_commands
+
+    commands.register(cli, context)
+    mount_commands.register(cli, context)
