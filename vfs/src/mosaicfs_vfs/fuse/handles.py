@@ -65,18 +65,41 @@ class FileOpener(Protocol):
 
 
 @dataclass(slots=True)
+class _Uses:
+    """The open handles of an inode: how many, its attributes, and which file on disk the first of them has open."""
+
+    count: int
+    attributes: Any
+    identity: object
+    mixed: bool = False
+
+
 class OpenFiles:
-    """The handles given to the kernel. Facts of an open file outlive its name: ``attributes`` by inode."""
+    """The handles given to the kernel. What is known of an open file outlives its name."""
 
-    inodes: dict[int, int] = field(default_factory=dict)
-    elsewhere: dict[int, AgentFile] = field(default_factory=dict)
-    attributes: dict[int, Any] = field(default_factory=dict)
-    _uses: dict[int, int] = field(default_factory=dict)
-    _next: int = REMOTE_HANDLES
+    def __init__(self) -> None:
+        self.elsewhere: dict[int, AgentFile] = {}
+        self._inodes: dict[int, int] = {}
+        self._uses: dict[int, _Uses] = {}
+        self._next = REMOTE_HANDLES
 
-    def add_local(self, descriptor: int, inode: int, attributes: Any) -> int:
-        """A handle for a local descriptor: the descriptor itself."""
-        self._use(descriptor, inode, attributes)
+    def attributes(self, inode: int) -> Any:
+        """The attributes of an open inode, None for others."""
+        uses = self._uses.get(inode)
+        return None if uses is None else uses.attributes
+
+    def inode_of(self, handle: int) -> int:
+        """The inode a handle was opened for."""
+        return self._inodes[handle]
+
+    def replaced(self, inode: int, identity: object) -> bool:
+        """Whether the inode is open with another file behind it: the kernel's pages are then the other one's."""
+        uses = self._uses.get(inode)
+        return uses is not None and (uses.mixed or uses.identity != identity)
+
+    def add_local(self, descriptor: int, inode: int, attributes: Any, identity: object) -> int:
+        """A handle for a local descriptor: the descriptor itself. ``identity`` tells files on disk apart."""
+        self._use(descriptor, inode, attributes, identity)
         return descriptor
 
     def add_elsewhere(self, file: AgentFile, inode: int, attributes: Any) -> int:
@@ -84,30 +107,36 @@ class OpenFiles:
         handle = self._next
         self._next += 1
         self.elsewhere[handle] = file
-        self._use(handle, inode, attributes)
+        self._use(handle, inode, attributes, None)
         return handle
 
-    def close(self, handle: int) -> None:
-        """Close a handle and what it holds open."""
-        inode = self.inodes.pop(handle, None)
+    def close(self, handle: int) -> bool:
+        """Close a handle and what it holds open. True when it was the last of an inode with several files behind it."""
+        inode = self._inodes.pop(handle, None)
         if inode is None:
-            return
-        uses = self._uses[inode] - 1
-        if uses:
-            self._uses[inode] = uses
-        else:
-            del self._uses[inode], self.attributes[inode]
+            return False
         if handle < REMOTE_HANDLES:
             os.close(handle)
         else:
             self.elsewhere.pop(handle).close()
+        uses = self._uses[inode]
+        uses.count -= 1
+        if uses.count:
+            return False
+        del self._uses[inode]
+        return uses.mixed
 
     def close_all(self) -> None:
         """Close every handle: the session is over."""
-        for handle in list(self.inodes):
+        for handle in list(self._inodes):
             self.close(handle)
 
-    def _use(self, handle: int, inode: int, attributes: Any) -> None:
-        self.inodes[handle] = inode
-        self.attributes[inode] = attributes
-        self._uses[inode] = self._uses.get(inode, 0) + 1
+    def _use(self, handle: int, inode: int, attributes: Any, identity: object) -> None:
+        self._inodes[handle] = inode
+        uses = self._uses.get(inode)
+        if uses is None:
+            self._uses[inode] = _Uses(1, attributes, identity)
+        else:
+            uses.count += 1
+            uses.attributes = attributes
+            uses.mixed = uses.mixed or uses.identity != identity

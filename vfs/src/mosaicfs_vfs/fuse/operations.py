@@ -22,8 +22,8 @@ from mosaicfs_vfs.fuse.attributes import Describer
 from mosaicfs_vfs.fuse.handles import REMOTE_HANDLES, FileOpener, NotHere, OpenFiles
 from mosaicfs_vfs.fuse.notify import Notifier
 from mosaicfs_vfs.fuse.source import Source
-from mosaicfs_vfs.fuse.table import ROOT_INODE, Listed, Table
-from mosaicfs_vfs.fuse.tree import Changes, Entry
+from mosaicfs_vfs.fuse.table import ROOT_INODE, ForgetAttributes, Listed, Table
+from mosaicfs_vfs.fuse.tree import Changes
 
 P = ParamSpec("P")
 S = TypeVar("S")
@@ -118,7 +118,7 @@ class MountOperations(pyfuse3.Operations):
     @guarded
     async def getattr(self, inode: int, ctx: pyfuse3.RequestContext | None = None) -> pyfuse3.EntryAttributes:
         """Attributes of an inode the kernel knows; ESTALE makes it look the path up again."""
-        attributes = self.table.attributes.get(inode) or self._files.attributes.get(inode)
+        attributes = self.table.attributes.get(inode) or self._files.attributes(inode)
         if attributes is not None:
             return attributes
         if inode == ROOT_INODE:
@@ -186,25 +186,34 @@ class MountOperations(pyfuse3.Operations):
             handle = self._files.add_elsewhere(file, inode, self.table.attributes[inode])
             return pyfuse3.FileInfo(fh=handle, keep_cache=True)
         try:
-            keep = self._agrees(inode, entry, os.fstat(descriptor))
-        except OSError:
+            found = os.fstat(descriptor)
+            keep = self._agrees(inode, found)
+        except BaseException:
             os.close(descriptor)
             raise
-        handle = self._files.add_local(descriptor, inode, self.table.attributes.get(inode))
-        return pyfuse3.FileInfo(fh=handle, keep_cache=keep)
+        identity = (found.st_dev, found.st_ino)
+        # The kernel has one set of pages for an inode. While an older file of it is open those are the older one's.
+        aside = self._files.replaced(inode, identity)
+        handle = self._files.add_local(descriptor, inode, self.table.attributes.get(inode), identity)
+        return pyfuse3.FileInfo(fh=handle, keep_cache=keep, direct_io=aside)
 
     @guarded
     async def read(self, fh: int, off: int, size: int) -> bytes:
         """Bytes of an open file; local ones in place, since a thread per read costs five times as much."""
         if fh < REMOTE_HANDLES:
-            return os.pread(fh, size, off)
+            data = os.pread(fh, size, off)
+            if len(data) < size:
+                self._short(fh, off + len(data))
+            return data
         async with asyncio.timeout(WAIT_S):
             return await self._files.elsewhere[fh].read(off, size)
 
     @guarded
     async def release(self, fh: int) -> None:
         """Close a file."""
-        self._files.close(fh)
+        inode = self._files.inode_of(fh)
+        if self._files.close(fh):
+            self._notifier.send([ForgetAttributes(inode, data=True)])
 
     # Changes
 
@@ -246,7 +255,7 @@ class MountOperations(pyfuse3.Operations):
             raise pyfuse3.FUSEError(errno.ENOTDIR if inode in self.table.files else errno.ESTALE)
         return path
 
-    def _agrees(self, inode: int, entry: Entry, found: os.stat_result) -> bool:
+    def _agrees(self, inode: int, found: os.stat_result) -> bool:
         """Whether the kernel may keep the pages it has; if not, it is given the attributes found on disk."""
         told = self.table.attributes[inode]
         mtime = found.st_mtime_ns // 1000
@@ -257,3 +266,10 @@ class MountOperations(pyfuse3.Operations):
         told.st_mtime_ns = told.st_ctime_ns = mtime * 1000
         pyfuse3.invalidate_inode(inode, attr_only=True)
         return False
+
+    def _short(self, handle: int, end: int) -> None:
+        """A file ended where the kernel was told it goes on, and takes that for its size now: make it ask again."""
+        inode = self._files.inode_of(handle)
+        told = self.table.attributes.get(inode)
+        if told is not None and told.st_size > end:
+            asyncio.get_running_loop().call_soon(self._notifier.send, [ForgetAttributes(inode, data=False)])
