@@ -80,11 +80,11 @@ class HttpApi:
         self._token = endpoint.token
         self._connection: http.client.HTTPConnection | None = None
 
-    def get(self, path: str, **params: Any) -> Any:
+    def get(self, path: str, /, **params: Any) -> Any:
         """GET; decoded JSON."""
         return self.send("GET", path, **params)
 
-    def send(self, method: str, path: str, body: Any = None, **params: Any) -> Any:
+    def send(self, method: str, path: str, /, body: Any = None, **params: Any) -> Any:
         """Any method with a JSON body; decoded JSON, None for an empty answer. Raises a ``MosaicError``."""
         answer = self._request(method, path, body, params)
         data = answer.read()
@@ -98,7 +98,7 @@ class HttpApi:
             raise MosaicError(f"{self._endpoint.url} answered {path} with something that is not JSON") from None
 
     def download(
-        self, path: str, target: Path, progress: Callable[[int, int], None] | None = None, **params: Any
+        self, path: str, /, target: Path, progress: Callable[[int, int], None] | None = None, **params: Any
     ) -> int:
         """Stream an answer into ``target``, which is replaced only once everything arrived; returns its size.
 

@@ -149,14 +149,14 @@ class RoutesContext(PluginContext, Protocol):
 class Api(Protocol):
     """The REST API of the instance a command talks to. Paths are below ``/api``; calls block; errors end the command."""
 
-    def get(self, path: str, **params: Any) -> Any:
+    def get(self, path: str, /, **params: Any) -> Any:
         """GET; decoded JSON."""
 
-    def send(self, method: str, path: str, body: Any = None, **params: Any) -> Any:
+    def send(self, method: str, path: str, /, body: Any = None, **params: Any) -> Any:
         """POST, PUT, PATCH or DELETE with a JSON body; decoded JSON, None for an empty answer."""
 
     def download(
-        self, path: str, target: Path, progress: Callable[[int, int], None] | None = None, **params: Any
+        self, path: str, /, target: Path, progress: Callable[[int, int], None] | None = None, **params: Any
     ) -> int:
         """Stream an answer into ``target`` (replaced atomically); returns its size."""
 

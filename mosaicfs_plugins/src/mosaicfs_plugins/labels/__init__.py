@@ -1,0 +1,40 @@
+"""labels: put words on files and on whole folders, and find files by them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mosaicfs_core.hooks import HOOK_API, CommandContext, PluginManifest, RoutesContext, hookimpl
+
+if TYPE_CHECKING:
+    import click
+    import quart
+
+
+@hookimpl
+def mosaicfs_manifest() -> PluginManifest:
+    """On by default; it has no settings."""
+    return PluginManifest(
+        title="Labels",
+        description="Puts labels on files and, by rules, on everything in a folder.",
+        version="0.1.0",
+        hook_api=HOOK_API,
+        default_enabled=True,
+    )
+
+
+@hookimpl
+def mosaicfs_routes(app: quart.Quart, context: RoutesContext) -> Sequence[quart.Blueprint]:
+    """``/api/labels``."""
+    from mosaicfs_plugins.labels.routes import make_blueprint
+
+    return [make_blueprint(context)]
+
+
+@hookimpl
+def mosaicfs_commands(cli: click.Group, context: CommandContext) -> None:
+    """``mosaicfs labels``."""
+    from mosaicfs_plugins.labels.commands import register
+
+    register(cli, context)
