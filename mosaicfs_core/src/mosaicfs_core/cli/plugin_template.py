@@ -98,10 +98,10 @@ class TestPlugin(PluginContract):
 
 class Source:
     plugin = "$name"
-    settings = {}
     odd_names = True
 
     def __init__(self, folder):
+        self.settings = {}
         self.folder = folder
         folder.mkdir(parents=True)
 

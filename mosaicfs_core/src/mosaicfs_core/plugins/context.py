@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from mosaicfs_core.documents import ids, owners, paths
 from mosaicfs_core.errors import InvalidDocument, NotAllowed
 from mosaicfs_core.hooks import DocumentQuery, FileQuery, FileRecord, Page
-from mosaicfs_core.plugins.labels import labels_of
 
 if TYPE_CHECKING:
     from mosaicfs_core.config import Config
@@ -143,7 +142,8 @@ class InstanceContext:
 
     async def effective_labels(self, files: Sequence[FileRecord]) -> list[tuple[str, ...]]:
         """The effective labels of each file, sorted."""
-        return await self._core.store.read(lambda reader: labels_of(reader, files))
+        places = [(file.node_id, file.export_path) for file in files]
+        return await self._core.store.read(lambda reader: reader.effective_labels(places))
 
     async def open_file(self, file: FileRecord, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         """The file's bytes in chunks. Raises ``NotFound``, ``NotAllowed`` or ``Unavailable``."""
