@@ -97,7 +97,7 @@ class World:
             for document in batch:
                 current = tx.get(document["_id"])
                 revision = {} if current is None else {"_rev": current["_rev"]}
-                tx.put({**document, **revision})
+                tx.put({**{name: value for name, value in document.items() if name != "_rev"}, **revision})
 
         for start in range(0, len(documents), 1000):
             batch = documents[start : start + 1000]

@@ -66,11 +66,12 @@ class FileOpener(Protocol):
 
 @dataclass(slots=True)
 class _Uses:
-    """The open handles of an inode: how many, its attributes, and which file on disk the first of them has open."""
+    """The open handles of an inode: how many, its attributes, and which file and version the first of them has open."""
 
     count: int
     attributes: Any
     identity: object
+    version: object
     mixed: bool = False
 
 
@@ -97,21 +98,27 @@ class OpenFiles:
         uses = self._uses.get(inode)
         return uses is not None and (uses.mixed or uses.identity != identity)
 
-    def add_local(self, descriptor: int, inode: int, attributes: Any, identity: object) -> int:
-        """A handle for a local descriptor: the descriptor itself. ``identity`` tells files on disk apart."""
-        self._use(descriptor, inode, attributes, identity)
+    def add_local(self, descriptor: int, inode: int, attributes: Any, identity: object, version: object) -> int:
+        """A handle for a local descriptor: the descriptor itself.
+
+        ``identity`` tells files on disk apart, ``version`` the states of an inode that the kernel was told of.
+        """
+        self._use(descriptor, inode, attributes, identity, version)
         return descriptor
 
-    def add_elsewhere(self, file: AgentFile, inode: int, attributes: Any) -> int:
+    def add_elsewhere(self, file: AgentFile, inode: int, attributes: Any, version: object) -> int:
         """A handle for a file served through the agent."""
         handle = self._next
         self._next += 1
         self.elsewhere[handle] = file
-        self._use(handle, inode, attributes, None)
+        self._use(handle, inode, attributes, None, version)
         return handle
 
-    def close(self, handle: int) -> bool:
-        """Close a handle and what it holds open. True when it was the last of an inode with several files behind it."""
+    def close(self, handle: int, version: object) -> bool:
+        """Close a handle and what it holds open.
+
+        True when it was the inode's last one and the kernel's pages may not be those of ``version``, the present one.
+        """
         inode = self._inodes.pop(handle, None)
         if inode is None:
             return False
@@ -124,18 +131,18 @@ class OpenFiles:
         if uses.count:
             return False
         del self._uses[inode]
-        return uses.mixed
+        return uses.mixed or uses.version != version
 
     def close_all(self) -> None:
         """Close every handle: the session is over."""
         for handle in list(self._inodes):
-            self.close(handle)
+            self.close(handle, None)
 
-    def _use(self, handle: int, inode: int, attributes: Any, identity: object) -> None:
+    def _use(self, handle: int, inode: int, attributes: Any, identity: object, version: object) -> None:
         self._inodes[handle] = inode
         uses = self._uses.get(inode)
         if uses is None:
-            self._uses[inode] = _Uses(1, attributes, identity)
+            self._uses[inode] = _Uses(1, attributes, identity, version)
         else:
             uses.count += 1
             uses.attributes = attributes

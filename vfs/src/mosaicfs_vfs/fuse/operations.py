@@ -89,6 +89,8 @@ class MountOperations(pyfuse3.Operations):
         self._directories: dict[int, tuple[str, Listed[pyfuse3.EntryAttributes]]] = {}
         self._next_directory = 1
         self._generation = 0
+        # Inodes whose pages in the kernel may be an older file's: the next open drops them.
+        self._doubtful: set[int] = set()
 
     def init(self) -> None:
         """The kernel has agreed on the session; requests follow."""
@@ -183,8 +185,9 @@ class MountOperations(pyfuse3.Operations):
         except NotHere:
             async with asyncio.timeout(WAIT_S):
                 file = await self._opener.open_elsewhere(entry)
-            handle = self._files.add_elsewhere(file, inode, self.table.attributes[inode])
-            return pyfuse3.FileInfo(fh=handle, keep_cache=True)
+            told = self.table.attributes[inode]
+            handle = self._files.add_elsewhere(file, inode, told, _version(told))
+            return pyfuse3.FileInfo(fh=handle, keep_cache=self._undoubted(inode))
         try:
             found = os.fstat(descriptor)
             keep = self._agrees(inode, found)
@@ -194,8 +197,9 @@ class MountOperations(pyfuse3.Operations):
         identity = (found.st_dev, found.st_ino)
         # The kernel has one set of pages for an inode. While an older file of it is open those are the older one's.
         aside = self._files.replaced(inode, identity)
-        handle = self._files.add_local(descriptor, inode, self.table.attributes.get(inode), identity)
-        return pyfuse3.FileInfo(fh=handle, keep_cache=keep, direct_io=aside)
+        told = self.table.attributes[inode]
+        handle = self._files.add_local(descriptor, inode, told, identity, _version(told))
+        return pyfuse3.FileInfo(fh=handle, keep_cache=self._undoubted(inode) and keep, direct_io=aside)
 
     @guarded
     async def read(self, fh: int, off: int, size: int) -> bytes:
@@ -212,8 +216,8 @@ class MountOperations(pyfuse3.Operations):
     async def release(self, fh: int) -> None:
         """Close a file."""
         inode = self._files.inode_of(fh)
-        if self._files.close(fh):
-            self._notifier.send([ForgetAttributes(inode, data=True)])
+        if self._files.close(fh, _version(self.table.attributes.get(inode))):
+            self._doubtful.add(inode)
 
     # Changes
 
@@ -267,9 +271,20 @@ class MountOperations(pyfuse3.Operations):
         pyfuse3.invalidate_inode(inode, attr_only=True)
         return False
 
+    def _undoubted(self, inode: int) -> bool:
+        """Whether the kernel's pages of an inode are the right ones; they are after the open that is told so."""
+        if inode in self._doubtful:
+            self._doubtful.discard(inode)
+            return False
+        return True
+
     def _short(self, handle: int, end: int) -> None:
         """A file ended where the kernel was told it goes on, and takes that for its size now: make it ask again."""
         inode = self._files.inode_of(handle)
         told = self.table.attributes.get(inode)
         if told is not None and told.st_size > end:
             asyncio.get_running_loop().call_soon(self._notifier.send, [ForgetAttributes(inode, data=False)])
+
+
+def _version(attributes: pyfuse3.EntryAttributes | None) -> object:
+    return None if attributes is None else (attributes.st_size, attributes.st_mtime_ns)
