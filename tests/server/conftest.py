@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import http.client
 import os
-from collections.abc import AsyncIterator
+import queue
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from quart import Quart
 
+from mosaicfs_core.config import ServerConfig
 from mosaicfs_core.documents import ids, times
 from mosaicfs_core.server.app import running_app
+from mosaicfs_core.server.serve import bind, serving
 from mosaicfs_core.server.state import EXTENSION, ServerState
 from mosaicfs_core.testing.harness import Harness
 
@@ -86,10 +93,10 @@ class Instance:
         return ids.short_file_id(identifier)
 
 
-@pytest.fixture
-async def instance(tmp_path: Path) -> AsyncIterator[Instance]:
+@asynccontextmanager
+async def running_instance(home: Path) -> AsyncIterator[Instance]:
     """A running instance with the first-party plugins and one node, this one."""
-    async with Harness.start(tmp_path / "home", safe_mode=True) as harness:
+    async with Harness.start(home, safe_mode=True) as harness:
         agent = FakeAgent()
         harness.core.agent = agent
         await harness.store.put(
@@ -103,3 +110,55 @@ async def instance(tmp_path: Path) -> AsyncIterator[Instance]:
         )
         async with running_app(harness.core) as app:
             yield Instance(app, harness, agent)
+
+
+@pytest.fixture
+async def instance(tmp_path: Path) -> AsyncIterator[Instance]:
+    """An instance in the test's own loop."""
+    async with running_instance(tmp_path / "home") as running:
+        yield running
+
+
+class Served:
+    """An instance behind a real socket, in a thread with a loop of its own, asked with a plain client."""
+
+    def __init__(self, port: int, token: str, file_id: str, content: bytes) -> None:
+        self.port = port
+        self.token = token
+        self.file_id = file_id
+        self.content = content
+
+    def get(self, file_id: str, headers: dict[str, str], method: str = "GET") -> tuple[int, Any, bytes]:
+        """Status, headers and body of a file's content."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        given = {"Authorization": f"Bearer {self.token}", **headers}
+        connection.request(method, f"/api/files/{file_id}/content", headers=given)
+        with closing(connection), connection.getresponse() as answer:
+            return answer.status, answer.headers, answer.read()
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    """An instance that serves one file of 10,007 bytes over a socket."""
+    content = bytes((i * 31 + i // 251) % 256 for i in range(10_007))
+    ready: queue.Queue[tuple[Served, asyncio.AbstractEventLoop, asyncio.Event]] = queue.Queue()
+
+    async def serve() -> None:
+        stop = asyncio.Event()
+        listener = bind(ServerConfig(port=0))
+        async with running_instance(tmp_path / "home") as running:
+            file_id = await running.add_file(tmp_path / "tree" / "data.bin", content, "application/pdf")
+            async with serving(running.app, listener, running.harness.home):
+                port = listener.getsockname()[1]
+                ready.put(
+                    (Served(port, running.server.local_token, file_id, content), asyncio.get_running_loop(), stop)
+                )
+                await stop.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    running, loop, stop = ready.get(timeout=30)
+    yield running
+    loop.call_soon_threadsafe(stop.set)
+    thread.join(30)
+    assert not thread.is_alive()

@@ -25,6 +25,7 @@ from mosaicfs_core.server.auth.limits import is_loopback
 logger = logging.getLogger(__name__)
 
 GRACEFUL_SECONDS: Final = 3.0
+BACKLOG: Final = 200
 _HOW_TO_CHANGE: Final = "set another with --port, MOSAICFS_SERVER_PORT or [server] port in mosaicfs.toml (0 takes any)"
 
 
@@ -52,6 +53,7 @@ def bind(config: ServerConfig) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.bind(address)
+        listener.listen(BACKLOG)  # from now on callers wait in the queue instead of being refused
     except OSError as error:
         listener.close()
         raise _bind_error(config, error) from error
@@ -95,7 +97,7 @@ def _hypercorn_config() -> HypercornConfig:
     config.keep_alive_timeout = 60
     config.keep_alive_max_requests = 1_000_000
     config.h11_max_incomplete_size = 64 * 1024
-    config.backlog = 200
+    config.backlog = BACKLOG
     return config
 
 

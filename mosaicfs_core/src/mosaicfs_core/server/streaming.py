@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from asyncio import wrap_future
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from email.utils import formatdate, parsedate_to_datetime
 from typing import Final
@@ -95,24 +95,20 @@ async def _stream(
     source: ByteSource, pool: ThreadPoolExecutor, parts: Sequence[ByteRange], framing: MultipartRanges | None
 ) -> AsyncIterator[bytes]:
     """The parts in order, the next chunk being read while the last one is sent."""
+    pieces = list(_pieces(parts, framing))
     pending: Future[bytes] | None = None
-    pieces = [
-        ByteRange(start, min(start + CHUNK, part.stop))
-        for part in parts
-        for start in range(part.start, part.stop, CHUNK)
-    ]
-    heads = {part.start: head for part, head in zip(parts, framing.heads, strict=True)} if framing else {}
     try:
-        for index, piece in enumerate(pieces):
-            reading = pending or pool.submit(source.pread, piece.start, piece.length)
-            following = pieces[index + 1] if index + 1 < len(pieces) else None
-            pending = reading
-            data = await wrap_future(reading)
-            pending = pool.submit(source.pread, following.start, following.length) if following else None
+        for index, (head, piece) in enumerate(pieces):
+            pending = pending or pool.submit(source.pread, piece.start, piece.length)
+            data = await wrap_future(pending)
+            pending = None
+            if index + 1 < len(pieces):
+                following = pieces[index + 1][1]
+                pending = pool.submit(source.pread, following.start, following.length)
             if len(data) != piece.length:
                 raise Unavailable("the file became shorter while it was being read")
-            if piece.start in heads:
-                yield heads.pop(piece.start)
+            if head:
+                yield head
             yield data
         if framing:
             yield framing.tail
@@ -122,6 +118,14 @@ async def _stream(
             source.close()
         else:
             pending.add_done_callback(lambda _: source.close())
+
+
+def _pieces(parts: Sequence[ByteRange], framing: MultipartRanges | None) -> Iterator[tuple[bytes, ByteRange]]:
+    """The parts in chunks, each with what stands before it: a part's head before its first chunk, else nothing."""
+    for number, part in enumerate(parts):
+        for start in range(part.start, part.stop, CHUNK):
+            head = framing.heads[number] if framing and start == part.start else b""
+            yield head, ByteRange(start, min(start + CHUNK, part.stop))
 
 
 def _wanted(asked: Request, source: ByteSource) -> list[ByteRange] | None:
