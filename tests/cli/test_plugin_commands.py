@@ -1,0 +1,125 @@
+"""Protects ``mosaicfs plugin``: what is listed, a new package that keeps the contract, checks with their reasons."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from importlib_metadata import EntryPoint
+
+from mosaicfs_core.cli.frame_context import TerminalContext
+from mosaicfs_core.cli.main import cli
+from mosaicfs_core.errors import Conflict, NotFound, UserError
+from mosaicfs_core.plugins.host import PluginHost
+from mosaicfs_core.testing.faults import faulty
+
+discover = PluginHost.discover
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(cli, ["plugin", *words])
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("MOSAICFS_HOME", str(tmp_path / "home"))
+
+
+def test_list_shows_working_announced_failed_and_disabled_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    email = EntryPoint(name="email", value="mosaicfs_bridge_email", group="mosaicfs")
+    points = [email, *faulty("fails_to_import", "restless")]
+    monkeypatch.setattr(PluginHost, "discover", lambda *args, **kwargs: discover(*args, entry_points=points, **kwargs))
+    listed = {row["name"]: row for row in json.loads(run("list", "--json", "--disable", "restless").stdout)}
+    assert listed["email"]["note"] == "announced, not available in this release"
+    assert (listed["fails_to_import"]["status"], listed["fails_to_import"]["note"]) == (
+        "failed",
+        "RuntimeError: boom at import",
+    )
+    assert listed["restless"]["note"] == "disabled by name"
+    human = run("list", "--verbose")
+    assert "Traceback" in human.stderr
+    assert "boom at import" in human.stdout
+
+
+def test_check_names_what_is_wrong_and_fails() -> None:
+    assert run("check", "fulltext").exit_code == 0
+    bad = run("check", "leaks=mosaicfs_core.testing.faults:leaks")
+    assert bad.exit_code == 1
+    assert "left behind after stopping: tasks" in bad.stderr
+    assert bad.stderr.splitlines()[-1] == "mosaicfs: leaks fails 1 of 5 checks"
+    rows = json.loads(run("check", "--json", "leaks=mosaicfs_core.testing.faults:leaks").stdout)
+    assert [row["result"] for row in rows] == ["ok", "ok", "ok", "ok", "failed"]
+    assert "no plugin absent is installed" in run("check", "absent").stderr
+
+
+def test_a_new_package_is_complete_and_passes_the_checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = run("new", "my-notes", "--in", str(tmp_path), "--json")
+    made = json.loads(answer.stdout)
+    directory = tmp_path / "mosaicfs-x-my-notes"
+    assert made["directory"] == str(directory)
+    project = tomllib.loads((directory / "pyproject.toml").read_text())["project"]
+    assert project["entry-points"]["mosaicfs"] == {"my-notes": "mosaicfs_x_my_notes"}
+    for file in made["files"]:
+        if file.endswith(".py"):
+            compile((directory / file).read_text(), file, "exec")
+    monkeypatch.syspath_prepend(str(directory / "src"))
+    checked = run("check", "my-notes=mosaicfs_x_my_notes")
+    assert checked.exit_code == 0, checked.stderr
+
+
+async def test_the_crawl_of_a_new_package_keeps_its_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mosaicfs_core.cli.plugin_template import write_package
+    from mosaicfs_core.testing import CrawlContract, plugin_at
+
+    directory = write_package("other_notes", tmp_path).directory
+    monkeypatch.syspath_prepend(str(directory / "src"))
+    test: dict[str, Any] = {}
+    exec((directory / "tests" / "test_mosaicfs_x_other_notes.py").read_text(), test)
+    source = test["Source"](tmp_path / "home" / "bridge-data" / "files" / "other_notes")
+    source.plugin = plugin_at("other_notes", "mosaicfs_x_other_notes")
+    await CrawlContract().test_a_removed_file_is_gone_and_the_others_stay(source, tmp_path)
+    sys.modules.pop("mosaicfs_x_other_notes", None)
+
+
+def test_a_name_that_cannot_be_or_a_directory_that_exists_is_refused(tmp_path: Path) -> None:
+    from mosaicfs_core.cli.plugin_template import write_package
+
+    for name in ("Upper", "9lives", "../x", ""):
+        with pytest.raises(UserError, match="cannot be a plugin's"):
+            write_package(name, tmp_path)
+    write_package("notes", tmp_path)
+    with pytest.raises(Conflict, match="exists already"):
+        write_package("notes", tmp_path)
+    assert run("new", "Upper").exit_code == 2
+
+
+class Api:
+    """Remembers what was sent; has no instances."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, str, Any]] = []
+
+    def send(self, method: str, path: str, body: Any = None) -> Any:
+        self.sent.append((method, path, body))
+        if method == "PATCH" and body == {"enabled": True}:
+            raise NotFound("no such instance")
+        return {"enabled": body["enabled"], "warnings": ["it is heavy"]}
+
+
+def test_enable_makes_an_instance_and_disable_switches_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    api = Api()
+    monkeypatch.setattr(TerminalContext, "api", api)
+    answer = run("enable", "notes", "--node", "node-a")
+    assert answer.stdout == "notes is on\nwarning: it is heavy\n"
+    assert run("disable", "notes", "--node", "node-a", "--quiet").stdout == ""
+    assert api.sent == [
+        ("PATCH", "nodes/node-a/plugins/notes", {"enabled": True}),
+        ("POST", "nodes/node-a/plugins", {"plugin_name": "notes", "enabled": True}),
+        ("PATCH", "nodes/node-a/plugins/notes", {"enabled": False}),
+    ]
