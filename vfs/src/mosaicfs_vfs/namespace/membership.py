@@ -6,6 +6,7 @@ scan, and from then on only the files that changed are looked at again.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
 
 from mosaicfs_core.rules import FactsLookup, FileFacts
@@ -57,19 +58,19 @@ class Membership:
         """Whether a file with these facts passes every chain at ``as_of``."""
         return self.chains.verdict(facts, lookup, self.as_of)
 
-    def fill(self, documents: Iterable[int]) -> None:
+    def fill(self, batches: Iterable[Iterable[int]]) -> None:
         """Begin with the files that a scan found to pass; those whose position is not known yet come with the next
         refresh.
         """
-        positions = self._positions.directories
+        positions, direct = self._positions.directories, array("I", bytes(4 * len(self._positions.parents)))
         bits = self._bits = bytearray((len(positions) >> 3) + 1)
         known = len(positions)
-        where: list[int] = []
-        for document in documents:
-            if document < known and (directory := positions[document]):
-                bits[document >> 3] |= 1 << (document & 7)
-                where.append(directory)
-        self.tally.fill(where)
+        for found in batches:
+            for document in found:
+                if document < known and (directory := positions[document]):
+                    bits[document >> 3] |= 1 << (document & 7)
+                    direct[directory] += 1
+        self.tally.fill(direct)
 
     def move(self, document: int, before: int, after: int, passes: bool, flipped: set[int]) -> tuple[bool, bool]:
         """A file changed, from one directory to another perhaps: whether it passed before, and does now."""

@@ -45,7 +45,7 @@ def explain_missing(
                 return (
                     "never_indexed",
                     f"{export_path} lies in the watched folder {root.path} of {node_id} but was never indexed: it does "
-                    "not exist, cannot be read, is no regular file, is left out by an ignore file, or is yet to be read.",
+                    "not exist, cannot be read, is no regular file, is left out by an ignore file, or is yet to come.",
                 )
     return "never_indexed", f"Nothing at {path} was ever indexed: no watched folder holds it."
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable
 
+from mosaicfs_core.store.by_directory import DirectoryFiles
+
 NONE = 0  # no directory: numbers begin at 1
 
 
@@ -27,11 +29,9 @@ class Tally:
         """How many files lie in the directory or beneath it."""
         return self.counts[directory] if directory < len(self.counts) else 0
 
-    def fill(self, directories: Iterable[int]) -> None:
-        """Count from nothing: one item per file, in any order."""
-        counts = array("I", bytes(4 * len(self._parents)))
-        for directory in directories:
-            counts[directory] += 1
+    def fill(self, direct: array[int]) -> None:
+        """Begin with the files directly in each directory."""
+        counts = array("I", direct)
         parents = self._parents
         for directory in _children_first(parents):
             if counts[directory]:
@@ -69,18 +69,20 @@ class Positions:
         self.directories = array("I", [NONE])
         self.all = Tally(self.parents)
 
-    def load(
-        self, parents: Iterable[tuple[int, int | None]], locations: Iterable[tuple[Iterable[int], Iterable[int]]]
-    ) -> None:
-        """Read everything: ``parents`` as (directory, parent), ``locations`` as batches of document and directory
-        numbers.
-        """
+    def load(self, parents: Iterable[tuple[int, int]], files: Iterable[DirectoryFiles]) -> None:
+        """Read everything: ``parents`` as pairs of a directory and its parent, ``files`` directory by directory."""
         for directory, parent in parents:
             self.learn(directory, parent)
-        for documents, directories in locations:
-            for document, directory in zip(documents, directories, strict=True):
-                self.put(document, directory)
-        self.all.fill(directory for directory in self.directories if directory)
+        direct = array("I", bytes(4 * len(self.parents)))
+        for found in files:
+            top = max(found.docs)
+            if top >= len(self.directories):
+                self.directories.extend(array("I", bytes(4 * (top + 1 - len(self.directories)))))
+            directories, directory = self.directories, found.dir
+            for document in found.docs:
+                directories[document] = directory
+            direct[directory] = len(found.docs)
+        self.all.fill(direct)
 
     def learn(self, directory: int, parent: int | None) -> None:
         """Note a directory's parent."""

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from mosaicfs_core.documents.paths import join
-from mosaicfs_core.rules import Chains, FactsLookup, FileFacts
-from mosaicfs_core.store import DirRow, Reader
+from mosaicfs_core.rules import FactsLookup, FileFacts
+from mosaicfs_core.store import DirRow, FileBatch, Reader
+from mosaicfs_core.store.by_directory import scan_by_directory
+from mosaicfs_vfs.namespace.tree import Mount
 
 _REMEMBERED: Final = 16_384
+
+_BY_PATH: Final = frozenset({"glob", "regex", "node", "label", "annotation"})
+"""Ops that look at nothing but where a file is."""
 
 
 class Places:
@@ -33,23 +38,50 @@ class Places:
         return row
 
 
-def passing_files(
-    reader: Reader, places: Places, chains: Chains, lookup: FactsLookup, now: int
-) -> Iterator[Sequence[int]]:
-    """The document numbers of the files that pass, batch by batch. SQL answers what it can."""
-    narrowed = chains.sql(now)
-    where, parameters = ("", ()) if narrowed is None else (narrowed.where, narrowed.parameters)
-    verdict = chains.verdict if len(chains.chains) > 1 else chains.chains[0].verdict
-    for batch in reader.scan_files(where, parameters):
-        if narrowed is not None and narrowed.exact:
-            yield batch.docs
-            continue
-        found: list[int] = []
-        current, node_id, path = 0, "", ""
-        for document, directory, name, size, mtime, mime in zip(*batch, strict=True):
-            if directory != current:
-                place = places[directory]
-                current, node_id, path = directory, place.node_id, join(place.path, "")
-            if verdict(FileFacts(node_id, path + name, name, size, mtime, mime), lookup, now):
-                found.append(document)
-        yield found
+def passing_files(reader: Reader, places: Places, mount: Mount, lookup: FactsLookup, now: int) -> Iterator[list[int]]:
+    """The document numbers of the files that pass a mount's chains, batch by batch. SQL answers what it can."""
+    narrowed = mount.chains.sql(now)
+    if narrowed is None:
+        yield from _by_directory(reader, places, mount, lookup, now)
+    else:
+        for batch in reader.scan_files(narrowed.where, narrowed.parameters):
+            yield list(batch.docs) if narrowed.exact else _passing(batch, places, mount, lookup, now)
+
+
+def _passing(batch: FileBatch, places: Places, mount: Mount, lookup: FactsLookup, now: int) -> list[int]:
+    verdict = _verdict(mount)
+    found: list[int] = []
+    for document, directory, name, size, mtime, mime in zip(*batch, strict=True):
+        place = places[directory]
+        facts = FileFacts(place.node_id, join(place.path, name), name, size, mtime, mime)
+        if verdict(facts, lookup, now):
+            found.append(document)
+    return found
+
+
+def _by_directory(reader: Reader, places: Places, mount: Mount, lookup: FactsLookup, now: int) -> Iterator[list[int]]:
+    """Every file, a directory at a time; its facts are read only where a step may ask for them."""
+    verdict = _verdict(mount)
+    ops = {step.get("op") for link in mount.links for step in link.steps}
+    facts = not ops <= _BY_PATH
+    for files in scan_by_directory(reader, facts=facts):
+        place = places[files.dir]
+        node_id, path = place.node_id, join(place.path, "")
+        if facts:
+            columns = zip(files.docs, files.names, files.sizes, files.mtimes, files.mimes, strict=True)
+            yield [
+                document
+                for document, name, size, mtime, mime in columns
+                if verdict(FileFacts(node_id, path + name, name, size, mtime, mime), lookup, now)
+            ]
+        else:
+            yield [
+                document
+                for document, name in zip(files.docs, files.names, strict=True)
+                if verdict(FileFacts(node_id, path + name, name, 0, 0, None), lookup, now)
+            ]
+
+
+def _verdict(mount: Mount) -> Callable[[FileFacts, FactsLookup, int], bool]:
+    chains = mount.chains
+    return chains.verdict if len(chains.chains) > 1 else chains.chains[0].verdict

@@ -9,6 +9,7 @@ from typing import Final
 from mosaicfs_core.hooks import StepOp
 from mosaicfs_core.rules import FileFacts
 from mosaicfs_core.store import DirRow, FileRow, Reader
+from mosaicfs_core.store.by_directory import scan_by_directory
 from mosaicfs_vfs.namespace.lookup import ReplicaLookup, lookup_for_scan
 from mosaicfs_vfs.namespace.membership import Membership
 from mosaicfs_vfs.namespace.positions import Positions
@@ -33,7 +34,7 @@ class State:
         self.ops = ops
         self._drafts: deque[str] = deque()
         self.tree = self.read_tree()
-        self.positions.load(reader.directory_parents(), reader.locations())
+        self.positions.load(reader.directory_parents(), scan_by_directory(reader, names=False, facts=False))
 
     def read_tree(self) -> Tree:
         """The tree as the replica has it now."""
@@ -68,8 +69,8 @@ class State:
     def _scan(self, mount: Mount) -> Membership:
         membership = Membership(mount, self.positions, self.now())
         lookup = lookup_for_scan(self.reader, self.lookup, membership)
-        found = passing_files(self.reader, self.places, mount.chains, lookup, membership.as_of)
-        membership.fill(document for documents in found for document in documents)
+        found = passing_files(self.reader, self.places, mount, lookup, membership.as_of)
+        membership.fill(found)
         self.expect_next(membership)
         return membership
 
