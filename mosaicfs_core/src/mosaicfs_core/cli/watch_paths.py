@@ -57,7 +57,7 @@ def _problem(text: str, home: Home, mount: Path | None) -> str | None:
         return f"{text} cannot be read: {error.strerror}"
     real = Path(os.path.realpath(path))
     if mount is not None and _within(real, Path(os.path.realpath(mount))):
-        return f"{text} lies inside the mount {mount}: MosaicFS cannot index its own tree; name the original folder"
+        return f"{text} lies inside the mount {mount}, MosaicFS's own tree: name the original folder"
     if _on_mosaicfs(real):
         return f"{text} lies inside a MosaicFS mount: name the original folder"
     if _within(real, Path(os.path.realpath(home.path))) and not _within(real, home.path / SAMPLE):

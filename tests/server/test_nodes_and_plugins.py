@@ -1,0 +1,114 @@
+"""Nodes and plugin instances through the API: what can be changed, what is refused by field, what is never shown."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from mosaicfs_core.documents import ids
+
+
+async def body_of(answer: Any) -> Any:
+    return json.loads(await answer.get_data())
+
+
+async def test_a_node_is_renamed_once_and_its_version_counts_it(instance: Any) -> None:
+    node_id = instance.node_id
+    for _ in range(2):
+        answer = await instance.ask("PATCH", f"/api/nodes/{node_id}", json={"friendly_name": "Attic"})
+        assert (await body_of(answer))["friendly_name"] == "Attic"
+    stored = await instance.harness.store.get(ids.node_document_id(node_id))
+    assert stored["control_version"] == 1
+    stale = {"If-Match": '"old"'}
+    answer = await instance.ask("PATCH", f"/api/nodes/{node_id}", json={"friendly_name": "x"}, headers=stale)
+    assert answer.status_code == 412
+    listed = await body_of(await instance.ask("GET", "/api/nodes"))
+    assert [node["id"] for node in listed["items"]] == [node_id]
+    assert (await body_of(await instance.ask("GET", "/api/nodes?status=offline")))["total"] == 0
+    assert (await instance.ask("GET", "/api/nodes?status=asleep")).status_code == 400
+
+
+async def test_a_crawl_is_asked_of_the_agent(instance: Any) -> None:
+    answer = await instance.ask(
+        "POST", f"/api/nodes/{instance.node_id}/crawl", json={"full": True, "prefixes": ["/a/"]}
+    )
+    assert answer.status_code == 202
+    await asyncio.gather(*instance.server.background)
+    assert instance.agent.crawls == [{"instance": None, "full": True, "prefixes": ("/a",)}]
+    assert (await instance.ask("POST", "/api/system/reindex", json={})).status_code == 202
+    await asyncio.gather(*instance.server.background)
+    assert instance.agent.crawls[1:] == [{"full": True}]
+    assert (await instance.ask("POST", "/api/nodes/node-other-aaaa/crawl", json={})).status_code == 404
+    bad = await instance.ask("POST", f"/api/nodes/{instance.node_id}/crawl", json={"prefixes": ["/a/../b"]})
+    assert bad.status_code == 400
+
+
+async def test_status_and_storage_of_a_node(instance: Any) -> None:
+    status = await body_of(await instance.ask("GET", f"/api/nodes/{instance.node_id}/status"))
+    assert status["overall"] == "healthy"
+    assert status["subsystems"]["crawler"]["status"] == "healthy"
+    storage = await body_of(await instance.ask("GET", f"/api/nodes/{instance.node_id}/storage"))
+    assert storage["items"] == []
+
+
+async def test_an_instance_of_a_plugin_from_first_to_last(instance: Any, tmp_path: Any) -> None:
+    base = f"/api/nodes/{instance.node_id}/plugins"
+    made = await instance.ask(
+        "POST", base, json={"plugin_name": "second", "package": "localfs", "settings": {"paths": [str(tmp_path)]}}
+    )
+    assert made.status_code == 201, await made.get_data()
+    body = await body_of(made)
+    assert (body["id"], body["package"], body["settings"]["paths"]) == ("second", "localfs", [str(tmp_path)])
+    assert not any(key.startswith("_") for key in body)
+    again = await instance.ask("POST", base, json={"plugin_name": "second", "package": "localfs"})
+    assert again.status_code == 409
+
+    changed = await instance.ask(
+        "PATCH", f"{base}/second", json={"enabled": False, "settings": {"paths": ["/a", "/b"]}}
+    )
+    assert (await body_of(changed))["settings"]["paths"] == ["/a", "/b"]
+    assert (await body_of(changed))["enabled"] is False
+    stale = await instance.ask(
+        "PATCH", f"{base}/second", json={"enabled": True}, headers={"If-Match": made.headers["ETag"]}
+    )
+    assert stale.status_code == 412
+
+    assert (await body_of(await instance.ask("DELETE", f"{base}/second"))) == {"removed": "second"}
+    assert (await instance.ask("GET", f"{base}/second")).status_code == 404
+    assert (await instance.ask("DELETE", f"{base}/second")).status_code == 404
+    assert (await body_of(await instance.ask("GET", base)))["total"] == 0
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH"])
+async def test_wrong_settings_are_refused_field_by_field(instance: Any, method: str) -> None:
+    base = f"/api/nodes/{instance.node_id}/plugins"
+    if method == "PATCH":
+        await instance.ask("POST", base, json={"plugin_name": "localfs"})
+    target = base if method == "POST" else f"{base}/localfs"
+    name = {"plugin_name": "localfs"} if method == "POST" else {}
+    answer = await instance.ask(method, target, json={**name, "settings": {"paths": "/not/a/list"}})
+    assert answer.status_code == 400
+    error = (await body_of(answer))["error"]
+    assert error["details"]["field"] == "settings.paths"
+    assert "paths" in error["details"]["fields"]
+
+
+async def test_an_unknown_package_is_kept_with_a_warning(instance: Any) -> None:
+    base = f"/api/nodes/{instance.node_id}/plugins"
+    answer = await instance.ask("POST", base, json={"plugin_name": "stranger", "settings": {"any": 1}})
+    assert answer.status_code == 201
+    assert "is installed" in (await body_of(answer))["warnings"][0]
+    for name in ("../x", "UPPER", "a b", "", "x" * 65):
+        assert (await instance.ask("POST", base, json={"plugin_name": name})).status_code == 400
+
+
+async def test_installed_plugins_are_listed_with_what_is_wrong(instance: Any) -> None:
+    listed = await body_of(await instance.ask("GET", "/api/plugins"))
+    found = {plugin["name"]: plugin for plugin in listed["items"]}
+    assert found["localfs"]["status"] == "ok"
+    assert found["localfs"]["first_party"] is True
+    assert "paths" in found["localfs"]["settings_schema"]["properties"]
+    assert all("traceback" not in plugin for plugin in found.values())
