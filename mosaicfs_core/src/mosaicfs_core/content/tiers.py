@@ -7,6 +7,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final, Protocol
 
 from mosaicfs_core.content.source import ByteSource
@@ -52,10 +53,12 @@ class LocalTier:
         node_id: str,
         roots: Callable[[], Sequence[bytes]],
         on_change: Callable[[FileRecord], None] | None = None,
+        bridge_files: Path | None = None,
     ) -> None:
         self._node_id = node_id
         self._roots = roots
         self._on_change = on_change
+        self._bridge_files = None if bridge_files is None else os.fsencode(bridge_files)
 
     def serves(self, file: FileRecord) -> bool:
         """Only this node's own files."""
@@ -72,6 +75,14 @@ class LocalTier:
         """A descriptor for reading, the caller's to close. The check is made on what was opened, so nothing that is
         swapped in meanwhile gets past it."""
         path = paths.unescape(file.export_path)
+        if self._bridge_files is not None:
+            try:
+                return self._open(self._bridge_files + path, file)
+            except NotFound:  # not a plugin's file
+                pass
+        return self._open(path, file)
+
+    def _open(self, path: bytes, file: FileRecord) -> int:
         try:
             descriptor = os.open(path, OPEN_FLAGS)
         except (OSError, ValueError) as error:

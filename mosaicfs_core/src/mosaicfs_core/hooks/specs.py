@@ -49,8 +49,8 @@ class PluginManifest(msgspec.Struct, frozen=True, kw_only=True):
 class StepOp(msgspec.Struct, frozen=True, kw_only=True):
     """A filter-step op added by a plugin.
 
-    ``compile`` gets the step's own fields (without ``op``, ``invert``, ``on_match``, ``on_no_match``) once and returns a
-    pure predicate over file facts; it raises ``UserError`` naming the field when they are wrong. The facts are a
+    ``compile`` gets the step's own fields (without ``op``, ``invert``, ``on_match``, ``on_no_match``) once and returns
+    a pure predicate over file facts; it raises ``UserError`` naming the field when they are wrong. The facts are a
     ``mosaicfs_core.rules.FileFacts``: ``node_id``, ``export_path``, ``name``, ``size``, ``mtime`` (microseconds),
     ``mime_type``. ``fields`` is a JSON Schema (object) of the step's fields, for editors and documentation.
     """
@@ -72,9 +72,9 @@ def mosaicfs_crawl(
 ) -> AsyncIterator[FileOperation | Sequence[FileOperation]]:  # type: ignore[empty-body]
     """Name the files this instance provides. An async generator; it may yield operations singly or in sequences.
 
-    Called at start, every ``poll_interval_s``, nightly (``full``), on request and after a reconnect, never twice at once
-    for one instance. Cancellation arrives at a ``yield``. Raising ends the crawl: what was yielded stands, nothing is
-    deleted by silence, the next crawl starts over.
+    Called at start, every ``poll_interval_s``, nightly (``full``), on request and after a reconnect, never twice at
+    once for one instance. Cancellation arrives at a ``yield``. Raising ends the crawl: what was yielded stands,
+    nothing is deleted by silence, the next crawl starts over.
     """
 
 
@@ -84,8 +84,9 @@ def mosaicfs_watch(  # type: ignore[empty-body]
 ) -> Awaitable[None]:
     """Follow changes until cancelled: a coroutine that awaits ``emit`` with operations as they happen.
 
-    Started once per instance, before its first crawl, so that nothing falls between the two; restarted with back-off when
-    it raises or returns.
+    Started once per instance, before its first crawl, so that nothing falls between the two: the crawl waits (10 s at
+    most) for the first call of ``emit``, so emit an empty sequence once changes are being noticed. Restarted with
+    back-off when it raises or returns.
     """
 
 
@@ -98,8 +99,8 @@ def mosaicfs_step_ops() -> Sequence[StepOp]:  # type: ignore[empty-body]
 def mosaicfs_routes(app: quart.Quart, context: RoutesContext) -> Sequence[quart.Blueprint]:  # type: ignore[empty-body]
     """Blueprints to serve under ``/api/x/{plugin}`` (first-party ones where the API documentation puts them).
 
-    Called once while the server is put together. The server has already checked who is asking when a view runs; raise the
-    errors of ``mosaicfs_core.hooks`` and they become the documented answers.
+    Called once while the server is put together. The server has already checked who is asking when a view runs; raise
+    the errors of ``mosaicfs_core.hooks`` and they become the documented answers.
     """
 
 

@@ -37,8 +37,10 @@ class Tree:
     def scope(self, root: str, *, counts: bool = True) -> Scope:
         """The scope of a root that can be crawled; raises ``Inaccessible``."""
         real = os.path.realpath(root)
-        if any(within(real, excluded) for excluded in self._excluded):
-            raise Inaccessible("the folder lies inside MosaicFS's own mount or cache")
+        # A folder inside the home may be named on purpose (the home itself may not); one inside a mount leads in
+        # circles.
+        if any(real == path or (within(real, path) and os.path.ismount(path)) for path in self._excluded):
+            raise Inaccessible("the folder belongs to MosaicFS itself")
         memory = self.roots.enter(root, counts=counts)
         rules = parse_rules(self._ignore, root, "the settings")
         written = self._context.written

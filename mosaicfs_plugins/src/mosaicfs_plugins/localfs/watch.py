@@ -52,6 +52,7 @@ class Watcher:
         """Watch until cancelled."""
         self._tree = await asyncio.to_thread(Tree, self._context)
         if not self._context.config.get("watch", True) or not self._tree.configured:
+            await self._emit(())
             await asyncio.Event().wait()
         try:
             self._observation = await asyncio.to_thread(Observation, self)
@@ -72,6 +73,8 @@ class Watcher:
             if now >= check_at:
                 for root in await asyncio.to_thread(self._changed_roots):
                     await self._begin(root, look_through=not first)
+                if first:
+                    await self._emit(())  # the first crawl waits for this
                 check_at, first = time.monotonic() + CHECK_S, False
             for root in self._take_overflowed():
                 self._context.logger.warning("change queue overflowed, looking through %s", root)

@@ -1,0 +1,224 @@
+"""The agent: runs the plugin instances of this node that provide files, and keeps the replica true to the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from datetime import datetime
+from functools import partial
+from types import TracebackType
+from typing import Any, Final
+
+from mosaicfs_core.agent.board import Board
+from mosaicfs_core.agent.indexer import Indexer, Report
+from mosaicfs_core.agent.runner import Runner
+from mosaicfs_core.agent.schedule import next_nightly
+from mosaicfs_core.agent.socket import AgentSocket
+from mosaicfs_core.content.roots import native_roots, watch_roots
+from mosaicfs_core.errors import MosaicError, NotFound
+from mosaicfs_core.hooks import CrawlRequest, FileRecord, Problem
+from mosaicfs_core.plugins.context import CoreServices
+from mosaicfs_core.plugins.instances import Instance, Instances
+
+logger = logging.getLogger(__name__)
+
+STATUS_EVERY_S: Final = 30.0
+_STATUS_LOOK_S: Final = 1.0
+_REINDEX_AFTER_S: Final = 0.2
+
+
+class Agent:
+    """One per node. ``async with Agent(core)`` starts instances, watchers, the first crawl and the socket, and ends
+    them.
+
+    ``first_crawl_done`` is set when every instance's first crawl has ended, well or not, or there is none.
+    """
+
+    def __init__(self, core: CoreServices) -> None:
+        self._core = core
+        self._board = Board(core.node_id)
+        self._indexer = Indexer(core.store)
+        self._instances = Instances(core)
+        self._runners: dict[str, Runner] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._roots: tuple[bytes, ...] = ()
+        self._reindex: set[str] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._socket = AgentSocket(core, self.reindex)
+        self.first_crawl_done = asyncio.Event()
+
+    async def __aenter__(self) -> Agent:
+        self._loop = asyncio.get_running_loop()
+        await self._instances.ensure_defaults()
+        await self._instances.refresh()
+        await self._learn_roots()
+        await self._socket.start()
+        for instance in self._instances.current.values():
+            self._run(instance)
+        self._spawn(self._follow(), "instances")
+        self._spawn(self._first_crawls(), "first crawls")
+        self._spawn(self._nightly(), "nightly crawl")
+        self._spawn(self._write_status(), "status")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for runner in list(self._runners.values()):
+            await runner.stop()
+        self._runners.clear()
+        with suppress(MosaicError):  # the failed write was reported by the crawl it belonged to
+            await self._indexer.settled()
+        await self._socket.stop()
+        self._loop = None
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(self._ended)
+        self._tasks.append(task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("the agent's task %s failed", task.get_name(), exc_info=error)
+            self._board.error("agent", f"{task.get_name()}: {error}")
+
+    # What others ask.
+
+    async def crawl(
+        self, instance: str | None = None, full: bool = False, prefixes: Sequence[str] = ()
+    ) -> dict[str, Report]:
+        """Crawl one instance, or all that do, and wait for it; the reports by instance.
+
+        ``prefixes`` limits it to these export paths. Raises ``NotFound`` for an instance that does not run here, else
+        the first error once all have ended.
+        """
+        if instance is not None and instance not in self._runners:
+            raise NotFound(f"no instance {instance} crawls on this node", instance=instance)
+        request = CrawlRequest(trigger="manual", full=full, prefixes=tuple(prefixes))
+        chosen = [
+            runner
+            for name, runner in self._runners.items()
+            if name == instance or (instance is None and runner.instance.runs("mosaicfs_crawl"))
+        ]
+        outcomes = await asyncio.gather(*(runner.crawl(request) for runner in chosen), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return {
+            runner.name: outcome
+            for runner, outcome in zip(chosen, outcomes, strict=True)
+            if isinstance(outcome, Report)
+        }
+
+    def status(self) -> dict[str, Any]:
+        """The ``agent_status`` document as of now, without its revision."""
+        plugins = [
+            {"name": plugin.name, "status": plugin.status, "error": plugin.error}
+            for plugin in self._core.host.plugins.values()
+        ]
+        failed = {
+            name: instance.problem
+            for name, instance in self._instances.current.items()
+            if instance.enabled and instance.problem is not None
+        }
+        return self._board.document(plugins, failed)
+
+    def problems(self) -> list[Problem]:
+        """What crawls and watchers passed over or could not read, as far as it is kept."""
+        return self._board.problems()
+
+    def roots(self) -> tuple[bytes, ...]:
+        """The resolved native roots beneath which files may be opened. Callable from any thread."""
+        return self._roots
+
+    def reindex(self, file: FileRecord) -> None:
+        """A file on disk is not what its document says: look at it soon. Callable from any thread."""
+        loop = self._loop
+        if loop is not None:
+            with suppress(RuntimeError):  # the loop has just been closed
+                loop.call_soon_threadsafe(self._note_reindex, file.export_path)
+
+    def _note_reindex(self, path: str) -> None:
+        if self._loop is None:
+            return
+        if not self._reindex:
+            self._loop.call_later(_REINDEX_AFTER_S, self._run_reindex)
+        self._reindex.add(path)
+
+    def _run_reindex(self) -> None:
+        paths, self._reindex = tuple(sorted(self._reindex)), set()
+        for runner in self._runners.values():
+            if runner.instance.runs("mosaicfs_crawl"):
+                runner.crawl(CrawlRequest(trigger="watch", prefixes=paths))
+
+    # Instances.
+
+    def _run(self, instance: Instance) -> None:
+        if instance.runs("mosaicfs_crawl") or instance.runs("mosaicfs_watch"):
+            runner = Runner(self._core, self._indexer, self._board, instance)
+            self._runners[instance.name] = runner
+            runner.start()
+
+    async def _follow(self) -> None:
+        async for names in self._instances.follow():
+            await self._learn_roots()
+            for name in names:
+                runner = self._runners.pop(name, None)
+                if runner is not None:
+                    await runner.stop()
+                instance = self._instances.current.get(name)
+                if instance is None:
+                    self._board.forget(name)
+                else:
+                    self._run(instance)
+
+    async def _learn_roots(self) -> None:
+        documents = [instance.document for instance in self._instances.current.values()]
+        roots = watch_roots(documents, self._core.node_id)
+        self._roots = await asyncio.to_thread(native_roots, roots, self._core.bridge_files)
+
+    async def _first_crawls(self) -> None:
+        for runner in list(self._runners.values()):
+            await runner.first_done.wait()
+        self.first_crawl_done.set()
+
+    async def _nightly(self) -> None:
+        at = self._core.config.agent.nightly_crawl
+        while (moment := next_nightly(datetime.now().astimezone(), at)) is not None:
+            await self._until(moment)
+            for runner in self._runners.values():
+                runner.crawl(CrawlRequest(trigger="scheduled", full=True))
+
+    async def _until(self, moment: datetime) -> None:
+        # In steps, so that a clock that is set or a machine that slept does not shift the hour.
+        left = (moment - datetime.now().astimezone()).total_seconds()
+        while left > 0:
+            await asyncio.sleep(min(left, 60.0))
+            left = (moment - datetime.now().astimezone()).total_seconds()
+
+    async def _write_status(self) -> None:
+        written: dict[str, Any] | None = None
+        at = -STATUS_EVERY_S
+        while True:
+            status = self.status()
+            if time.monotonic() - at >= STATUS_EVERY_S and _without_time(status) != written:
+                at, written = time.monotonic(), _without_time(status)
+                try:
+                    await self._core.store.update(status["_id"], partial(_replaced, status))
+                except MosaicError as error:
+                    logger.warning("the status cannot be written: %s", error, extra={"operation": "status"})
+            await asyncio.sleep(_STATUS_LOOK_S)
+
+
+def _replaced(status: dict[str, Any], _present: dict[str, Any] | None) -> dict[str, Any]:
+    return status
+
+
+def _without_time(status: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in status.items() if key != "updated_at"}

@@ -1,0 +1,174 @@
+"""What the agent knows of itself: figures, problems and errors, and the ``agent_status`` document made of them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from mosaicfs_core.agent.indexer import Report
+from mosaicfs_core.documents import ids, times
+from mosaicfs_core.hooks import Problem
+
+KEPT_PROBLEMS: Final = 200
+"""Problems of one instance that are kept by name; more are only counted."""
+KEPT_ERRORS: Final = 50
+
+
+class CrawlState(msgspec.Struct):
+    """One instance's latest crawl. Times are microseconds."""
+
+    running: bool = False
+    trigger: str = ""
+    started: int = 0
+    finished: int | None = None
+    error: str | None = None
+    report: Report = msgspec.field(default_factory=Report)
+
+
+class Board:
+    """The state of all instances of a node. Lives on the agent's event loop."""
+
+    def __init__(self, node_id: str) -> None:
+        self._node_id = node_id
+        self.crawls: dict[str, CrawlState] = {}
+        self.watching: dict[str, str] = {}
+        self.expected = 0
+        self._problems: dict[str, dict[tuple[str, str], Problem]] = {}
+        self._fresh: dict[str, dict[tuple[str, str], Problem]] = {}
+        self._errors: deque[dict[str, str]] = deque(maxlen=KEPT_ERRORS)
+
+    # What happens.
+
+    def crawl_began(self, instance: str, trigger: str, whole: bool, expected: int) -> CrawlState:
+        """A crawl starts; ``whole`` when it looks at everything, so that old problems fall away at its end."""
+        state = CrawlState(running=True, trigger=trigger, started=times.now_micros())
+        self.crawls[instance] = state
+        self.expected = expected
+        if whole:
+            self._fresh[instance] = {}
+        return state
+
+    def crawl_ended(self, instance: str, error: str | None, *, complete: bool = True) -> None:
+        """A crawl ended: well, with an error, or before it had looked at everything."""
+        state = self.crawls[instance]
+        state.running, state.finished, state.error = False, times.now_micros(), error
+        fresh = self._fresh.pop(instance, None)
+        if fresh is not None and error is None and complete:
+            kept = {key: problem for key, problem in self._of(instance).items() if problem.kind == "watch"}
+            self._problems[instance] = {**kept, **fresh}
+        if error is not None:
+            self.error("crawler", f"{instance}: {error}")
+
+    def problem(self, instance: str, problem: Problem) -> None:
+        """A crawl or a watcher reports something; ``resolved`` takes it back."""
+        if problem.kind == "info":
+            return
+        key = (problem.kind, problem.export_path)
+        for problems in (self._of(instance), self._fresh.get(instance)):
+            if problems is None:
+                continue
+            if problem.resolved:
+                problems.pop(key, None)
+            elif key in problems or len(problems) < KEPT_PROBLEMS or problem.kind == "inaccessible":
+                problems[key] = problem
+        if problem.kind in ("inaccessible", "watch") and not problem.resolved:
+            self.error("crawler", f"{problem.export_path}: {problem.message}", level="warning")
+
+    def error(self, subsystem: str, message: str, level: str = "error") -> None:
+        """Keep an error; the same one again only counts when another came in between."""
+        if self._errors and self._errors[-1]["message"] == message:
+            return
+        now = times.format_time(times.now_micros())
+        self._errors.append({"time": now, "subsystem": subsystem, "level": level, "message": message})
+
+    def forget(self, instance: str) -> None:
+        """An instance is gone."""
+        for known in (self.crawls, self.watching, self._problems, self._fresh):
+            known.pop(instance, None)
+
+    def _of(self, instance: str) -> dict[tuple[str, str], Problem]:
+        return self._problems.setdefault(instance, {})
+
+    # What is told.
+
+    def problems(self) -> list[Problem]:
+        """All that is wrong or left out now."""
+        return [problem for problems in self._problems.values() for problem in problems.values()]
+
+    def document(self, plugins: Sequence[Mapping[str, Any]], failed: Mapping[str, str]) -> dict[str, Any]:
+        """The ``agent_status`` document, without ``_rev``. ``plugins`` describes packages, ``failed`` maps instances
+        that cannot run to the reason."""
+        subsystems = {
+            "crawler": self._crawler(),
+            "watcher": self._watcher(),
+            "plugins": {
+                "status": "degraded" if failed else "healthy",
+                "detail": "; ".join(f"{name}: {reason}" for name, reason in sorted(failed.items())),
+            },
+        }
+        states = {part["status"] for part in subsystems.values()}
+        overall = "unhealthy" if "unhealthy" in states else "degraded" if "degraded" in states else "healthy"
+        return {
+            "_id": ids.status_document_id(self._node_id),
+            "type": "agent_status",
+            "node_id": self._node_id,
+            "updated_at": times.format_time(times.now_micros()),
+            "overall": overall,
+            "subsystems": subsystems,
+            "available_plugins": [dict(plugin) for plugin in plugins],
+            "recent_errors": list(self._errors),
+            "watch_state": {"unwatched": [problem.export_path for problem in self._kind("watch")]},
+        }
+
+    def _kind(self, kind: str) -> list[Problem]:
+        return [problem for problem in self.problems() if problem.kind == kind]
+
+    def _crawler(self) -> dict[str, Any]:
+        states = self.crawls.values()
+        running = any(state.running for state in states)
+        failed = [f"{name}: {state.error}" for name, state in self.crawls.items() if state.error]
+        inaccessible = [f"{problem.export_path}: {problem.message}" for problem in self._kind("inaccessible")]
+        finished = [state.finished for state in states if state.finished is not None]
+        detail = "; ".join(failed + inaccessible) or ("crawling" if running else "")
+        total: dict[str, int] = {}
+        for state in states:
+            for kind, count in state.report.problems.items():
+                total[kind] = total.get(kind, 0) + count
+        return {
+            "status": "degraded" if failed or inaccessible else "healthy",
+            "detail": detail,
+            "running": running,
+            "files_seen": sum(state.report.seen for state in states),
+            "files_total": self.expected or None,
+            "files_written": sum(state.report.written for state in states),
+            "files_moved": sum(state.report.moved for state in states),
+            "files_deleted": sum(state.report.deleted for state in states),
+            "last_crawl": times.format_time(max(finished)) if finished else None,
+            "counts": total,
+            "inaccessible": inaccessible,
+            "problems": [
+                {
+                    "kind": problem.kind,
+                    "export_path": problem.export_path,
+                    "message": problem.message,
+                    "count": problem.count,
+                }
+                for problem in self.problems()[:KEPT_PROBLEMS]
+            ],
+        }
+
+    def _watcher(self) -> dict[str, Any]:
+        stopped = {name: state for name, state in self.watching.items() if state}
+        unwatched = self._kind("watch")
+        detail = [f"{name}: {reason}" for name, reason in sorted(stopped.items())]
+        if unwatched:
+            detail.append(f"{len(unwatched)} folders cannot be watched and are polled")
+        return {
+            "status": "degraded" if detail else "healthy",
+            "detail": "; ".join(detail),
+            "instances": sorted(name for name, state in self.watching.items() if not state),
+            "unwatched": len(unwatched),
+        }

@@ -1,0 +1,235 @@
+"""One plugin instance that provides files: its watcher, and its crawls one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, suppress
+from typing import Any, Final
+
+from mosaicfs_core.agent.board import Board
+from mosaicfs_core.agent.indexer import Indexer, Report, Session
+from mosaicfs_core.agent.planner import Source
+from mosaicfs_core.agent.schedule import joined
+from mosaicfs_core.errors import MosaicError, PluginError
+from mosaicfs_core.hooks import CrawlRequest, FileOperation
+from mosaicfs_core.plugins.context import CoreServices
+from mosaicfs_core.plugins.instances import Instance
+from mosaicfs_core.store import crawl_queries as queries
+
+logger = logging.getLogger(__name__)
+
+STALL_S: Final = 600.0
+"""A crawl that yields nothing for this long is given up."""
+WATCH_READY_S: Final = 10.0
+"""How long the first crawl waits for the watcher's first word."""
+FIRST_PAUSE_S: Final = 1.0
+LONGEST_PAUSE_S: Final = 60.0
+_DONE: Final = object()
+
+
+class Runner:
+    """Runs an instance until ``stop``. ``first_done`` is set when its first crawl has ended in whatever way."""
+
+    def __init__(self, core: CoreServices, indexer: Indexer, board: Board, instance: Instance) -> None:
+        self._core = core
+        self._indexer = indexer
+        self._board = board
+        self.instance = instance
+        self.first_done = asyncio.Event()
+        self._waiting: CrawlRequest | None = None
+        self._waiters: list[asyncio.Future[Report]] = []
+        self._asked = asyncio.Event()
+        self._watch_ready = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        provides = bool(instance.plugin and instance.plugin.manifest and instance.plugin.manifest.provides_filesystem)
+        self._source = Source(
+            node_id=core.node_id,
+            instance=instance.name,
+            on_disk=not provides,
+            provider=instance.name if provides else None,
+        )
+
+    @property
+    def name(self) -> str:
+        """The instance's name."""
+        return self.instance.name
+
+    def start(self) -> None:
+        """Begin: the watcher first, then the first crawl, so that nothing falls between the two."""
+        if self.instance.runs("mosaicfs_watch"):
+            self._tasks.append(asyncio.create_task(self._watch(), name=f"watch {self.name}"))
+        else:
+            self._watch_ready.set()
+        if self.instance.runs("mosaicfs_crawl"):
+            self._tasks.append(asyncio.create_task(self._crawls(), name=f"crawl {self.name}"))
+            if self.instance.poll_interval_s:
+                self._tasks.append(asyncio.create_task(self._poll(self.instance.poll_interval_s)))
+            self._ask(CrawlRequest(trigger="startup"))
+        else:
+            self.first_done.set()
+
+    async def stop(self) -> None:
+        """End watcher and crawl; what was written stays."""
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+        self._tasks.clear()
+        self._answer(MosaicError(f"{self.name} was stopped"))
+        self.first_done.set()
+
+    def crawl(self, request: CrawlRequest) -> asyncio.Future[Report]:
+        """Ask for a crawl: joined with the one that waits, never beside the one that runs. Its future has the report,
+        or the ``MosaicError`` that ended it."""
+        future: asyncio.Future[Report] = asyncio.get_running_loop().create_future()
+        if not self.instance.runs("mosaicfs_crawl"):
+            future.set_exception(MosaicError(f"{self.name} does not crawl"))
+        else:
+            self._waiters.append(future)
+            self._ask(request)
+        return future
+
+    def _ask(self, request: CrawlRequest) -> None:
+        self._waiting = joined(self._waiting, request)
+        self._asked.set()
+
+    def _answer(self, outcome: Report | MosaicError, waiters: Sequence[asyncio.Future[Report]] | None = None) -> None:
+        for future in self._waiters if waiters is None else waiters:
+            if future.done():
+                continue
+            if isinstance(outcome, MosaicError):
+                future.set_exception(outcome)
+                future.exception()  # whoever asked may not be listening any more
+            else:
+                future.set_result(outcome)
+        if waiters is None:
+            self._waiters = []
+
+    # Crawling.
+
+    async def _crawls(self) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._watch_ready.wait(), WATCH_READY_S)
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            request, self._waiting = self._waiting, None
+            waiters, self._waiters = self._waiters, []
+            if request is None:
+                continue
+            try:
+                outcome: Report | MosaicError = await self._crawl(request)
+            except asyncio.CancelledError:
+                self._answer(MosaicError(f"the crawl of {self.name} was interrupted"), waiters)
+                raise
+            except (MosaicError, sqlite3.Error, OSError) as error:
+                outcome = error if isinstance(error, MosaicError) else MosaicError(str(error))
+            self._answer(outcome, waiters)
+            self.first_done.set()
+
+    async def _crawl(self, request: CrawlRequest) -> Report:
+        begun = time.monotonic()
+        known = await self._indexer.store.read(lambda reader: queries.count_below(reader, self._core.node_id, "/"))
+        state = self._board.crawl_began(self.name, request.trigger, not request.prefixes, known)
+        session = self._session(matching=known > 0)
+        state.report = session.report
+        error: str | None = None
+        complete = False
+        try:
+            plugin = self.instance.plugin
+            assert plugin is not None
+            items = self._core.host.iterate(
+                plugin, "mosaicfs_crawl", stall_timeout=STALL_S, context=self.instance.context, request=request
+            )
+            async with aclosing(items):
+                async for chunk in _ahead(items):
+                    await session.feed(chunk if isinstance(chunk, list | tuple) else [chunk])
+            report = await session.finish()
+            complete = True
+        except (MosaicError, sqlite3.Error, OSError) as problem:
+            error = str(problem)
+            if not isinstance(problem, PluginError):  # the host has logged that one
+                logger.error("crawl failed: %s", problem, extra={"plugin": self.name, "operation": "crawl"})
+            raise
+        finally:
+            session.close()
+            self._board.crawl_ended(self.name, error, complete=complete)
+        logger.info(
+            "crawled %d files: %d new, %d changed, %d moved, %d deleted",
+            *(report.seen, report.created, report.changed, report.moved, report.deleted),
+            extra={
+                "plugin": self.name,
+                "operation": f"crawl {request.trigger}",
+                "duration_ms": round((time.monotonic() - begun) * 1000),
+            },
+        )
+        return report
+
+    async def _poll(self, interval_s: float) -> None:
+        while True:
+            await asyncio.sleep(interval_s)
+            self._ask(CrawlRequest(trigger="poll"))
+
+    def _session(self, *, matching: bool) -> Session:
+        return Session(
+            self._indexer, self._source, lambda problem: self._board.problem(self.name, problem), matching=matching
+        )
+
+    # Watching.
+
+    async def _watch(self) -> None:
+        pause = FIRST_PAUSE_S
+        plugin = self.instance.plugin
+        assert plugin is not None
+        while True:
+            self._board.watching[self.name] = ""
+            begun = time.monotonic()
+            try:
+                await self._core.host.call(
+                    plugin, "mosaicfs_watch", timeout=None, context=self.instance.context, emit=self._emitted
+                )
+                reason = "the watcher ended by itself"
+            except (MosaicError, sqlite3.Error, OSError) as error:
+                reason = str(error)
+            self._watch_ready.set()
+            self._board.watching[self.name] = reason
+            self._board.error("watcher", f"{self.name}: {reason}")
+            if time.monotonic() - begun > LONGEST_PAUSE_S:
+                pause = FIRST_PAUSE_S
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE_S)
+            # What changed while nobody watched is found by a crawl.
+            self._ask(CrawlRequest(trigger="reconnect"))
+
+    async def _emitted(self, operations: Sequence[FileOperation]) -> None:
+        self._watch_ready.set()
+        if not operations:
+            return
+        session = self._session(matching=True)
+        try:
+            await session.feed(operations)
+            await session.finish()
+        finally:
+            session.close()
+
+
+async def _ahead(items: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """The items, the next one being fetched while the caller works on one."""
+
+    async def fetch() -> Any:
+        return await anext(items, _DONE)
+
+    task = asyncio.create_task(fetch())
+    try:
+        while (item := await task) is not _DONE:
+            task = asyncio.create_task(fetch())
+            yield item
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError, MosaicError):
+            await task

@@ -1,0 +1,261 @@
+"""The agent's Unix socket: pings after commits, descriptors of open files, and the mounts that crawls must not enter.
+
+JSON lines both ways. The agent greets with ``{"hello": {"node_id", "version"}, "seq": N}`` and then sends
+``{"seq": N}`` after commits. A client sends
+
+* ``{"mounts": ["/dir", …]}``: these are its mount points, for as long as the connection lives; no answer;
+* ``{"id": 7, "open": "{node}.{uuid}"}``: answered by ``{"id": 7, "size", "present": [[from, to], …]}`` with one
+descriptor   beside the line (SCM_RIGHTS), or by ``{"id": 7, "error": {"code", "message"}}``;
+* ``{"id": 8, "fetch": "{node}.{uuid}", "offset", "length"}``: make a range present; answered by ``{"id": 8,
+"present"}``;
+* ``{"reindex": "{node}.{uuid}"}``: what is on disk is not what the document says; no answer.
+
+Only processes of the same user are served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import socket
+import struct
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from mosaicfs_core.errors import MosaicError, NotFound, UserError
+from mosaicfs_core.hooks import FileRecord
+from mosaicfs_core.plugins.context import CoreServices
+
+logger = logging.getLogger(__name__)
+
+VERSION: Final = 1
+LINE_LIMIT: Final = 1 << 20
+_PATH_LIMIT: Final = 100  # a Unix socket's address holds 108 bytes on Linux and 104 on macOS
+_CONNECTIONS: Final = 64
+
+
+class AgentSocket:
+    """The server. ``reindex`` is told of files to look at again."""
+
+    def __init__(self, core: CoreServices, reindex: Callable[[FileRecord], None]) -> None:
+        self._core = core
+        self._reindex = reindex
+        self._listener: socket.socket | None = None
+        self._accepting: asyncio.Task[None] | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Listen, in place of whatever a killed predecessor left (the home's lock says that it is gone)."""
+        path = self._core.home.agent_socket
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.setblocking(False)
+        _bind(listener, path)
+        path.chmod(0o600)
+        listener.listen(_CONNECTIONS)
+        self._listener = listener
+        self._accepting = asyncio.create_task(self._accept(listener), name="agent socket")
+
+    async def stop(self) -> None:
+        """Close all connections and the socket."""
+        tasks = [*self._connections, *([self._accepting] if self._accepting else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+            self._core.home.agent_socket.unlink(missing_ok=True)
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                client, _ = await loop.sock_accept(listener)
+            except OSError as error:  # out of descriptors: the next may do better
+                logger.warning("the agent's socket cannot accept: %s", error)
+                await asyncio.sleep(0.1)
+                continue
+            if not _same_user(client) or len(self._connections) >= _CONNECTIONS:
+                client.close()
+                continue
+            task = asyncio.create_task(_Connection(self._core, self._reindex, client).run())
+            self._connections.add(task)
+            task.add_done_callback(self._connections.discard)
+
+
+class _Connection:
+    """One client."""
+
+    def __init__(self, core: CoreServices, reindex: Callable[[FileRecord], None], client: socket.socket) -> None:
+        self._core = core
+        self._reindex = reindex
+        self._client = client
+        self._client.setblocking(False)
+        self._sending = asyncio.Lock()
+        self._mounts: set[Path] = set()
+        self._answers: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Serve until the client leaves."""
+        seq = self._core.store.seq
+        pings: asyncio.Task[None] | None = None
+        try:
+            await self._send({"hello": {"node_id": self._core.node_id, "version": VERSION}, "seq": seq})
+            pings = asyncio.create_task(self._ping(seq))
+            await self._receive()
+        except (OSError, UserError) as error:
+            logger.debug("a connection to the agent's socket ended: %s", error)
+        finally:
+            self._core.mounts -= self._mounts
+            tasks = [*self._answers, *([pings] if pings else [])]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._client.close()
+
+    async def _ping(self, seq: int) -> None:
+        store = self._core.store
+        with suppress(OSError):  # the client is gone; the receiving side ends the connection
+            while await store.wait(seq):
+                if store.seq == seq:
+                    return  # the store was closed
+                seq = store.seq
+                await self._send({"seq": seq})
+
+    async def _receive(self) -> None:
+        loop = asyncio.get_running_loop()
+        buffer = b""
+        while data := await loop.sock_recv(self._client, 65536):
+            *lines, buffer = (buffer + data).split(b"\n")
+            if len(buffer) > LINE_LIMIT:
+                raise UserError("a line without an end")
+            for line in lines:
+                if line.strip():
+                    self._take(_decoded(line))
+
+    def _take(self, message: dict[str, Any]) -> None:
+        if isinstance(message.get("mounts"), list):
+            self._core.mounts -= self._mounts
+            self._mounts = {Path(path) for path in message["mounts"] if isinstance(path, str)}
+            self._core.mounts |= self._mounts
+        elif isinstance(message.get("reindex"), str):
+            row = self._record(message["reindex"])
+            if row is not None:
+                self._reindex(row)
+        else:
+            task = asyncio.create_task(self._answer(message))
+            self._answers.add(task)
+            task.add_done_callback(self._answers.discard)
+
+    async def _answer(self, message: dict[str, Any]) -> None:
+        number = message.get("id")
+        try:
+            wanted = message.get("open", message.get("fetch"))
+            if not isinstance(wanted, str):
+                raise UserError("expected mounts, open, fetch or reindex")
+            await self._open(number, wanted, with_descriptor="open" in message)
+        except MosaicError as error:
+            with suppress(OSError):
+                await self._send({"id": number, "error": {"code": error.code, "message": error.message}})
+        except OSError as error:
+            logger.debug("an answer could not be sent: %s", error)
+
+    async def _open(self, number: Any, file_id: str, *, with_descriptor: bool) -> None:
+        record = self._record(file_id)
+        if record is None:
+            raise NotFound(f"no file {file_id}", file_id=file_id)
+        source: Any = await self._core.content.open(record)
+        try:
+            answer = {"id": number, "present": [list(part) for part in source.present]}
+            if with_descriptor:
+                await self._send({**answer, "size": source.size}, source.descriptor)
+            else:
+                await self._send(answer)
+        finally:
+            source.close()
+
+    def _record(self, file_id: str) -> FileRecord | None:
+        try:
+            row = self._core.store.reader.file_by_id(file_id)
+        except UserError:
+            return None
+        if row is None or row.status != "active":
+            return None
+        return FileRecord(
+            file_id=row.file_id,
+            node_id=row.node_id,
+            export_path=row.export_path,
+            name=row.name,
+            size=row.size,
+            mtime=row.mtime,
+            inode=row.inode,
+            mime_type=row.mime_type,
+        )
+
+    async def _send(self, message: dict[str, Any], descriptor: int | None = None) -> None:
+        """Send a line; a descriptor travels with its first byte."""
+        data = json.dumps(message).encode() + b"\n"
+        loop = asyncio.get_running_loop()
+        async with self._sending:
+            if descriptor is not None:
+                data = data[await self._send_descriptor(data, descriptor) :]
+            if data:
+                await loop.sock_sendall(self._client, data)
+
+    async def _send_descriptor(self, data: bytes, descriptor: int) -> int:
+        while True:
+            try:
+                return socket.send_fds(self._client, [data], [descriptor])
+            except BlockingIOError:
+                await _writable(self._client)
+
+
+async def _writable(client: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_writer(client, lambda: None if ready.done() else ready.set_result(None))
+    try:
+        await ready
+    finally:
+        loop.remove_writer(client)
+
+
+def _decoded(line: bytes) -> dict[str, Any]:
+    try:
+        message = json.loads(line)
+    except ValueError:
+        raise UserError("a line that is no JSON") from None
+    if not isinstance(message, dict):
+        raise UserError("a line that is no object")
+    return message
+
+
+def _same_user(client: socket.socket) -> bool:
+    """Whether the process at the other end runs as this user (or as root). Elsewhere than on Linux the modes of the
+    socket and of its directory alone decide."""
+    if sys.platform != "linux":
+        return True
+    credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _, uid, _ = struct.unpack("3i", credentials)
+    return uid in (os.getuid(), 0)
+
+
+def _bind(listener: socket.socket, path: Path) -> None:
+    """Bind; a path too long for a socket's address is reached through its directory's descriptor."""
+    if len(os.fsencode(path)) <= _PATH_LIMIT:
+        listener.bind(str(path))
+        return
+    if sys.platform != "linux":
+        raise UserError(f"the home's path is too long for a socket: {path}")
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        listener.bind(f"/proc/self/fd/{directory}/{path.name}")
+    finally:
+        os.close(directory)
