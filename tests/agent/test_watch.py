@@ -1,0 +1,104 @@
+"""Protects following changes as they happen: real events of a real file system, through to the replica."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Write = Callable[[Path, Mapping[str, str]], None]
+
+
+@pytest.fixture
+async def watched(node: Any, write: Write) -> Any:
+    write(node.tree, {"a.txt": "1", "sub/b.txt": "2", "sub/deep/c.txt": "3"})
+    await node.configure(watch=True)
+    await node.start()
+    assert node.agrees()
+    return node
+
+
+async def test_a_lone_new_file_is_indexed_within_two_seconds(watched: Any) -> None:
+    begun = time.monotonic()
+    (watched.tree / "sub/new.txt").write_text("new")
+    await watched.settled(lambda: "sub/new.txt" in watched.rows())
+    assert time.monotonic() - begun < 1.8
+    assert watched.agrees()
+
+
+async def test_changes_and_deletions_follow(watched: Any) -> None:
+    before = watched.rows()
+    (watched.tree / "a.txt").write_text("changed")
+    (watched.tree / "sub/b.txt").unlink()
+    await watched.settled(watched.agrees)
+    assert watched.rows()["a.txt"].uuid == before["a.txt"].uuid
+
+
+async def test_renames_of_files_and_directories_keep_documents(watched: Any) -> None:
+    before = watched.rows()
+    os.rename(watched.tree / "a.txt", watched.tree / "sub/renamed.txt")
+    await watched.settled(watched.agrees)
+    assert watched.rows()["sub/renamed.txt"].uuid == before["a.txt"].uuid
+    os.rename(watched.tree / "sub", watched.tree / "other")
+    await watched.settled(watched.agrees)
+    after = watched.rows()
+    assert after["other/deep/c.txt"].uuid == before["sub/deep/c.txt"].uuid
+    assert after["other/renamed.txt"].inode == before["a.txt"].inode
+
+
+async def test_an_atomic_save_keeps_the_document(watched: Any) -> None:
+    before = watched.rows()["a.txt"]
+    (watched.tree / ".a.txt.tmp").write_text("saved anew")
+    os.replace(watched.tree / ".a.txt.tmp", watched.tree / "a.txt")
+    await watched.settled(watched.agrees)
+    assert watched.rows()["a.txt"].uuid == before.uuid
+
+
+async def test_whole_trees_that_come_and_go_follow(watched: Any, write: Write, tmp_path: Path) -> None:
+    write(tmp_path, {f"outside/{number % 5}/{number}": str(number) for number in range(50)})
+    shutil.copytree(tmp_path / "outside", watched.tree / "copied")
+    await watched.settled(watched.agrees)
+    os.rename(tmp_path / "outside", watched.tree / "moved-in")
+    await watched.settled(watched.agrees)
+    os.rename(watched.tree / "copied", tmp_path / "moved-out")
+    shutil.rmtree(watched.tree / "moved-in")
+    await watched.settled(watched.agrees)
+    write(watched.tree, {"after/all/f": "still watching"})
+    await watched.settled(watched.agrees)
+
+
+async def test_ignored_and_linked_things_stay_out(watched: Any, write: Write) -> None:
+    write(watched.tree, {".mosaicfsignore": "*.tmp\nnode_modules/\n"})
+    await watched.settled(lambda: ".mosaicfsignore" in watched.rows())
+    write(watched.tree, {"x.tmp": "", "node_modules/y": "", "sub/seen": ""})
+    (watched.tree / "link").symlink_to("a.txt")
+    await watched.settled(lambda: "sub/seen" in watched.rows())
+    assert not {"x.tmp", "node_modules/y", "link"} & set(watched.rows())
+
+
+async def test_a_root_that_vanishes_deletes_nothing_and_is_followed_again(watched: Any, tmp_path: Path) -> None:
+    before = watched.rows()
+    os.rename(watched.tree, tmp_path / "away")
+    await watched.settled(lambda: bool(watched.agent.status()["subsystems"]["crawler"]["inaccessible"]))
+    assert watched.rows() == before
+    (tmp_path / "away/meanwhile.txt").write_text("x")
+    os.rename(tmp_path / "away", watched.tree)
+    await watched.settled(lambda: "meanwhile.txt" in watched.rows())
+    assert watched.rows()["a.txt"].uuid == before["a.txt"].uuid
+    (watched.tree / "again.txt").write_text("x")
+    await watched.settled(watched.agrees)
+
+
+async def test_two_roots_move_between_them(node: Any, write: Write, tmp_path: Path) -> None:
+    write(node.tree, {"one/f": "content", "two/g": ""})
+    await node.configure(paths=[f"{node.tree}/one", f"{node.tree}/two"], watch=True)
+    await node.start()
+    before = node.rows()["one/f"].uuid
+    os.rename(node.tree / "one/f", node.tree / "two/f")
+    await node.settled(lambda: set(node.rows()) == {"two/f", "two/g"})
+    assert node.rows()["two/f"].uuid == before
