@@ -232,7 +232,7 @@ class Model:
             groups.setdefault(file["name"], []).append(made)
         for outcome in settle(groups, inside, groups.keys()):
             if outcome.name is not None:
-                file = by_inode[outcome.candidate.doc]
+                file = by_inode[outcome.candidate.inode]
                 entries[outcome.name] = ("file", file["inode"], file["size"], outcome.candidate.mtime)
         return entries
 

@@ -1,4 +1,4 @@
-"""Protects the REST API of the virtual tree: every route, its answers and its errors, and that edits are seen at once."""
+"""Protects the REST API of the virtual tree: every route, its answers and its errors; edits are seen at once."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from mosaicfs_core import documents as d
 from mosaicfs_core.server.app import running_app
 from mosaicfs_core.server.state import EXTENSION

@@ -19,9 +19,12 @@ _LONGEST_EXTENSION: Final = 32  # what follows a later dot is no extension, and 
 
 
 class Candidate(NamedTuple):
-    """A file that a mount wants to show under ``name``. ``suffix``: its mount's policy is ``suffix_node_id``."""
+    """A file that a mount wants to show under ``name``; its inode tells it from every other.
 
-    doc: int
+    ``suffix``: the mount's policy is ``suffix_node_id``.
+    """
+
+    inode: int
     name: str
     mtime: int
     node_id: str
@@ -84,25 +87,25 @@ def with_suffix(name: str, label: str) -> str:
 def _distinct(group: Sequence[Candidate]) -> list[Candidate]:
     best: dict[int, Candidate] = {}
     for candidate in group:
-        known = best.get(candidate.doc)
+        known = best.get(candidate.inode)
         if known is None or (candidate.suffix and not known.suffix):
-            best[candidate.doc] = candidate
+            best[candidate.inode] = candidate
     return list(best.values())
 
 
-def _rank(candidate: Candidate) -> tuple[int, str, str]:
-    return -candidate.mtime, candidate.node_id, candidate.export_path
+def _rank(candidate: Candidate) -> tuple[int, str, str, int]:
+    return -candidate.mtime, candidate.node_id, candidate.export_path, candidate.inode
 
 
-def _naming_order(loser: tuple[Candidate, Candidate | None, bool]) -> tuple[str, str, str]:
+def _naming_order(loser: tuple[Candidate, Candidate | None, bool]) -> tuple[str, str, str, int]:
     candidate = loser[0]
-    return candidate.name, candidate.node_id, candidate.export_path
+    return candidate.name, candidate.node_id, candidate.export_path, candidate.inode
 
 
 def _suffixed_names(candidate: Candidate, crowded: bool) -> Iterator[str]:
-    """Ever longer suffixes; the last one holds the whole hash, which no two paths of a node share."""
+    """Ever longer suffixes; the last one no two files share."""
     if not crowded:
         yield with_suffix(candidate.name, candidate.node_id)
     digest = path_hash(candidate.export_path)
-    for digits in (8, 16, 64):
-        yield with_suffix(candidate.name, f"{candidate.node_id} {digest[:digits]}")
+    for label in (digest[:8], digest[:16], f"{digest[:16]} {candidate.inode}"):
+        yield with_suffix(candidate.name, f"{candidate.node_id} {label}")

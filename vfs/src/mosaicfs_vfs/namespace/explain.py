@@ -115,7 +115,8 @@ class Explainer:
             return self.file(entry.file, path)
         candidates = list(self._candidates(path))
         if candidates:
-            return self.file(candidates[0], path)
+            row = candidates[0]
+            return self.file(row, None if row.export_path == path else path)
         reason, message = explain_missing(self._state, path, list(self._sources(path)))
         return Explanation(False, None, reason, message, path, None, (), ())
 
@@ -213,14 +214,14 @@ class Explainer:
     def _conflict(self, mount: Mount, place: str, row: FileRow) -> tuple[str | None, str | None, str]:
         """The name it is shown by or None, the id of the file that won the name it wanted, and a sentence."""
         _, outcomes = decide(collect(self._state, place))
-        outcome = next((outcome for outcome in outcomes if outcome.candidate.doc == row.doc), None)
-        if outcome is None or (outcome.winner is not None and outcome.winner.doc == row.doc):
+        outcome = next((outcome for outcome in outcomes if outcome.candidate.inode == row.inode), None)
+        if outcome is None or (outcome.winner is not None and outcome.winner.inode == row.inode):
             return row.name, None, f"It passes every step, and is shown in {place}."
         if outcome.winner is None:
             cause, winner = f"a directory in {place} has its name", None
         else:
-            rows = self._state.reader.file_rows([outcome.winner.doc])
-            winner = rows[0].file_id if rows else None
+            holder = self._state.reader.file_by_inode(outcome.winner.inode)
+            winner = holder.file_id if holder else None
             cause = f"{outcome.winner.export_path} of {outcome.winner.node_id} is newer and has its name in {place}"
         if outcome.name is None:
             return None, winner, f"It passes every step, but {cause}."

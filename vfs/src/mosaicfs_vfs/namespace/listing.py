@@ -56,10 +56,10 @@ def collect(scene: Scene, path: str) -> Contents:
     contents = Contents(children is not None, set(children or ()), [], [])
     for mount in scene.tree.mounts_over(path):
         source = mount.source_of(path)
-        if source is None:
+        if source is None and path != mount.directory:
             continue
         contents.warnings += [warning for warning in mount.warnings if warning not in contents.warnings]
-        if mount.problem:
+        if source is None or mount.problem:
             continue
         membership = scene.membership(mount)
         if membership is not None and membership.expires_at is not None:
@@ -132,17 +132,17 @@ def decide(contents: Contents) -> tuple[dict[str, FileRow], list[Outcome]]:
         return chosen, []
     counts = Counter(row.name for rows, _ in contents.groups for row in rows)
     collisions: dict[str, list[Candidate]] = {}
-    rows_by_document: dict[int, FileRow] = {}
+    rows_by_inode: dict[int, FileRow] = {}
     for rows, mount in contents.groups:
         for row in rows:
             if counts[row.name] > 1 or row.name in contents.directories:
-                rows_by_document[row.doc] = row
-                candidate = Candidate(row.doc, row.name, row.mtime, row.node_id, row.export_path, mount.suffix)
+                rows_by_inode[row.inode] = row
+                candidate = Candidate(row.inode, row.name, row.mtime, row.node_id, row.export_path, mount.suffix)
                 collisions.setdefault(row.name, []).append(candidate)
     outcomes = settle(collisions, contents.directories, chosen.keys())
     for name in collisions:
         del chosen[name]
-    chosen.update({outcome.name: rows_by_document[outcome.candidate.doc] for outcome in outcomes if outcome.name})
+    chosen.update({outcome.name: rows_by_inode[outcome.candidate.inode] for outcome in outcomes if outcome.name})
     return chosen, outcomes
 
 

@@ -1,0 +1,140 @@
+"""Protects the tree of a fresh instance: it follows the watched folders, and never undoes what the user did."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mosaicfs_core import documents as d
+from mosaicfs_core.store import Store
+from mosaicfs_vfs.directories import Directories
+from mosaicfs_vfs.namespace.edits import new_directory
+from mosaicfs_vfs.namespace.missing import WatchedRoot
+from mosaicfs_vfs.seeds import Seeder, plan
+
+VIEWS = {"/documents", "/large", "/pictures", "/recent"}
+
+
+class Garden:
+    """A store with a seeder."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.directories = Directories(store, {})
+        self.seeder = Seeder(store, self.directories)
+
+    async def watch(self, *paths: str, node: str = "node-a", name: str | None = "Laptop") -> None:
+        """Set the watched folders of a node, and let the seeder look."""
+        plugin = {
+            "_id": d.plugin_document_id(node, "localfs"),
+            "type": "plugin",
+            "node_id": node,
+            "plugin_name": "localfs",
+            "name": "Local files",
+            "settings": {"paths": list(paths)},
+            "created_at": d.format_time(0),
+        }
+        await self.store.update(plugin["_id"], lambda _: plugin)
+        if name is not None:
+            document = {"_id": d.node_document_id(node), "type": "node", "node_id": node, "friendly_name": name}
+            await self.store.update(document["_id"], lambda _: document)
+        await self.seeder.run()
+
+    async def tree(self) -> dict[str, list[tuple[str, str]]]:
+        """Directories with the sources of their mounts."""
+        documents = await self.store.read(lambda reader: reader.documents_of("virtual_directory"))
+        return {
+            one["virtual_path"]: [(m["source"]["node_id"], m["source"]["export_path"]) for m in one["mounts"]]
+            for one in documents
+        }
+
+    async def change(self, path: str, **fields: Any) -> None:
+        await self.directories.change(path, fields, lambda _: None)
+
+    async def remove(self, path: str) -> None:
+        await self.directories.remove(path, lambda _: None, force=True)
+
+
+@pytest.fixture
+async def garden(tmp_path: Path) -> AsyncIterator[Garden]:
+    async with await Store.open(tmp_path / "replica.db") as store:
+        yield Garden(store)
+
+
+async def test_a_fresh_instance(garden: Garden) -> None:
+    await garden.watch("/home/u/Documents", "/home/u/Pictures")
+    both = [("node-a", "/home/u/Documents"), ("node-a", "/home/u/Pictures")]
+    assert await garden.tree() == {
+        "/": [],
+        "/machines": [],
+        "/machines/Laptop": [],
+        "/machines/Laptop/Documents": both[:1],
+        "/machines/Laptop/Pictures": both[1:],
+        **dict.fromkeys(sorted(VIEWS), both),
+    }
+    recent = await garden.directories.get("/recent")
+    assert recent["mounts"][0]["source_prefix"] == "/home/u"
+    assert recent["mounts"][0]["steps"] == [{"op": "age", "max_days": 30}]
+    seq = garden.store.seq
+    await garden.seeder.run()
+    assert garden.store.seq == seq
+
+
+async def test_a_new_folder_is_added_and_a_dropped_one_goes(garden: Garden) -> None:
+    await garden.watch("/a")
+    await garden.watch("/b")
+    tree = await garden.tree()
+    assert tree["/recent"] == [("node-a", "/b")]
+    assert "/machines/Laptop/a" not in tree
+    assert tree["/machines/Laptop/b"] == [("node-a", "/b")]
+    await garden.watch("/a", "/b")
+    assert (await garden.tree())["/machines/Laptop/a"] == [("node-a", "/a")]
+
+
+async def test_what_the_user_removed_stays_removed(garden: Garden) -> None:
+    await garden.watch("/a")
+    await garden.remove("/recent")
+    await garden.remove("/machines/Laptop/a")
+    await garden.change("/large", mounts=[])
+    await garden.watch("/a", "/b")
+    tree = await garden.tree()
+    assert "/recent" not in tree
+    assert "/machines/Laptop/a" not in tree
+    assert tree["/large"] == [("node-a", "/b")]
+    await garden.remove("/machines")
+    await garden.watch("/a", "/b", "/c")
+    assert "/machines" not in await garden.tree()
+
+
+async def test_what_the_user_edited_is_left_alone(garden: Garden) -> None:
+    await garden.watch("/a", "/b")
+    pictures = await garden.directories.get("/pictures")
+    edited = [{**pictures["mounts"][0], "strategy": "flatten"}, *pictures["mounts"][1:]]
+    await garden.change("/pictures", mounts=edited)
+    await garden.watch()
+    tree = await garden.tree()
+    assert tree["/pictures"] == [("node-a", "/a")]
+    assert tree["/recent"] == []
+
+
+async def test_what_was_there_before_is_taken_in(garden: Garden) -> None:
+    own = new_directory("/recent", 0, {"mounts": [{"source": {"node_id": "*", "export_path": "/mine"}}]})
+    await garden.store.put(own)
+    await garden.watch("/a")
+    assert (await garden.tree())["/recent"] == [("*", "/mine"), ("node-a", "/a")]
+
+
+def test_the_plan_keeps_machines_and_folders_of_one_name_apart() -> None:
+    roots = [
+        WatchedRoot("node-a", "/home/u/Documents", {}),
+        WatchedRoot("node-a", "/work/Documents", {}),
+        WatchedRoot("node-b", "/", {}),
+    ]
+    places = [seed.path for seed in plan(roots, {"node-a": "A/B", "node-b": ".."}) if seed.path not in VIEWS]
+    assert places[0] == "/machines/A-B/Documents"
+    assert places[1].startswith("/machines/A-B/Documents (")
+    assert places[2] == "/machines/machine/filesystem"
+    assert len(set(places)) == 3
