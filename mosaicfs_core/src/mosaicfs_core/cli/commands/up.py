@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 import msgspec
@@ -82,7 +83,9 @@ async def _run(context: TerminalContext, options: Options) -> None:
     given = options.paths or _first_paths(context)
     roots = check_watch_paths(given, home, directory)
     listener = bind(msgspec.structs.replace(config.server, port=_port(config, options)))
-    logs.configure(_quieter(config, context), home.log_dir)
+    logs.configure(config.logging, home.log_dir)
+    if not context.verbose:
+        _keep_the_terminal_quiet()
     async with running(home, config, listener, paths=roots, safe_mode=options.safe_mode) as runtime:
         await _wait_for_first_crawl(context, runtime, stop)
         keeper, problem = await _mount(context, runtime, directory, stop)
@@ -100,9 +103,11 @@ def _port(config: Config, options: Options) -> int:
     return config.server.port if options.port is None else options.port
 
 
-def _quieter(config: Config, context: TerminalContext) -> Any:
-    """The terminal shows warnings only, unless more is asked for: the log file has the rest."""
-    return msgspec.structs.replace(config.logging, level="info" if context.verbose else config.logging.level)
+def _keep_the_terminal_quiet() -> None:
+    """The terminal shows what a person must know; the log file has the rest."""
+    for handler in logging.getLogger().handlers:
+        if not isinstance(handler, logging.FileHandler):
+            handler.setLevel(max(handler.level, logging.WARNING))
 
 
 def _first_paths(context: TerminalContext) -> tuple[str, ...]:

@@ -1,0 +1,158 @@
+"""From an empty home to a tree that can be browsed, over a crash, and to a clean end; and what is refused before."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def can_mount() -> bool:
+    """Whether this machine lets us mount."""
+    try:
+        import pyfuse3  # noqa: F401
+    except ImportError:
+        return False
+    return os.access("/dev/fuse", os.R_OK | os.W_OK)
+
+
+def test_from_an_empty_home_over_a_crash_to_a_clean_end(machine: Any, eventually: Any) -> None:
+    up = machine.up("--no-mount", str(machine.tree))
+    facts = up.wait_ready()
+    assert facts["roots"] == [str(machine.tree)]
+    report = machine.tree / "Work" / "2025" / "report.txt"
+
+    # The command line.
+    assert machine.run("status")["info"]["documents"]["file"] == 3
+    found = machine.file(report)
+    target = machine.tree.parent / "fetched.txt"
+    machine.run("files", "fetch", found["id"], "-o", str(target))
+    assert target.read_bytes() == report.read_bytes()
+    nodes = machine.run("nodes", "list")["items"]
+    assert {node["id"] for node in nodes} >= {facts["node_id"]}
+    assert machine.run("nodes", "rename", facts["node_id"], "Attic")["friendly_name"] == "Attic"
+    assert machine.run("system", "health")["status"] == "healthy"
+
+    # HTTP, signed in by the printed link, which works once.
+    url, _, token = facts["login_link"].partition("/#bootstrap=")
+    status, headers, body = machine.http(f"{url}/api/auth/bootstrap", body={"token": token})
+    assert status == 200
+    assert "HttpOnly" in headers["Set-Cookie"]
+    session = json.loads(body)
+    assert machine.http(f"{url}/api/auth/bootstrap", body={"token": token})[0] == 401
+    content = f"{url}/api/files/{found['id']}/content"
+    assert machine.http(content, token=session["access_token"], Range="bytes=4-9")[::2] == (206, b"report")
+    assert machine.http(content)[0] == 401
+    assert machine.http(url + "/")[0] == 200
+
+    # A second start on the same home refuses and says who has it.
+    refused = machine.up("--no-mount")
+    _, errors = refused.process.communicate(timeout=60)
+    assert refused.process.returncode == 1
+    assert f"in use by process {up.process.pid}" in errors.decode()
+
+    # Killed at once: nothing is lost, and what changed meanwhile is found.
+    up.end(signal.SIGKILL)
+    assert machine.run("status", code=3)["error"]["code"] == "unreachable"
+    report.rename(report.with_name("renamed.txt"))
+    (machine.tree / "new.txt").write_text("new")
+    up = machine.up("--no-mount")
+    facts = up.wait_ready()
+    url = facts["url"]
+    assert facts["roots"] == [str(machine.tree)]
+    assert machine.file(report.with_name("renamed.txt"))["id"] == found["id"]
+    assert machine.file(machine.tree / "new.txt")["size"] == 3
+    login = session["created"]
+    status, _, body = machine.http(f"{url}/api/auth/login", body=login)
+    assert status == 200
+
+    # It follows changes.
+    (machine.tree / "later.txt").write_text("later")
+    files = f"{url}/api/files?export_path={machine.tree}/later.txt"
+    token = json.loads(body)["access_token"]
+    eventually(lambda: json.loads(machine.http(files, token=token)[2])["total"])
+
+    # Ended politely, it leaves no trace of running.
+    assert up.end(signal.SIGINT) == 0
+    assert list((machine.home / "run").glob("*")) == []
+    assert all(row["status"] != "failed" for row in machine.run("doctor"))
+
+
+def test_other_folders_later_are_added(machine: Any) -> None:
+    other = machine.tree.parent / "other"
+    other.mkdir()
+    (other / "file.txt").write_text("x")
+    up = machine.up("--no-mount", str(machine.tree))
+    up.wait_ready()
+    assert up.end() == 0
+    up = machine.up("--no-mount", str(other), str(machine.tree / "Work"))
+    assert up.wait_ready()["roots"] == [str(machine.tree), str(other)]
+    assert machine.file(other / "file.txt")["size"] == 1
+    assert up.end() == 0
+
+
+@pytest.mark.fuse
+@pytest.mark.skipif(not can_mount(), reason="this machine does not let us mount")
+def test_the_mount_comes_and_goes_with_it(machine: Any, eventually: Any) -> None:
+    def mounted() -> bool:
+        return str(machine.mount) in Path("/proc/self/mountinfo").read_text()
+
+    up = machine.up("--mount", str(machine.mount), str(machine.tree))
+    facts = up.wait_ready()
+    assert facts["mount"] == str(machine.mount), facts["mount_problem"]
+    found = list(machine.mount.glob("machines/*/tree/Work/2025/report.txt"))
+    assert [path.read_text() for path in found] == ["the report\n"]
+    (machine.tree / "Work" / "fresh.txt").write_text("fresh")
+    fresh = found[0].parents[1] / "fresh.txt"
+    eventually(fresh.exists)
+    assert fresh.read_text() == "fresh"
+
+    up.end(signal.SIGKILL)
+    eventually(lambda: not mounted())
+    up = machine.up("--mount", str(machine.mount))
+    assert up.wait_ready()["mount"] == str(machine.mount)
+    assert found[0].read_text() == "the report\n"
+    assert up.end() == 0
+    assert not mounted()
+
+
+def test_in_the_background_and_down(machine: Any) -> None:
+    facts = machine.run("up", "--detach", "--no-mount", "--port", "0", str(machine.tree))
+    try:
+        assert machine.run("system", "health")["status"] == "healthy"
+        assert machine.http(facts["url"] + "/api/health")[0] == 200
+    finally:
+        assert machine.run("down") == {"stopped": facts["pid"]}
+    assert machine.run("down") == {"stopped": None}
+    refused = machine.run("up", "--detach", "--no-mount", str(machine.tree / "missing"), code=1)
+    assert "does not exist" in refused["error"]["message"]
+
+
+@pytest.mark.parametrize("wrong", ["missing", "file", "port", "config", "home"])
+def test_what_is_wrong_is_said_before_anything_starts(machine: Any, wrong: str) -> None:
+    arguments = ["up", "--no-mount", str(machine.tree)]
+    expected = ""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        if wrong == "missing":
+            arguments[-1], expected = str(machine.tree / "nowhere"), "does not exist"
+        elif wrong == "file":
+            arguments[-1], expected = str(machine.tree / "picture.png"), "is a file"
+        elif wrong == "port":
+            port = taken.getsockname()[1]
+            arguments += ["--port", str(port)]
+            expected = f"port {port} on 127.0.0.1 is taken by another program"
+        elif wrong == "config":
+            machine.home.mkdir()
+            (machine.home / "mosaicfs.toml").write_text('[server]\nport = "many"\n')
+            expected = "line 2, server.port: expected an integer from 0 to 65535"
+        else:
+            arguments[-1], expected = str(machine.home), "inside the home"
+            machine.home.mkdir()
+        error = machine.run(*arguments, code=1 if wrong == "port" else 2)["error"]
+    assert expected in error["message"]
+    assert not (machine.home / "replica.db").exists()
