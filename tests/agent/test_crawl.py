@@ -148,16 +148,13 @@ async def test_odd_names(node: Any) -> None:
     for name in names:
         os.mkdir(os.path.join(root, name[:200] + b".d"))
         for directory in (root, os.path.join(root, name[:200] + b".d")):
-            with open(os.path.join(directory, name), "wb") as file:
-                file.write(name)
+            Path(os.fsdecode(os.path.join(directory, name))).write_bytes(name)
     await node.start()
     assert len(node.rows()) == 2 * len(names)
     assert node.agrees()
     for row in node.rows().values():
-        record = node.agent  # opened through content below
-        assert record is not None
-        with open(paths.unescape(row.export_path), "rb") as file:
-            assert os.path.basename(paths.unescape(row.export_path)) == file.read()
+        native = paths.unescape(row.export_path)
+        assert os.path.basename(native) == Path(os.fsdecode(native)).read_bytes()
     assert (await node.crawl()).written == 0
 
 

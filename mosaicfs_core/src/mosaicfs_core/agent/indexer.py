@@ -243,7 +243,7 @@ class Session:
     def _look(self, reader: Reader, function: PlanFunction, claimed: Collection[str]) -> Plan:
         planner = Planner(reader, self._source, claimed, matching=self._matching)
         gone, trees = function(planner)
-        return Plan(planner.batch, gone, trees)
+        return Plan(planner.finish(), gone, trees)
 
     # The other operations.
 

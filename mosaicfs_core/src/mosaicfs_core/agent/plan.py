@@ -6,7 +6,7 @@ import mimetypes
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from mosaicfs_core.documents import ids, paths, times
+from mosaicfs_core.documents import paths, times
 from mosaicfs_core.hooks import Entry
 
 _COMPRESSED: Final = {
@@ -152,14 +152,13 @@ def deleted_document(document: Mapping[str, Any], now: int) -> dict[str, Any]:
     return deleted
 
 
-def free_inodes(document_ids: Sequence[str], taken: Iterable[int]) -> tuple[list[int], set[int]]:
-    """The inode of each document (the derived one, or the next that is free) and the positions of those that had to
-    give way, where the caller must look whether the id itself is taken."""
+def free_inodes(derived: Sequence[int], taken: Iterable[int]) -> tuple[list[int], set[int]]:
+    """The inode of each of some new documents (the derived one, or the next that is free) and the positions of those
+    that had to give way, where the caller must look whether the id itself is taken."""
     used = set(taken)
     inodes: list[int] = []
     gave_way: set[int] = set()
-    for position, document_id in enumerate(document_ids):
-        inode = ids.derived_inode(document_id)
+    for position, inode in enumerate(derived):
         if inode in used:
             gave_way.add(position)
             while inode in used:

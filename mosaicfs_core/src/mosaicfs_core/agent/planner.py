@@ -62,6 +62,7 @@ class Planner:
         self._source = source
         self._claimed = set(claimed)
         self._matching = matching
+        self._new: list[New] = []
         self.batch = Batch()
 
     def directory(self, path: str, entries: Sequence[Entry], listed: Collection[str]) -> tuple[list[int], list[str]]:
@@ -69,7 +70,7 @@ class Planner:
         known = queries.directory_contents(self._reader, self._source.node_id, path)
         difference = plan.compare(entries, known.files, complete=True)
         self._changed(path, difference.changed)
-        self._created([New(path, entry) for entry in difference.created])
+        self._new += [New(path, entry) for entry in difference.created]
         names = set(listed)
         return difference.gone, [paths.join(path, name) for name in known.directories if name not in names]
 
@@ -102,7 +103,7 @@ class Planner:
         known = queries.named_files(self._reader, self._source.node_id, path, [entry.name for entry in entries])
         difference = plan.compare(entries, known.files, complete=False)
         self._changed(path, difference.changed)
-        self._created([New(path, entry) for entry in difference.created])
+        self._new += [New(path, entry) for entry in difference.created]
         return [], []
 
     def creates(self, operations: Iterable[Create]) -> None:
@@ -116,11 +117,10 @@ class Planner:
             difference = plan.compare(entries, known.files, complete=False)
             marked = self._fingerprints(difference, known, named)
             self._changed(parent, [*difference.changed, *marked], named)
-            new = [
+            self._new += [
                 New(parent, entry, named[entry.name].mime_type, named[entry.name].fingerprint)
                 for entry in difference.created
             ]
-            self._created(new)
 
     def _fingerprints(
         self, difference: plan.Difference, known: queries.DirectoryContents, named: dict[str, Create]
@@ -154,15 +154,19 @@ class Planner:
 
     # New paths.
 
-    def _created(self, new: Sequence[New]) -> None:
-        if not new:
-            return
-        left = self._moved(new) if self._matching else list(new)
+    def finish(self) -> Batch:
+        """Decide about the files without a document at their path, all together; returns what is to be written."""
+        if self._new:
+            self._created(self._moved(self._new) if self._matching else self._new)
+            self._new = []
+        return self.batch
+
+    def _created(self, left: Sequence[New]) -> None:
         node_id, provider = self._source.node_id, self._source.provider
         uuids = [ids.first_file_uuid(node_id, paths.join(file.parent, file.entry.name)) for file in left]
         document_ids = [ids.file_document_id(node_id, uuid) for uuid in uuids]
-        taken = queries.taken_inodes(self._reader, [ids.derived_inode(name) for name in document_ids])
-        inodes, gave_way = plan.free_inodes(document_ids, taken)
+        derived = [ids.derived_inode(name) for name in document_ids]
+        inodes, gave_way = plan.free_inodes(derived, queries.taken_inodes(self._reader, derived))
         for position in gave_way:
             if self._reader.row(document_ids[position]) is not None:
                 uuids[position], inodes[position] = self._other_id(inodes)

@@ -57,7 +57,11 @@ def file_document_id(node_id: str, file_uuid: str) -> str:
 
 def first_file_uuid(node_id: str, export_path: str) -> str:
     """The uuid a path gets first: derived from node and path, so that a rebuilt agent finds the same."""
-    return str(uuid.uuid5(_FILE_NAMESPACE, f"{node_id}\0{export_path}"))
+    # ``str(uuid.uuid5(...))``, three times as fast: a first crawl makes one for each file.
+    digest = hashlib.sha1(_FILE_NAMESPACE.bytes + f"{node_id}\0{export_path}".encode(), usedforsecurity=False).digest()
+    text = digest[:16].hex()
+    variant = "89ab"[int(text[16], 16) & 3]
+    return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
 
 
 def next_file_uuid() -> str:

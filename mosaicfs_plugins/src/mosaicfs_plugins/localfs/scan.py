@@ -144,6 +144,7 @@ class _Listing:
         self.rules = rules
         write = self._scope.write
         files = self.files
+        new = tuple.__new__  # what ``Entry`` does, without a call in between: there is one for each file
         for entry in found:
             name = entry.name
             is_directory = entry.is_dir(follow_symlinks=False)
@@ -164,7 +165,7 @@ class _Listing:
                     self._counts["special"] += 1
                     continue
                 written = name if name.isascii() else write(name)
-                files.append(Entry(written, facts.st_size, facts.st_mtime_ns // 1000, filesystem, facts.st_ino))
+                files.append(new(Entry, (written, facts.st_size, facts.st_mtime_ns // 1000, filesystem, facts.st_ino)))
 
     def _directory(self, name: str) -> None:
         path = join(self._path, name)

@@ -1,0 +1,117 @@
+"""Crawling: cold and unchanged, beside a bare walk with stat of the same tree and beside ``rclone lsjson -R``.
+
+``run(scale)`` makes a tree of ``scale`` small files and returns medians in seconds, files per second and ratios.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from mosaicfs_core import config
+from mosaicfs_core.agent import Agent
+from mosaicfs_core.content import Content
+from mosaicfs_core.home import Home
+from mosaicfs_core.plugins.context import CoreServices
+from mosaicfs_core.plugins.host import PluginHost
+from mosaicfs_core.plugins.instances import default_document
+from mosaicfs_core.store import Store
+
+PER_DIRECTORY = 20
+EXTENSIONS = ("txt", "pdf", "jpg", "py", "md", "json", "bin", "")
+ROUNDS = 5
+
+
+def make_tree(root: Path, files: int) -> None:
+    """``files`` files of a few bytes, ``PER_DIRECTORY`` in each directory, three levels deep."""
+    for number in range(0, files, PER_DIRECTORY):
+        directory = root / f"{number // 20_000}" / f"{number // 1_000}" / f"dir-{number}"
+        directory.mkdir(parents=True, exist_ok=True)
+        for part in range(min(PER_DIRECTORY, files - number)):
+            extension = EXTENSIONS[part % len(EXTENSIONS)]
+            name = f"file {number + part} of the benchmark{'.' if extension else ''}{extension}"
+            (directory / name).write_bytes(b"x" * part)
+
+
+def bare_walk(root: Path) -> int:
+    """A walk with ``os.scandir`` and stat, the least any crawl has to do; returns the number of files."""
+    count, stack = 0, [os.fspath(root)]
+    while stack:
+        with os.scandir(stack.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    stack.append(entry.path)
+                else:
+                    entry.stat(follow_symlinks=False)
+                    count += 1
+    return count
+
+
+def _timed(function: Any, *arguments: Any) -> float:
+    begun = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - begun
+
+
+async def _crawls(base: Path, root: Path) -> tuple[float, list[float]]:
+    """Seconds of a cold crawl and of unchanged ones, the agent's own way through plugin host and store."""
+    home = Home(base / "home").prepare()
+    async with await Store.open(home.replica) as store:
+        host = PluginHost.discover(only={"localfs"})
+        core = CoreServices(home, config.load(home.config_file, {}), store, Content([]), host, home.node_id("bench"))
+        document = default_document(core.node_id, host.get("localfs"), {"paths": [os.fspath(root)], "watch": False})
+        await store.put(document)
+        begun = time.perf_counter()
+        async with Agent(core) as agent:
+            await agent.first_crawl_done.wait()
+            cold = time.perf_counter() - begun
+            unchanged = []
+            for _ in range(ROUNDS):
+                begun = time.perf_counter()
+                await agent.crawl()
+                unchanged.append(time.perf_counter() - begun)
+    return cold, unchanged
+
+
+def _rclone(root: Path) -> float | None:
+    if shutil.which("rclone") is None:
+        return None
+    command = ["rclone", "lsjson", "-R", "--no-mimetype", os.fspath(root)]
+    return _timed(lambda: subprocess.run(command, stdout=subprocess.DEVNULL, check=True))
+
+
+def run(scale: int = 100_000) -> dict[str, Any]:
+    """Measure; all times in seconds."""
+    with tempfile.TemporaryDirectory(prefix="mosaicfs-bench-") as name:
+        base = Path(name)
+        root = base / "tree"
+        make_tree(root, scale)
+        bare = [_timed(bare_walk, root) for _ in range(ROUNDS)]
+        cold, unchanged = asyncio.run(_crawls(base, root))
+        bare += [_timed(bare_walk, root) for _ in range(ROUNDS)]
+        rclone = _rclone(root)
+        walk, again = statistics.median(bare), statistics.median(unchanged)
+    return {
+        "files": scale,
+        "bare_walk_s": round(walk, 3),
+        "cold_s": round(cold, 3),
+        "cold_files_per_s": round(scale / cold),
+        "cold_ratio": round(cold / walk, 1),
+        "unchanged_s": round(again, 3),
+        "unchanged_ratio": round(again / walk, 2),
+        "rclone_lsjson_s": None if rclone is None else round(rclone, 3),
+    }
+
+
+if __name__ == "__main__":
+    import json
+    import sys
+
+    sys.stdout.write(json.dumps(run(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000), indent=2) + "\n")
