@@ -20,6 +20,7 @@ async def test_labels_of_a_file_are_set_shown_and_cleared(server: Any) -> None:
     assert made.body["labels"] == ["tax", "home"]
     assert made.body["node_id"] == server.node_id
     assert made.body["updated_by"] == "local"
+    assert made.body["indexed"] is True
     effective = await server.ask("GET", "labels/effective", params={"file_id": file_id})
     assert effective.body["labels"] == ["home", "tax"]
     assert effective.body["assigned"] == ["tax", "home"]
@@ -214,6 +215,10 @@ async def test_the_commands(server: Any, command_line: Any, tmp_path: Any) -> No
     assert "mine" in await run("rules", "remove", rule["id"])
     assert "two, three" in await run("clear", str(file))
     assert (await run("set", "/elsewhere", "x", "--node", "node-b"))["node_id"] == "node-b"
+    assert "No file is indexed" in command_line.said[-1]
+    folder = await command_line.run(commands.register, "labels", "set", str(tmp_path), "x")
+    assert folder.exit_code == 2
+    assert "rules add" in folder.output
     failed = await command_line.run(commands.register, "labels", "clear", str(file))
     assert failed.exit_code == 1
     assert (await command_line.run(commands.register, "labels", "rules", "change", "x")).exit_code == 2

@@ -37,6 +37,8 @@ def target_of(context: CommandContext, file: str, node: str | None, virtual: boo
         return {"file_id": file}
     if node is not None:
         return {"node_id": node, "export_path": file}
+    if os.path.isdir(os.path.expanduser(file)):
+        raise click.UsageError(f"{file} is a folder; label what is in it with: mosaicfs labels rules add")
     return {"export_path": written(file)}
 
 
@@ -101,6 +103,8 @@ def _add_files(labels: click.Group, context: CommandContext) -> None:
         body = {**target_of(context, file, node, virtual), **fields}
         found = context.api.send("PUT", "labels/assignments", body)
         context.show(found, {"export_path": "path", "labels": "labels"})
+        if not found["indexed"]:
+            context.say("No file is indexed at that path yet; the labels wait for it.")
 
     @labels.command(name="set", short_help="Give a file exactly these labels.")
     @click.argument("file")

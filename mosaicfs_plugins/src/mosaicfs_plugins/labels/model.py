@@ -105,6 +105,12 @@ class AssignmentAnswer(msgspec.Struct, kw_only=True):
     updated_by: str | None = None
 
 
+class AssignedAnswer(AssignmentAnswer, kw_only=True):
+    """The labels a file now has itself. Not ``indexed``: nothing is known at that path yet; the labels wait for it."""
+
+    indexed: bool
+
+
 class RuleAnswer(msgspec.Struct, kw_only=True):
     """A rule."""
 

@@ -78,11 +78,12 @@ def _add_assignments(blueprint: Blueprint, service: LabelService) -> None:
 
     @blueprint.put("/assignments")
     @validate_request(model.AssignmentChange)
-    @document_response(model.AssignmentAnswer)
+    @document_response(model.AssignedAnswer)
     async def assign(data: model.AssignmentChange) -> Response:
         """Give a file exactly these labels, or add and remove some. They stay with its path when it is indexed anew."""
         document = await service.assign(data, if_match())
-        return answer(assignment_body(document), document=document)
+        indexed = await service.is_indexed(document["node_id"], document["export_path"])
+        return answer({**assignment_body(document), "indexed": indexed}, document=document)
 
     @blueprint.delete("/assignments")
     @validate_querystring(model.FileTarget)

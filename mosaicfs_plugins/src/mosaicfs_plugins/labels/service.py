@@ -75,6 +75,12 @@ class LabelService:
             raise NotFound(NO_RULE)
         return document
 
+    async def is_indexed(self, node_id: str, export_path: str) -> bool:
+        """Whether there is a file at that path."""
+        return bool(
+            (await self._context.find_files(FileQuery(node_id=node_id, export_path=export_path, limit=1))).items
+        )
+
     async def effective(self, target: FileTarget) -> dict[str, Any]:
         """A file's labels and their sources. Raises ``NotFound`` for a file that is not indexed."""
         node_id, path = await self.place(target)
