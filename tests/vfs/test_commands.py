@@ -1,0 +1,205 @@
+"""Protects ``mosaicfs vfs``: each command against a running application, the editor's loop, and its tables."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from mosaicfs_core import documents as d
+from mosaicfs_core.cli.frame_context import TerminalContext
+from mosaicfs_core.errors import Conflict, MosaicError, NotFound, UserError
+from mosaicfs_core.server.app import running_app
+from mosaicfs_core.server.state import EXTENSION
+from mosaicfs_core.testing.harness import Harness
+from mosaicfs_vfs import commands
+
+ERRORS = {400: UserError, 404: NotFound, 409: Conflict}
+
+
+class LocalApi:
+    """``hooks.Api`` over an application in this process."""
+
+    def __init__(self, runner: asyncio.Runner, app: Any) -> None:
+        self._runner = runner
+        self._app = app
+
+    def get(self, address: str, /, **params: Any) -> Any:
+        return self.send("GET", address, None, **params)
+
+    def send(self, method: str, address: str, body: Any = None, /, **params: Any) -> Any:
+        return self._runner.run(self._ask(method, address, body, params))
+
+    async def _ask(self, method: str, address: str, body: Any, params: dict[str, Any]) -> Any:
+        headers = {"Authorization": f"Bearer {self._app.extensions[EXTENSION].local_token}"}
+        given = {} if body is None else {"json": body}
+        answer = await self._app.test_client().open(
+            f"/api/{address}",
+            method=method,
+            headers=headers,
+            query_string=params,
+            scope_base={"client": ("127.0.0.1", 50000)},
+            **given,
+        )
+        decoded = await answer.get_json()
+        if answer.status_code >= 400:
+            raise ERRORS.get(answer.status_code, MosaicError)(decoded["error"]["message"])
+        return decoded
+
+
+class Shell:
+    """Runs commands. ``files`` can be indexed; ``json`` is the global option."""
+
+    def __init__(self, runner: asyncio.Runner, harness: Harness, app: Any) -> None:
+        self.harness = harness
+        self._runner = runner
+        self._api = LocalApi(runner, app)
+
+    def file(self, path: str) -> None:
+        node = self.harness.core.node_id
+        identifier = d.file_document_id(node, d.first_file_uuid(node, path))
+        document = {
+            "_id": identifier,
+            "type": "file",
+            "inode": d.derived_inode(identifier),
+            "name": d.name_of(path),
+            "source": {"node_id": node, "export_path": path, "export_parent": d.parent_of(path)},
+            "size": 1,
+            "mtime": d.format_time(d.now_micros()),
+            "status": "active",
+        }
+        self._runner.run(self.harness.store.put(document))
+
+    def run(self, *words: str, json: bool = False, stdin: str | None = None) -> Result:
+        context = TerminalContext()
+        context.json = json
+        context.__dict__["api"] = self._api
+        group = click.Group()
+        commands.register(group, context)
+        return CliRunner().invoke(group, ["vfs", *words], input=stdin)
+
+    def say(self, *words: str, **given: Any) -> str:
+        result = self.run(*words, **given)
+        assert result.exception is None, result.exception
+        return result.output
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    with asyncio.Runner() as runner:
+        harness_manager = Harness.start(tmp_path / "home", only=["vfs"])
+        harness = runner.run(harness_manager.__aenter__())
+        app_manager = running_app(harness.core)
+        app = runner.run(app_manager.__aenter__())
+        runner.run(app.startup())
+        yield Shell(runner, harness, app)
+        runner.run(app.shutdown())
+        runner.run(app_manager.__aexit__(None, None, None))
+        runner.run(harness_manager.__aexit__(None, None, None))
+
+
+def fields(source: str = "/s", **more: Any) -> str:
+    return json.dumps({"mounts": [{"source": {"node_id": "*", "export_path": source}, **more}]})
+
+
+def test_making_editing_and_listing(shell: Shell) -> None:
+    for number in range(3):
+        shell.file(f"/s/{number}.txt")
+    shell.file("/s/in/deep.txt")
+    assert "made /d" in shell.say("mkdir", "/d")
+    assert "saved /d" in shell.say("edit", "/d", "--file", "-", stdin=fields())
+    assert shell.say("ls", "/d").split() == ["0.txt", "1.txt", "2.txt", "in/"]
+    long = shell.say("ls", "-l", "/d")
+    assert shell.harness.core.node_id in long
+    listing = json.loads(shell.say("ls", "/d", json=True))
+    assert (listing["total"], len(listing["items"])) == (4, 4)
+    tree = shell.say("tree", "/")
+    assert "  d/  (3 files)\n    in/  (1 file)\n" in tree
+    shown = json.loads(shell.say("show", "/d"))
+    assert shown["mounts"][0]["source"] == {"node_id": "*", "export_path": "/s"}
+    assert "/d is now /e" in shell.say("mv", "/d", "/e")
+    assert "removed /e" in shell.say("rmdir", "/e")
+    assert isinstance(shell.run("ls", "/e").exception, NotFound)
+
+
+def test_a_listing_of_many_pages(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "_PAGE", 2)
+    for number in range(5):
+        shell.file(f"/s/{number}")
+    shell.say("mkdir", "/d")
+    shell.say("edit", "/d", "--file", "-", stdin=fields())
+    assert shell.say("ls", "/d").split() == ["0", "1", "2", "3", "4"]
+
+
+def test_rmdir_of_what_is_not_empty(shell: Shell) -> None:
+    shell.say("mkdir", "-p", "/p/q")
+    assert isinstance(shell.run("rmdir", "/p").exception, Conflict)
+    assert json.loads(shell.say("rmdir", "/p", "--force", json=True)) == {"removed": ["/p", "/p/q"]}
+
+
+def test_preview_and_explain(shell: Shell) -> None:
+    shell.file("/s/a.txt")
+    shell.file("/s/b.pdf")
+    steps = [{"op": "glob", "pattern": "*.pdf"}]
+    preview = shell.say("preview", "/p", "--file", "-", stdin=fields(steps=steps))
+    assert "/p/b.pdf" in preview
+    assert "a.txt" not in preview
+    shell.say("mkdir", "/p")
+    shell.say("edit", "/p", "--file", "-", stdin=fields(steps=steps))
+    hidden = shell.say("explain", "/p/a.txt")
+    assert "Step 1 (glob)" in hidden
+    assert "does not match → exclude" in hidden
+    assert "shown at /p/b.pdf" in shell.say("explain", "/s/b.pdf")
+    assert json.loads(shell.say("explain", "/p/a.txt", json=True))["reason"] == "step"
+    assert shell.run("explain").exit_code == 2
+
+
+@pytest.fixture
+def editor(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Answers each opening of the editor with the next text (a function of what was shown); returns what was shown."""
+
+    def use(*answers: Callable[[str], str | None]) -> list[str]:
+        shown: list[str] = []
+        waiting = iter(answers)
+
+        def edit(text: str, extension: str) -> str | None:
+            shown.append(text)
+            return next(waiting)(text)
+
+        monkeypatch.setattr(click, "edit", edit)
+        return shown
+
+    return use
+
+
+def test_the_editor_opens_again_with_the_message(shell: Shell, editor: Any) -> None:
+    shell.file("/s/a.txt")
+    shell.say("mkdir", "/d")
+    wrong = fields(steps=[{"op": "regex", "pattern": "("}])
+    shown = editor(lambda _: "{ not json", lambda _: wrong, lambda text: text.replace('"("', '"a"'))
+    assert "saved /d" in shell.say("edit", "/d")
+    assert '"mounts": []' in shown[0]
+    assert shown[1].startswith("// this is not JSON")
+    assert "mounts[0].steps[0].pattern" in shown[2].splitlines()[0]
+    assert shell.say("ls", "/d").split() == ["a.txt"]
+
+
+def test_leaving_the_editor_without_a_change(shell: Shell, editor: Any) -> None:
+    shell.say("mkdir", "/d")
+    editor(lambda _: None)
+    assert "nothing was changed" in shell.say("edit", "/d")
+    wrong = fields(strategy="scatter")
+    editor(lambda _: wrong, lambda text: text)
+    assert isinstance(shell.run("edit", "/d").exception, UserError)
+
+
+@pytest.mark.parametrize("given", ["not json", "3", "{}", '{"colour": "red"}', "[3]"])
+def test_input_that_is_no_edit(shell: Shell, given: str) -> None:
+    shell.say("mkdir", "/d")
+    assert isinstance(shell.run("edit", "/d", "--file", "-", stdin=given).exception, UserError)
