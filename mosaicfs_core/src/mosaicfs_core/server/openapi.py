@@ -6,8 +6,9 @@ once under ``components``.
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -15,7 +16,11 @@ import msgspec
 from quart import Quart
 from quart_schema import APIKeySecurityScheme, HttpSecurityScheme, Info, QuartSchema, Tag
 from quart_schema.openapi import OpenAPIProvider
-from quart_schema.validation import QUART_SCHEMA_REQUEST_ATTRIBUTE, QUART_SCHEMA_RESPONSE_ATTRIBUTE
+from quart_schema.validation import (
+    QUART_SCHEMA_REQUEST_ATTRIBUTE,
+    QUART_SCHEMA_RESPONSE_ATTRIBUTE,
+    DataSource,
+)
 from werkzeug.routing.rules import Rule
 
 from mosaicfs_core.server.auth.guard import API_PREFIX, PUBLIC
@@ -50,6 +55,8 @@ _ERRORS: Final = {
 class Provider(OpenAPIProvider):
     """Quart-Schema's description completed."""
 
+    _references: Mapping[Any, dict[str, Any]] = {}
+
     def generate_rules(self) -> Iterable[Rule]:
         """Only the API: not the pages."""
         return sorted(
@@ -76,17 +83,31 @@ class Provider(OpenAPIProvider):
                 operation.setdefault("tags", [_tag(path)])
         return paths, components
 
+    def build_request_body(self, model: Any, source: DataSource) -> tuple[dict[str, Any], dict[str, Any]]:
+        """A JSON body by reference."""
+        return {"required": True, "content": {"application/json": {"schema": self._references[model]}}}, {}
+
+    def build_response_object(self, model: Any, headers_model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """A JSON answer by reference, described by the model's docstring."""
+        meaning = (inspect.getdoc(model) or "Done.").partition("\n\n")[0].replace("\n", " ")
+        return {"description": meaning, "content": {"application/json": {"schema": self._references[model]}}}, {}
+
     def schema(self) -> dict[str, Any]:
-        """The whole description."""
+        """The whole description.
+
+        All models are described in one go: then two of one name in two plugins get two names, and what is inside of a
+        model is described too.
+        """
+        models = list(dict.fromkeys([ErrorAnswer, *self._models()]))
+        schemas, components = msgspec.json.schema_components(models, ref_template=_REFERENCE)
+        self._references = dict(zip(models, schemas, strict=True))
         whole = super().schema()
-        models = {ErrorAnswer: None} | dict.fromkeys(self._models())
-        _, components = msgspec.json.schema_components(models, ref_template=_REFERENCE)
         whole["components"]["schemas"].update(components)
         whole["paths"] = dict(sorted(whole["paths"].items()))
         return whole
 
-    def _models(self) -> Iterable[type]:
-        """Every model a route names: Quart-Schema describes those, but not the ones inside of them."""
+    def _models(self) -> Iterable[Any]:
+        """Every model of a body that a route names."""
         for rule in self.generate_rules():
             view = self._app.view_functions[rule.endpoint]
             request_model = getattr(view, QUART_SCHEMA_REQUEST_ATTRIBUTE, None)
