@@ -64,11 +64,11 @@ def mosaicfs_manifest() -> PluginManifest:
 
 @hookimpl
 async def mosaicfs_crawl(context) -> AsyncIterator[FileOperation]:
-    """Name every file there is. What lies at files_dir/$name/x is shown as /$name/x."""
-    folder = context.files_dir / context.instance
-    folder.mkdir(exist_ok=True)
+    """Name every file there is. What lies at files_dir/prefix/x is indexed as /prefix/x."""
+    folder = context.files_dir / context.prefix.lstrip("/")
+    folder.mkdir(parents=True, exist_ok=True)
     files = await asyncio.to_thread(_scan, os.fsencode(folder), context.written)
-    yield Directory(export_path=f"/{context.instance}", files=files, directories=[])
+    yield Directory(export_path=context.prefix, files=files, directories=[])
 
 
 def _scan(folder: bytes, written) -> list[Entry]:

@@ -60,7 +60,7 @@ async def running(
         await register_nodes(core, await watched_roots(core))
         agent = Agent(core)
         core.agent = agent
-        core.content = Content([LocalTier(node_id, agent.roots, agent.reindex)])
+        core.content = Content([LocalTier(node_id, agent.roots, agent.reindex, core.bridge_files)])
         app = await stack.enter_async_context(running_app(core))
         url = await stack.enter_async_context(serving(app, listener, home))
         await stack.enter_async_context(agent)

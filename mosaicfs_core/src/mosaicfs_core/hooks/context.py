@@ -100,6 +100,10 @@ class PluginContext(Protocol):
         """Where an instance that provides a filesystem keeps bytes: export path ``/prefix/x`` is ``files_dir/prefix/x``."""
 
     @property
+    def prefix(self) -> str:
+        """The export path beneath which an instance that provides a filesystem names all its files; "" for others."""
+
+    @property
     def excluded(self) -> Sequence[Path]:
         """Directories no crawl may enter: the mounts of this instance and its home's cache."""
 

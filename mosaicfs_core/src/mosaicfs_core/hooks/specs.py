@@ -67,9 +67,9 @@ def mosaicfs_manifest() -> PluginManifest:  # type: ignore[empty-body]
 
 
 @hookspec
-def mosaicfs_crawl(
+def mosaicfs_crawl(  # type: ignore[empty-body]
     context: PluginContext, request: CrawlRequest
-) -> AsyncIterator[FileOperation | Sequence[FileOperation]]:  # type: ignore[empty-body]
+) -> AsyncIterator[FileOperation | Sequence[FileOperation]]:
     """Name the files this instance provides. An async generator; it may yield operations singly or in sequences.
 
     Called at start, every ``poll_interval_s``, nightly (``full``), on request and after a reconnect, never twice at

@@ -61,12 +61,19 @@ class CoreServices:
 
 
 class InstanceContext:
-    """The host as one plugin instance on this node sees it. ``settings`` answers its settings of the moment."""
+    """The host as one plugin instance on this node sees it. ``settings`` and ``prefix`` answer those of the moment."""
 
-    def __init__(self, core: CoreServices, instance: str, settings: Callable[[], Mapping[str, Any]] = dict) -> None:
+    def __init__(
+        self,
+        core: CoreServices,
+        instance: str,
+        settings: Callable[[], Mapping[str, Any]] = dict,
+        prefix: Callable[[], str] = str,
+    ) -> None:
         self._core = core
         self._instance = instance
         self._settings = settings
+        self._prefix = prefix
         self._writer = core.node_id
         self._logger = logging.getLogger(f"mosaicfs.plugins.{instance}")
 
@@ -99,6 +106,11 @@ class InstanceContext:
     def files_dir(self) -> Path:
         """The root of provided files, made on first use: export path ``/prefix/x`` is ``files_dir/prefix/x``."""
         return _made(self._core.bridge_files)
+
+    @property
+    def prefix(self) -> str:
+        """The export path beneath which a filesystem's files are named, "" for other instances."""
+        return self._prefix()
 
     @property
     def excluded(self) -> Sequence[Path]:

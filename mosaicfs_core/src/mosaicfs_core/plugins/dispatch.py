@@ -59,10 +59,16 @@ async def call_coroutine(
 
 
 async def iterate(
-    plugin: str, hook: str, function: Callable[..., Any], arguments: Arguments, stall_timeout: float | None
+    plugin: str,
+    hook: str,
+    function: Callable[..., Any],
+    arguments: Arguments,
+    stall_timeout: float | None,
+    prefix: str = "",
 ) -> AsyncGenerator[Any, None]:
     """Yield what an async-generator hook yields, checked, each within ``stall_timeout`` seconds of being asked for.
 
+    All paths must lie beneath ``prefix`` ("": anywhere).
     The hook goes on only when the next item is asked for. However this ends (break and ``aclose``, cancellation, an
     error), the hook's generator is closed before the end is seen. Raises ``PluginError``.
     """
@@ -73,7 +79,7 @@ async def iterate(
     feed = _Feed(plugin, hook, generator, stall_timeout)
     try:
         while (item := await feed.next()) is not _END:
-            problem = check_yielded(item)
+            problem = check_yielded(item, prefix)
             if problem is not None:
                 raise PluginError(f"plugin {plugin}: {hook} yielded {problem}", plugin, hook)
             yield item

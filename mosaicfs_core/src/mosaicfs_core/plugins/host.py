@@ -163,9 +163,8 @@ class PluginHost:
     async def call(self, plugin: LoadedPlugin | str, hook: str, *, timeout: float | None, **arguments: Any) -> Any:
         """Await a plugin's coroutine hook, at most ``timeout`` seconds. Raises ``PluginError`` (recorded)."""
         if "emit" in arguments:
-            arguments["emit"] = _checked_emit(
-                plugin if isinstance(plugin, str) else plugin.name, hook, arguments["emit"]
-            )
+            name = plugin if isinstance(plugin, str) else plugin.name
+            arguments["emit"] = _checked_emit(name, hook, arguments["emit"], _prefix(arguments))
         name, function, wanted = self._implementation(plugin, hook, arguments, HookKind.COROUTINE)
         try:
             return await dispatch.call_coroutine(name, hook, function, wanted, timeout)
@@ -182,7 +181,7 @@ class PluginHost:
         later collection. Raises ``PluginError`` (recorded).
         """
         name, function, wanted = self._implementation(plugin, hook, arguments, HookKind.GENERATOR)
-        items = dispatch.iterate(name, hook, function, wanted, stall_timeout)
+        items = dispatch.iterate(name, hook, function, wanted, stall_timeout, _prefix(arguments))
         try:
             async for item in items:
                 yield item
@@ -233,9 +232,14 @@ class PluginHost:
         return StepOp(name=op.name, description=op.description, compile=compile_step, fields=op.fields)
 
 
-def _checked_emit(plugin: str, hook: str, emit: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def _prefix(arguments: Mapping[str, Any]) -> str:
+    """Beneath what the instance behind these arguments must stay, "" for anywhere."""
+    return getattr(arguments.get("context"), "prefix", "")
+
+
+def _checked_emit(plugin: str, hook: str, emit: Callable[[Any], Any], prefix: str) -> Callable[[Any], Any]:
     async def checked(operations: Any) -> None:
-        problem = check_yielded(operations)
+        problem = check_yielded(operations, prefix)
         if problem is not None:
             raise PluginError(f"plugin {plugin}: {hook} emitted {problem}", plugin, hook)
         await emit(operations if isinstance(operations, list | tuple) else [operations])

@@ -42,6 +42,13 @@ class Instance:
         return bool(self.document.get("enabled", True)) and not self.document.get("paused")
 
     @property
+    def prefix(self) -> str:
+        """The export path beneath which the files of an instance that provides a filesystem lie, "" for others."""
+        manifest = self.plugin.manifest if self.plugin is not None else None
+        provides = self.document.get("provides_filesystem") or (manifest is not None and manifest.provides_filesystem)
+        return str(self.document.get("file_path_prefix") or f"/{self.name}") if provides else ""
+
+    @property
     def poll_interval_s(self) -> float | None:
         """Seconds between crawls: the document's, else the manifest's, else None."""
         if self.document.get("poll_interval_s") is not None:
@@ -119,13 +126,17 @@ class Instances:
         settings, problem = self._check(document, package, plugin, given)
         context = self._contexts.get(name)
         if context is None:
-            context = InstanceContext(self._core, name, lambda: self._settings_of(name))
+            context = InstanceContext(self._core, name, lambda: self._settings_of(name), lambda: self._prefix_of(name))
             self._contexts[name] = context
         return Instance(name, package, document, settings, plugin, problem, context)
 
     def _settings_of(self, name: str) -> Mapping[str, Any]:
         instance = self.current.get(name)
         return instance.settings if instance is not None else {}
+
+    def _prefix_of(self, name: str) -> str:
+        instance = self.current.get(name)
+        return instance.prefix if instance is not None else ""
 
     def _check(
         self, document: Mapping[str, Any], package: str, plugin: LoadedPlugin | None, given: dict[str, Any]

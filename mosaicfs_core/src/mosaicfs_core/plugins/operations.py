@@ -25,20 +25,24 @@ _PATHS: Final[dict[type, tuple[str, ...]]] = {
 }
 
 
-def check_yielded(item: Any) -> str | None:
-    """What is wrong with an item of a crawl (an operation or a list or tuple of them), or None."""
+def check_yielded(item: Any, prefix: str = "") -> str | None:
+    """What is wrong with an item of a crawl (an operation or a list or tuple of them), or None.
+
+    ``prefix`` is the export path that all must lie beneath, "" for anywhere: a plugin that provides a filesystem must
+    not name, nor delete, the files of another.
+    """
     if type(item) in _PATHS:
-        return check_operation(item)
+        return check_operation(item, prefix)
     if not isinstance(item, list | tuple):
         return f"{type(item).__name__}, not a FileOperation or a sequence of them"
     for operation in item:
-        problem = check_operation(operation)
+        problem = check_operation(operation, prefix)
         if problem is not None:
             return problem
     return None
 
 
-def check_operation(operation: Any) -> str | None:
+def check_operation(operation: Any, prefix: str = "") -> str | None:
     """What is wrong with one operation, or None."""
     kind = type(operation)
     fields = _PATHS.get(kind)
@@ -48,6 +52,8 @@ def check_operation(operation: Any) -> str | None:
         path = getattr(operation, field)
         if not _is_path(path):
             return f"{kind.__name__} with {field} {path!r}, not an absolute, normalized path"
+        if prefix and path != prefix and not path.startswith(f"{prefix}/"):
+            return f"{kind.__name__} with {field} {path!r}, which does not lie beneath its own {prefix}"
     if kind is Create and not (_is_count(operation.size) and type(operation.mtime) is int):
         return f"Create of {operation.export_path!r} with a size or mtime that is no integer"
     return _check_listing(operation) if kind is Directory else None

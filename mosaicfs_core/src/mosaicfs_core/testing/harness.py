@@ -10,6 +10,7 @@ from typing import Any, Final
 from importlib_metadata import EntryPoint
 
 from mosaicfs_core import config
+from mosaicfs_core.agent import Agent
 from mosaicfs_core.content.content import Content
 from mosaicfs_core.content.tiers import LocalTier
 from mosaicfs_core.home import Home
@@ -68,8 +69,8 @@ class Harness:
         store = await Store.open(home.replica)
         try:
             node_id = home.node_id("test")
-            content = Content([LocalTier(node_id, lambda: (b"/",))])
-            core = CoreServices(home, config.load(home.config_file, {}), store, content, host, node_id)
+            core = CoreServices(home, config.load(home.config_file, {}), store, Content([]), host, node_id)
+            core.content = Content([LocalTier(node_id, lambda: (b"/",), bridge_files=core.bridge_files)])
             yield cls(core, Instances(core))
         finally:
             await store.close()
@@ -83,6 +84,14 @@ class Harness:
 
         await self.store.update(document["_id"], write)
         return (await self.instances.refresh())[plugin].context
+
+    @asynccontextmanager
+    async def agent(self) -> AsyncIterator[Agent]:
+        """The agent over this home, running around a block: it crawls and watches what instances there are."""
+        agent = Agent(self.core)
+        self.core.agent = agent
+        async with agent:
+            yield agent
 
     async def crawl(self, plugin: str, context: InstanceContext, model: CrawlModel, *, full: bool = False) -> None:
         """Run a crawl of a plugin to its end and apply it to ``model``. Raises ``PluginError``."""

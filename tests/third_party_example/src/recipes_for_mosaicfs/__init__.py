@@ -53,8 +53,8 @@ def mosaicfs_manifest() -> PluginManifest:
 @hookimpl
 async def mosaicfs_crawl(context: PluginContext) -> AsyncIterator[FileOperation]:
     """Write each recipe of the settings into a file, then name every file there is."""
-    prefix = f"/{context.instance}"
-    folder = context.files_dir / context.instance
+    prefix = context.prefix
+    folder = context.files_dir / prefix.lstrip("/")
     await asyncio.to_thread(_write_recipes, folder, context.config["recipes"])
     for name, facts in await asyncio.to_thread(_scan, folder):
         path = f"{prefix}/{context.written(name)}"
@@ -100,7 +100,7 @@ def _count(text: str) -> int:
 
 
 def _write_recipes(folder: Path, recipes: Mapping[str, str]) -> None:
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for title, text in recipes.items():
         file = folder / f"{title.replace('/', '-')}.txt"
         if not file.exists() or file.read_text("utf-8") != text:
