@@ -34,9 +34,9 @@ class FileQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Which files are wanted; all conditions hold together, absent ones do not constrain.
 
     ``text`` is a substring of the name, any case, or a glob over the whole name when it has ``*``, ``?`` or ``[``.
-    ``labels`` must all be in the file's effective set. ``annotations`` maps ``plugin/key`` to a value, which is a regular
-    expression when it begins with ``~``. Times are microseconds. ``cursor`` is the opaque one of a former ``Page``.
-    ``status`` is ``active``, ``deleted`` or None for both.
+    ``labels`` must all be in the file's effective set. ``annotations`` maps ``plugin/key`` to a value, which is a
+    regular expression when it begins with ``~``. Times are microseconds. ``cursor`` is the opaque one of a former
+    ``Page``. ``status`` is ``active``, ``deleted`` or None for both.
     """
 
     text: str | None = None
@@ -97,7 +97,7 @@ class PluginContext(Protocol):
 
     @property
     def files_dir(self) -> Path:
-        """Where an instance that provides a filesystem keeps bytes: export path ``/prefix/x`` is ``files_dir/prefix/x``."""
+        """Where an instance that provides a filesystem keeps bytes: export path ``/x/y`` is ``files_dir/x/y``."""
 
     @property
     def prefix(self) -> str:
@@ -151,7 +151,7 @@ class RoutesContext(PluginContext, Protocol):
 
 
 class Api(Protocol):
-    """The REST API of the instance a command talks to. Paths are below ``/api``; calls block; errors end the command."""
+    """The REST API of the instance a command talks to. Paths are below ``/api``; calls block and raise errors."""
 
     def get(self, path: str, /, **params: Any) -> Any:
         """GET; decoded JSON."""

@@ -47,8 +47,7 @@ class Create(msgspec.Struct, frozen=True, kw_only=True):
     """A file that is new or has changed.
 
     ``identity`` is opaque text that recognizes the file after a move (a message id, say), unique on the instance.
-    ``fingerprint`` tells a change that size and mtime do not. ``annotation`` is stored as this plugin's annotation of the
-    file.
+    ``fingerprint`` tells a change that size and mtime do not.
     """
 
     export_path: str
