@@ -281,7 +281,6 @@ def test_a_missing_field_is_named(name: str) -> None:
 def test_tombstones_pass_and_have_an_owner(tombstone: dict[str, Any], owner: str) -> None:
     d.validate(tombstone)
     assert d.owner_of(tombstone) == owner
-    assert d.type_of(tombstone) == d.type_of_id(tombstone["_id"])
     with pytest.raises(InvalidDocument, match="no typed form"):
         d.parse(tombstone)
 
@@ -312,12 +311,6 @@ def test_unknown_fields_survive_at_every_depth() -> None:
         ],
     )
     assert contains(d.to_document(d.parse(doc)), doc)
-
-
-def test_parse_as_checks_the_type() -> None:
-    assert d.parse_as(file_document(), d.FileDocument).size == 204800
-    with pytest.raises(InvalidDocument):
-        d.parse_as(file_document(), d.VirtualDirectory)
 
 
 def test_a_struct_made_in_code_is_checked_on_its_way_out() -> None:

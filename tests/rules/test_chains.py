@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -94,7 +95,7 @@ def interpret(steps: list[dict[str, Any]], default: str, facts: FileFacts) -> bo
     return default == "include"
 
 
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(STEPS, DEFAULTS, st.lists(FILES, min_size=1, max_size=6))
 def test_chains_do_what_the_specification_says(
     steps: list[dict[str, Any]], default: str, files: list[FileFacts]
@@ -316,19 +317,20 @@ def test_keys_tell_chains_apart() -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(-5, 60), st.booleans())
-def test_the_next_change_is_the_first_moment_with_another_verdict(one: int, other: int, age: int, invert: bool) -> None:
+def test_a_verdict_changes_at_the_offsets_and_nowhere_else(one: int, other: int, age: int, invert: bool) -> None:
     steps = [{"op": "age", "min_days": min(one, other), "max_days": max(one, other), "invert": invert}]
     chains = Chains([compile_chain(steps)])
     facts = FileFacts("n", "/x", "x", 0, NOW - age * DAY)
-    before = chains.verdict(facts, now=NOW)
-    moment = chains.next_change(facts, NOW)
-    if moment is None:
-        assert chains.verdict(facts, now=NOW + 1000 * DAY) is before
-    else:
-        assert moment > NOW
-        assert chains.verdict(facts, now=moment - 1) is before
-        assert chains.verdict(facts, now=moment) is not before
+    moments = sorted(facts.mtime + offset for offset in chains.age_offsets)
+    assert len(moments) == 2
+    for moment in moments:
+        assert chains.verdict(facts, now=moment - 1) is not chains.verdict(facts, now=moment)
+    borders = [moments[0] - 100 * DAY, *moments, moments[1] + 100 * DAY]
+    for start, end in pairwise(borders):
+        assert len({chains.verdict(facts, now=moment) for moment in (start, (start + end) // 2, end - 1)}) == 1
 
 
-def test_chains_without_time_never_change() -> None:
-    assert Chains([compile_chain([{"op": "size", "min_bytes": 1}])]).next_change(FACTS, NOW) is None
+def test_chains_without_time_have_no_offsets() -> None:
+    chain = compile_chain([{"op": "size", "min_bytes": 1}])
+    assert chain.age_offsets == ()
+    assert "time" not in chain.needs

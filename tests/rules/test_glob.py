@@ -3,7 +3,6 @@ takes exponential time."""
 
 from __future__ import annotations
 
-import re
 import time
 
 import pytest
@@ -11,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mosaicfs_core.errors import UserError
-from mosaicfs_core.rules import Glob, compile_glob, glob_regex, has_wildcards, name_matcher
+from mosaicfs_core.rules import Glob, compile_glob, has_wildcards, name_matcher
 
 ALPHABET = "abé."
 COMPONENTS = st.text(ALPHABET, min_size=1, max_size=5)
@@ -104,15 +103,14 @@ def naive(pattern: str, path: str) -> bool:
     return naive_path([part for part in parts if part], path[1:].split("/"))
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(PLAIN_PATTERNS, st.lists(PATHS, min_size=1, max_size=8))
 def test_globs_agree_with_a_naive_matcher(pattern: str, paths: list[str]) -> None:
     glob = Glob(pattern)
-    regex = re.compile(glob_regex(pattern))
     for path in paths:
         expected = naive(pattern, path)
         assert glob.matches(path) is expected, (pattern, path)
-        assert (regex.match(path) is not None) is expected
+        assert Glob(pattern, ignore_case=True).matches(path) is expected
         assert glob.matches(path[1:]) is expected
 
 

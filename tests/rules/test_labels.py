@@ -65,4 +65,5 @@ def test_a_rule_covers_what_is_beneath_and_not_the_like_named() -> None:
 def test_assignments_taken_away_count_no_more() -> None:
     gone = {"node_id": "n", "export_path": "/f", "labels": ["x"], "_deleted": True}
     empty = {"node_id": "n", "export_path": "/g", "labels": []}
-    assert not EffectiveLabels([gone, empty]).assigned
+    effective = EffectiveLabels([gone, empty])
+    assert not effective.of("n", "/f") | effective.of("n", "/g")

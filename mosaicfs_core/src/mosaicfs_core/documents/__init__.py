@@ -7,9 +7,7 @@ from mosaicfs_core.documents.codec import (
     json_schema,
     new_document,
     parse,
-    parse_as,
     to_document,
-    type_of,
     validate,
 )
 from mosaicfs_core.documents.ids import (
@@ -120,7 +118,6 @@ __all__ = [
     "owner_of",
     "parent_of",
     "parse",
-    "parse_as",
     "parse_canonical",
     "parse_time",
     "path_hash",
@@ -129,7 +126,6 @@ __all__ = [
     "short_notification_id",
     "status_document_id",
     "to_document",
-    "type_of",
     "type_of_id",
     "unescape",
     "utilization_document_id",

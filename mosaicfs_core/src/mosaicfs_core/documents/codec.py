@@ -67,14 +67,6 @@ def validate(document: Mapping[str, Any]) -> None:
     _typed(document)
 
 
-def type_of(document: Mapping[str, Any]) -> str:
-    """The type a document states, or the one of its id's prefix. Raises ``InvalidDocument`` when there is neither."""
-    stated = document.get("type") or type_of_id(str(document.get("_id", "")))
-    if stated not in DOCUMENT_TYPES:
-        checks.fail("type", f"{stated!r} is no document type: expected one of {', '.join(DOCUMENT_TYPES)}")
-    return str(stated)
-
-
 def parse(document: Mapping[str, Any]) -> Document:
     """The typed form of a document, checked; fields that the type does not know are kept in ``extra``.
 
@@ -84,14 +76,6 @@ def parse(document: Mapping[str, Any]) -> Document:
     if typed is None:
         checks.fail("_deleted", f"a deleted {type_name} has no typed form")
     _keep_unknown(typed, document)
-    return typed
-
-
-def parse_as(document: Mapping[str, Any], expected: type[D]) -> D:
-    """``parse``, for a caller that knows the type. Raises ``InvalidDocument`` when it is another."""
-    typed = parse(document)
-    if not isinstance(typed, expected):
-        checks.fail("type", f"is {document.get('type')!r}: expected a {expected.__name__}")
     return typed
 
 

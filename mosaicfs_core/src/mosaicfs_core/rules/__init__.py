@@ -12,7 +12,7 @@ from mosaicfs_core.rules.chains import (
     outcomes,
 )
 from mosaicfs_core.rules.facts import FactsLookup, FileFacts, NoLookup
-from mosaicfs_core.rules.glob import Glob, compile_glob, glob_regex, has_wildcards, name_matcher
+from mosaicfs_core.rules.glob import Glob, compile_glob, has_wildcards, name_matcher
 from mosaicfs_core.rules.labels import EffectiveLabels, LabelRules
 from mosaicfs_core.rules.ops import CORE_OPS, CoreOp
 from mosaicfs_core.rules.regex import compile_regex
@@ -38,7 +38,6 @@ __all__ = [
     "compile_chain",
     "compile_glob",
     "compile_regex",
-    "glob_regex",
     "has_wildcards",
     "name_matcher",
     "outcomes",

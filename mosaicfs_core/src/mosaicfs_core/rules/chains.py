@@ -16,7 +16,7 @@ from mosaicfs_core.documents.base import Step
 from mosaicfs_core.documents.codec import to_document
 from mosaicfs_core.errors import UserError
 from mosaicfs_core.rules.facts import FactsLookup, FileFacts, NoLookup
-from mosaicfs_core.rules.ops import CORE_OPS, TIME, Compiled, Predicate
+from mosaicfs_core.rules.ops import CORE_OPS, Compiled, Predicate
 from mosaicfs_core.rules.sql import Sql, SqlFilter, negated
 
 _OWN_FIELDS: Final = frozenset({"op", "invert", "on_match", "on_no_match"})
@@ -128,7 +128,11 @@ def _compile_step(index: int, step: Mapping[str, Any], ops: Mapping[str, PluginO
 
 
 class Chain:
-    """A compiled chain. ``needs`` names what it reads beyond the facts: ``labels``, ``annotations``, ``time``."""
+    """A compiled chain.
+
+    ``needs`` names what it reads beyond the facts: ``labels``, ``annotations``, ``time``. ``age_offsets`` are the ages
+    (microseconds) at which time alone may change a verdict: for a file, at the moments ``mtime + offset``.
+    """
 
     __slots__ = ("_default", "_run", "_slots", "age_offsets", "key", "needs", "warnings")
 
@@ -175,11 +179,6 @@ class Chain:
                 return verdicts
         verdicts.append(StepVerdict(None, "default_result", None, _NAMES[self._default]))
         return verdicts
-
-    def next_change(self, facts: FileFacts, now: int) -> int | None:
-        """The next moment after ``now`` (microseconds) at which time alone may change the verdict, or None."""
-        moments = [facts.mtime + offset for offset in self.age_offsets if facts.mtime + offset > now]
-        return min(moments, default=None)
 
     def sql(self, now: int = 0) -> SqlFilter | None:
         """A condition over the columns of ``mosaicfs_core.rules.sql`` that every passing file meets, or None."""
@@ -239,13 +238,6 @@ class Chains:
     def explain(self, facts: FileFacts, lookup: FactsLookup = _NO_LOOKUP, now: int = 0) -> list[list[StepVerdict]]:
         """For each chain what its steps said, whether or not an outer one has excluded the file already."""
         return [chain.explain(facts, lookup, now) for chain in self.chains]
-
-    def next_change(self, facts: FileFacts, now: int) -> int | None:
-        """The next moment after ``now`` at which time alone may change the verdict, or None."""
-        if TIME not in self.needs:
-            return None
-        moments = (chain.next_change(facts, now) for chain in self.chains)
-        return min((moment for moment in moments if moment is not None), default=None)
 
     def sql(self, now: int = 0) -> SqlFilter | None:
         """The conditions of all chains together, or None when none of them has any."""

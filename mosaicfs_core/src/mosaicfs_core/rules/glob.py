@@ -29,14 +29,12 @@ Matcher = Callable[[str], bool]
 class Glob:
     """A compiled glob: ``matches(path)`` takes a path with or without its leading ``/``."""
 
-    __slots__ = ("_matches", "ignore_case", "pattern", "regex")
+    __slots__ = ("_matches", "pattern")
 
     def __init__(self, pattern: str, *, ignore_case: bool = False) -> None:
         """Raises ``UserError`` for an empty or monstrous pattern."""
         alternatives = _alternatives(pattern)
         self.pattern = pattern
-        self.ignore_case = ignore_case
-        self.regex = _path_regex(alternatives)
         self._matches = _matcher(alternatives, ignore_case)
 
     def matches(self, path: str) -> bool:
@@ -58,11 +56,6 @@ def compile_glob(pattern: str, ignore_case: bool = False) -> Glob:
 def has_wildcards(text: str) -> bool:
     """Whether a search text is meant as a glob: it holds ``*``, ``?`` or ``[``."""
     return not {"*", "?", "["}.isdisjoint(text)
-
-
-def glob_regex(pattern: str) -> str:
-    """An anchored regular expression (Python 3.11 ``re``) for the paths, ``/`` first, that the glob matches."""
-    return _path_regex(_alternatives(pattern))
 
 
 @lru_cache(maxsize=512)

@@ -76,8 +76,3 @@ class EffectiveLabels:
         own = self._assigned.get((node_id, export_path), _NONE)
         by_rule = self.rules.for_file(node_id, export_path)
         return own | by_rule if own and by_rule else own or by_rule
-
-    @property
-    def assigned(self) -> Mapping[tuple[str, str], frozenset[str]]:
-        """The labels that were put on single files, by (node id, export path)."""
-        return self._assigned
