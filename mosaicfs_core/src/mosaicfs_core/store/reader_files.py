@@ -15,7 +15,7 @@ from .numbering import NumberCache
 from .records import DirRow, FileBatch, FileRow, Identity
 from .revisions import decode
 from .revtree import unpack_hash
-from .rows import COLUMNS, QUALIFIED, body_of, format_uuid, hash_of, id_of, inode_of
+from .rows import COLUMNS, QUALIFIED, body_of, hash_of, id_of, inode_of
 from .schema import DELETED, FILE, INACTIVE, OWN_INODE, QUARANTINED
 
 BATCH = 10_000
@@ -108,13 +108,15 @@ class FileReader:
 
     def file_row(self, row: tuple[Any, ...]) -> FileRow:
         """A row of ``FILE_COLUMNS`` as a value."""
+        return self._placed(row, *self.names.directory_path(row[1]))
+
+    def _placed(self, row: tuple[Any, ...], node_id: str, parent: str) -> FileRow:
+        """``file_row`` in a known directory. Listings spend most of their time here, hence the bare constructor."""
         doc, number, name, size, mtime, mime, flags, id_hash, key, extra = row
-        node_id, parent = self.names.directory_path(number)
         inode = decode(extra)["inode"] if flags & OWN_INODE else inode_of(id_hash)
-        uuid = key.rpartition("::")[2] if isinstance(key, str) else format_uuid(key)
         mime_type = None if mime is None else self.names.mime_type(mime)
         status = "deleted" if flags & INACTIVE else "active"
-        return FileRow(doc, number, node_id, parent, name, size, mtime, inode, mime_type, status, uuid)
+        return tuple.__new__(FileRow, (doc, number, node_id, parent, name, size, mtime, inode, mime_type, status, key))
 
     def _own_inode(self, row: tuple[Any, ...]) -> int:
         """The inode of a row of ``COLUMNS``."""
@@ -125,7 +127,11 @@ class FileReader:
     def files_in(self, number: int) -> list[FileRow]:
         """The shown files directly in a directory, by name."""
         sql = f"SELECT {FILE_COLUMNS} FROM documents d WHERE d.dir = ? AND d.shown = 1 ORDER BY d.name"
-        return [self.file_row(row) for row in self._connection.execute(sql, (number,)).fetchall()]
+        rows = self._connection.execute(sql, (number,)).fetchall()
+        if not rows:
+            return []
+        node_id, parent = self.names.directory_path(number)
+        return [self._placed(row, node_id, parent) for row in rows]
 
     def file_by_path(self, node_id: str, path: str, *, deleted: bool = False) -> FileRow | None:
         """The shown file at an export path; with ``deleted`` also one whose status is ``deleted``, if no other is

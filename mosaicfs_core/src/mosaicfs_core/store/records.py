@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ..errors import MosaicError
+from .rows import format_uuid
 
 
 class BulkResult(NamedTuple):
@@ -77,7 +78,13 @@ class FileRow(NamedTuple):
     inode: int
     mime_type: str | None
     status: str
-    uuid: str
+    key: bytes | str
+    """The uuid's 16 bytes, or the full id of one that is not in the usual form. Listings need its text too seldom."""
+
+    @property
+    def uuid(self) -> str:
+        """The text after the node in the file's id."""
+        return self.key.rpartition("::")[2] if isinstance(self.key, str) else format_uuid(self.key)
 
     @property
     def export_path(self) -> str:
