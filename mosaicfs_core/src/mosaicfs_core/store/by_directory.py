@@ -6,8 +6,8 @@ for each file takes, since Python makes one tuple per directory instead of one p
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final, NamedTuple
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -17,8 +17,13 @@ BATCH: Final = 512
 """Directories of one statement: short enough not to hold back the write-ahead log."""
 
 _numbers = msgspec.json.Decoder(list[int]).decode
-_numbers_or_none = msgspec.json.Decoder(list[int | None]).decode
-_texts = msgspec.json.Decoder(list[str]).decode
+_COLUMNS: Final = {"names": "name", "sizes": "size", "mtimes": "mtime", "mimes": "mime"}
+_DECODE: Final = {
+    "names": msgspec.json.Decoder(list[str]).decode,
+    "sizes": _numbers,
+    "mtimes": _numbers,
+    "mimes": msgspec.json.Decoder(list[int | None]).decode,
+}
 
 
 class DirectoryFiles(NamedTuple):
@@ -26,35 +31,31 @@ class DirectoryFiles(NamedTuple):
 
     dir: int
     docs: list[int]
-    names: list[str]
-    sizes: list[int]
-    mtimes: list[int]
-    mimes: list[str | None]
+    names: Sequence[str] = ()
+    sizes: Sequence[int] = ()
+    mtimes: Sequence[int] = ()
+    mimes: Sequence[str | None] = ()
 
 
-def scan_by_directory(reader: Reader, *, names: bool = True, facts: bool = True) -> Iterator[DirectoryFiles]:
+def scan_by_directory(reader: Reader, columns: Collection[str] = ()) -> Iterator[DirectoryFiles]:
     """All directories that hold shown files, by number, with their files.
 
-    Without ``facts`` (size, mtime, MIME type), and without ``names``, an index alone is read.
+    ``columns`` are those wanted besides the numbers: ``names`` (an index has them) and ``sizes``, ``mtimes``, ``mimes``
+    (each file's row must be read).
     """
-    columns = ["dir", "json_group_array(doc)"]
-    if names:
-        columns.append("json_group_array(name)")
-    if facts:
-        columns += ["json_group_array(size)", "json_group_array(mtime)", "json_group_array(mime)"]
-    sql = f"""SELECT {", ".join(columns)} FROM documents INDEXED BY files_by_directory
+    wanted = [name for name in _COLUMNS if name in columns]
+    arrays = "".join(f", json_group_array({_COLUMNS[name]})" for name in wanted)
+    sql = f"""SELECT dir, json_group_array(doc){arrays} FROM documents INDEXED BY files_by_directory
         WHERE shown = 1 AND dir > ? GROUP BY dir ORDER BY dir LIMIT {BATCH}"""
     after = 0
     while True:
         rows = reader._connection.execute(sql, (after,)).fetchall()
         for row in rows:
-            values = iter(row[2:])
-            found = DirectoryFiles(row[0], _numbers(row[1]), _texts(next(values)) if names else [], [], [], [])
-            if facts:
-                sizes, mtimes, mimes = _numbers(next(values)), _numbers(next(values)), _numbers_or_none(next(values))
-                types = [None if mime is None else reader.names.mime_type(mime) for mime in mimes]
-                found = found._replace(sizes=sizes, mtimes=mtimes, mimes=types)
-            yield found
+            found: dict[str, Any] = {name: _DECODE[name](text) for name, text in zip(wanted, row[2:], strict=True)}
+            if "mimes" in found:
+                types = reader.names.mime_type
+                found["mimes"] = [None if number is None else types(number) for number in found["mimes"]]
+            yield DirectoryFiles(row[0], _numbers(row[1]), **found)
         if len(rows) < BATCH:
             return
         after = rows[-1][0]

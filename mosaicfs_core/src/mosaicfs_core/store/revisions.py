@@ -25,6 +25,9 @@ class Edit(NamedTuple):
     path: tuple[Rev, ...]
 
 
+_md5 = hashlib.md5
+
+
 def encode(body: Any) -> bytes:
     """A body as canonical JSON: sorted keys, no blanks. Raises InvalidDocument for what JSON cannot hold."""
     try:
@@ -41,9 +44,7 @@ def decode(body: bytes | str) -> dict[str, Any]:
 
 def new_hash(parent: str, deleted: bool, canonical: bytes) -> str:
     """The hash of a revision: the same edit of the same parent gives the same one everywhere."""
-    digest = hashlib.md5(b"%s %d " % (parent.encode(), deleted), usedforsecurity=False)
-    digest.update(canonical)
-    return digest.hexdigest()
+    return _md5(b"%s %d %s" % (parent.encode(), deleted, canonical), usedforsecurity=False).hexdigest()
 
 
 def take_apart(document: Mapping[str, Any], *, replicated: bool) -> Edit:
@@ -55,18 +56,18 @@ def take_apart(document: Mapping[str, Any], *, replicated: bool) -> Edit:
         raise UserError(f"_id: {identifier!r} begins with an underscore, which is reserved", field="_id")
     if not identifier.isascii():
         _check_text(identifier)
-    body, special = {}, False
-    for key, value in document.items():
-        if key[:1] == "_":
-            special = special or key not in ("_id", "_rev")
-        else:
-            body[key] = value
+    body = dict(document)
+    del body["_id"]
+    rev = body.pop("_rev", None)
+    special = [key for key in body if key[:1] == "_"]
+    deleted = False
     if special:
         _check_special(document)
-    deleted = special and document.get("_deleted", False)
+        deleted = document.get("_deleted", False)
+        for key in special:
+            del body[key]
     if replicated:
         return Edit(identifier, body, deleted, _path(document))
-    rev = document.get("_rev")
     return Edit(identifier, body, deleted, () if rev is None else (parse_rev(rev),))
 
 

@@ -7,6 +7,7 @@ whole of it goes to ``extra`` and the columns serve searches alone.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -19,6 +20,8 @@ COLUMNS = "doc, id_hash, type, node, key, seq, gen, rev, flags, shown, dir, name
 QUALIFIED = ", ".join(f"documents.{name}" for name in COLUMNS.split(", "))
 
 _PACKED = frozenset({"type", "inode", "name", "source", "size", "mtime", "mime_type", "status"})
+_sha256 = hashlib.sha256
+_usual_uuid = re.compile("([0-9a-f]{8})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{12})").fullmatch
 _SOURCE = frozenset({"node_id", "export_path", "export_parent"})
 
 
@@ -55,7 +58,7 @@ class Facts(NamedTuple):
 
 def hash_of(identifier: str) -> int:
     """``documents.id_hash``."""
-    return int.from_bytes(hashlib.sha256(identifier.encode("utf-8", "replace")).digest()[:8]) >> 1
+    return int.from_bytes(_sha256(identifier.encode("utf-8", "replace")).digest()[:8]) >> 1
 
 
 def inode_of(id_hash: int) -> int:
@@ -68,15 +71,10 @@ def split_id(identifier: str) -> tuple[str, bytes] | None:
     """Node id and uuid of ``file::{node_id}::{uuid}`` in its usual form, else None."""
     if identifier[:6] != "file::" or len(identifier) < 45 or identifier[-38:-36] != "::":
         return None
-    text = identifier[-36:]
-    digits = text.replace("-", "")
-    try:
-        key = bytes.fromhex(digits)
-    except ValueError:
+    match = _usual_uuid(identifier[-36:])
+    if match is None:
         return None
-    if len(key) != 16 or format_uuid(key) != text:
-        return None
-    return identifier[6:-38], key
+    return identifier[6:-38], bytes.fromhex("".join(match.groups()))
 
 
 def format_uuid(key: bytes) -> str:
@@ -107,15 +105,16 @@ def file_facts(body: dict[str, Any], id_hash: int, numbers: Numbers, encoded: Ca
     own_inode = None if inode == inode_of(id_hash) else inode
     flags, shown = (0, 1) if status == "active" else (INACTIVE, None)
     mime = None if mime_type is None else numbers.mime(mime_type)
-    usual = type(size) is int and type(inode) is int and len(source) == 3 and source.keys() == _SOURCE
-    if not usual or (mime_type is None and "mime_type" in body) or status not in ("active", "deleted"):
+    extra: bytes | None = None
+    usual = type(size) is int and type(inode) is int and source.keys() == _SOURCE
+    if not usual or (mime_type is None and "mime_type" in body) or (shown is None and status != "deleted"):
         flags |= WHOLE
-        extra: bytes | None = encoded()
-    else:
+        extra = encoded()
+    elif own_inode is not None or not _PACKED.issuperset(body):
         rest = {key: value for key, value in body.items() if key not in _PACKED}
         if own_inode is not None:
             rest["inode"] = inode
-        extra = encode(rest) if rest else None
+        extra = encode(rest)
     if own_inode is not None:
         flags |= OWN_INODE
     return Facts(flags, shown, directory, body["name"], size, mtime, mime, extra, own_inode)

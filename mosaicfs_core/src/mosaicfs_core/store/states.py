@@ -103,7 +103,7 @@ def apply_local(state: State, edit: Edit, limit: int) -> str:
     Raises Conflict when the document exists and no revision is named, Stale when the named one is not a leaf.
     """
     given = edit.path[0] if edit.path else None
-    parent = _parent(state, given)
+    parent = _parent(state, given, edit.deleted)
     canonical = encode(edit.body)
     digest = new_hash("" if parent is None else format_rev(parent), edit.deleted, canonical)
     rev = (1 if parent is None else parent[0] + 1, digest)
@@ -122,7 +122,7 @@ def apply_local(state: State, edit: Edit, limit: int) -> str:
     return format_rev(rev)
 
 
-def _parent(state: State, given: Rev | None) -> Rev | None:
+def _parent(state: State, given: Rev | None, deleting: bool) -> Rev | None:
     """The leaf that a local edit replaces; None for the first edit of a document."""
     if state.winner is None:
         if given is not None:
@@ -131,6 +131,8 @@ def _parent(state: State, given: Rev | None) -> Rev | None:
     if given is None:
         if not state.deleted:
             raise Conflict(f"{state.id} exists already; name its revision to replace it", id=state.id)
+        if deleting:
+            raise Conflict(f"{state.id} is deleted already", id=state.id)
         return state.winner
     if given != state.winner and (state._single() or given not in revtree.leaves(state.full_tree())):
         raise Stale(f"{state.id} has changed: {format_rev(given)} is not its current revision", id=state.id)

@@ -210,12 +210,35 @@ class WriteTransaction:
             return
         changes = _Changes()
         for state in states:
-            self._write_one(state, replicated, changes)
+            leaf = state.winner_is
+            assert leaf is not None
+            if state.row is None and not (replicated or leaf.deleted) and leaf.body.get("type") == "file":
+                self._write_new_file(state, leaf, changes)
+            else:
+                self._write_one(state, leaf, replicated, changes)
         changes.run(self._connection)
 
-    def _write_one(self, state: State, replicated: bool, changes: _Changes) -> None:
-        session, old, leaf = self._session, state.row, state.winner_is
-        assert leaf is not None
+    def _write_new_file(self, state: State, leaf: Leaf, changes: _Changes) -> None:
+        """What ``_write_one`` comes to for a file never seen before, which most writes are."""
+        session, rev = self._session, state.winner
+        assert rev is not None
+        canonical = state.canonical
+        facts = file_facts(leaf.body, state.id_hash, session.numbers, lambda: canonical or encode(leaf.body))
+        flags, shown, directory = facts[:3]
+        parts = split_id(state.id)
+        node, key = (0, state.id) if parts is None else (session.numbers.node(parts[0]), parts[1])
+        session.seq += 1
+        session.doc += 1
+        doc = self._written[state.id] = session.doc
+        head = (doc, state.id_hash, FILE, node, key, session.seq, rev[0], pack_hash(rev[1]), flags)
+        changes.new_file((*head, *facts[1:8], state.tree))
+        if shown and directory is not None:
+            session.numbers.count(directory, 1)
+        if facts.inode is not None:
+            changes.inode(doc, facts.inode)
+
+    def _write_one(self, state: State, leaf: Leaf, replicated: bool, changes: _Changes) -> None:
+        session, old = self._session, state.row
         assert state.winner is not None
         reason = self._problem(state, leaf) if replicated or state.others else None
         column = type_column(state.id, leaf.body)
@@ -306,6 +329,12 @@ class _Changes:
         self._leaves_gone: list[tuple[int]] = []
         self._leaves: list[tuple[Any, ...]] = []
         self._counts: defaultdict[Any, list[int]] = defaultdict(lambda: [0, 0, 0])
+
+    def new_file(self, row: tuple[Any, ...]) -> None:
+        self._inserted.append(row)
+        self._counts[FILE][0] += 1
+        if row[9]:
+            self._names.append((row[0], fold(row[11])))
 
     def row(self, old: tuple[Any, ...] | None, new: tuple[Any, ...]) -> None:
         if old is None:

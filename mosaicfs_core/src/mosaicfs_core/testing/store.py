@@ -218,8 +218,7 @@ class StoreContract:
         seen: list[str] = []
 
         async def follow() -> None:
-            async for change in store.changes(live=True, limit=3):
-                seen.append(change.id)
+            seen.extend([change.id async for change in store.changes(live=True, limit=3)])
 
         feed = asyncio.create_task(follow())
         paths = ["/a", "/b", "/c"]
