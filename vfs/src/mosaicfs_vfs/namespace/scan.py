@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping
+from itertools import repeat
+from typing import Any, Final
 
 from mosaicfs_core.documents.paths import join
 from mosaicfs_core.rules import FactsLookup, FileFacts
@@ -13,8 +14,17 @@ from mosaicfs_vfs.namespace.tree import Mount
 
 _REMEMBERED: Final = 16_384
 
-_BY_PATH: Final = frozenset({"glob", "regex", "node", "label", "annotation"})
-"""Ops that look at nothing but where a file is."""
+_COLUMNS: Final[Mapping[Any, tuple[str, ...]]] = {
+    "glob": (),
+    "regex": (),
+    "node": (),
+    "label": (),
+    "annotation": (),
+    "size": ("sizes",),
+    "age": ("mtimes",),
+    "mime": ("mimes",),
+}
+"""What each op of the core looks at, besides where a file is."""
 
 
 class Places:
@@ -62,24 +72,29 @@ def _passing(batch: FileBatch, places: Places, mount: Mount, lookup: FactsLookup
 def _by_directory(reader: Reader, places: Places, mount: Mount, lookup: FactsLookup, now: int) -> Iterator[list[int]]:
     """Every file, a directory at a time; its facts are read only where a step may ask for them."""
     verdict = _verdict(mount)
-    ops = {step.get("op") for link in mount.links for step in link.steps}
-    facts = not ops <= _BY_PATH
-    for files in scan_by_directory(reader, facts=facts):
+    for files in scan_by_directory(reader, {"names", *_columns(mount)}):
         place = places[files.dir]
         node_id, path = place.node_id, join(place.path, "")
-        if facts:
-            columns = zip(files.docs, files.names, files.sizes, files.mtimes, files.mimes, strict=True)
-            yield [
-                document
-                for document, name, size, mtime, mime in columns
-                if verdict(FileFacts(node_id, path + name, name, size, mtime, mime), lookup, now)
-            ]
-        else:
-            yield [
-                document
-                for document, name in zip(files.docs, files.names, strict=True)
-                if verdict(FileFacts(node_id, path + name, name, 0, 0, None), lookup, now)
-            ]
+        columns = zip(
+            files.docs,
+            files.names,
+            files.sizes or repeat(0),
+            files.mtimes or repeat(0),
+            files.mimes or repeat(None),
+            strict=False,
+        )
+        yield [
+            document
+            for document, name, size, mtime, mime in columns
+            if verdict(FileFacts(node_id, path + name, name, size, mtime, mime), lookup, now)
+        ]
+
+
+def _columns(mount: Mount) -> set[str]:
+    """The facts that the steps may look at; a plugin's op may look at all."""
+    ops = {step.get("op") for link in mount.links for step in link.steps}
+    columns = {column for op in ops for column in _COLUMNS.get(op, ())}
+    return columns if ops <= _COLUMNS.keys() else {"sizes", "mtimes", "mimes"}
 
 
 def _verdict(mount: Mount) -> Callable[[FileFacts, FactsLookup, int], bool]:

@@ -34,7 +34,7 @@ class State:
         self.ops = ops
         self._drafts: deque[str] = deque()
         self.tree = self.read_tree()
-        self.positions.load(reader.directory_parents(), scan_by_directory(reader, names=False, facts=False))
+        self.positions.load(reader.directory_parents(), scan_by_directory(reader))
 
     def read_tree(self) -> Tree:
         """The tree as the replica has it now."""
