@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -101,6 +103,25 @@ async def test_every_error_of_every_route_has_the_one_shape(instance: Any) -> No
             assert answer.status_code < 500 or answer.status_code == 503, (method, rule, value, await answer.get_data())
             if answer.status_code >= 400:
                 error_of(await answer.get_data())
+
+
+async def test_no_answer_shows_what_is_the_stores_own(instance: Any, tmp_path: Path) -> None:
+    file_id = await instance.add_file(tmp_path / "tree" / "file.txt", b"x")
+    values = {"node_id": instance.node_id, "file_id": file_id, "name": "localfs"}
+    await instance.ask("POST", f"/api/nodes/{instance.node_id}/plugins", json={"plugin_name": "localfs"})
+    await instance.ask("POST", "/api/credentials", json={"name": "key"})
+    shown = 0
+    for method, rule, endpoint in routes(instance.app):
+        if method != "GET" or endpoint in ("openapi", "files.content") or not rule.startswith("/api/"):
+            continue
+        path = re.sub(r"<(?:\w+:)?(\w+)>", lambda match: values.get(match[1], "x"), rule)
+        answer = await instance.ask("GET", path)
+        text = (await answer.get_data()).decode()
+        shown += answer.status_code == 200
+        assert not re.search(r'"_(?:id|rev|deleted)"', text), path
+        assert not re.search(r"\b(?:node|file|plugin|credential|status|dir)::", text), path
+        assert str(tmp_path / "home") not in text, path
+    assert shown >= 12
 
 
 async def test_nothing_hostile_in_a_path_gets_anywhere(instance: Any) -> None:

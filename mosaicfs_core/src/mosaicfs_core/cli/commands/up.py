@@ -63,7 +63,11 @@ def register(cli: click.Group, context: TerminalContext) -> None:
         """Stop the MosaicFS that runs on this home, and wait until it has ended."""
         from mosaicfs_core.cli.detach import stop
 
-        context.show({"stopped": stop(context.home)})
+        pid = stop(context.home)
+        if context.json:
+            context.show({"stopped": pid})
+        else:
+            context.say(f"Stopped process {pid}." if pid else f"Nothing runs on {context.home.path}.")
 
 
 async def _run(context: TerminalContext, options: Options) -> None:

@@ -35,7 +35,7 @@ class HealthAnswer(msgspec.Struct, kw_only=True):
 
 
 class InfoAnswer(msgspec.Struct, kw_only=True):
-    """What runs. ``documents`` counts the live documents by type."""
+    """What runs. ``documents`` counts the live documents by type, ``agent`` and ``plugins`` tell how each is."""
 
     version: str
     instance_id: str
@@ -46,7 +46,7 @@ class InfoAnswer(msgspec.Struct, kw_only=True):
     platform: str
     update_seq: int
     documents: dict[str, int]
-    agent: dict[str, Any]
+    agent: dict[str, str]
     plugins: dict[str, str]
 
 
@@ -94,7 +94,7 @@ async def info() -> Response:
         platform=sys.platform,
         update_seq=facts.update_seq,
         documents={name: counts["live"] for name, counts in facts.types.items()},
-        agent=agent_status(server),
+        agent=_agent_parts(server),
         plugins={name: plugin.status for name, plugin in server.core.host.plugins.items()},
     )
     return json_answer(body)
@@ -111,9 +111,9 @@ async def reindex(data: Reindex) -> Response:
 
 
 def agent_status(server: ServerState) -> dict[str, Any]:
-    """What the agent of this process says of itself; empty when there is none."""
+    """What the agent of this process says of itself, as the API shows it; empty when there is none."""
     agent = server.core.agent
-    return dict(agent.status()) if agent is not None else {}
+    return {} if agent is None else {name: value for name, value in agent.status().items() if name[0] != "_"}
 
 
 def _agent_parts(server: ServerState) -> dict[str, str]:

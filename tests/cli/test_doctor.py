@@ -1,0 +1,90 @@
+"""``doctor`` finds what is wrong on this machine and says how to mend it; and the process keeper of the mount."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mosaicfs_core.cli import doctor_checks as checks
+from mosaicfs_core.home import Home
+from mosaicfs_core.store import Store
+
+
+@pytest.fixture
+async def home(tmp_path: Path) -> Home:
+    """A home with a sound store."""
+    made = Home(tmp_path / "home").prepare()
+    made.instance_key()
+    await (await Store.open(made.replica)).close()
+    return made
+
+
+def test_a_sound_home_has_nothing_to_mend(home: Home) -> None:
+    found = {finding.check: finding for finding in (check(home) for check in checks.CHECKS)}
+    for check in ("python", "configuration", "permissions", "clock", "store"):
+        assert found[check].status == "ok", found[check]
+    assert all(finding.mend for finding in found.values() if finding.status != "ok")
+
+
+def test_an_absent_home_is_no_error(tmp_path: Path) -> None:
+    assert all(check(Home(tmp_path / "none")).status != "failed" for check in checks.CHECKS)
+    assert not (tmp_path / "none").exists()
+
+
+def test_secrets_that_others_can_read(home: Home) -> None:
+    key = home.path / "instance_key"
+    key.chmod(0o644)
+    found = checks.check_permissions(home)
+    assert (found.status, found.mend) == ("failed", f"chmod go-rwx {key}")
+
+
+def test_a_damaged_store(home: Home) -> None:
+    with open(home.replica, "r+b") as file:
+        file.seek(100)
+        file.write(os.urandom(8000))
+    assert checks.check_store(home).status == "failed"
+    (home.path / "auth.db").write_bytes(b"no database")
+    assert checks.check_store(home).status == "failed"
+
+
+def test_a_wrong_configuration_is_named(home: Home) -> None:
+    home.config_file.write_text("[server]\nport = 99999\n")
+    found = checks.check_configuration(home)
+    assert found.status == "failed"
+    assert "line 2, server.port" in found.detail
+
+
+def test_a_clock_that_was_set_back(home: Home) -> None:
+    later = home.replica.stat().st_mtime + 86_400
+    os.utime(home.replica, (later, later))
+    assert checks.check_clock(home).status == "failed"
+
+
+def test_too_few_watches_for_what_is_indexed(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "_directories", lambda _: 10_000_000)
+    found = checks.check_inotify(home)
+    assert found.status == "warning"
+    assert "max_user_watches=20000000" in found.mend
+
+
+def test_a_full_disk(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.statvfs(home.path)
+
+    def full(_: Any) -> os.statvfs_result:
+        return os.statvfs_result([*real[:4], 10, *real[5:]])
+
+    monkeypatch.setattr(checks.os, "statvfs", full)
+    assert checks.check_disk(home).status == "warning"
+
+
+def test_quick_check_reads_and_writes_nothing(home: Home) -> None:
+    before = home.replica.read_bytes()
+    assert checks.check_store(home).status == "ok"
+    assert home.replica.read_bytes() == before
+    connection = sqlite3.connect(home.replica)
+    assert connection.execute("PRAGMA quick_check").fetchone() == ("ok",)
+    connection.close()
