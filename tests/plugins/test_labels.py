@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -53,6 +54,14 @@ async def test_adding_and_removing_is_idempotent(server: Any) -> None:
     second = await server.ask("PUT", "labels/assignments", change)
     assert first.body == second.body
     assert first.headers["ETag"] == second.headers["ETag"]
+
+
+async def test_labels_added_at_once_are_all_kept(server: Any) -> None:
+    changes = [{"export_path": PATH, "add": [f"label {number}"]} for number in range(8)]
+    answers = await asyncio.gather(*(server.ask("PUT", "labels/assignments", change) for change in changes))
+    assert {answer.status for answer in answers} == {200}
+    shown = await server.ask("GET", "labels/assignments", params={"export_path": PATH})
+    assert len(shown.body["items"][0]["labels"]) == 8
 
 
 async def test_a_stale_if_match_changes_nothing(server: Any) -> None:

@@ -15,7 +15,6 @@ from mosaicfs_core.hooks import (
     NotFound,
     Page,
     RoutesContext,
-    Stale,
     UserError,
 )
 from mosaicfs_plugins.labels import documents
@@ -225,7 +224,7 @@ class LabelService:
                 return made
             try:
                 (written,) = await self._context.write_documents([made])
-            except Stale:
+            except Conflict:
                 if attempt == _ATTEMPTS - 1:
                     raise
             else:
