@@ -26,7 +26,7 @@ from mosaicfs_core.cli.frame_context import TerminalContext
 if TYPE_CHECKING:
     from mosaicfs_core.plugins.host import PluginHost
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _COMPLETING: Final = "_MOSAICFS_COMPLETE"
 _HOOK: Final = "mosaicfs_commands"
 
@@ -46,10 +46,15 @@ def load(name: str, context: TerminalContext) -> click.Command | None:
     entry = _listing().get(name) or _listing(refresh=True).get(name)
     if entry is None:
         return None
+    from importlib_metadata import EntryPoint
+
+    from mosaicfs_core.hooks import ENTRY_POINT_GROUP
     from mosaicfs_core.plugins.host import PluginHost
 
     _quiet_log()
-    host = PluginHost.discover(only={entry["plugin"]})
+    # By its entry point at once: reading the metadata of every installed package would cost more than the import.
+    point = EntryPoint(name=entry["plugin"], value=entry["value"], group=ENTRY_POINT_GROUP)
+    host = PluginHost.discover(entry_points=[point])
     command = _commands_of(host, context).get(name)
     if command is None:
         _listing(refresh=True)
@@ -66,7 +71,7 @@ def _memory() -> dict[str, dict[str, dict[str, str]]]:
 
 
 def _listing(refresh: bool = False) -> dict[str, dict[str, str]]:
-    """Command name to ``{"plugin", "help"}``, from memory, the cache file, or the plugins themselves."""
+    """Command name to ``{"plugin", "value", "help"}``, from memory, the cache file, or the plugins themselves."""
     memory = _memory()
     if "listing" not in memory or refresh:
         kept = None if refresh else _read_cache()
@@ -84,7 +89,8 @@ def _ask_plugins() -> dict[str, dict[str, str]]:
             _warn(f"plugin {plugin.name} cannot be used: {plugin.error}")
     found = _commands_of(host, TerminalContext())
     listing = {
-        name: {"plugin": plugin, "help": command.get_short_help_str(80)} for name, (plugin, command) in found.items()
+        name: {"plugin": plugin, "value": host.plugins[plugin].entry_point, "help": command.get_short_help_str(80)}
+        for name, (plugin, command) in found.items()
     }
     _write_cache(listing, _files_of(host))
     return listing
@@ -117,11 +123,7 @@ def _quiet_log() -> None:
 
 def _files_of(host: PluginHost) -> list[str]:
     """The source files that decide which commands there are: of the modules that our plugins live in."""
-    from mosaicfs_core.plugins.discovery import installed_plugins
-
-    packages = {
-        plugin.entry_point.module.partition(".")[0] for plugin in installed_plugins() if plugin.name in host.plugins
-    }
+    packages = {plugin.entry_point.partition(":")[0].partition(".")[0] for plugin in host.plugins.values()}
     files = [
         getattr(module, "__file__", None) for name, module in sys.modules.items() if name.partition(".")[0] in packages
     ]

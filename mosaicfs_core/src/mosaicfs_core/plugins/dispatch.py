@@ -1,4 +1,4 @@
-"""Calling one implementation of one hook: time limits, error capture, attribution, cancellation.
+"""Running one implementation of a work hook: time limits, error capture, attribution, cancellation.
 
 A hook runs in a task of its own. So its exceptions, ``SystemExit`` included, stay there; a time limit ends it; and one
 that ignores its cancellation is left behind, with a line in the log, instead of holding up whoever called. A hook that
@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from typing import Any, Final, NoReturn
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any, Final
 
-from mosaicfs_core.errors import MosaicError, PluginError
+from mosaicfs_core.errors import PluginError
+from mosaicfs_core.plugins.containment import Arguments, as_plugin_error, fail, start
 from mosaicfs_core.plugins.operations import check_yielded
 
 logger = logging.getLogger("mosaicfs.plugins")
@@ -21,26 +22,12 @@ logger = logging.getLogger("mosaicfs.plugins")
 GRACE_S: Final = 5.0
 _END: Final = object()
 
-Arguments = Mapping[str, Any]
-
-
-def call_plain(plugin: str, hook: str, function: Callable[..., Any], arguments: Arguments) -> Any:
-    """Run a registration hook. Raises ``PluginError`` for whatever goes wrong; the cause is chained."""
-    try:
-        answer = function(**arguments)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - the edge to foreign code
-        _fail(plugin, hook, error)
-    if inspect.iscoroutine(answer):
-        answer.close()
-        raise PluginError(f"plugin {plugin}: {hook} returned a coroutine", plugin, hook)
-    return answer
-
 
 async def call_coroutine(
     plugin: str, hook: str, function: Callable[..., Any], arguments: Arguments, timeout: float | None
 ) -> Any:
     """Await a work hook for at most ``timeout`` seconds (None: for ever). Raises ``PluginError``."""
-    awaitable = _start(plugin, hook, function, arguments)
+    awaitable = start(plugin, hook, function, arguments)
     if not inspect.isawaitable(awaitable):
         raise PluginError(f"plugin {plugin}: {hook} returned {type(awaitable).__name__}, not a coroutine", plugin, hook)
     task = asyncio.ensure_future(_contain(plugin, hook, awaitable))
@@ -72,7 +59,7 @@ async def iterate(
     The hook goes on only when the next item is asked for. However this ends (break and ``aclose``, cancellation, an
     error), the hook's generator is closed before the end is seen. Raises ``PluginError``.
     """
-    generator = _start(plugin, hook, function, arguments)
+    generator = start(plugin, hook, function, arguments)
     if not (hasattr(generator, "__anext__") and hasattr(generator, "aclose")):
         kind = type(generator).__name__
         raise PluginError(f"plugin {plugin}: {hook} returned {kind}, not an async generator", plugin, hook)
@@ -163,36 +150,11 @@ class _Feed:
         self._deliver_error(PluginError(message, self._plugin, self._hook, timed_out=True))
 
 
-def as_plugin_error(plugin: str, hook: str, error: BaseException) -> PluginError:
-    """Whatever a hook raised as a ``PluginError`` that names it, the cause chained and the traceback logged by whoever
-    records it."""
-    if isinstance(error, PluginError):
-        return error
-    text = " ".join(str(error).split())
-    kind = (
-        "" if isinstance(error, MosaicError) and text else f"{type(error).__name__}: " if text else type(error).__name__
-    )
-    wrapped = PluginError(f"plugin {plugin}: {hook} failed: {kind}{text}", plugin, hook)
-    wrapped.__cause__ = error
-    return wrapped
-
-
-def _start(plugin: str, hook: str, function: Callable[..., Any], arguments: Arguments) -> Any:
-    try:
-        return function(**arguments)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - the edge to foreign code
-        _fail(plugin, hook, error)
-
-
 async def _contain(plugin: str, hook: str, awaitable: Awaitable[Any]) -> Any:
     try:
         return await awaitable
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the edge to foreign code
-        _fail(plugin, hook, error)
-
-
-def _fail(plugin: str, hook: str, error: BaseException) -> NoReturn:
-    raise as_plugin_error(plugin, hook, error) from error
+        fail(plugin, hook, error)
 
 
 async def _end(plugin: str, hook: str, task: asyncio.Future[Any]) -> None:

@@ -15,7 +15,7 @@ from importlib_metadata import EntryPoint
 
 from mosaicfs_core.errors import NotFound, PluginError, UserError
 from mosaicfs_core.hooks import StepOp, specs
-from mosaicfs_core.plugins import dispatch
+from mosaicfs_core.plugins.containment import as_plugin_error, call_plain
 from mosaicfs_core.plugins.discovery import installed_plugins
 from mosaicfs_core.plugins.hooktable import HOOKS, HookKind
 from mosaicfs_core.plugins.loading import LoadedPlugin, load_plugin, not_loaded
@@ -135,7 +135,7 @@ class PluginHost:
     def register(self, plugin: LoadedPlugin | str, hook: str, **arguments: Any) -> Any:
         """Call one plugin's registration hook. Raises ``PluginError``."""
         name, function, wanted = self._implementation(plugin, hook, arguments, HookKind.PLAIN)
-        answer = dispatch.call_plain(name, hook, function, wanted)
+        answer = call_plain(name, hook, function, wanted)
         problem = check_result(hook, answer)
         if problem is not None:
             raise PluginError(f"plugin {name}: {hook} returned {problem}", name, hook)
@@ -162,6 +162,8 @@ class PluginHost:
 
     async def call(self, plugin: LoadedPlugin | str, hook: str, *, timeout: float | None, **arguments: Any) -> Any:
         """Await a plugin's coroutine hook, at most ``timeout`` seconds. Raises ``PluginError`` (recorded)."""
+        from mosaicfs_core.plugins import dispatch
+
         if "emit" in arguments:
             name = plugin if isinstance(plugin, str) else plugin.name
             arguments["emit"] = _checked_emit(name, hook, arguments["emit"], _prefix(arguments))
@@ -180,6 +182,8 @@ class PluginHost:
         Close it (``contextlib.aclosing``) when leaving early, so that the plugin's generator ends then and not at some
         later collection. Raises ``PluginError`` (recorded).
         """
+        from mosaicfs_core.plugins import dispatch
+
         name, function, wanted = self._implementation(plugin, hook, arguments, HookKind.GENERATOR)
         items = dispatch.iterate(name, hook, function, wanted, stall_timeout, _prefix(arguments))
         try:
@@ -214,7 +218,7 @@ class PluginHost:
             except UserError:
                 raise
             except Exception as error:
-                raise dispatch.as_plugin_error(plugin, f"step op {op.name}", error) from error
+                raise as_plugin_error(plugin, f"step op {op.name}", error) from error
             reported = False
 
             def guarded(facts: Any) -> bool:
@@ -224,7 +228,7 @@ class PluginHost:
                 except Exception as error:  # noqa: BLE001 - one file a stranger's op stumbles over must not hide a tree
                     if not reported:
                         reported = True
-                        self.record(dispatch.as_plugin_error(plugin, f"step op {op.name}", error))
+                        self.record(as_plugin_error(plugin, f"step op {op.name}", error))
                     return False
 
             return guarded

@@ -25,11 +25,13 @@ Status = Literal["ok", "failed", "disabled"]
 class LoadedPlugin:
     """A plugin as the host lists it, working or not.
 
-    ``error`` is one line for people, ``traceback`` the whole story of a failed one; ``hooks`` are the names of the
-    hooks it implements (empty unless ``status`` is ok).
+    ``entry_point`` is what its entry point names (a module, or ``module:object``). ``error`` is one line for people,
+    ``traceback`` the whole story of a failed one. ``hooks`` are the names of the hooks it implements (empty unless
+    ``status`` is ok).
     """
 
     name: str
+    entry_point: str
     manifest: PluginManifest | None
     distribution: str
     distribution_version: str
@@ -72,6 +74,7 @@ def _listed(
 ) -> LoadedPlugin:
     return LoadedPlugin(
         name=installed.name,
+        entry_point=installed.entry_point.value,
         manifest=manifest,
         distribution=installed.distribution,
         distribution_version=installed.distribution_version,
