@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Sequence
 from typing import Final
 
 import pyfuse3
@@ -24,23 +25,30 @@ class Describer:
         self._uid, self._gid = os.getuid(), os.getgid()
         self._since = since
 
-    def __call__(self, entry: Entry) -> pyfuse3.EntryAttributes:
-        """The attributes of an entry as its document has them."""
-        if entry.file is None:
-            return self.directory(entry.inode, entry.mtime)
-        return self.file(entry.inode, entry.size, entry.mtime)
+    def __call__(self, entries: Sequence[Entry]) -> list[pyfuse3.EntryAttributes]:
+        """The attributes of entries as their documents have them."""
+        file, directory = self.file, self.directory
+        return [
+            directory(entry.inode, entry.mtime) if entry.file is None else file(entry.inode, entry.size, entry.mtime)
+            for entry in entries
+        ]
 
     def file(self, inode: int, size: int, mtime: int) -> pyfuse3.EntryAttributes:
         """Attributes of a file of ``size`` bytes, modified at ``mtime`` microseconds."""
-        attributes = self._common(inode, mtime * 1000)
+        attributes = pyfuse3.EntryAttributes()
+        attributes.st_ino = inode
         attributes.st_mode = _FILE_MODE
         attributes.st_size = size
         attributes.st_blocks = (size + 511) >> 9
+        attributes.entry_timeout = attributes.attr_timeout = TIMEOUT_S
+        attributes.st_uid = self._uid
+        attributes.st_gid = self._gid
+        attributes.st_mtime_ns = attributes.st_ctime_ns = attributes.st_atime_ns = mtime * 1000
         return attributes
 
     def directory(self, inode: int, mtime: int) -> pyfuse3.EntryAttributes:
         """Attributes of a directory. Its link count is 1: nobody may conclude from it how many directories it holds."""
-        attributes = self._common(inode, (mtime or self._since) * 1000)
+        attributes = self.file(inode, 0, mtime or self._since)
         attributes.st_mode = _DIRECTORY_MODE
         return attributes
 
@@ -48,14 +56,4 @@ class Describer:
         """The answer that lets the kernel remember that a name is not there."""
         attributes = pyfuse3.EntryAttributes()
         attributes.entry_timeout = TIMEOUT_S
-        return attributes
-
-    def _common(self, inode: int, nanoseconds: int) -> pyfuse3.EntryAttributes:
-        attributes = pyfuse3.EntryAttributes()
-        attributes.st_ino = inode
-        attributes.entry_timeout = TIMEOUT_S
-        attributes.attr_timeout = TIMEOUT_S
-        attributes.st_uid = self._uid
-        attributes.st_gid = self._gid
-        attributes.st_mtime_ns = attributes.st_ctime_ns = attributes.st_atime_ns = nanoseconds
         return attributes

@@ -9,7 +9,7 @@ it (its sub-directories' names are kept, since a shell may stand in one). No I/O
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
@@ -18,8 +18,8 @@ from mosaicfs_vfs.fuse.tree import Changes, Entry, Listing
 A = TypeVar("A")
 
 ROOT_INODE: Final = 1
-# Entries held over all listings (about 500 bytes each).
-ENTRY_LIMIT: Final = 250_000
+# Entries held over all listings (about 800 bytes each).
+ENTRY_LIMIT: Final = 150_000
 # Absent names remembered per directory; further ones are answered but not cached by the kernel.
 _NEGATIVE_LIMIT: Final = 10_000
 # Up to so many changed files the kernel is told of each, known here or not: one may be open whose listing made room.
@@ -61,10 +61,10 @@ class Listed(Generic[A]):
 
 
 class Table(Generic[A]):
-    """Inodes, listings and their attributes. ``describe`` makes an entry's attributes, ``native`` a name's bytes."""
+    """Inodes, listings and their attributes. ``describe`` makes entries' attributes, ``native`` a name's bytes."""
 
     def __init__(
-        self, describe: Callable[[Entry], A], native: Callable[[str], bytes], limit: int = ENTRY_LIMIT
+        self, describe: Callable[[Sequence[Entry]], list[A]], native: Callable[[str], bytes], limit: int = ENTRY_LIMIT
     ) -> None:
         self._describe = describe
         self._native = native
@@ -143,31 +143,29 @@ class Table(Generic[A]):
         return corrections
 
     def _translate(self, listing: Listing) -> Listed[A]:
-        native, describe = self._native, self._describe
+        native = self._native
         entries = list(listing.entries)
         names = [name.encode() if (name := entry.name).isascii() else native(name) for entry in entries]
         return Listed(
             path=listing.path,
             inode=listing.inode,
             names=names,
-            attributes=[describe(entry) for entry in entries],
+            attributes=self._describe(entries),
             entries=entries,
-            index={name: number for number, name in enumerate(names)},
+            index=dict(zip(names, range(len(names)), strict=True)),
         )
 
     def _enter(self, new: Listed[A], corrections: list[Correction]) -> None:
         self.paths[new.inode] = new.path
-        for entry, attributes in zip(new.entries, new.attributes, strict=True):
-            inode = entry.inode
-            self.attributes[inode] = attributes
+        self.attributes.update(zip([entry.inode for entry in new.entries], new.attributes, strict=True))
+        self.files.update({entry.inode: entry for entry in new.entries if entry.file is not None})
+        for entry in new.entries:
             if entry.file is None:
                 path = _join(new.path, entry.name)
-                former = self.paths.get(inode)
+                former = self.paths.get(entry.inode)
                 if former is not None and former != path:
                     corrections += self.forget_below(former)
-                self.paths[inode] = path
-            else:
-                self.files[inode] = entry
+                self.paths[entry.inode] = path
         self._listed[new.path] = new
         self._held += len(new.names)
 
