@@ -25,6 +25,7 @@ from mosaicfs_vfs.fuse.spawn import MountProcess, spawn_mount
 from mosaicfs_vfs.namespace.edits import new_directory
 
 VISIBLE_WITHIN_S = 2.0
+_COMMAND = "from mosaicfs_core.cli.main import main; main()"
 
 
 def unusable() -> str:
@@ -51,7 +52,7 @@ class World:
         self._mounts: list[MountProcess] = []
         self._uuids: dict[int, str] = {}
         self.put(self._localfs())
-        self.put(new_directory("/all", d.now_micros(), {"mounts": [self.source(self.files)]}))
+        self.put_directory("/all", self.source(self.files))
 
     def close(self) -> None:
         """Unmount everything and close the store."""
@@ -89,6 +90,10 @@ class World:
     def put(self, document: Mapping[str, Any]) -> None:
         """Write a document over whatever is there."""
         self.put_many([document])
+
+    def put_directory(self, path: str, *mounts: Mapping[str, Any]) -> None:
+        """Make or replace a virtual directory."""
+        self.put(new_directory(path, d.now_micros(), {"mounts": list(mounts)}))
 
     def put_many(self, documents: Sequence[Mapping[str, Any]]) -> None:
         """Write documents over whatever is there, a thousand to a transaction."""
@@ -150,7 +155,7 @@ class World:
 
     def command(self, *arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run ``mosaicfs`` on this home."""
-        line = [sys.executable, "-m", "mosaicfs_core.cli.main", "--home", str(self.home.path), *map(str, arguments)]
+        line = [sys.executable, "-c", _COMMAND, "--home", str(self.home.path), *map(str, arguments)]
         return subprocess.run(line, capture_output=True, text=True, timeout=60, check=False, **options)
 
     def _localfs(self) -> dict[str, Any]:
