@@ -78,9 +78,7 @@ async def _run(context: TerminalContext, options: Options) -> None:
     from mosaicfs_core.cli.watch_paths import check_watch_paths
     from mosaicfs_core.server.serve import bind
 
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = _stop_on_signals()
     home = context.home.prepare()
     config = configuration.load(home.config_file)
     directory = None if options.no_mount else (options.mount or default_mount(home)).expanduser().absolute()
@@ -101,6 +99,19 @@ async def _run(context: TerminalContext, options: Options) -> None:
         finally:
             if keeper is not None:
                 await keeper.stop()
+
+
+def _stop_on_signals() -> asyncio.Event:
+    """An event that the first signal to end sets; a second one ends at once."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+
+    def begin_to_stop(number: int) -> None:
+        stop.set()
+        loop.remove_signal_handler(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, begin_to_stop, number)
+    return stop
 
 
 def _port(config: Config, options: Options) -> int:
