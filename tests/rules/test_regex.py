@@ -15,11 +15,11 @@ from mosaicfs_core.rules import compile_regex
 from mosaicfs_core.rules.literals import needed_literal
 
 # Separated by blanks: what meets each branch of the short cuts, and what must keep them from being taken.
-PIECES = r"""a b / . \. \d \bx [ab] [^a] (ab) (a|b) (?i) (?:ab) (a(b)c) ([)]a) * + ? a{2} b{0,1} {2} {|} ab* ab?c ab+c
-    | ^ $ \x61 \Qa.\E \pL [\]]a { é"""
+PIECES = r"""a b s K / . \. \d \bx [ab] [^a] (ab) (a|b) (?i) (?:ab) (a(b)c) ([)]a) * + ? a{2} b{0,1} {2} {|} ab* ab?c
+    ab+c | ^ $ \x61 \Qa.\E \pL [\]]a { é"""
 PARTS = st.sampled_from(PIECES.split())
 PATTERNS = st.lists(PARTS, min_size=1, max_size=7).map("".join)
-TEXTS = st.text("ab/.x1cé])", max_size=10)
+TEXTS = st.text("abAB/.xX1cCéÉ])skK\u017f\u212a", max_size=10)
 
 
 @settings(max_examples=800, deadline=None)

@@ -38,7 +38,9 @@ def compile_regex(pattern: str, flags: str = "") -> Callable[[str], bool]:
         raise UserError(f"unknown flag {min(unknown)!r}: expected some of {', '.join(FLAGS)}", field="flags")
     if len(pattern) > MAX_LENGTH:
         raise UserError(f"the regular expression is longer than {MAX_LENGTH} characters", field="pattern")
-    ignore_case = "i" in flags
+    given, ignore_case = pattern, "i" in flags
+    if pattern.startswith("(?i)"):
+        pattern, ignore_case = pattern[4:], True
     if not ignore_case and _META.isdisjoint(pattern):
         return lambda text: pattern in text
     inline = "".join(flag for flag in "ms" if flag in flags)
@@ -49,7 +51,7 @@ def compile_regex(pattern: str, flags: str = "") -> Callable[[str], bool]:
     except re2.error as error:
         reason = error.args[0] if error.args else error
         reason = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else reason
-        raise UserError(f"{pattern!r} is not a regular expression that RE2 takes: {reason}", field="pattern") from None
+        raise UserError(f"{given!r} is not a regular expression that RE2 takes: {reason}", field="pattern") from None
     if "{" in pattern:
         # A repeated group can outgrow the automaton of a set, which then answers wrongly; the plain matcher falls back.
         return lambda text: compiled.search(text) is not None
@@ -57,8 +59,12 @@ def compile_regex(pattern: str, flags: str = "") -> Callable[[str], bool]:
     patterns.Add(source)
     patterns.Compile()
     matching = patterns.Match
-    needed = "" if ignore_case else needed_literal(pattern)
+    needed = needed_literal(pattern)
     # A third of the cost of a search, since no match object is made; and none where a needed text is absent.
-    if needed:
+    if needed and not ignore_case:
         return lambda text: needed in text and bool(matching(text))
+    if needed and needed.isascii():
+        # Beyond ASCII several characters fold into one, and lower() does not know them all.
+        lower = needed.lower()
+        return lambda text: not (text.isascii() and lower not in text.lower()) and bool(matching(text))
     return lambda text: bool(matching(text))
