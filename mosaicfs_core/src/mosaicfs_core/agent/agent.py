@@ -70,8 +70,9 @@ class Agent:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for runner in list(self._runners.values()):
+        for runner in self._runners.values():
             await runner.stop()
+            runner.abandon()
         self._runners.clear()
         with suppress(MosaicError):  # the failed write was reported by the crawl it belonged to
             await self._indexer.settled()
@@ -159,24 +160,31 @@ class Agent:
 
     # Instances.
 
-    def _run(self, instance: Instance) -> None:
-        if instance.runs("mosaicfs_crawl") or instance.runs("mosaicfs_watch"):
-            runner = Runner(self._core, self._indexer, self._board, instance)
-            self._runners[instance.name] = runner
-            runner.start()
+    def _run(self, instance: Instance, former: Runner | None = None) -> bool:
+        """Begin to run an instance, in place of ``former``; False when it has nothing to run."""
+        if not (instance.runs("mosaicfs_crawl") or instance.runs("mosaicfs_watch")):
+            return False
+        runner = Runner(self._core, self._indexer, self._board, instance)
+        self._runners[instance.name] = runner
+        if former is not None:
+            runner.adopt(former)
+        runner.start()
+        return True
 
     async def _follow(self) -> None:
         async for names in self._instances.follow():
             await self._learn_roots()
             for name in names:
-                runner = self._runners.pop(name, None)
-                if runner is not None:
-                    await runner.stop()
+                former = self._runners.get(name)
+                if former is not None:
+                    await former.stop()
                 instance = self._instances.current.get(name)
-                if instance is None:
-                    self._board.forget(name)
-                else:
-                    self._run(instance)
+                if instance is not None and self._run(instance, former):
+                    continue
+                self._board.forget(name)
+                if former is not None:
+                    del self._runners[name]
+                    former.abandon()
 
     async def _learn_roots(self) -> None:
         documents = [instance.document for instance in self._instances.current.values()]

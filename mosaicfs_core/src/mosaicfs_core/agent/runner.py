@@ -73,13 +73,21 @@ class Runner:
             self.first_done.set()
 
     async def stop(self) -> None:
-        """End watcher and crawl; what was written stays."""
+        """End watcher and crawl; what was written stays. Whoever waits for a crawl waits on, until ``adopt`` or
+        ``abandon`` of what takes over."""
         for task in self._tasks:
             task.cancel()
-        for task in self._tasks:
-            with suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
+
+    def adopt(self, former: Runner) -> None:
+        """Take over what a stopped runner of the same instance was asked for. Call it before ``start``."""
+        self._waiters += former._waiters
+        self._waiting, former._waiting, former._waiters = former._waiting, None, []
+        self.first_done = former.first_done
+
+    def abandon(self) -> None:
+        """Nothing of what was asked for will be done."""
         self._answer(MosaicError(f"{self.name} was stopped"))
         self.first_done.set()
 
@@ -125,7 +133,7 @@ class Runner:
             try:
                 outcome: Report | MosaicError = await self._crawl(request)
             except asyncio.CancelledError:
-                self._answer(MosaicError(f"the crawl of {self.name} was interrupted"), waiters)
+                self._waiting, self._waiters = joined(self._waiting, request), [*waiters, *self._waiters]
                 raise
             except (MosaicError, sqlite3.Error, OSError) as error:
                 outcome = error if isinstance(error, MosaicError) else MosaicError(str(error))

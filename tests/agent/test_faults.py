@@ -1,0 +1,173 @@
+"""Protects against what goes wrong: a crawl that is killed, a plugin that fails, a disk that is full or unmounted."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mosaicfs_core.errors import MosaicError, Unavailable
+from mosaicfs_core.store import WriteTransaction
+
+Write = Callable[[Path, Mapping[str, str]], None]
+ROUNDS = int(os.environ.get("MOSAICFS_CRASH_ROUNDS", "5"))
+
+CRAWLER = """
+import asyncio, sys
+from pathlib import Path
+from mosaicfs_core import config
+from mosaicfs_core.agent import Agent
+from mosaicfs_core.content import Content
+from mosaicfs_core.home import Home
+from mosaicfs_core.plugins.context import CoreServices
+from mosaicfs_core.plugins.host import PluginHost
+from mosaicfs_core.store import Store
+
+async def main() -> None:
+    home = Home(Path(sys.argv[1])).prepare()
+    with home.lock():
+        async with await Store.open(home.replica) as store:
+            host = PluginHost.discover(only={"localfs"})
+            core = CoreServices(home, config.load(home.config_file, {}), store, Content([]), host, home.node_id())
+            print("ready", flush=True)
+            async with Agent(core) as agent:
+                await agent.first_crawl_done.wait()
+                print("done", flush=True)
+
+asyncio.run(main())
+"""
+
+
+def kill_a_crawl(home: Path, after_s: float) -> None:
+    """Crawl in a process of its own and kill it so many seconds after it began, unless it was quicker."""
+    with subprocess.Popen([sys.executable, "-c", CRAWLER, str(home)], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"ready\n"
+        try:
+            child.wait(after_s)
+        except subprocess.TimeoutExpired:
+            child.send_signal(signal.SIGKILL)
+
+
+@contextmanager
+def mounted(where: Path) -> Iterator[None]:
+    """An empty file system of its own, mounted for a while."""
+    command = ["mount", "-t", "tmpfs", "tmpfs", str(where)]
+    if subprocess.run(command, check=False, capture_output=True).returncode != 0:
+        pytest.skip("a tmpfs cannot be mounted here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(where)], check=True)
+
+
+async def test_a_killed_crawl_is_made_good_by_the_next(make_node: Any, write: Write, tmp_path: Path) -> None:
+    home, tree = tmp_path / "home", tmp_path / "tree"
+    chance = random.Random(7)
+    async with make_node(home, tree):
+        pass  # the settings are in the replica now
+    known: dict[str, str] = {}
+    for round_number in range(ROUNDS):
+        write(tree, {f"r{round_number}/{number // 50}/{number}.txt": "x" * round_number for number in range(1_000)})
+        kill_a_crawl(home, chance.uniform(0.0, 0.4))
+    async with make_node(home, tree) as node:
+        before = {path: row.uuid for path, row in node.rows().items()}
+        known.update(before)
+        await node.start()
+        assert node.agrees()
+        assert {path: row.uuid for path, row in node.rows().items() if path in known} == known
+        assert (await node.crawl()).written == 0
+
+
+async def test_a_full_disk_ends_the_crawl_and_the_next_makes_it_good(
+    node: Any, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(node.tree, {"a/f": "1"})
+    await node.start()
+    write(node.tree, {f"b/{number}": "x" for number in range(50)})
+
+    def full(*_: object) -> None:
+        raise Unavailable("The replica cannot be written, nothing was changed: disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WriteTransaction, "bulk", full)
+        with pytest.raises(Unavailable, match="full"):
+            await node.crawl()
+        crawler = node.agent.status()["subsystems"]["crawler"]
+        assert crawler["status"] == "degraded"
+        assert "full" in crawler["detail"]
+    await node.crawl()
+    assert node.agrees()
+    assert node.agent.status()["subsystems"]["crawler"]["status"] == "healthy"
+
+
+async def test_a_crawl_that_fails_half_way_deletes_nothing(
+    node: Any, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(node.tree, {f"d{number}/f": "1" for number in range(5)})
+    await node.start()
+    before = node.rows()
+    (node.tree / "d0/f").unlink()
+
+    def broken(*_: Any) -> Iterator[Any]:
+        yield from real(*_)
+        raise ValueError("half way")
+
+    from mosaicfs_plugins.localfs.crawl import Tree
+
+    real = Tree.operations
+    monkeypatch.setattr(Tree, "operations", broken)
+    with pytest.raises(MosaicError, match="half way"):
+        await node.crawl()
+    assert node.rows() == before
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="mounting a file system needs root")
+async def test_an_unmounted_disk_deletes_nothing(node: Any, write: Write) -> None:
+    disk = node.tree / "disk"
+    disk.mkdir(parents=True)
+    write(node.tree, {"f": "1"})
+    with mounted(disk):
+        write(disk, {"on/disk": "1"})
+        await node.start()
+        assert set(node.rows()) == {"f", "disk/on/disk"}
+    await node.crawl()
+    assert set(node.rows()) == {"f", "disk/on/disk"}
+    assert any("disk" in text for text in node.agent.status()["subsystems"]["crawler"]["inaccessible"])
+    assert node.agent.status()["overall"] == "degraded"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="mounting a file system needs root")
+async def test_a_root_on_another_file_system_than_before_deletes_nothing(node: Any, write: Write) -> None:
+    write(node.tree, {"f": "1"})
+    await node.start()
+    with mounted(node.tree):
+        await node.crawl()
+        await node.crawl()
+        assert set(node.rows()) == {"f"}
+        assert "another filesystem" in node.agent.status()["subsystems"]["crawler"]["inaccessible"][0]
+    await node.crawl()
+    assert node.agrees()
+    assert node.agent.status()["overall"] == "healthy"
+
+
+async def test_an_unreadable_directory_keeps_what_was_known(node: Any, write: Write) -> None:
+    if os.getuid() == 0:
+        pytest.skip("root may read every directory")
+    write(node.tree, {"closed/f": "1", "open/g": "1"})
+    await node.start()
+    (node.tree / "closed").chmod(0)
+    try:
+        await node.crawl()
+        assert set(node.rows()) == {"closed/f", "open/g"}
+        assert node.agent.status()["subsystems"]["crawler"]["counts"] == {"unreadable": 1}
+    finally:
+        (node.tree / "closed").chmod(0o700)

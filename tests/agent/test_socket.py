@@ -1,0 +1,157 @@
+"""Protects the agent's socket: pings after commits, descriptors by SCM_RIGHTS, mounts that crawls keep out of, and no
+harm from clients that speak nonsense."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import stat
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Write = Callable[[Path, Mapping[str, str]], None]
+
+
+class Client:
+    """A blocking client, used through a thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(10)
+        self._socket.connect(str(path))
+        self._buffer = b""
+        self.descriptors: list[int] = []
+
+    async def send(self, message: Any) -> None:
+        data = message if isinstance(message, bytes) else json.dumps(message).encode() + b"\n"
+        await asyncio.to_thread(self._socket.sendall, data)
+
+    async def line(self) -> dict[str, Any] | None:
+        return await asyncio.to_thread(self._line)
+
+    def _line(self) -> dict[str, Any] | None:
+        while b"\n" not in self._buffer:
+            data, descriptors, _, _ = socket.recv_fds(self._socket, 65536, 4)
+            self.descriptors += descriptors
+            if not data:
+                return None
+            self._buffer += data
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return dict(json.loads(line))
+
+    async def answer(self, number: int) -> dict[str, Any]:
+        while True:
+            line = await self.line()
+            assert line is not None, "the agent hung up"
+            if line.get("id") == number:
+                return line
+
+    def close(self) -> None:
+        self._socket.close()
+        for descriptor in self.descriptors:
+            os.close(descriptor)
+
+
+@pytest.fixture
+async def started(node: Any, write: Write) -> Any:
+    write(node.tree, {"f": "the bytes"})
+    await node.start()
+    return node
+
+
+@asynccontextmanager
+async def connected(node: Any) -> AsyncIterator[Client]:
+    client = await asyncio.to_thread(Client, node.core.home.agent_socket)
+    try:
+        hello = await client.line()
+        assert hello is not None
+        assert hello["hello"]["node_id"] == node.core.node_id
+        assert isinstance(hello["seq"], int)
+        yield client
+    finally:
+        client.close()
+
+
+async def test_it_is_for_its_owner_alone(started: Any) -> None:
+    assert stat.S_IMODE(started.core.home.agent_socket.stat().st_mode) == 0o600
+
+
+async def test_a_commit_is_told(started: Any, write: Write) -> None:
+    async with connected(started) as client:
+        write(started.tree, {"g": "more"})
+        await started.crawl()
+        line = await client.line()
+        assert line is not None
+        assert line["seq"] > 0
+
+
+async def test_a_file_is_opened_and_its_descriptor_travels(started: Any) -> None:
+    file_id = started.rows()["f"].file_id
+    async with connected(started) as client:
+        await client.send({"id": 7, "open": file_id})
+        answer = await client.answer(7)
+        assert (answer["size"], answer["present"]) == (9, [[0, 9]])
+        (descriptor,) = client.descriptors
+        assert os.pread(descriptor, 100, 4) == b"bytes"
+        await client.send({"id": 8, "fetch": file_id, "offset": 0, "length": 4})
+        assert (await client.answer(8))["present"] == [[0, 9]]
+        assert len(client.descriptors) == 1
+
+
+async def test_what_cannot_be_opened_is_said(started: Any) -> None:
+    file_id = started.rows()["f"].file_id
+    async with connected(started) as client:
+        for number, wanted, code in [
+            (1, "node-x.00000000-0000-4000-8000-000000000000", "not_found"),
+            (2, "nonsense", "not_found"),
+            (3, 17, "invalid"),
+        ]:
+            await client.send({"id": number, "open": wanted})
+            assert (await client.answer(number))["error"]["code"] == code
+        (started.tree / "f").unlink()
+        await client.send({"id": 4, "open": file_id})
+        assert (await client.answer(4))["error"]["code"] == "not_found"
+
+
+async def test_mounts_count_while_the_connection_lives(started: Any) -> None:
+    async with connected(started) as client:
+        await client.send({"mounts": ["/somewhere/mounted"]})
+        await client.send({"id": 1, "open": "nonsense"})
+        await client.answer(1)
+        assert Path("/somewhere/mounted") in started.core.mounts
+    await started.settled(lambda: not started.core.mounts)
+
+
+async def test_reindex_looks_at_the_file_again(started: Any) -> None:
+    file_id = started.rows()["f"].file_id
+    (started.tree / "f").write_text("changed behind the back")
+    async with connected(started) as client:
+        await client.send({"reindex": file_id})
+        await started.settled(started.agrees)
+
+
+@pytest.mark.parametrize("nonsense", [b"no json\n", b"[1]\n", b"x" * (2 << 20)])
+async def test_nonsense_ends_the_connection_and_nothing_else(started: Any, nonsense: bytes) -> None:
+    async with connected(started) as client:
+        try:
+            await client.send(nonsense)
+            while await client.line() is not None:
+                pass
+        except ConnectionError:
+            pass
+    async with connected(started) as client:
+        await client.send({"id": 1, "open": started.rows()["f"].file_id})
+        assert (await client.answer(1))["size"] == 9
+
+
+async def test_a_long_home_path_works(make_node: Any, tmp_path: Path) -> None:
+    home = tmp_path / ("long" * 30)
+    async with make_node(home, tmp_path / "tree") as node:
+        await node.start()
+        assert node.core.home.agent_socket.exists()
