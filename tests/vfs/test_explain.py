@@ -161,6 +161,19 @@ def test_ignored_as_the_agent_recorded_it(world: Any) -> None:
     assert ".mosaicfsignore" in answer.message
 
 
+def test_a_status_at_hand_is_asked_before_the_document(world: Any) -> None:
+    world.file("/s/other.txt")
+    watch(world, "/s")
+    problems = [
+        {"kind": "ignored", "export_path": "/s", "message": "more in this folder", "count": 7},
+        {"kind": "symlink", "export_path": "/s/link", "message": "symbolic links are not followed", "count": 1},
+    ]
+    live = {"node-a": {"subsystems": {"crawler": {"problems": problems}}}}
+    answer = world.namespace.explain("/s/link", live=live)
+    assert (answer.reason, "symbolic links" in answer.message) == ("never_indexed", True)
+    assert "was not crawled yet" in world.namespace.explain("/s/a", live=live).message
+
+
 def test_a_mount_that_cannot_show_anything(world: Any) -> None:
     file = world.file("/s/a.txt")
     world.directory("/d", world.mount("/s", source_prefix="/t"))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 EDITABLE: Final = ("steps", "default_result", "enforce_steps_on_children", "mounts")
 _PAGE: Final = 500
+_STEP_WIDTH: Final = 80
 
 
 def register(cli: click.Group, context: CommandContext) -> None:
@@ -241,11 +242,11 @@ def _step_line(step: dict[str, Any]) -> str:
     if step["number"] is None:
         return f"after the last step: {step['result']}"
     fields = {key: value for key, value in (step["step"] or {}).items() if key not in ("op", "on_match", "on_no_match")}
+    shown = json.dumps(fields, ensure_ascii=False)
+    shown = shown if len(shown) <= _STEP_WIDTH else shown[: _STEP_WIDTH - 1] + "…"
     matched = {True: "matches", False: "does not match", None: "skipped"}[step["matched"]]
     note = f" ({step['note']})" if step["note"] else ""
-    return (
-        f"{step['number']}. {step['op']} {json.dumps(fields, ensure_ascii=False)}: {matched} → {step['result']}{note}"
-    )
+    return f"{step['number']}. {step['op']} {shown}: {matched} → {step['result']}{note}"
 
 
 def _passes(passes: bool) -> str:

@@ -160,7 +160,8 @@ def _add_reading(blueprint: Blueprint, service: NamespaceService) -> None:
     @validate_querystring(ExplainQuery)
     async def explain(query_args: ExplainQuery) -> Response:
         """Explain why a file is shown where it is, or why it is not: every mount that covers it, chain by chain."""
-        found = await service.run(lambda namespace: namespace.explain(query_args.path, query_args.file_id))
+        live = service.live_statuses()
+        found = await service.run(lambda namespace: namespace.explain(query_args.path, query_args.file_id, live=live))
         return json_answer(explanation_answer(found))
 
 

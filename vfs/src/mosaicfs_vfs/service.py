@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from mosaicfs_core.hooks import StepOp
 from mosaicfs_core.store import Reader, Store
@@ -41,6 +41,9 @@ class Core(Protocol):
     def host(self) -> StepOps: ...
     @property
     def node_id(self) -> str: ...
+    @property
+    def agent(self) -> Any:
+        """The agent of this process (``status() -> dict``), or None."""
 
 
 class NamespaceService:
@@ -61,6 +64,11 @@ class NamespaceService:
             self._namespace = Namespace(reader, self._core.host.step_ops())
         self._namespace.refresh()
         return function(self._namespace)
+
+    def live_statuses(self) -> dict[str, Mapping[str, Any]]:
+        """The statuses that are at hand without waiting for the documents, which are written now and then."""
+        agent = self._core.agent
+        return {} if agent is None else {self._core.node_id: agent.status()}
 
     async def close(self) -> None:
         """Close the replica and end the thread."""

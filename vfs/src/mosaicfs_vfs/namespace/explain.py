@@ -6,8 +6,8 @@ people and a word for programs, and holds what led there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -87,9 +87,12 @@ class Explanation(msgspec.Struct, frozen=True):
 class Explainer:
     """Explains over one state."""
 
-    def __init__(self, state: State, paths_of: Callable[[str], Sequence[str]]) -> None:
+    def __init__(
+        self, state: State, paths_of: Callable[[str], Sequence[str]], live: Mapping[str, Mapping[str, Any]]
+    ) -> None:
         self._state = state
         self._paths_of = paths_of
+        self._live = live
 
     def explain(self, path: str | None, row: FileRow | None) -> Explanation:
         """Explain a virtual path, a file, a file at a virtual path, or an export path that no virtual path answers
@@ -117,7 +120,7 @@ class Explainer:
         if candidates:
             row = candidates[0]
             return self.file(row, None if row.export_path == path else path)
-        reason, message = explain_missing(self._state, path, list(self._sources(path)))
+        reason, message = explain_missing(self._state, path, list(self._sources(path)), self._live)
         return Explanation(False, None, reason, message, path, None, (), ())
 
     def _directory(self, path: str, derived: bool, entries: int) -> Explanation:

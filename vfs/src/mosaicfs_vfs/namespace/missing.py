@@ -32,30 +32,52 @@ def watched_roots(documents: Sequence[Mapping[str, Any]]) -> Iterator[WatchedRoo
 
 
 def explain_missing(
-    state: State, path: str, sources: Sequence[tuple[str, str]]
+    state: State, path: str, sources: Sequence[tuple[str, str]], live: Mapping[str, Mapping[str, Any]]
 ) -> tuple[Literal["ignored", "never_indexed"], str]:
-    """The reason for a path that no indexed file answers to. ``sources`` are where its file would be."""
+    """The reason for a path that no indexed file answers to. ``sources`` are where its file would be.
+
+    ``live`` holds statuses of nodes that are newer than their documents.
+    """
     roots = list(watched_roots(state.reader.documents_of("plugin")))
     for node_id, export_path in sources:
         for root in roots:
             if root.node_id == node_id and is_under(export_path, root.path):
-                pattern = _ignored_by(state, root, export_path)
-                if pattern is not None:
-                    return "ignored", f"{export_path} of {node_id} is left out of the index by the pattern {pattern!r}."
-                return (
-                    "never_indexed",
-                    f"{export_path} lies in the watched folder {root.path} of {node_id} but was never indexed: it does "
-                    "not exist, cannot be read, is no regular file, is left out by an ignore file, or is yet to come.",
-                )
+                return _explain_watched(state, root, export_path, live)
     return "never_indexed", f"Nothing at {path} was ever indexed: no watched folder holds it."
 
 
-def _ignored_by(state: State, root: WatchedRoot, export_path: str) -> str | None:
-    """The pattern, or what the node said of it, that keeps a path out of the index; None when none is known to."""
-    for document in state.reader.documents_of("agent_status", (root.node_id,)):
-        for problem in (document.get("subsystems") or {}).get("crawler", {}).get("problems") or ():
-            if problem.get("kind") == "ignored" and is_under(export_path, str(problem.get("export_path"))):
-                return str(problem.get("message") or problem["export_path"])
+def _explain_watched(
+    state: State, root: WatchedRoot, export_path: str, live: Mapping[str, Mapping[str, Any]]
+) -> tuple[Literal["ignored", "never_indexed"], str]:
+    where = f"{export_path} of {root.node_id}"
+    problem = _problem_with(state, root.node_id, export_path, live)
+    if problem is not None and problem.get("kind") == "ignored":
+        return "ignored", f"{where} is left out of the index by a pattern: {problem.get('message')}."
+    pattern = _ignored_by(root, export_path)
+    if pattern is not None:
+        return "ignored", f"{where} is left out of the index by a pattern: {pattern} in the settings."
+    if problem is not None:
+        return "never_indexed", f"{where} was not indexed ({problem.get('kind')}): {problem.get('message')}."
+    reasons = "it does not exist, cannot be read, is no regular file, or was not crawled yet"
+    return "never_indexed", f"{where} lies in the watched folder {root.path} but was never indexed: {reasons}."
+
+
+def _problem_with(
+    state: State, node_id: str, export_path: str, live: Mapping[str, Mapping[str, Any]]
+) -> Mapping[str, Any] | None:
+    """What the node reported of the path, or of a directory on the way to it."""
+    statuses = [live[node_id]] if node_id in live else state.reader.documents_of("agent_status", (node_id,))
+    for status in statuses:
+        crawler = (status.get("subsystems") or {}).get("crawler") or {}
+        for problem in crawler.get("problems") or ():
+            # One report may stand for many names of a folder; then it does not tell which.
+            if problem.get("count", 1) == 1 and is_under(export_path, str(problem.get("export_path"))):
+                return dict(problem)
+    return None
+
+
+def _ignored_by(root: WatchedRoot, export_path: str) -> str | None:
+    """The pattern of the crawler's settings that keeps a path out of the index, or None."""
     for pattern in root.config.get("ignore") or ():
         if isinstance(pattern, str) and _leaves_out(pattern, export_path, root.path):
             return pattern

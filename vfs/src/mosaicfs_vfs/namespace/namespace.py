@@ -167,14 +167,21 @@ class Namespace:
         return preview_mounts(self._state, normalize_virtual(path), mounts, limit)
 
     @_locked
-    def explain(self, path: str | None = None, file_id: str | None = None) -> Explanation:
+    def explain(
+        self,
+        path: str | None = None,
+        file_id: str | None = None,
+        *,
+        live: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> Explanation:
         """Why a file is shown where it is, or why it is not.
 
         ``path`` is a virtual path, or an export path of any node when no virtual directory answers to it; with
-        ``file_id`` as well, why that file is (not) there. Raises ``NotFound`` for a file id that nobody knows.
+        ``file_id`` as well, why that file is (not) there. ``live`` holds agents' statuses, by node id, that are newer
+        than their documents. Raises ``NotFound`` for a file id that nobody knows.
         """
         row = None if file_id is None else self._file(file_id)
-        return Explainer(self._state, self.paths_of).explain(path, row)
+        return Explainer(self._state, self.paths_of, live or {}).explain(path, row)
 
     @_locked
     def close(self) -> None:
