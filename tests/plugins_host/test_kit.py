@@ -10,17 +10,9 @@ import pytest
 from importlib_metadata import EntryPoint
 
 from mosaicfs_core.hooks import Complete, CompleteDirectory, Create, Delete, Directory, Entry, Rename
-from mosaicfs_core.testing import CrawlContract, CrawlModel, PluginContract
+from mosaicfs_core.testing import CrawlContract, CrawlModel
 from mosaicfs_core.testing.checks import run_checks
 from mosaicfs_core.testing.faults import FAULTS
-
-
-class TestFulltext(PluginContract):
-    mosaicfs_plugin = "fulltext"
-
-
-class TestEmail(PluginContract):
-    mosaicfs_plugin = "email"
 
 
 async def failures(plugin: EntryPoint, path: Path) -> dict[str, str]:
