@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import select
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 import pyfuse3
@@ -46,7 +47,7 @@ class SessionReader:
         if self._served >= _FAIR_SHARE:
             self._served = 0
             await asyncio.sleep(0)
-        for _ in range(_LOOKS):
+        for _ in range(1 if _busy() else _LOOKS):
             if poll(0) or self._closed:
                 break
         else:
@@ -102,6 +103,7 @@ class ReaderLock:
 
 
 _readers: dict[int, SessionReader] = {}
+_busy: Callable[[], bool] = bool
 
 
 async def _wait_readable(fd: int) -> None:
@@ -117,8 +119,14 @@ def _notify_closing(fd: int) -> None:
         reader.close()
 
 
-def install() -> None:
-    """Switch pyfuse3 to asyncio with this waiter. Call once per process, before ``pyfuse3.main``."""
+def install(busy: Callable[[], bool]) -> None:
+    """Switch pyfuse3 to asyncio with this waiter. Call once per process, before ``pyfuse3.main``.
+
+    ``busy`` tells whether another thread of this process is at work: each look at the queue would make it give up the
+    interpreter lock and take it back.
+    """
+    global _busy
+    _busy = busy
     compat.enable()
     compat.Lock = ReaderLock  # type: ignore[assignment]
     compat.wait_readable = _wait_readable

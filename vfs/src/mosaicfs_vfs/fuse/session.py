@@ -64,7 +64,7 @@ async def serve(
     notifier = Notifier()
     kind = XattrOperations if xattr else MountOperations
     operations = kind(source, opener, notifier, since=time.time_ns() // 1000)
-    readiness.install()
+    readiness.install(lambda: source.busy)
     try:
         pyfuse3.init(operations, os.fspath(point), options(allow_other))
     except RuntimeError as error:

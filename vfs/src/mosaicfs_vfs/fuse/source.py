@@ -26,6 +26,12 @@ class Source:
         self._tree: Tree | None = None
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="mosaicfs-tree")
         self._listing: dict[str, asyncio.Future[Listing]] = {}
+        self._working = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether the thread is at work."""
+        return self._working > 0
 
     async def listing(self, path: str) -> Listing:
         """The directory at a virtual path. Raises ``NotFound``."""
@@ -67,6 +73,10 @@ class Source:
         return asyncio.get_running_loop().run_in_executor(self._executor, self._work, work)
 
     def _work(self, work: Callable[[Tree], T]) -> T:
-        if self._tree is None:
-            self._tree = self._make()
-        return work(self._tree)
+        self._working += 1
+        try:
+            if self._tree is None:
+                self._tree = self._make()
+            return work(self._tree)
+        finally:
+            self._working -= 1
