@@ -8,6 +8,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ KINDS = (
 
 
 def files(count: int, now: int) -> Iterator[dict[str, Any]]:
-    """``count`` file documents in the sources: forty to a directory, spread over years, one in 500 larger than 100 MB."""
+    """``count`` file documents in the sources: forty to a directory, spread over years, one in 500 above 100 MB."""
     chance = random.Random(7)
     for number in range(count):
         source, place = number // 40 % SOURCES, number // 40 // SOURCES
@@ -155,7 +156,7 @@ def measure(namespace: Namespace, count: int) -> Iterator[Row]:
             what = f"membership of /{name} built ({of})"
             yield Row(what=what, ours=taken, unit="s", promise="≤ 2 s", holds=taken <= 2)
     for path in ("/all", "/glob", "/all/work/1", "/glob/work/1", "/all/work/1/1", "/glob/work/1/1"):
-        uncached = milliseconds(lambda path=path: namespace.list(path), namespace.forget_listings)
+        uncached = milliseconds(partial(namespace.list, path), namespace.forget_listings)
         entries = len(namespace.list(path).entries)
         what = f"readdir of {path}, {SOURCES} sources, {entries} entries, uncached"
         yield Row(what=what, ours=uncached, unit="ms", promise="≤ 20 ms", holds=uncached <= 20)

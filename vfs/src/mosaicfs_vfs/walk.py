@@ -9,7 +9,7 @@ from mosaicfs_core.errors import NotFound
 from mosaicfs_vfs.answers import TreeAnswer
 from mosaicfs_vfs.namespace import Listing, Namespace
 
-MAX_DIRECTORIES: Final = 5_000
+MAX_DIRECTORIES: Final = 1_000
 """An answer names at most so many directories; level by level, so that what is missing is the deepest."""
 
 
