@@ -21,6 +21,26 @@ def can_mount() -> bool:
     return os.access("/dev/fuse", os.R_OK | os.W_OK)
 
 
+def mount_process(directory: Path) -> int:
+    """The pid of the process that serves a mount."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"--tied" in words and os.fsencode(directory) in words:
+            return int(entry.name)
+    raise AssertionError("no process serves the mount")
+
+
+def fresh_is(path: Path) -> bool:
+    """Whether a file can be read through the mount now."""
+    try:
+        return path.read_text() == "fresh"
+    except OSError:
+        return False
+
+
 def test_from_an_empty_home_over_a_crash_to_a_clean_end(machine: Any, eventually: Any) -> None:
     up = machine.up("--no-mount", str(machine.tree))
     facts = up.wait_ready()
@@ -112,6 +132,11 @@ def test_the_mount_comes_and_goes_with_it(machine: Any, eventually: Any) -> None
     eventually(fresh.exists)
     assert fresh.read_text() == "fresh"
 
+    # A mount whose process dies comes back.
+    os.kill(mount_process(machine.mount), signal.SIGKILL)
+    eventually(lambda: not fresh_is(fresh), 30)
+    eventually(lambda: fresh_is(fresh), 30)
+
     up.end(signal.SIGKILL)
     eventually(lambda: not mounted())
     up = machine.up("--mount", str(machine.mount))
@@ -119,6 +144,15 @@ def test_the_mount_comes_and_goes_with_it(machine: Any, eventually: Any) -> None
     assert found[0].read_text() == "the report\n"
     assert up.end() == 0
     assert not mounted()
+
+
+def test_without_a_folder_a_sample_is_shown(machine: Any) -> None:
+    up = machine.up("--no-mount")
+    sample = machine.home / "sample"
+    assert up.wait_ready()["roots"] == [str(sample)]
+    assert machine.file(sample / "Documents" / "Welcome.md")["mime_type"] == "text/markdown"
+    assert machine.run("system", "info")["documents"]["file"] == sum(path.is_file() for path in sample.rglob("*"))
+    assert up.end() == 0
 
 
 def test_in_the_background_and_down(machine: Any) -> None:
