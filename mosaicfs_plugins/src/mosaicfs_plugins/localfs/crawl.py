@@ -31,20 +31,23 @@ class Tree:
         self._context = context
         self.roots = Roots(context.state_dir)
         self.configured = configured_roots(context)
-        self._excluded = frozenset([*(os.path.realpath(path) for path in context.excluded), *SYSTEM])
         self._ignore = "\n".join(context.config.get("ignore", ()))
+
+    def excluded(self) -> frozenset[str]:
+        """What is never entered, resolved, as of now: mounts come and go."""
+        return frozenset([*(os.path.realpath(path) for path in self._context.excluded), *SYSTEM])
 
     def scope(self, root: str, *, counts: bool = True) -> Scope:
         """The scope of a root that can be crawled; raises ``Inaccessible``."""
-        real = os.path.realpath(root)
+        real, excluded = os.path.realpath(root), self.excluded()
         # A folder inside the home may be named on purpose (the home itself may not); one inside a mount leads in
         # circles.
-        if any(real == path or (within(real, path) and os.path.ismount(path)) for path in self._excluded):
+        if any(real == path or (within(real, path) and os.path.ismount(path)) for path in excluded):
             raise Inaccessible("the folder belongs to MosaicFS itself")
         memory = self.roots.enter(root, counts=counts)
         rules = parse_rules(self._ignore, root, "the settings")
         written = self._context.written
-        return Scope(root=root, real_root=real, excluded=self._excluded, rules=rules, written=written, memory=memory)
+        return Scope(root=root, real_root=real, excluded=excluded, rules=rules, written=written, memory=memory)
 
     def inaccessible(self, root: str, reason: Inaccessible) -> Problem:
         """The report about a root that cannot be crawled."""

@@ -167,6 +167,7 @@ class Watcher:
         scope = self._scopes.get(root)
         if scope is None or not os.path.isdir(start):
             return
+        scope.excluded = self._tree.excluded()
         if start != root and (os.path.islink(start) or scope.hides(start, is_directory=True)):
             return
         rules = scope.rules_for(os.path.dirname(start)) if start != root else scope.rules
@@ -247,6 +248,7 @@ class Watcher:
         return self._scopes.get(root) if root in usable and root != path else None
 
     async def _emit_scan(self, scope: Scope, path: str, recursive: bool = True) -> None:
+        scope.excluded = await asyncio.to_thread(self._tree.excluded)
         operations = chunks(scan(scope, path, recursive), CHUNK)
         while (chunk := await asyncio.to_thread(next, operations, None)) is not None:
             await self._emit(chunk)

@@ -1,0 +1,57 @@
+"""Protects settling: debounce, patience with files that never rest, and moves that follow one another."""
+
+from __future__ import annotations
+
+from mosaicfs_plugins.localfs.pending import DEBOUNCE_S, PATIENCE_S, Pending
+
+
+def test_a_path_settles_after_its_last_event() -> None:
+    pending = Pending()
+    pending.touch("/f", 10.0)
+    pending.touch("/f", 10.4)
+    assert pending.next_due() == 10.4 + DEBOUNCE_S
+    assert pending.settle(10.6).touched == {}
+    assert pending.settle(10.9).touched == {"/f": False}
+    assert not pending
+
+
+def test_a_file_that_never_rests_is_looked_at_all_the_same() -> None:
+    pending = Pending()
+    for tenth in range(100):
+        pending.touch("/log", tenth / 10)
+    assert pending.next_due() == PATIENCE_S
+
+
+def test_moves_in_a_row_become_one() -> None:
+    pending = Pending()
+    pending.move("/a", "/b", 0.0, directory=False)
+    pending.move("/b", "/c", 0.1, directory=False)
+    settled = pending.settle(9.0)
+    assert settled.moves == [("/a", "/c", False)]
+    assert set(settled.touched) == {"/a", "/b", "/c"}
+
+
+def test_there_and_back_is_no_move() -> None:
+    pending = Pending()
+    pending.move("/a", "/b", 0.0, directory=False)
+    pending.move("/b", "/a", 0.1, directory=False)
+    assert pending.settle(9.0).moves == []
+
+
+def test_what_a_moved_directory_holds_moves_along() -> None:
+    pending = Pending()
+    pending.move("/d/f", "/d/g", 0.0, directory=False)
+    pending.touch("/d/new", 0.0)
+    pending.move("/d", "/e", 0.1, directory=True)
+    pending.move("/d/g", "/e/g", 0.1, directory=False)  # told for every entry, after the directory
+    settled = pending.settle(9.0)
+    assert settled.moves == [("/d/f", "/e/g", False), ("/d", "/e", True)]
+    assert {"/e/new", "/e/g", "/e"} <= set(settled.touched)
+
+
+def test_a_move_waits_for_both_its_ends() -> None:
+    pending = Pending()
+    pending.move("/a", "/b", 0.0, directory=False)
+    pending.touch("/b", 0.4)
+    assert pending.settle(0.6).moves == []
+    assert pending.settle(1.0).moves == [("/a", "/b", False)]

@@ -1,0 +1,115 @@
+"""Protects the watcher's emergency exits: a queue that overflows, and a system that allows no more watches."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mosaicfs_core.hooks import Create, Directory, FileOperation, Problem
+from mosaicfs_core.testing import Harness
+from mosaicfs_plugins.localfs.watch import Watcher
+
+
+class Heard:
+    """What a watcher emits; ``until`` waits for it."""
+
+    def __init__(self) -> None:
+        self.operations: list[FileOperation] = []
+        self.ready = asyncio.Event()
+        self._news = asyncio.Event()
+
+    async def emit(self, operations: Sequence[FileOperation]) -> None:
+        self.operations += operations
+        self.ready.set()
+        self._news.set()
+
+    async def until(self, condition: Callable[[FileOperation], bool]) -> FileOperation:
+        async with asyncio.timeout(15):
+            while True:
+                for operation in self.operations:
+                    if condition(operation):
+                        return operation
+                self._news.clear()
+                await self._news.wait()
+
+
+@asynccontextmanager
+async def watching(harness: Harness, root: Path, **settings: Any) -> AsyncIterator[tuple[Watcher, Heard]]:
+    context = await harness.instance("localfs", {"paths": [str(root)], **settings})
+    heard = Heard()
+    watcher = Watcher(context, heard.emit)
+    task = asyncio.create_task(watcher.run())
+    try:
+        async with asyncio.timeout(10):
+            await heard.ready.wait()
+        yield watcher, heard
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "root/sub").mkdir(parents=True)
+    return tmp_path / "root"
+
+
+async def test_an_overflow_looks_through_the_root_and_watches_on(mosaicfs_host: Harness, root: Path) -> None:
+    async with watching(mosaicfs_host, root) as (watcher, heard):
+        watcher.overflowed(str(root))
+        await heard.until(lambda found: isinstance(found, Directory) and found.export_path == f"{root}/sub")
+        (root / "sub/after").write_text("x")
+        await heard.until(lambda found: isinstance(found, Create) and found.export_path == f"{root}/sub/after")
+
+
+async def test_directories_beyond_the_limit_are_reported_and_polled(
+    mosaicfs_host: Harness, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from watchdog.observers.inotify_c import InotifyFD
+
+    real = InotifyFD.add_callback
+
+    def limited(self: InotifyFD, path: bytes, *rest: Any) -> Any:
+        if path.endswith(b"/sub"):
+            raise OSError(errno.ENOSPC, "inotify watch limit reached")
+        return real(self, path, *rest)
+
+    monkeypatch.setattr(InotifyFD, "add_callback", limited)
+    async with watching(mosaicfs_host, root, unwatched_poll_s=1) as (_, heard):
+        problem = await heard.until(lambda found: isinstance(found, Problem) and found.kind == "watch")
+        assert isinstance(problem, Problem)
+        assert problem.export_path == f"{root}/sub"
+        assert "limit" in problem.message
+        (root / "sub/unheard").write_text("x")
+        listing = await heard.until(lambda found: isinstance(found, Directory) and bool(found.files))
+        assert isinstance(listing, Directory)
+        assert [entry.name for entry in listing.files] == ["unheard"]
+        (root / "heard").write_text("x")
+        await heard.until(lambda found: isinstance(found, Create) and found.export_path == f"{root}/heard")
+
+
+async def test_without_inotify_instances_everything_is_polled(
+    mosaicfs_host: Harness, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(*_: Any) -> None:
+        raise OSError(errno.EMFILE, "inotify instance limit reached")
+
+    monkeypatch.setattr("mosaicfs_plugins.localfs.watch.Observation", none_left)
+    async with watching(mosaicfs_host, root, unwatched_poll_s=1) as (_, heard):
+        await heard.until(lambda found: isinstance(found, Problem) and found.export_path == str(root))
+        (root / "sub/new").write_text("x")
+        await heard.until(lambda found: isinstance(found, Directory) and bool(found.files))
+
+
+async def test_ignored_directories_take_no_watches(mosaicfs_host: Harness, root: Path) -> None:
+    (root / ".mosaicfsignore").write_text("node_modules/\n")
+    (root / "node_modules/deep").mkdir(parents=True)
+    async with watching(mosaicfs_host, root) as (watcher, _):
+        assert set(watcher.directories(str(root), str(root))) == {str(root), os.path.join(root, "sub")}
