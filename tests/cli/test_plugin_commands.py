@@ -42,6 +42,9 @@ def test_list_shows_working_announced_failed_and_disabled_plugins(monkeypatch: p
         "RuntimeError: boom at import",
     )
     assert listed["restless"]["note"] == "disabled by name"
+    monkeypatch.setenv("MOSAICFS_AGENT_DISABLED_PLUGINS", "restless, email")
+    configured = {row["name"]: row["status"] for row in json.loads(run("list", "--json").stdout)}
+    assert configured == {"email": "disabled", "restless": "disabled", "fails_to_import": "failed"}
     human = run("list", "--verbose")
     assert "Traceback" in human.stderr
     assert "boom at import" in human.stdout

@@ -27,10 +27,12 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """``[agent]``: this machine's name, and when its full crawl begins (local time ``HH:MM``, empty: never)."""
+    """``[agent]``: this machine's name, when its full crawl begins (local time ``HH:MM``, empty: never), and plugins
+    that are not even imported."""
 
     name: str = ""
     nightly_crawl: str = "03:00"
+    disabled_plugins: tuple[str, ...] = ()
 
 
 class LoggingConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +99,13 @@ def _choice(*allowed: str) -> Callable[[Any], str]:
     return convert
 
 
+def _names(value: Any) -> tuple[str, ...]:
+    given = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    if not isinstance(given, list | tuple) or not all(isinstance(name, str) and name for name in given):
+        raise ValueError(value)
+    return tuple(given)
+
+
 LEVELS: Final = ("debug", "info", "warning", "error")
 FIELDS: Final = (
     Field("server", "host", "a host name or an IP address", "Where the server listens.", _text(r"[^\s/]+")),
@@ -108,6 +117,13 @@ FIELDS: Final = (
         'a time "HH:MM", or "" for never',
         "When the nightly full crawl begins, local time.",
         _text(r"(?:(?:[01]\d|2[0-3]):[0-5]\d)?"),
+    ),
+    Field(
+        "agent",
+        "disabled_plugins",
+        "a list of plugin names (in the variable: separated by commas)",
+        "Plugins that are listed but not imported.",
+        _names,
     ),
     Field(
         "logging", "level", "one of " + ", ".join(LEVELS), "The least severe level that is logged.", _choice(*LEVELS)

@@ -34,7 +34,10 @@ def _add_list(group: click.Group, context: TerminalContext) -> None:
 
         With --verbose the traceback of each failed one follows.
         """
-        host = _discover(disable, safe_mode)
+        from mosaicfs_core import config
+
+        configured = config.load(context.home.config_file).agent.disabled_plugins
+        host = _discover((*disable, *configured), safe_mode)
         context.show([_row(found) for found in host.plugins.values()], _COLUMNS, empty="no plugin is installed")
         if context.verbose:
             for found in host.plugins.values():

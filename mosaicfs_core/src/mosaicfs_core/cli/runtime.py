@@ -53,7 +53,7 @@ async def running(
     async with AsyncExitStack() as stack:
         store = await Store.open(home.replica)
         stack.push_async_callback(store.close)
-        host = await asyncio.to_thread(PluginHost.discover, (), safe_mode)
+        host = await asyncio.to_thread(PluginHost.discover, config.agent.disabled_plugins, safe_mode)
         node_id = home.node_id(config.agent.name or None)
         core = CoreServices(home, config, store, Content([]), host, node_id)
         await add_watch_paths(core, paths)
