@@ -22,6 +22,8 @@ BATCH = 10_000
 PAGE = 500
 
 FILE_COLUMNS = "d.doc, d.dir, d.name, d.size, d.mtime, d.mime, d.flags, d.id_hash, d.key, d.extra"
+# From here on the derived inode is the hash without its last ten bits (``inode_of``).
+_SMALLEST_USUAL_HASH = 1000 << 10
 _DIRECTORY = "SELECT dir, node, parent, path, direct, below FROM directories"
 
 
@@ -108,15 +110,12 @@ class FileReader:
 
     def file_row(self, row: tuple[Any, ...]) -> FileRow:
         """A row of ``FILE_COLUMNS`` as a value."""
-        return self._placed(row, *self.names.directory_path(row[1]))
-
-    def _placed(self, row: tuple[Any, ...], node_id: str, parent: str) -> FileRow:
-        """``file_row`` in a known directory. Listings spend most of their time here, hence the bare constructor."""
         doc, number, name, size, mtime, mime, flags, id_hash, key, extra = row
+        node_id, parent = self.names.directory_path(number)
         inode = decode(extra)["inode"] if flags & OWN_INODE else inode_of(id_hash)
         mime_type = None if mime is None else self.names.mime_type(mime)
         status = "deleted" if flags & INACTIVE else "active"
-        return tuple.__new__(FileRow, (doc, number, node_id, parent, name, size, mtime, inode, mime_type, status, key))
+        return FileRow(doc, number, node_id, parent, name, size, mtime, inode, mime_type, status, key)
 
     def _own_inode(self, row: tuple[Any, ...]) -> int:
         """The inode of a row of ``COLUMNS``."""
@@ -125,13 +124,23 @@ class FileReader:
         return inode_of(row[1])
 
     def files_in(self, number: int) -> list[FileRow]:
-        """The shown files directly in a directory, by name."""
+        """The shown files directly in a directory, by name.
+
+        As ``file_row`` would make them, with what is the same for all taken out of the loop: listings live on it.
+        """
         sql = f"SELECT {FILE_COLUMNS} FROM documents d WHERE d.dir = ? AND d.shown = 1 ORDER BY d.name"
         rows = self._connection.execute(sql, (number,)).fetchall()
         if not rows:
             return []
         node_id, parent = self.names.directory_path(number)
-        return [self._placed(row, node_id, parent) for row in rows]
+        mimes = {mime: None if mime is None else self.names.mime_type(mime) for mime in {row[5] for row in rows}}
+        make = tuple.__new__
+        return [
+            make(FileRow, (doc, dir_, node_id, parent, name, size, mtime, id_hash >> 10, mimes[mime], "active", key))
+            if id_hash >= _SMALLEST_USUAL_HASH and not flags & OWN_INODE
+            else self.file_row((doc, dir_, name, size, mtime, mime, flags, id_hash, key, extra))
+            for doc, dir_, name, size, mtime, mime, flags, id_hash, key, extra in rows
+        ]
 
     def file_by_path(self, node_id: str, path: str, *, deleted: bool = False) -> FileRow | None:
         """The shown file at an export path; with ``deleted`` also one whose status is ``deleted``, if no other is
