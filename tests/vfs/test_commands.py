@@ -137,6 +137,14 @@ def test_a_listing_of_many_pages(shell: Shell, monkeypatch: pytest.MonkeyPatch) 
     assert shell.say("ls", "/d").split() == ["0", "1", "2", "3", "4"]
 
 
+def test_names_that_are_not_utf8(shell: Shell) -> None:
+    shell.file("/s/\U0010ffff.txt")
+    shell.say("mkdir", "/d\udcfe")
+    shell.say("edit", "/d\udcfe", "--file", "-", stdin=fields())
+    assert shell.say("ls", "/d\udcfe").split() == ["\\xff.txt"]
+    assert "shown at" in shell.say("explain", "/d\udcfe/\udcff.txt")
+
+
 def test_rmdir_of_what_is_not_empty(shell: Shell) -> None:
     shell.say("mkdir", "-p", "/p/q")
     assert isinstance(shell.run("rmdir", "/p").exception, Conflict)

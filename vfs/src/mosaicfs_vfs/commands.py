@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from mosaicfs_core.documents.paths import escape
 from mosaicfs_core.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,6 +18,14 @@ if TYPE_CHECKING:
 EDITABLE: Final = ("steps", "default_result", "enforce_steps_on_children", "mounts")
 _PAGE: Final = 500
 _STEP_WIDTH: Final = 80
+
+
+def _written(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """A path as the terminal gives it, in written form (bytes that are not UTF-8 are kept). A relative one is a native
+    path beside the current directory."""
+    if value is None:
+        return None
+    return escape(os.fsencode(value if value.startswith("/") else os.path.abspath(value)))
 
 
 def register(cli: click.Group, context: CommandContext) -> None:
@@ -32,7 +42,7 @@ def register(cli: click.Group, context: CommandContext) -> None:
 
 def _add_reading(vfs: click.Group, context: CommandContext) -> None:
     @vfs.command("ls")
-    @click.argument("path", default="/")
+    @click.argument("path", callback=_written, default="/")
     @click.option("-l", "--long", is_flag=True, help="Show size, time, node and inode.")
     def ls(path: str, long: bool) -> None:
         """List a directory of the virtual tree."""
@@ -43,7 +53,7 @@ def _add_reading(vfs: click.Group, context: CommandContext) -> None:
         _show_entries(context, listing, columns)
 
     @vfs.command("tree")
-    @click.argument("path", default="/")
+    @click.argument("path", callback=_written, default="/")
     @click.option("--depth", type=click.IntRange(1, 10), default=3, show_default=True)
     def tree(path: str, depth: int) -> None:
         """Show the directories beneath PATH."""
@@ -54,7 +64,7 @@ def _add_reading(vfs: click.Group, context: CommandContext) -> None:
             context.show("\n".join(_tree_lines(answer)))
 
     @vfs.command("show")
-    @click.argument("path")
+    @click.argument("path", callback=_written)
     def show(path: str) -> None:
         """Show a virtual directory: its mounts and steps."""
         document = context.api.get("vfs/directory", path=path)
@@ -66,7 +76,7 @@ def _add_reading(vfs: click.Group, context: CommandContext) -> None:
 
 def _add_explaining(vfs: click.Group, context: CommandContext) -> None:
     @vfs.command("explain")
-    @click.argument("path", required=False)
+    @click.argument("path", callback=_written, required=False)
     @click.option("--file-id", help="The file in question, when the path does not say which.")
     def explain(path: str | None, file_id: str | None) -> None:
         """Say why a file is shown where it is, or why it is not.
@@ -83,7 +93,7 @@ def _add_explaining(vfs: click.Group, context: CommandContext) -> None:
             context.show("\n".join(_explanation_lines(answer)))
 
     @vfs.command("preview")
-    @click.argument("path")
+    @click.argument("path", callback=_written)
     @click.option("--file", "source", type=click.File(), required=True, help="JSON: a list of mounts; - for stdin.")
     @click.option("--limit", type=click.IntRange(1, _PAGE), default=20, show_default=True)
     def preview(path: str, source: Any, limit: int) -> None:
@@ -97,7 +107,7 @@ def _add_explaining(vfs: click.Group, context: CommandContext) -> None:
 
 def _add_editing(vfs: click.Group, context: CommandContext) -> None:
     @vfs.command("mkdir")
-    @click.argument("path")
+    @click.argument("path", callback=_written)
     @click.option("-p", "--parents", is_flag=True, help="Make what is missing above it, too.")
     def mkdir(path: str, parents: bool) -> None:
         """Make a virtual directory."""
@@ -105,7 +115,7 @@ def _add_editing(vfs: click.Group, context: CommandContext) -> None:
         _report(context, made, f"made {made['path']}")
 
     @vfs.command("rmdir")
-    @click.argument("path")
+    @click.argument("path", callback=_written)
     @click.option("--force", is_flag=True, help="Remove the virtual directories in it as well.")
     def rmdir(path: str, force: bool) -> None:
         """Remove a virtual directory. Files stay where they are."""
@@ -113,15 +123,15 @@ def _add_editing(vfs: click.Group, context: CommandContext) -> None:
         _report(context, answer, f"removed {', '.join(answer['removed'])}")
 
     @vfs.command("mv")
-    @click.argument("path")
-    @click.argument("target")
+    @click.argument("path", callback=_written)
+    @click.argument("target", callback=_written)
     def mv(path: str, target: str) -> None:
         """Rename or move a virtual directory with all that is beneath it."""
         moved = context.api.send("PATCH", "vfs/directory", {"path": target}, path=path)
         _report(context, moved, f"{path} is now {moved['path']}")
 
     @vfs.command("edit")
-    @click.argument("path")
+    @click.argument("path", callback=_written)
     @click.option(
         "--file", "source", type=click.File(), help="Take the JSON from a file (- for stdin), open no editor."
     )
