@@ -16,7 +16,6 @@ from collections import deque
 from pathlib import Path
 from typing import Any, Final
 
-from mosaicfs_core.hooks import FileRecord
 from mosaicfs_vfs.fuse.handles import AgentFile, Ranges
 
 _log = logging.getLogger(__name__)
@@ -25,6 +24,7 @@ _LONGEST_PAUSE_S: Final = 5.0
 _LINE_LIMIT: Final = 1 << 20
 _ANSWER_S: Final = 30.0
 _DESCRIPTORS: Final = 16
+_PATH_LIMIT: Final = 100  # the address holds 108 bytes
 
 
 class _Broken(Exception):
@@ -68,18 +68,17 @@ class AgentClient:
 
         return AgentFile(descriptor, int(answer["size"]), _ranges(answer), fetch)
 
-    def reindex(self, file: FileRecord) -> None:
+    def reindex(self, file_id: str) -> None:
         """Tell the agent that a file on disk is not what its document says; forgotten while there is no agent."""
-        self._send({"reindex": file.file_id})
+        self._send({"reindex": file_id})
 
     async def _session(self) -> bool:
         """One connection from first to last; whether there was one."""
-        loop = asyncio.get_running_loop()
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.setblocking(False)
         self._socket = connection
         try:
-            await loop.sock_connect(connection, os.fspath(self._path))
+            await self._connect(connection)
         except OSError as error:
             _log.debug("The agent cannot be reached: %s", error)
             return False
@@ -91,6 +90,18 @@ class AgentClient:
         except (OSError, ValueError, _Broken) as error:
             _log.warning("The connection to the agent broke: %s", error)
         return True
+
+    async def _connect(self, connection: socket.socket) -> None:
+        """Connect; a path that is too long for a socket's address is reached through its directory's descriptor."""
+        loop = asyncio.get_running_loop()
+        if len(os.fsencode(self._path)) <= _PATH_LIMIT:
+            await loop.sock_connect(connection, os.fspath(self._path))
+            return
+        directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            await loop.sock_connect(connection, f"/proc/self/fd/{directory}/{self._path.name}")
+        finally:
+            os.close(directory)
 
     async def _receive(self, connection: socket.socket) -> None:
         received = b""

@@ -63,6 +63,9 @@ class FileOpener(Protocol):
     async def open_elsewhere(self, entry: Entry) -> AgentFile:
         """The file through the agent. Raises ``OSError`` within a bounded time."""
 
+    def differs(self, entry: Entry) -> None:
+        """A file on this machine is not what its entry says: it should be indexed again."""
+
 
 @dataclass(slots=True)
 class _Uses:

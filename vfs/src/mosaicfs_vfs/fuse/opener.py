@@ -41,6 +41,10 @@ class ReplicaOpener:
         """The file through the agent. Raises ``OSError``: EIO while there is no agent to ask."""
         return await self._agent.open(entry.file.file_id)
 
+    def differs(self, entry: Entry) -> None:
+        """Have the agent index a file again."""
+        self._agent.reindex(entry.file.file_id)
+
 
 def record_of(row: FileRow) -> FileRecord:
     """A row of the replica as content wants it."""

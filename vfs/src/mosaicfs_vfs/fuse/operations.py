@@ -191,6 +191,8 @@ class MountOperations(pyfuse3.Operations):
         try:
             found = os.fstat(descriptor)
             keep = self._agrees(inode, found)
+            if not keep:
+                self._opener.differs(entry)
         except BaseException:
             os.close(descriptor)
             raise

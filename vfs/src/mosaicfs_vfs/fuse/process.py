@@ -64,7 +64,7 @@ async def run(
     connecting = asyncio.create_task(agent.run())
     try:
         await source.open()
-        opener = ReplicaOpener(local_tier(roots, agent.reindex), agent)
+        opener = ReplicaOpener(local_tier(home, roots), agent)
         await session.serve(point, source, opener, agent, lambda: ready(point), allow_other=allow_other, xattr=xattr)
     finally:
         connecting.cancel()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from mosaicfs_core.content import LocalTier, native_roots, watch_roots
 from mosaicfs_core.documents.paths import unescape
 from mosaicfs_core.errors import UserError
 from mosaicfs_core.home import Home
-from mosaicfs_core.hooks import FileRecord, StepOp
+from mosaicfs_core.hooks import StepOp
 from mosaicfs_core.store import FileRow, Reader
 from mosaicfs_vfs.namespace import Changes, Listing, Namespace
 
@@ -44,7 +44,7 @@ class LocalRoots:
     def read(self, reader: Reader) -> None:
         """Take the roots as they are configured now."""
         documents = reader.documents_of("plugin", (self.node_id,))
-        self._roots = native_roots(watch_roots(documents, self.node_id), self._home.path / "bridge-data" / "files")
+        self._roots = native_roots(watch_roots(documents, self.node_id), self._home.bridge_dir / "files")
 
 
 class ReplicaTree:
@@ -97,6 +97,6 @@ def _json(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def local_tier(roots: LocalRoots, reindex: Callable[[FileRecord], None]) -> LocalTier:
-    """The tier that opens this node's files; ``reindex`` is told of files that are not what their document says."""
-    return LocalTier(roots.node_id, roots, reindex)
+def local_tier(home: Home, roots: LocalRoots) -> LocalTier:
+    """The tier that opens this node's files."""
+    return LocalTier(roots.node_id, roots, bridge_files=home.bridge_dir / "files")
