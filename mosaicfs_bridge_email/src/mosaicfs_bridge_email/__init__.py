@@ -11,7 +11,7 @@ def mosaicfs_manifest() -> PluginManifest:
     return PluginManifest(
         title="Email bridge",
         description=(
-            "Will show the mailboxes of Gmail and IMAP accounts as folders of .eml files. Not available in this release."
+            "Will show mailboxes of Gmail and IMAP accounts as folders of .eml files. Not available in this release."
         ),
         version=__version__,
         hook_api=1,
