@@ -23,7 +23,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """``[server]``: where the API and the pages are served."""
 
     host: str = "127.0.0.1"
-    port: int = 8384
+    port: int = 6672
 
 
 class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
