@@ -22,10 +22,12 @@ def _folding_to(letter: str) -> str:
 def ascii_condition(part: str) -> tuple[str, list[str]]:
     """SQL over ``d.name`` that every name containing the folded ASCII text satisfies, and its parameters."""
     escaped = re.sub(r"([%_\\])", r"\\\1", part)
+    # Without ESCAPE the test takes half the time.
+    like = "d.name LIKE ?" if escaped == part else "d.name LIKE ? ESCAPE '\\'"
     others = "".join(dict.fromkeys("".join(_folding_to(letter) for letter in part if letter.isalpha())))
     if not others:
-        return "d.name LIKE ? ESCAPE '\\'", [f"%{escaped}%"]
-    return "(d.name LIKE ? ESCAPE '\\' OR d.name GLOB ?)", [f"%{escaped}%", f"*[{others}]*"]
+        return like, [f"%{escaped}%"]
+    return f"({like} OR d.name GLOB ?)", [f"%{escaped}%", f"*[{others}]*"]
 
 
 def is_pattern(text: str) -> bool:
