@@ -32,3 +32,7 @@ cli = root_group(COMMANDS)
 def main() -> None:
     """Entry point of the console script."""
     cli()
+
+
+if __name__ == "__main__":
+    main()
