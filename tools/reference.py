@@ -68,7 +68,8 @@ def configuration() -> Iterator[str]:
     for field in FIELDS:
         default = getattr(getattr(defaults, field.section), field.key)
         yield (
-            f"| `[{field.section}] {field.key}` | `{field.variable}` | `{default!r}` | {field.expected} | {field.help} |\n"
+            f"| `[{field.section}] {field.key}` | `{field.variable}` | `{default!r}` | {field.expected} "
+            f"| {field.help} |\n"
         )
 
 

