@@ -37,8 +37,8 @@ class Instance:
             return json.load(answer)
 
     def indexed(self) -> int:
-        """How many active files the replica knows."""
-        return int(self.request("system/info")["files"])
+        """How many files the replica knows."""
+        return int(self.request("system/info")["documents"].get("file", 0))
 
     def proportional_megabytes(self) -> float:
         """Proportional set size of the process, in MB."""
