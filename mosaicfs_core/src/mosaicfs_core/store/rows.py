@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 from ..documents.ids import type_of_id
 from ..documents.times import format_time, parse_canonical
 from .revisions import decode, encode
-from .schema import FILE, INACTIVE, OWN_INODE, QUARANTINED, TYPE_NAMES, TYPE_NUMBERS, WHOLE
+from .schema import INACTIVE, OWN_INODE, QUARANTINED, TYPE_NAMES, TYPE_NUMBERS, WHOLE
 
 COLUMNS = "doc, id_hash, type, node, key, seq, gen, rev, flags, shown, dir, name, size, mtime, mime, extra, tree"
 QUALIFIED = ", ".join(f"documents.{name}" for name in COLUMNS.split(", "))
@@ -161,8 +161,3 @@ def id_of(row: tuple[Any, ...], names: Names) -> str:
     """The ``_id`` of a row of ``COLUMNS``."""
     key = row[4]
     return key if isinstance(key, str) else f"file::{names.node_id(row[3])}::{format_uuid(key)}"
-
-
-def is_file(row: tuple[Any, ...]) -> bool:
-    """Whether the row's type is ``file``."""
-    return bool(row[2] == FILE)

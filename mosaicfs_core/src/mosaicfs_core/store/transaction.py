@@ -230,8 +230,10 @@ class WriteTransaction:
         session.seq += 1
         session.doc += 1
         doc = self._written[state.id] = session.doc
-        head = (doc, state.id_hash, FILE, node, key, session.seq, rev[0], pack_hash(rev[1]), flags)
-        changes.new_file((*head, *facts[1:8], state.tree))
+        digest = bytes.fromhex(rev[1])
+        changes.new_file(
+            (doc, state.id_hash, FILE, node, key, session.seq, rev[0], digest, flags, *facts[1:8], state.tree)
+        )
         if shown and directory is not None:
             session.numbers.count(directory, 1)
         if facts.inode is not None:
