@@ -71,12 +71,8 @@ def test_every_module_imports_alone() -> None:
 
 def test_the_repository_speaks_of_the_project_alone() -> None:
     """No machine paths, registry hosts or work orders in anything that is shipped."""
-    # Spelt in pieces, so that this file does not find itself.
-    unwanted = re.compile(
-        "|".join(
-            ["/ro" r"ot/", "/wo" r"rk/main", "pypi" r"\.org", r"registry\.n" "pmjs", r"\bissue #?\d", "TODO", "FIXME"]
-        )
-    )
+    # With brackets, so that this file does not find itself.
+    unwanted = re.compile(r"/roo[t]/|/wor[k]/main|pyp[i]\.org|registr[y]\.npmjs|\bissu[e] #?\d|\bTO[D]O\b|\bFIXM[E]\b")
     for path in tracked_files():
         if path.suffix in {".png", ".ico", ".woff2"} or path.name == "LICENSE":
             continue
