@@ -253,6 +253,12 @@ def listed(namespace: Namespace, paths: list[str]) -> Shown:
     return found
 
 
+def files_of(tree: Shown) -> dict[int, tuple[int, int]]:
+    """Size and mtime of every file that is shown anywhere, by inode."""
+    entries = (entry for listing in tree.values() for entry in listing.values() if entry[0] == "file")
+    return {inode: (size, mtime) for _, inode, size, mtime in entries}
+
+
 @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     setup=st.lists(st.tuples(st.just("file"), places, st.integers(1, 3), st.sampled_from([0.5, 2.5])), max_size=12),
@@ -279,4 +285,7 @@ def test_random_trees_and_edits(make_world: Callable[[], Any], setup: Any, trees
             assert listed(world.fresh(), everywhere) == after
             for path in everywhere:
                 assert before.get(path) == after.get(path) or changes.touches(path), path
+            both = files_of(before).keys() & files_of(after).keys()
+            differing = files_of(before).items() ^ files_of(after).items()
+            assert {inode for inode, _ in differing if inode in both} <= changes.inodes
             before = after

@@ -115,6 +115,7 @@ def test_making_editing_and_listing(shell: Shell) -> None:
     assert "made /d" in shell.say("mkdir", "/d")
     assert "saved /d" in shell.say("edit", "/d", "--file", "-", stdin=fields())
     assert shell.say("ls", "/d").split() == ["0.txt", "1.txt", "2.txt", "in/"]
+    assert shell.say("ls", "/d/1.txt").split() == ["/d/1.txt"]
     long = shell.say("ls", "-l", "/d")
     assert shell.harness.core.node_id in long
     listing = json.loads(shell.say("ls", "/d", json=True))
@@ -205,6 +206,18 @@ def test_leaving_the_editor_without_a_change(shell: Shell, editor: Any) -> None:
     wrong = fields(strategy="scatter")
     editor(lambda _: wrong, lambda text: text)
     assert isinstance(shell.run("edit", "/d").exception, UserError)
+
+
+def test_an_edit_does_not_overwrite_another(shell: Shell, editor: Any) -> None:
+    shell.say("mkdir", "/d")
+
+    def meanwhile(_: str) -> str:
+        shell.say("edit", "/d", "--file", "-", stdin=fields("/theirs"))
+        return fields("/mine")
+
+    editor(meanwhile)
+    assert isinstance(shell.run("edit", "/d").exception, Conflict)
+    assert json.loads(shell.say("show", "/d"))["mounts"][0]["source"]["export_path"] == "/theirs"
 
 
 @pytest.mark.parametrize("given", ["not json", "3", "{}", '{"colour": "red"}', "[3]"])

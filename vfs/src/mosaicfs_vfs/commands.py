@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from mosaicfs_core.documents.paths import escape
-from mosaicfs_core.errors import UserError
+from mosaicfs_core.errors import Conflict, NotFound, UserError
 
 if TYPE_CHECKING:
     from mosaicfs_core.hooks import CommandContext
@@ -45,8 +45,8 @@ def _add_reading(vfs: click.Group, context: CommandContext) -> None:
     @click.argument("path", callback=_written, default="/")
     @click.option("-l", "--long", is_flag=True, help="Show size, time, node and inode.")
     def ls(path: str, long: bool) -> None:
-        """List a directory of the virtual tree."""
-        listing = _whole_listing(context, path)
+        """List a directory of the virtual tree, or one file."""
+        listing = _listing_or_file(context, path)
         columns = {"shown": "name"}
         if long:
             columns = {"inode": "inode", "size": "size", "mtime": "mtime", "file.node_id": "node", "shown": "name"}
@@ -157,7 +157,11 @@ def _edit(context: CommandContext, path: str) -> dict[str, Any] | None:
             context.say("nothing was changed")
             return None
         try:
-            return _save(context, path, _fields(_parse(_bare(edited))))
+            fields = _fields(_parse(_bare(edited)))
+            present = context.api.get("vfs/directory", path=path)
+            if any(present.get(name) != document.get(name) for name in EDITABLE):
+                raise Conflict(f"{path} was changed by someone else while you edited it; edit it again")
+            return _save(context, path, fields)
         except UserError as error:
             if _bare(edited) == _bare(text) and shown != original:
                 raise  # the editor was left without a change: the user gave up
@@ -200,6 +204,19 @@ def _with_comment(message: str, text: str) -> str:
 
 
 # -- showing ---------------------------------------------------------------------------------------------------------
+
+
+def _listing_or_file(context: CommandContext, path: str) -> dict[str, Any]:
+    try:
+        return _whole_listing(context, path)
+    except NotFound as missing:
+        try:
+            file = context.api.get("files/by-path", path=path)
+        except NotFound:
+            raise missing from None
+    facts = {name: file[name] for name in ("inode", "size", "mtime")}
+    item = {"name": path, "path": path, "kind": "file", **facts, "file": file}
+    return {"path": path, "items": [item], "total": 1, "offset": 0, "limit": 1}
 
 
 def _whole_listing(context: CommandContext, path: str) -> dict[str, Any]:
