@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
-from concurrent.futures import ThreadPoolExecutor
 from email import message_from_bytes
 from email.policy import HTTP
 from pathlib import Path
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from mosaicfs_core.content import ByteSource
 from mosaicfs_core.server.ranges import ByteRange
-from mosaicfs_core.server.streaming import CHUNK, _stream, content_disposition, content_type
+from mosaicfs_core.server.streaming import CHUNK, Streams, _stream, content_disposition, content_type
 
 
 def parts_of(answer_headers: Any, body: bytes) -> list[tuple[str, bytes]]:
@@ -209,9 +209,50 @@ async def test_the_descriptor_outlives_a_reader_that_has_gone(tmp_path: Path) ->
     path = tmp_path / "big"
     path.write_bytes(bytes(3 * CHUNK))
     source = ByteSource(os.open(path, os.O_RDONLY), "local")
-    with ThreadPoolExecutor(1) as pool:
-        stream = _stream(source, pool, [ByteRange(0, 3 * CHUNK)], None)
-        await anext(stream)
-        await stream.aclose()
+    streams = Streams()
+    stream = _stream(source, streams, [ByteRange(0, 3 * CHUNK)], None)
+    await anext(stream)
+    await stream.aclose()
+    streams.pool.shutdown(wait=True)
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(source.descriptor)
+
+
+async def test_a_file_that_shrinks_meanwhile_is_cut_off_and_never_filled_up(tmp_path: Path, caplog: Any) -> None:
+    path = tmp_path / "big"
+    path.write_bytes(bytes(4 * CHUNK))
+    source, streams = ByteSource(os.open(path, os.O_RDONLY), "local"), Streams()
+    stream = _stream(source, streams, [ByteRange(0, 4 * CHUNK)], None)
+    received = [await anext(stream)]
+    os.truncate(path, CHUNK)
+
+    async def rest() -> None:
+        async for chunk in stream:
+            received.append(chunk)
+
+    with pytest.raises(asyncio.CancelledError):
+        await rest()
+    assert sum(map(len, received)) < 4 * CHUNK
+    assert "became shorter" in caplog.text
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(source.descriptor)
+    streams.close()
+
+
+async def test_downloads_under_way_are_ended_on_request(tmp_path: Path) -> None:
+    path = tmp_path / "big"
+    path.write_bytes(bytes(3 * CHUNK))
+    source, streams = ByteSource(os.open(path, os.O_RDONLY), "local"), Streams()
+    begun = asyncio.Event()
+
+    async def send() -> None:
+        async for _ in _stream(source, streams, [ByteRange(0, 3 * CHUNK)], None):
+            begun.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(send())
+    await begun.wait()
+    streams.end()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    streams.close()

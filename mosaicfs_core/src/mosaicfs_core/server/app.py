@@ -97,7 +97,7 @@ async def close_app(app: Quart) -> None:
     server: ServerState = app.extensions[EXTENSION]
     await background.stop(server)
     await server.sessions.close()
-    server.pool.shutdown(wait=False)
+    server.streams.close()
     server.core.home.local_token_file.unlink(missing_ok=True)
 
 

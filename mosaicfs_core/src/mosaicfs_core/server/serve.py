@@ -21,10 +21,13 @@ from mosaicfs_core.config import ServerConfig
 from mosaicfs_core.errors import ConfigError, Unavailable
 from mosaicfs_core.home import Home, write_private
 from mosaicfs_core.server.auth.limits import is_loopback
+from mosaicfs_core.server.state import EXTENSION, ServerState
 
 logger = logging.getLogger(__name__)
 
-GRACEFUL_SECONDS: Final = 3.0
+# Short requests end by themselves; a download that still goes on is cut off before the server would drop it noisily.
+PATIENCE_SECONDS: Final = 2.0
+GRACEFUL_SECONDS: Final = 4.0
 BACKLOG: Final = 200
 _HOW_TO_CHANGE: Final = "set another with --port, MOSAICFS_SERVER_PORT or [server] port in mosaicfs.toml (0 takes any)"
 
@@ -84,6 +87,10 @@ async def serving(app: Quart, listener: socket.socket, home: Home) -> AsyncItera
     finally:
         home.endpoint_file.unlink(missing_ok=True)
         stop.set()
+        done, _ = await asyncio.wait({server}, timeout=PATIENCE_SECONDS)
+        if not done:
+            state: ServerState = app.extensions[EXTENSION]
+            state.streams.end()
         await server
         listener.close()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
@@ -17,6 +16,7 @@ from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.server.auth.limits import RateLimit
 from mosaicfs_core.server.auth.sessions import Sessions
 from mosaicfs_core.server.auth.tokens import Tokens
+from mosaicfs_core.server.streaming import Streams
 
 EXTENSION: Final = "mosaicfs"
 
@@ -48,7 +48,7 @@ class ServerState:
     login_by_address: RateLimit = field(default_factory=lambda: RateLimit(20, 6.0))
     login_by_key: RateLimit = field(default_factory=lambda: RateLimit(5, 12.0))
     hashing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONCURRENT_HASHES))
-    pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(4, thread_name_prefix="content"))
+    streams: Streams = field(default_factory=Streams)
     background: set[asyncio.Task[Any]] = field(default_factory=set)
 
 

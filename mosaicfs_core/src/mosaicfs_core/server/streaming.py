@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from asyncio import wrap_future
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from email.utils import formatdate, parsedate_to_datetime
-from typing import Final
+from typing import Any, Final, NoReturn
 from urllib.parse import quote
 
 from quart import Request, Response
 
 from mosaicfs_core.content import ByteSource
-from mosaicfs_core.errors import Stale, Unavailable
+from mosaicfs_core.errors import Stale
 from mosaicfs_core.hooks import FileRecord
 from mosaicfs_core.server.errors import NotAcceptableRange
 from mosaicfs_core.server.ranges import ByteRange, MultipartRanges, etag_matches, parse_range
@@ -30,12 +32,40 @@ _SHOWN_AS_THEY_ARE: Final = re.compile(r"image/[a-z0-9.+-]+|audio/[a-z0-9.+-]+|v
 _SHOWN_AS_TEXT: Final = re.compile(r"text/.+|message/rfc822|application/(?:.+\+)?(?:json|xml|yaml|toml|javascript)")
 
 
+class Streams:
+    """The downloads under way: the threads that read for them, and the tasks that send, so that they can be ended."""
+
+    def __init__(self, threads: int = 4) -> None:
+        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="content")
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    @contextmanager
+    def sending(self) -> Iterator[None]:
+        """The current task sends a file inside the block."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            yield
+        finally:
+            self._tasks.discard(task)
+
+    def end(self) -> None:
+        """Cut every download off: its client sees an answer shorter than announced."""
+        for task in self._tasks:
+            task.cancel()
+
+    def close(self) -> None:
+        """Give the threads back."""
+        self.pool.shutdown(wait=False)
+
+
 def content_answer(
-    asked: Request, file: FileRecord, source: ByteSource, pool: ThreadPoolExecutor, *, inline: bool = False
+    asked: Request, file: FileRecord, source: ByteSource, streams: Streams, *, inline: bool = False
 ) -> Response:
     """The answer to a GET or HEAD for a file's bytes. Takes the source over: it is closed when the answer is done."""
     try:
-        answer = _answer(asked, file, source, pool, inline)
+        answer = _answer(asked, file, source, streams, inline)
     except BaseException:
         source.close()
         raise
@@ -46,7 +76,7 @@ def content_answer(
     return answer
 
 
-def _answer(asked: Request, file: FileRecord, source: ByteSource, pool: ThreadPoolExecutor, inline: bool) -> Response:
+def _answer(asked: Request, file: FileRecord, source: ByteSource, streams: Streams, inline: bool) -> Response:
     if _precondition_failed(asked, source):
         raise Stale("the file is not the version you asked for")
     if _not_modified(asked, source):
@@ -60,21 +90,21 @@ def _answer(asked: Request, file: FileRecord, source: ByteSource, pool: ThreadPo
     }
     parts = _wanted(asked, source)
     if parts is None:
-        return _body(asked, source, pool, 200, headers, [ByteRange(0, source.size)], source.size)
+        return _body(asked, source, streams, 200, headers, [ByteRange(0, source.size)], source.size)
     if not parts:
         raise NotAcceptableRange(source.size)
     if len(parts) == 1:
         headers["Content-Range"] = parts[0].content_range(source.size)
-        return _body(asked, source, pool, 206, headers, parts, parts[0].length)
+        return _body(asked, source, streams, 206, headers, parts, parts[0].length)
     framing = MultipartRanges(parts, source.size, mime_type)
     headers["Content-Type"] = framing.content_type
-    return _body(asked, source, pool, 206, headers, parts, framing.length, framing)
+    return _body(asked, source, streams, 206, headers, parts, framing.length, framing)
 
 
 def _body(
     asked: Request,
     source: ByteSource,
-    pool: ThreadPoolExecutor,
+    streams: Streams,
     status: int,
     headers: Mapping[str, str],
     parts: Sequence[ByteRange],
@@ -85,39 +115,49 @@ def _body(
         source.close()
         answer = Response(b"", status=status, headers=dict(headers))
     else:
-        answer = Response(_stream(source, pool, parts, framing), status=status, headers=dict(headers))
+        answer = Response(_stream(source, streams, parts, framing), status=status, headers=dict(headers))
         answer.timeout = None  # the framework would cut a long download silently
     answer.headers["Content-Length"] = str(length)
     return answer
 
 
 async def _stream(
-    source: ByteSource, pool: ThreadPoolExecutor, parts: Sequence[ByteRange], framing: MultipartRanges | None
+    source: ByteSource, streams: Streams, parts: Sequence[ByteRange], framing: MultipartRanges | None
 ) -> AsyncIterator[bytes]:
     """The parts in order, the next chunk being read while the last one is sent."""
     pieces = list(_pieces(parts, framing))
     pending: Future[bytes] | None = None
     try:
-        for index, (head, piece) in enumerate(pieces):
-            pending = pending or pool.submit(source.pread, piece.start, piece.length)
-            data = await wrap_future(pending)
-            pending = None
-            if index + 1 < len(pieces):
-                following = pieces[index + 1][1]
-                pending = pool.submit(source.pread, following.start, following.length)
-            if len(data) != piece.length:
-                raise Unavailable("the file became shorter while it was being read")
-            if head:
-                yield head
-            yield data
-        if framing:
-            yield framing.tail
+        with streams.sending():
+            for index, (head, piece) in enumerate(pieces):
+                pending = pending or streams.pool.submit(source.pread, piece.start, piece.length)
+                data = await wrap_future(pending)
+                pending = None
+                if index + 1 < len(pieces):
+                    following = pieces[index + 1][1]
+                    pending = streams.pool.submit(source.pread, following.start, following.length)
+                if len(data) != piece.length:
+                    _cut_off()
+                if head:
+                    yield head
+                yield data
+            if framing:
+                yield framing.tail
     finally:
         # A read may still be under way in its thread when the client has gone: the descriptor must outlive it.
         if pending is None:
             source.close()
         else:
             pending.add_done_callback(lambda _: source.close())
+
+
+def _cut_off() -> NoReturn:
+    """End an answer whose length was announced already and cannot be kept.
+
+    Cancelling is the way to make the server close the connection without it being reported as an error of ours.
+    """
+    logger.warning("a file became shorter while it was being sent; its download was cut off")
+    raise asyncio.CancelledError
 
 
 def _pieces(parts: Sequence[ByteRange], framing: MultipartRanges | None) -> Iterator[tuple[bytes, ByteRange]]:
