@@ -227,8 +227,7 @@ async def test_a_file_that_shrinks_meanwhile_is_cut_off_and_never_filled_up(tmp_
     os.truncate(path, CHUNK)
 
     async def rest() -> None:
-        async for chunk in stream:
-            received.append(chunk)
+        received.extend([chunk async for chunk in stream])
 
     with pytest.raises(asyncio.CancelledError):
         await rest()
