@@ -233,9 +233,9 @@ async def test_a_file_that_shrinks_meanwhile_is_cut_off_and_never_filled_up(tmp_
         await rest()
     assert sum(map(len, received)) < 4 * CHUNK
     assert "became shorter" in caplog.text
+    streams.pool.shutdown(wait=True)
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(source.descriptor)
-    streams.close()
 
 
 async def test_downloads_under_way_are_ended_on_request(tmp_path: Path) -> None:
