@@ -165,22 +165,22 @@ def _add_reading(blueprint: Blueprint, service: NamespaceService) -> None:
         return json_answer(explanation_answer(found))
 
 
+async def _shown(service: NamespaceService, document: dict[str, Any], status: int = 200) -> Response:
+    """A directory's document with its entity tag."""
+    body = await service.run(lambda namespace: directory_answer(document, namespace.tree))
+    return json_answer(body, status, {"ETag": etag_of(document), "Cache-Control": "private, no-cache"})
+
+
 def _add_editing(blueprint: Blueprint, service: NamespaceService, directories: Directories) -> None:
-    async def answer(document: dict[str, Any], status: int = 200) -> Response:
-        body = await service.run(lambda namespace: directory_answer(document, namespace.tree))
-        return json_answer(body, status, {"ETag": etag_of(document), "Cache-Control": "private, no-cache"})
-
-    async def is_shown(path: str) -> bool:
-        return await service.run(partial(_is_directory, path=path))
-
     @blueprint.post("/vfs/directories")
     @validate_request(NewDirectory)
     @document_response(DirectoryAnswer, 201)
     async def create_directory(data: NewDirectory) -> Response:
         """Make a virtual directory."""
         path = normalize_virtual(data.path)
-        shown = await is_shown(parent_of(path))
-        return await answer(await directories.create(path, _given(data), parents=data.parents, parent_shown=shown), 201)
+        shown = await service.run(partial(_is_directory, path=parent_of(path)))
+        document = await directories.create(path, _given(data), parents=data.parents, parent_shown=shown)
+        return await _shown(service, document, 201)
 
     @blueprint.get("/vfs/directory")
     @validate_querystring(PathQuery)
@@ -190,7 +190,7 @@ def _add_editing(blueprint: Blueprint, service: NamespaceService, directories: D
         document = await directories.get(normalize_virtual(query_args.path))
         if request.headers.get("If-None-Match") == etag_of(document):
             return Response(b"", status=304, headers={"ETag": etag_of(document)})
-        return await answer(document)
+        return await _shown(service, document)
 
     @blueprint.patch("/vfs/directory")
     @validate_querystring(PathQuery)
@@ -202,9 +202,10 @@ def _add_editing(blueprint: Blueprint, service: NamespaceService, directories: D
         target = _target(path, data)
         check = partial(require_fresh, if_match())
         if target is None or target == path:
-            return await answer(await directories.change(path, _given(data), check))
-        shown = await is_shown(parent_of(target))
-        return await answer(await directories.rename(path, target, _given(data), check, parent_shown=shown))
+            return await _shown(service, await directories.change(path, _given(data), check))
+        shown = await service.run(partial(_is_directory, path=parent_of(target)))
+        renamed = await directories.rename(path, target, _given(data), check, parent_shown=shown)
+        return await _shown(service, renamed)
 
     @blueprint.delete("/vfs/directory")
     @validate_querystring(ForceQuery)
