@@ -89,7 +89,7 @@ def _rclone(root: Path) -> float | None:
 
 def run(scale: int = 100_000) -> dict[str, Any]:
     """Measure; all times in seconds."""
-    with tempfile.TemporaryDirectory(prefix="mosaicfs-bench-") as name:
+    with tempfile.TemporaryDirectory(prefix="mosaicfs-bench-crawl-") as name:
         base = Path(name)
         root = base / "tree"
         make_tree(root, scale)
