@@ -77,7 +77,8 @@ def peers(root: Path, place: Path) -> Iterator[dict[str, Path]]:
     with contextlib.ExitStack() as stack:
         found = {"bare": root}
         if shutil.which("mergerfs"):
-            command = ["mergerfs", "-f", os.fspath(root), os.fspath(place / "mergerfs")]
+            # Read-only, like ours: a slip in this directory must not reach the tree through the peer.
+            command = ["mergerfs", "-f", "-o", "ro", os.fspath(root), os.fspath(place / "mergerfs")]
             found["mergerfs"] = stack.enter_context(peer(command, place / "mergerfs"))
         if shutil.which("rclone"):
             command = ["rclone", "mount", "--read-only", os.fspath(root), os.fspath(place / "rclone")]
@@ -149,7 +150,7 @@ def run(scale: float = 1.0) -> list[Row]:
 
     root = tree(scale)
     with contextlib.ExitStack() as stack:
-        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mosaicfs-bench-")))
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mosaicfs-mounts-")))
         instance = stack.enter_context(running([root], count(root)))
         mount = spawn_mount(instance.home, place / OURS)
         stack.callback(mount.stop)
