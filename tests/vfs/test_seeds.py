@@ -94,6 +94,18 @@ async def test_a_new_folder_is_added_and_a_dropped_one_goes(garden: Garden) -> N
     assert (await garden.tree())["/machines/Laptop/a"] == [("node-a", "/a")]
 
 
+async def test_a_renamed_machine_leaves_no_empty_place_behind(garden: Garden) -> None:
+    await garden.watch("/home/u/Documents", name="vm")
+    await garden.watch("/home/u/Documents", name="laptop")
+    assert {path for path in await garden.tree() if path.startswith("/machines/")} == {
+        "/machines/laptop",
+        "/machines/laptop/Documents",
+    }
+    await garden.store.transaction(lambda tx: tx.put(new_directory("/machines/laptop/mine", 0)))
+    await garden.watch("/home/u/Documents", name="desk")
+    assert {"/machines/laptop", "/machines/laptop/mine", "/machines/desk"} <= set(await garden.tree())
+
+
 async def test_what_the_user_removed_stays_removed(garden: Garden) -> None:
     await garden.watch("/a")
     await garden.remove("/recent")

@@ -22,10 +22,10 @@ _STEP_WIDTH: Final = 80
 
 def _written(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
     """A path as the terminal gives it, in written form (bytes that are not UTF-8 are kept). A relative one is a native
-    path beside the current directory."""
+    path beside the current directory; one inside the mount stands for its place in the tree."""
     if value is None:
         return None
-    return escape(os.fsencode(value if value.startswith("/") else os.path.abspath(value)))
+    return escape(os.fsencode(tree_path(value if value.startswith("/") else os.path.abspath(value))))
 
 
 def register(cli: click.Group, context: CommandContext) -> None:

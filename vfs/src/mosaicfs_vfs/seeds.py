@@ -217,15 +217,31 @@ class _Garden:
         mounts = list(document.get("mounts") or ())
         kept = [one for one in mounts if one["mount_id"] != mount_id or _digest(one) != digest]
         if path.startswith(MACHINES + "/") and not kept and not document.get("steps"):
-            self.changed[path] = {
-                "_id": document["_id"],
-                "type": document["type"],
-                "virtual_path": path,
-                "_deleted": True,
-            }
-            self._forget(path)
+            self._remove(document)
+            self._prune(parent_of(path))
         elif len(kept) != len(mounts):
             self.changed[path] = {**document, "mounts": kept}
+
+    def _remove(self, document: Mapping[str, Any]) -> None:
+        path = document["virtual_path"]
+        self.changed[path] = {
+            "_id": document["_id"],
+            "type": document["type"],
+            "virtual_path": path,
+            "_deleted": True,
+        }
+        self._forget(path)
+
+    def _prune(self, machine: str) -> None:
+        """Remove a planted machine whose last folder went (or took another name), if nobody put anything into it."""
+        document = self._at(machine)
+        if machine == MACHINES or document is None or not self._memory.directories.get(machine):
+            return
+        beneath = self._reader.documents_of("virtual_directory.parent", (machine,))
+        if any(self._at(child["virtual_path"]) for child in beneath):
+            return
+        if not any(document.get(field) for field in ("mounts", "steps")):
+            self._remove(document)
 
     def _forget(self, path: str) -> None:
         """A folder that is watched again later gets its place again."""

@@ -49,6 +49,18 @@ def mounts_at(point: Path) -> list[Mount]:
     return [mount for mount in parse_mountinfo(table) if mount.point == wanted]
 
 
+def tree_path(native: str, table: Path = Path("/proc/self/mountinfo")) -> str:
+    """The virtual path of a native path that lies inside a mount of ours; any other path as it is."""
+    try:
+        mounts = parse_mountinfo(table.read_bytes().decode(errors="surrogateescape"))
+    except FileNotFoundError:  # not Linux, where nothing of ours is mounted
+        return native
+    for mount in mounts:
+        if mount.source == SUBTYPE and (native == mount.point or native.startswith(mount.point + "/")):
+            return native[len(mount.point) :] or "/"
+    return native
+
+
 def absolute(directory: Path) -> Path:
     """The path the mount table will show: absolute, links of the parent resolved, the last component left alone.
 
