@@ -55,7 +55,7 @@ def test_a_file_comes_back_from_its_columns(document: dict[str, Any]) -> None:
     body = {key: value for key, value in document.items() if key != "_id"}
     numbers = numbering()
     id_hash = rows.hash_of(document["_id"])
-    facts = rows.file_facts(body, id_hash, numbers, lambda: encode(body))
+    facts = rows.file_facts(rows.file_parts(body, id_hash, lambda: encode(body)), numbers)
     parts = rows.split_id(document["_id"])
     assert parts is not None
     row = (1, id_hash, 1, numbers.node(parts[0]), parts[1], 1, 1, b"", facts.flags, *facts[1:8], None)
@@ -68,7 +68,7 @@ def test_odd_bodies_are_kept_whole() -> None:
     numbers = numbering()
     for odd in ({"mime_type": None}, {"source": {**file_document("/a")["source"], "volume": "x"}}):
         body = {key: value for key, value in {**file_document("/a"), **odd}.items() if key != "_id"}
-        facts = rows.file_facts(body, 5, numbers, lambda body=body: encode(body))  # type: ignore[misc]
+        facts = rows.file_facts(rows.file_parts(body, 5, lambda body=body: encode(body)), numbers)  # type: ignore[misc]
         assert facts.flags & schema.WHOLE
         assert facts.extra == encode(body)
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
+from collections.abc import Collection, Iterable
+
+import msgspec
 
 from ..documents.paths import parent_of
 from .statements import run_rows
@@ -62,11 +65,13 @@ class Numbering(NumberCache):
         self._directories: dict[tuple[str, str], int] = {}
         self._parents: dict[int, int | None] = {}
         self._direct: defaultdict[int, int] = defaultdict(int)
+        self._last_directory: int | None = None
 
     def forget(self) -> None:
         super().forget()
         for cache in (self._nodes, self._mimes, self._directories, self._parents, self._direct):
             cache.clear()
+        self._last_directory = None
 
     def node(self, node_id: str) -> int:
         number = self._nodes.get(node_id)
@@ -93,40 +98,50 @@ class Numbering(NumberCache):
     def directory(self, node_id: str, path: str) -> int:
         """The number of a directory, which is created with its ancestors when it is new."""
         number = self._directories.get((node_id, path))
-        if number is not None:
-            return number
+        if number is None:
+            self.learn({(node_id, path)})
+            number = self._directories[node_id, path]
+        return number
+
+    def learn(self, places: Iterable[tuple[str, str]]) -> None:
+        """Have the numbers of these directories (node id, path) at hand, those of new ones with their ancestors."""
         if len(self._directories) >= CACHED_DIRECTORIES:
             self._directories.clear()
             self._parents.clear()
-        absent = []
-        while number is None:
-            number = self._known_directory(node_id, path)
-            if number is None:
-                absent.append(path)
+        absent: defaultdict[str, set[str]] = defaultdict(set)
+        for node_id, path in places:
+            while (node_id, path) not in self._directories and path not in absent[node_id]:
+                absent[node_id].add(path)
                 if path == "/":
                     break
                 path = parent_of(path)
-        for path in reversed(absent):
-            number = self._create_directory(node_id, path, number)
-        assert number is not None
-        return number
+        for node_id, missing in absent.items():
+            if missing:
+                self._create(node_id, missing - self._load(node_id, missing))
 
-    def _known_directory(self, node_id: str, path: str) -> int | None:
-        number = self._directories.get((node_id, path))
-        if number is None:
-            sql = "SELECT dir, parent FROM directories WHERE node = ? AND path = ?"
-            row = self.connection.execute(sql, (self.node(node_id), path)).fetchone()
-            if row is not None:
-                number, self._parents[row[0]] = row
-                self._directories[node_id, path] = row[0]
-        return number
+    def _load(self, node_id: str, wanted: Collection[str]) -> set[str]:
+        """Remember those of a node's directories that exist; returns their paths."""
+        sql = """SELECT x.path, x.dir, x.parent FROM json_each(?) AS wanted CROSS JOIN directories x
+            ON x.node = ? AND x.path = wanted.value"""
+        found = set()
+        for path, number, parent in self.connection.execute(sql, (_json(wanted), self.node(node_id))):
+            self._directories[node_id, path] = number
+            self._parents[number] = parent
+            found.add(path)
+        return found
 
-    def _create_directory(self, node_id: str, path: str, parent: int | None) -> int:
-        sql = "INSERT INTO directories(node, parent, path) VALUES(?, ?, ?)"
-        number = int(self.connection.execute(sql, (self.node(node_id), parent, path)).lastrowid or 0)
-        self._parents[number] = parent
-        self._directories[node_id, path] = number
-        return number
+    def _create(self, node_id: str, paths: Iterable[str]) -> None:
+        """Give numbers to new directories; an ancestor comes before what is in it, as it does in the order of text."""
+        node, rows = self.node(node_id), []
+        for path in sorted(paths):
+            if self._last_directory is None:
+                self._last_directory = self.connection.execute("SELECT max(dir) FROM directories").fetchone()[0] or 0
+            self._last_directory += 1
+            parent = None if path == "/" else self._directories[node_id, parent_of(path)]
+            self._directories[node_id, path] = self._last_directory
+            self._parents[self._last_directory] = parent
+            rows.append((self._last_directory, node, parent, path))
+        run_rows(self.connection, "INSERT INTO directories(dir, node, parent, path) VALUES ", rows)
 
     def _parent(self, number: int) -> int | None:
         if number not in self._parents:
@@ -152,3 +167,7 @@ class Numbering(NumberCache):
         head = "UPDATE directories SET direct = direct + v.column2, below = below + v.column3 FROM (VALUES "
         run_rows(self.connection, head, changed, ") AS v WHERE dir = v.column1")
         self._direct.clear()
+
+
+def _json(texts: Collection[str]) -> str:
+    return msgspec.json.encode(list(texts)).decode()

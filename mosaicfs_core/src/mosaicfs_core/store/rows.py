@@ -21,7 +21,7 @@ QUALIFIED = ", ".join(f"documents.{name}" for name in COLUMNS.split(", "))
 
 _PACKED = frozenset({"type", "inode", "name", "source", "size", "mtime", "mime_type", "status"})
 _sha256 = hashlib.sha256
-_usual_uuid = re.compile("([0-9a-f]{8})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{12})").fullmatch
+_usual_uuid = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
 _SOURCE = frozenset({"node_id", "export_path", "export_parent"})
 
 
@@ -40,6 +40,21 @@ class Names(Protocol):
     def mime_type(self, number: int) -> str: ...
     def directory_path(self, number: int) -> tuple[str, str]:
         """Node id and path."""
+
+
+class FileParts(NamedTuple):
+    """A live, valid file's columns before its texts have numbers: ``Facts`` without the database."""
+
+    flags: int
+    shown: int | None
+    node_id: str
+    parent: str
+    name: str
+    size: int
+    mtime: int
+    mime_type: str | None
+    extra: bytes | None
+    inode: int | None
 
 
 class Facts(NamedTuple):
@@ -71,10 +86,10 @@ def split_id(identifier: str) -> tuple[str, bytes] | None:
     """Node id and uuid of ``file::{node_id}::{uuid}`` in its usual form, else None."""
     if identifier[:6] != "file::" or len(identifier) < 45 or identifier[-38:-36] != "::":
         return None
-    match = _usual_uuid(identifier[-36:])
-    if match is None:
+    uuid = identifier[-36:]
+    if _usual_uuid(uuid) is None:
         return None
-    return identifier[6:-38], bytes.fromhex("".join(match.groups()))
+    return identifier[6:-38], bytes.fromhex(uuid.replace("-", ""))
 
 
 def format_uuid(key: bytes) -> str:
@@ -97,14 +112,18 @@ def type_name(column: int | str) -> str:
     return column if isinstance(column, str) else TYPE_NAMES[column]
 
 
-def file_facts(body: dict[str, Any], id_hash: int, numbers: Numbers, encoded: Callable[[], bytes]) -> Facts:
-    """The columns of a live, valid file. ``encoded`` gives its canonical JSON."""
-    source, status, mime_type, inode = body["source"], body["status"], body.get("mime_type"), body["inode"]
-    size, mtime = body["size"], parse_canonical(body["mtime"])
-    directory = numbers.directory(source["node_id"], source["export_parent"])
+def file_parts(body: dict[str, Any], id_hash: int, encoded: Callable[[], bytes]) -> FileParts:
+    """What a live, valid file's columns say. ``encoded`` gives its canonical JSON."""
+    source, status, mime_type, inode, size = (
+        body["source"],
+        body["status"],
+        body.get("mime_type"),
+        body["inode"],
+        body["size"],
+    )
+    mtime = parse_canonical(body["mtime"])
     own_inode = None if inode == inode_of(id_hash) else inode
     flags, shown = (0, 1) if status == "active" else (INACTIVE, None)
-    mime = None if mime_type is None else numbers.mime(mime_type)
     extra: bytes | None = None
     usual = type(size) is int and type(inode) is int and source.keys() == _SOURCE
     if not usual or (mime_type is None and "mime_type" in body) or (shown is None and status != "deleted"):
@@ -117,7 +136,15 @@ def file_facts(body: dict[str, Any], id_hash: int, numbers: Numbers, encoded: Ca
         extra = encode(rest)
     if own_inode is not None:
         flags |= OWN_INODE
-    return Facts(flags, shown, directory, body["name"], size, mtime, mime, extra, own_inode)
+    node_id, parent = source["node_id"], source["export_parent"]
+    return FileParts(flags, shown, node_id, parent, body["name"], size, mtime, mime_type, extra, own_inode)
+
+
+def file_facts(parts: FileParts, numbers: Numbers) -> Facts:
+    """The columns of a file."""
+    flags, shown, node_id, parent, name, size, mtime, mime_type, extra, inode = parts
+    mime = None if mime_type is None else numbers.mime(mime_type)
+    return Facts(flags, shown, numbers.directory(node_id, parent), name, size, mtime, mime, extra, inode)
 
 
 def other_facts(body: dict[str, Any], id_hash: int, deleted: bool, quarantined: bool, canonical: bytes) -> Facts:

@@ -18,6 +18,7 @@ from ..errors import MosaicError, NotFound, UserError
 from . import maintenance, ordered, revtree, schema
 from .changes import Signal, follow
 from .find import find as find_documents
+from .intake import Prepared, prepare
 from .reader import Reader
 from .records import BulkResult, Change, StoreInfo
 from .revtree import format_rev, parse_rev
@@ -26,6 +27,8 @@ from .writer import Writer
 
 T = TypeVar("T")
 READ_THREADS = 3
+INTAKE = 500
+"""Documents of a bulk write that are prepared together: the next ones are, while the writer is at these."""
 
 
 class Store:
@@ -33,6 +36,7 @@ class Store:
 
     def __init__(self, path: Path, session: Session) -> None:
         self.path = path
+        self._validate = session.validate
         self._signal = Signal(session.seq)
         self._writer = Writer(session, self._signal.committed)
         self.reader = Reader.open(path)
@@ -41,6 +45,7 @@ class Store:
         self._readers: list[Reader] = []
         self._readers_lock = threading.Lock()
         self._threads = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="store-reader")
+        self._intake = ThreadPoolExecutor(1, thread_name_prefix="store-intake")
         self.instance_id: str = self.reader.meta("instance_id")
 
     @classmethod
@@ -56,6 +61,7 @@ class Store:
         """Finish the writes under way, end the live feeds, close the file."""
         self._signal.close()
         await asyncio.to_thread(self._writer.close)
+        await asyncio.to_thread(self._intake.shutdown)
         await asyncio.to_thread(self._threads.shutdown)
         for reader in (self.reader, *self._readers):
             reader.close()
@@ -238,7 +244,19 @@ class Store:
 
     async def bulk(self, documents: Iterable[Mapping[str, Any]], *, new_edits: bool = True) -> list[BulkResult]:
         """Write many documents in one transaction; one that cannot be written does not hinder the others."""
-        return await self.transaction(lambda tx: tx.bulk(documents, new_edits=new_edits))
+        given = list(documents)
+        parts = [given[start : start + INTAKE] for start in range(0, len(given), INTAKE)]
+        prepared = [self._intake.submit(self.prepare, part, new_edits=new_edits) for part in parts]
+
+        def write(tx: WriteTransaction) -> list[BulkResult]:
+            return [result for part in prepared for result in tx.write(part.result())]
+
+        return await self.transaction(write)
+
+    def prepare(self, documents: Iterable[Mapping[str, Any]], *, new_edits: bool = True) -> Prepared:
+        """Check documents and take them apart, for ``WriteTransaction.write``: most of the work of a write, which a
+        thread can do for one batch while the writer is at the one before."""
+        return prepare(documents, self._validate, new_edits=new_edits)
 
     async def local_get(self, name: str) -> dict[str, Any] | None:
         """A ``_local`` document by its name, or None."""

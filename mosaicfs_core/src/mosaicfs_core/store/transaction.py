@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import sqlite3
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from ..errors import MosaicError, NotFound, UserError
 from . import indexes
+from .changeset import Changes
+from .intake import NewFile, Prepared, prepare
 from .numbering import Numbering
 from .records import BulkResult
-from .revisions import Edit, decode, encode, take_apart
+from .revisions import Edit, decode, encode
 from .revtree import Rev, format_rev, pack_hash, unpack_hash
 from .rows import (
-    COLUMNS,
     QUALIFIED,
     Facts,
     body_of,
     file_facts,
+    file_parts,
     hash_of,
     id_of,
     other_facts,
@@ -29,7 +30,6 @@ from .rows import (
     type_name,
 )
 from .schema import CONFLICT, DELETED, FILE, LEAVES, OWN_INODE, QUARANTINED
-from .search_text import fold
 from .statements import run_rows
 from .states import Leaf, State, apply_local, apply_replicated
 
@@ -37,11 +37,6 @@ _SELECT_BY_HASH = (
     f"SELECT {QUALIFIED} FROM json_each(?) AS wanted CROSS JOIN documents INDEXED BY documents_by_hash "
     "ON documents.id_hash = wanted.value"
 )
-_INSERT = f"INSERT INTO documents({COLUMNS}) VALUES "
-_UPDATED = ["type", *COLUMNS.split(", ")[5:]]
-_UPDATE_INDEXED = "UPDATE documents SET " + ", ".join(f"{name} = ?" for name in _UPDATED) + " WHERE doc = ?"
-_UNINDEXED = ("seq", "gen", "rev", "flags", "extra", "tree")
-_UPDATE = "UPDATE documents SET " + ", ".join(f"{name} = ?" for name in _UNINDEXED) + " WHERE doc = ?"
 
 
 class Session:
@@ -76,7 +71,7 @@ class WriteTransaction:
 
     def get(self, identifier: str) -> dict[str, Any] | None:
         """The winning revision, or None when it does not exist, is deleted or in quarantine."""
-        state = self._states([identifier])[identifier]
+        state = self._state(identifier)
         if state.row is None or state.row[8] & (DELETED | QUARANTINED):
             return None
         assert state.winner is not None
@@ -125,21 +120,35 @@ class WriteTransaction:
         ``new_edits=False`` takes revisions made elsewhere (with ``_rev`` and ``_revisions``) as they are: nothing
         conflicts, and a body that fails its schema goes into quarantine.
         """
-        edits: list[Edit | BulkResult] = []
-        for document in documents:
-            try:
-                edit = take_apart(document, replicated=not new_edits)
-                if new_edits:
-                    self._session.validate(document)
-                edits.append(edit)
-            except MosaicError as error:
-                edits.append(BulkResult(str(document.get("_id", "")), None, error))
-        states = self._states([edit.id for edit in edits if isinstance(edit, Edit)])
-        apply = apply_local if new_edits else apply_replicated
-        results = [
-            edit if isinstance(edit, BulkResult) else self._applied(states[edit.id], edit, apply) for edit in edits
-        ]
-        self._write([state for state in states.values() if state.changed], replicated=not new_edits)
+        return self.write(prepare(documents, self._session.validate, new_edits=new_edits))
+
+    def write(self, prepared: Prepared) -> list[BulkResult]:
+        """``bulk`` of documents that ``intake.prepare`` has checked and taken apart beforehand."""
+        items = [item for item in prepared.items if not isinstance(item, BulkResult)]
+        hashes = {item.id: item.id_hash if isinstance(item, NewFile) else hash_of(item.id) for item in items}
+        rows = self._rows(hashes.values())
+        unrepeated = len(hashes) == len(items)
+        apply = apply_replicated if prepared.replicated else apply_local
+        states: dict[str, State] = {}
+        new: list[NewFile] = []
+        results: list[BulkResult] = []
+        for item in prepared.items:
+            if isinstance(item, BulkResult):
+                results.append(item)
+            elif isinstance(item, NewFile) and unrepeated and item.id not in rows:
+                new.append(item)
+                results.append(BulkResult(item.id, f"1-{item.digest.hex()}"))
+            else:
+                state = states.get(item.id)
+                if state is None:
+                    state = states[item.id] = State(item.id, hashes[item.id], rows.get(item.id), self._leaves)
+                results.append(self._applied(state, item.edit if isinstance(item, NewFile) else item, apply))
+        changes = Changes()
+        self._write_new(new, changes)
+        for state in states.values():
+            if state.winner_is is not None:
+                self._write_one(state, state.winner_is, prepared.replicated, changes)
+        changes.run(self._connection)
         return results
 
     def _applied(self, state: State, edit: Edit, apply: Callable[[State, Edit, int], str]) -> BulkResult:
@@ -172,7 +181,7 @@ class WriteTransaction:
     def _doc(self, identifier: str) -> int:
         number = self._written.get(identifier)
         if number is None:
-            state = self._states([identifier])[identifier]
+            state = self._state(identifier)
             if state.row is None:
                 raise NotFound(f"{identifier} does not exist", id=identifier)
             number = int(state.row[0])
@@ -184,16 +193,17 @@ class WriteTransaction:
 
     # From ids to states
 
-    def _states(self, identifiers: Iterable[str]) -> dict[str, State]:
-        wanted = {identifier: hash_of(identifier) for identifier in identifiers}
-        if not wanted:
+    def _state(self, identifier: str) -> State:
+        id_hash = hash_of(identifier)
+        return State(identifier, id_hash, self._rows((id_hash,)).get(identifier), self._leaves)
+
+    def _rows(self, hashes: Collection[int]) -> dict[str, tuple[Any, ...]]:
+        """The rows of the documents with these hashes, by id."""
+        if not hashes:
             return {}
+        wanted = msgspec.json.encode(list(hashes)).decode()
         numbers = self._session.numbers
-        rows: dict[str, tuple[Any, ...]] = {}
-        hashes = msgspec.json.encode(list(wanted.values())).decode()
-        for row in self._connection.execute(_SELECT_BY_HASH, (hashes,)):
-            rows[id_of(row, numbers)] = row
-        return {name: State(name, id_hash, rows.get(name), self._leaves) for name, id_hash in wanted.items()}
+        return {id_of(row, numbers): row for row in self._connection.execute(_SELECT_BY_HASH, (wanted,))}
 
     def _leaves(self, row: tuple[Any, ...]) -> dict[Rev, Leaf]:
         found = {(row[6], unpack_hash(row[7])): Leaf(bool(row[8] & DELETED), body_of(row, self._session.numbers))}
@@ -205,41 +215,26 @@ class WriteTransaction:
 
     # From states to statements
 
-    def _write(self, states: list[State], *, replicated: bool) -> None:
-        if not states:
-            return
-        changes = _Changes()
-        for state in states:
-            leaf = state.winner_is
-            assert leaf is not None
-            if state.row is None and not (replicated or leaf.deleted) and leaf.body.get("type") == "file":
-                self._write_new_file(state, leaf, changes)
-            else:
-                self._write_one(state, leaf, replicated, changes)
-        changes.run(self._connection)
+    def _write_new(self, files: Sequence[NewFile], changes: Changes) -> None:
+        """What ``_write_one`` comes to for files never seen before, which most writes are."""
+        session, numbers = self._session, self._session.numbers
+        numbers.learn({(file.parts.node_id, file.parts.parent) for file in files})
+        doc, seq = session.doc, session.seq
+        for file in files:
+            facts = file_facts(file.parts, numbers)
+            node = 0 if file.node_id is None else numbers.node(file.node_id)
+            doc += 1
+            seq += 1
+            head = (doc, file.id_hash, FILE, node, file.key, seq, 1, file.digest, facts.flags)
+            changes.new_file((*head, *facts[1:8], None), file.folded)
+            self._written[file.id] = doc
+            if facts.shown and facts.dir is not None:
+                numbers.count(facts.dir, 1)
+            if facts.inode is not None:
+                changes.inode(doc, facts.inode)
+        session.doc, session.seq = doc, seq
 
-    def _write_new_file(self, state: State, leaf: Leaf, changes: _Changes) -> None:
-        """What ``_write_one`` comes to for a file never seen before, which most writes are."""
-        session, rev = self._session, state.winner
-        assert rev is not None
-        canonical = state.canonical
-        facts = file_facts(leaf.body, state.id_hash, session.numbers, lambda: canonical or encode(leaf.body))
-        flags, shown, directory = facts[:3]
-        parts = split_id(state.id)
-        node, key = (0, state.id) if parts is None else (session.numbers.node(parts[0]), parts[1])
-        session.seq += 1
-        session.doc += 1
-        doc = self._written[state.id] = session.doc
-        digest = bytes.fromhex(rev[1])
-        changes.new_file(
-            (doc, state.id_hash, FILE, node, key, session.seq, rev[0], digest, flags, *facts[1:8], state.tree)
-        )
-        if shown and directory is not None:
-            session.numbers.count(directory, 1)
-        if facts.inode is not None:
-            changes.inode(doc, facts.inode)
-
-    def _write_one(self, state: State, leaf: Leaf, replicated: bool, changes: _Changes) -> None:
+    def _write_one(self, state: State, leaf: Leaf, replicated: bool, changes: Changes) -> None:
         session, old = self._session, state.row
         assert state.winner is not None
         reason = self._problem(state, leaf) if replicated or state.others else None
@@ -290,7 +285,7 @@ class WriteTransaction:
             return state.canonical if state.canonical is not None else encode(leaf.body)
 
         if column == FILE and not leaf.deleted and reason is None:
-            return file_facts(leaf.body, state.id_hash, self._session.numbers, canonical)
+            return file_facts(file_parts(leaf.body, state.id_hash, canonical), self._session.numbers)
         return other_facts(leaf.body, state.id_hash, leaf.deleted, reason is not None, canonical())
 
     def _count(self, old: tuple[Any, ...] | None, new: tuple[Any, ...]) -> None:
@@ -311,107 +306,3 @@ class WriteTransaction:
         if column == FILE or leaf.deleted or reason is not None:
             return set()
         return indexes.keys(type_name(column), identifier, leaf.body)
-
-
-class _Changes:
-    """The rows that one batch writes, by table, so that each table is written in one go."""
-
-    def __init__(self) -> None:
-        self._inserted: list[tuple[Any, ...]] = []
-        self._updated: list[tuple[Any, ...]] = []
-        self._updated_indexed: list[tuple[Any, ...]] = []
-        self._names_gone: list[tuple[Any, ...]] = []
-        self._names: list[tuple[Any, ...]] = []
-        self._keys_gone: list[tuple[Any, ...]] = []
-        self._keys: list[tuple[Any, ...]] = []
-        self._inodes_gone: list[tuple[int]] = []
-        self._inodes: list[tuple[int, int]] = []
-        self._quarantine_gone: list[tuple[int]] = []
-        self._quarantine: list[tuple[int, str]] = []
-        self._leaves_gone: list[tuple[int]] = []
-        self._leaves: list[tuple[Any, ...]] = []
-        self._counts: defaultdict[Any, list[int]] = defaultdict(lambda: [0, 0, 0])
-
-    def new_file(self, row: tuple[Any, ...]) -> None:
-        self._inserted.append(row)
-        self._counts[FILE][0] += 1
-        if row[9]:
-            self._names.append((row[0], fold(row[11])))
-
-    def row(self, old: tuple[Any, ...] | None, new: tuple[Any, ...]) -> None:
-        if old is None:
-            self._inserted.append(new)
-        elif old[9:15] == new[9:15] and old[2] == new[2]:
-            self._updated.append((*new[5:9], new[15], new[16], new[0]))
-        else:
-            self._updated_indexed.append((new[2], *new[5:], new[0]))
-
-    def names(self, old: tuple[Any, ...] | None, new: tuple[Any, ...]) -> None:
-        before = old[11] if old is not None and old[9] else None
-        after = new[11] if new[9] else None
-        if before != after:
-            if before is not None:
-                self._names_gone.append(("delete", new[0], fold(before)))
-            if after is not None:
-                self._names.append((new[0], fold(after)))
-
-    def count(self, old: tuple[Any, ...] | None, new: tuple[Any, ...]) -> None:
-        if old is not None:
-            self._counts[old[2]][_category(old[8])] -= 1
-        self._counts[new[2]][_category(new[8])] += 1
-
-    def keys(self, doc: int, before: set[indexes.Key], after: set[indexes.Key]) -> None:
-        if before != after:
-            self._keys_gone.extend((*key, doc) for key in before - after)
-            self._keys.extend((*key, doc) for key in after - before)
-
-    def inode(self, doc: int, inode: int | None) -> None:
-        self._inodes_gone.append((doc,))
-        if inode is not None:
-            self._inodes.append((inode, doc))
-
-    def quarantine(self, doc: int, reason: str | None) -> None:
-        self._quarantine_gone.append((doc,))
-        if reason is not None:
-            self._quarantine.append((doc, reason))
-
-    def leaves(self, doc: int, others: dict[Rev, Leaf]) -> None:
-        self._leaves_gone.append((doc,))
-        for rev, leaf in others.items():
-            self._leaves.append((doc, rev[0], rev[1], int(leaf.deleted), encode(leaf.body)))
-
-    def run(self, connection: sqlite3.Connection) -> None:
-        """Write it all."""
-        run_rows(connection, _INSERT, self._inserted)
-        _run_each(connection, _UPDATE, self._updated)
-        _run_each(connection, _UPDATE_INDEXED, self._updated_indexed)
-        run_rows(connection, "INSERT INTO names(names, rowid, name) VALUES ", self._names_gone)
-        run_rows(connection, "INSERT INTO names(rowid, name) VALUES ", self._names)
-        _run_each(
-            connection, "DELETE FROM lookup WHERE kind = ? AND a = ? AND b = ? AND c = ? AND doc = ?", self._keys_gone
-        )
-        run_rows(connection, "INSERT OR IGNORE INTO lookup(kind, a, b, c, doc) VALUES ", self._keys)
-        _run_each(connection, "DELETE FROM inodes WHERE doc = ?", self._inodes_gone)
-        run_rows(connection, "INSERT INTO inodes(inode, doc) VALUES ", self._inodes)
-        _run_each(connection, "DELETE FROM quarantine WHERE doc = ?", self._quarantine_gone)
-        run_rows(connection, "INSERT INTO quarantine(doc, reason) VALUES ", self._quarantine)
-        _run_each(connection, "DELETE FROM leaves WHERE doc = ?", self._leaves_gone)
-        run_rows(connection, "INSERT INTO leaves(doc, gen, rev, deleted, body) VALUES ", self._leaves)
-        counts = [(column, *figures) for column, figures in self._counts.items() if any(figures)]
-        run_rows(
-            connection,
-            "INSERT INTO counts(type, live, deleted, quarantined) VALUES ",
-            counts,
-            " ON CONFLICT(type) DO UPDATE SET live = live + excluded.live, deleted = deleted + excluded.deleted, "
-            "quarantined = quarantined + excluded.quarantined",
-        )
-
-
-def _category(flags: int) -> int:
-    """The place of a document in ``counts``: live, deleted, quarantined."""
-    return 2 if flags & QUARANTINED else flags & DELETED
-
-
-def _run_each(connection: sqlite3.Connection, sql: str, rows: list[Any]) -> None:
-    if rows:
-        connection.executemany(sql, rows)

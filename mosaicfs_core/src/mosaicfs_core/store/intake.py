@@ -1,0 +1,101 @@
+"""Documents on their way in: checked and taken apart without the database, so in any thread.
+
+Most writes of a large replica are files that it does not know yet. Of those everything but the numbers is worked out
+here; the writer has only to make sure that their ids are new.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+from ..errors import MosaicError
+from .records import BulkResult
+from .revisions import Edit, encode, take_apart
+from .rows import FileParts, file_parts, hash_of, split_id
+from .search_text import fold
+
+Validate: TypeAlias = Callable[[Mapping[str, Any]], None]
+
+_PLAIN = frozenset(
+    {
+        "_id",
+        "type",
+        "inode",
+        "name",
+        "source",
+        "size",
+        "mtime",
+        "mime_type",
+        "status",
+        "provider",
+        "deleted_at",
+        "moved_from",
+    }
+)
+"""Fields of a file that neither name a revision nor ask for anything special."""
+_md5 = hashlib.md5
+
+
+class NewFile(NamedTuple):
+    """A valid file that names no revision. It is inserted as it is when its id is new; else it is an ``edit``."""
+
+    id: str
+    id_hash: int
+    node_id: str | None  # of the id, when ``key`` is a uuid
+    key: bytes | str
+    digest: bytes  # of the first revision
+    body: dict[str, Any]
+    canonical: bytes
+    parts: FileParts
+    folded: str
+
+    @property
+    def edit(self) -> Edit:
+        """The same as an edit of whatever is there."""
+        return Edit(self.id, self.body, False, ())
+
+
+class Prepared(NamedTuple):
+    """A batch ready for ``WriteTransaction.write``: in order, what is to be written and what was refused."""
+
+    items: list[NewFile | Edit | BulkResult]
+    replicated: bool
+
+
+def prepare(documents: Iterable[Mapping[str, Any]], validate: Validate, *, new_edits: bool = True) -> Prepared:
+    """Validate documents and take them apart. Those with ``new_edits=False`` are validated by the writer, which puts
+    what fails into quarantine."""
+    items: list[NewFile | Edit | BulkResult] = []
+    for document in documents:
+        try:
+            if new_edits and _is_plain_file(document):
+                validate(document)
+                items.append(_new_file(document))
+                continue
+            edit = take_apart(document, replicated=not new_edits)
+            if new_edits:
+                validate(document)
+            items.append(edit)
+        except MosaicError as error:
+            items.append(BulkResult(str(document.get("_id", "")), None, error))
+    return Prepared(items, not new_edits)
+
+
+def _is_plain_file(document: Mapping[str, Any]) -> bool:
+    identifier = document.get("_id")
+    usual = isinstance(identifier, str) and identifier[:6] == "file::" and identifier.isascii()
+    return usual and document.get("type") == "file" and document.keys() <= _PLAIN
+
+
+def _new_file(document: Mapping[str, Any]) -> NewFile:
+    body = dict(document)
+    identifier = body.pop("_id")
+    canonical = encode(body)
+    # ``revisions.new_hash`` of a live first revision.
+    digest = _md5(b" 0 " + canonical, usedforsecurity=False).digest()
+    id_hash = hash_of(identifier)
+    node_id, key = split_id(identifier) or (None, identifier)
+    parts = file_parts(body, id_hash, lambda: canonical)
+    return NewFile(identifier, id_hash, node_id, key, digest, body, canonical, parts, fold(parts.name))
