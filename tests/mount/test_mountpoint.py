@@ -1,4 +1,4 @@
-"""Protects what is read from the mount table: points with odd names, and which path of the tree a native path stands for."""
+"""Protects what is read from the mount table: odd names, and which path of the tree a native path stands for."""
 
 from __future__ import annotations
 

@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -83,18 +82,17 @@ def test_killed_and_mounted_again(world: Any, point: Path) -> None:
 def test_a_dead_mount_without_a_helper_is_cleaned_up(world: Any, point: Path) -> None:
     """As a plain user there is no ``auto_unmount``: the kill leaves a mount that answers ENOTCONN."""
     code = (
-        "import sys, mosaicfs_vfs.fuse.session as s, mosaicfs_vfs.fuse.process as p\n"
+        "import mosaicfs_vfs.fuse.session as s\n"
+        "from mosaicfs_core.cli.main import main\n"
         "chosen = s.options\n"
         "s.options = lambda allow_other: chosen(allow_other) - {'auto_unmount'}\n"
-        "sys.exit(p.main())"
+        "main()"
     )
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        line = [sys.executable, "-c", code, str(point), "--home", str(world.home.path)]
-        line += ["--status-fd", str(theirs.fileno())]
-        with subprocess.Popen(line, pass_fds=(theirs.fileno(),)) as process:
-            assert b"mounted" in ours.recv(4096)
-            process.kill()
+    line = [sys.executable, "-c", code, "--home", str(world.home.path), "mount", str(point), "--foreground", "--child"]
+    with subprocess.Popen(line, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert b"mounted" in process.stdout.readline()
+        process.kill()
     with pytest.raises(OSError, match="not connected"):
         os.listdir(point)
     world.mount(point)

@@ -11,6 +11,7 @@ import click
 
 from mosaicfs_core.documents.paths import escape
 from mosaicfs_core.errors import Conflict, NotFound, UserError
+from mosaicfs_vfs.fuse.mountpoint import tree_path
 
 if TYPE_CHECKING:
     from mosaicfs_core.hooks import CommandContext
@@ -58,7 +59,7 @@ def _add_reading(vfs: click.Group, context: CommandContext) -> None:
     def tree(path: str, depth: int) -> None:
         """Show the directories beneath PATH."""
         answer = context.api.get("vfs/tree", path=path, depth=depth)
-        if _wants_json(context):
+        if context.json:
             context.show(answer)
         else:
             context.show("\n".join(_tree_lines(answer)))
@@ -68,7 +69,7 @@ def _add_reading(vfs: click.Group, context: CommandContext) -> None:
     def show(path: str) -> None:
         """Show a virtual directory: its mounts and steps."""
         document = context.api.get("vfs/directory", path=path)
-        if _wants_json(context):
+        if context.json:
             context.show(document)
         else:
             context.show(_pretty(document))
@@ -87,7 +88,7 @@ def _add_explaining(vfs: click.Group, context: CommandContext) -> None:
             raise click.UsageError("give a PATH, a --file-id or both")
         asked = {"path": path, "file_id": file_id}
         answer = context.api.get("vfs/explain", **{name: value for name, value in asked.items() if value is not None})
-        if _wants_json(context):
+        if context.json:
             context.show(answer)
         else:
             context.show("\n".join(_explanation_lines(answer)))
@@ -232,7 +233,7 @@ def _whole_listing(context: CommandContext, path: str) -> dict[str, Any]:
 
 def _show_entries(context: CommandContext, listing: dict[str, Any], columns: dict[str, str]) -> None:
     _warn(context, listing)
-    if _wants_json(context):
+    if context.json:
         context.show(listing)
         return
     rows = [{**item, "shown": item["name"] + ("/" if item["kind"] == "directory" else "")} for item in listing["items"]]
@@ -281,7 +282,7 @@ def _passes(passes: bool) -> str:
 
 
 def _report(context: CommandContext, value: dict[str, Any], sentence: str) -> None:
-    if _wants_json(context):
+    if context.json:
         context.show(value)
     else:
         context.say(sentence)
@@ -290,10 +291,6 @@ def _report(context: CommandContext, value: dict[str, Any], sentence: str) -> No
 def _warn(context: CommandContext, answer: dict[str, Any]) -> None:
     for warning in answer.get("warnings") or ():
         click.echo(f"warning: {warning}", err=True)
-
-
-def _wants_json(context: CommandContext) -> bool:
-    return bool(getattr(context, "json", False))
 
 
 def _pretty(value: Any) -> str:

@@ -13,6 +13,7 @@ import click
 if TYPE_CHECKING:
     from mosaicfs_core.cli.client import HttpApi
     from mosaicfs_core.home import Home
+    from mosaicfs_core.hooks import StepOp
 
 
 class TerminalContext:
@@ -30,6 +31,11 @@ class TerminalContext:
         from mosaicfs_core.home import Home, default_home
 
         return Home(self.home_path or default_home())
+
+    @property
+    def home_dir(self) -> Path:
+        """Where that home is; it may not exist yet."""
+        return self.home.path
 
     @cached_property
     def api(self) -> HttpApi:
@@ -68,3 +74,11 @@ class TerminalContext:
         from mosaicfs_core.cli.output_progress import BarProgress
 
         return BarProgress(label, total)
+
+    def step_ops(self, *, first_party: bool = False) -> Mapping[str, StepOp]:
+        """The step ops of the installed plugins that are not disabled."""
+        from mosaicfs_core import config
+        from mosaicfs_core.plugins.host import PluginHost
+
+        disabled = config.load(self.home.config_file).agent.disabled_plugins
+        return PluginHost.discover(disabled, first_party).step_ops()

@@ -37,8 +37,9 @@ class MountKeeper:
     The process holds our end of a pipe as its standard input: when we go, however we go, it unmounts and goes too.
     """
 
-    def __init__(self, home: Home, directory: Path) -> None:
+    def __init__(self, home: Home, directory: Path, *, safe_mode: bool = False) -> None:
         self.directory = directory
+        self._flags = ["--foreground", "--tied", *(["--safe-mode"] if safe_mode else [])]
         self.problem: str | None = None
         self._home = home
         self._process: asyncio.subprocess.Process | None = None
@@ -66,7 +67,7 @@ class MountKeeper:
             await process.wait()
 
     async def _mount(self) -> None:
-        command = ["--json", "--home", str(self._home.path), "mount", str(self.directory), "--foreground", "--tied"]
+        command = ["--json", "--home", str(self._home.path), "mount", str(self.directory), *self._flags]
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-c",

@@ -13,6 +13,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
+from mosaicfs_core.hooks.specs import StepOp
+
 T = TypeVar("T")
 
 
@@ -169,6 +171,14 @@ class CommandContext(Protocol):
     """What ``mosaicfs_commands`` gets: the way to the API and to the terminal."""
 
     @property
+    def json(self) -> bool:
+        """Whether the answer is for programs (``--json``)."""
+
+    @property
+    def home_dir(self) -> Path:
+        """The home of the instance on this machine that the command is about; it may not exist yet."""
+
+    @property
     def api(self) -> Api:
         """Connects on first use; a command that cannot reach the instance ends with exit code 3."""
 
@@ -183,3 +193,9 @@ class CommandContext(Protocol):
 
     def progress(self, label: str, total: int | None = None) -> Any:
         """A context manager whose value has ``advance(n)``; a bar on a terminal, silent otherwise."""
+
+    def step_ops(self, *, first_party: bool = False) -> Mapping[str, StepOp]:
+        """The filter-step ops that installed plugins add, for a command that evaluates steps itself, as the mount does.
+
+        ``first_party`` leaves out other people's packages.
+        """

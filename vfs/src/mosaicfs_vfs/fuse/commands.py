@@ -19,16 +19,17 @@ def register(cli: click.Group, context: CommandContext) -> None:
     @click.option("--foreground", is_flag=True, help="Stay in this terminal; Ctrl-C unmounts.")
     @click.option("--allow-other", is_flag=True, help="Let other users of this machine read the mount.")
     @click.option("--xattr", is_flag=True, help="Show labels and annotations as extended attributes (slower ls -l).")
-    @click.option("--tied", is_flag=True, hidden=True, help="With --foreground: end when standard input does.")
-    def mount(directory: Path, foreground: bool, allow_other: bool, xattr: bool, tied: bool) -> None:
+    @click.option("--safe-mode", is_flag=True, help="Leave out the filter steps of third-party plugins.")
+    @click.option("--child", is_flag=True, hidden=True, help="With --foreground: report in JSON, then log to a file.")
+    @click.option("--tied", is_flag=True, hidden=True, help="As --child, and end when standard input does.")
+    def mount(directory: Path, foreground: bool, child: bool, tied: bool, **flags: bool) -> None:
         """Mount the tree, read-only, on an empty DIRECTORY (created when missing)."""
-        home = _home(context)
         if foreground:
-            _mount_here(context, home, directory, allow_other=allow_other, xattr=xattr, tied=tied)
+            _mount_here(context, directory, child=child or tied, tied=tied, **flags)
             return
         from mosaicfs_vfs.fuse.spawn import spawn_mount
 
-        mounted = spawn_mount(home, directory, allow_other=allow_other, xattr=xattr, tied=False)
+        mounted = spawn_mount(context.home_dir, directory, **flags, tied=False)
         context.show({"mounted": str(mounted.directory), "pid": mounted.process.pid})
 
     @cli.command("unmount")
@@ -41,33 +42,33 @@ def register(cli: click.Group, context: CommandContext) -> None:
         context.show({"unmounted": str(unmount_directory(directory, force=force))})
 
 
-def _home(context: CommandContext) -> Path:
-    from mosaicfs_core.home import default_home
-
-    home = getattr(context, "home", None)
-    return Path(home.path) if home is not None else default_home()
-
-
 def _mount_here(
-    context: CommandContext, home: Path, directory: Path, *, allow_other: bool, xattr: bool, tied: bool
+    context: CommandContext,
+    directory: Path,
+    *,
+    child: bool,
+    tied: bool,
+    safe_mode: bool,
+    allow_other: bool,
+    xattr: bool,
 ) -> None:
     import asyncio
     import json
 
-    from mosaicfs_core import config, logs
     from mosaicfs_core.home import Home
     from mosaicfs_vfs.fuse.process import run
-    from mosaicfs_vfs.fuse.spawn import open_log
+    from mosaicfs_vfs.fuse.spawn import log_to_file
 
-    place = Home(home)
+    home = Home(context.home_dir)
 
     def ready(point: Path) -> None:
-        if tied:
+        if child:
             # Read by whoever started this process, as one line.
             click.echo(json.dumps({"mounted": str(point)}))
-            logs.configure(config.load(place.config_file).logging, stream=open_log(place))
+            log_to_file(home)
         else:
             context.say(f"Mounted on {point}; Ctrl-C unmounts")
 
+    step_ops = context.step_ops(first_party=safe_mode)
     tied_to = 0 if tied else None
-    asyncio.run(run(place, directory, ready, allow_other=allow_other, xattr=xattr, tied_to=tied_to))
+    asyncio.run(run(home, directory, ready, step_ops, allow_other=allow_other, xattr=xattr, tied_to=tied_to))

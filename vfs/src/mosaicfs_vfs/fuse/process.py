@@ -1,29 +1,21 @@
-"""The mount process: ``python -m mosaicfs_vfs.fuse.process``, started by ``spawn``. ``run`` is the work itself.
-
-It tells whoever started it in one JSON line how it went: ``{"mounted": DIR}`` or ``{"error": MESSAGE}``. The line goes
-to an inherited socket; with ``--tied`` the end of that socket's other side ends the mount.
-"""
+"""What the mount process does: ``run``. The command ``mosaicfs mount --foreground`` is how it is started."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import contextlib
 import gc
-import json
 import logging
 import os
 import resource
 import signal
-import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from mosaicfs_core import config, logs
-from mosaicfs_core.errors import MosaicError, UserError
+from mosaicfs_core.errors import UserError
 from mosaicfs_core.home import Home
+from mosaicfs_core.hooks import StepOp
 from mosaicfs_vfs.fuse import mountpoint
 
 _log = logging.getLogger(__name__)
@@ -37,6 +29,7 @@ async def run(
     home: Home,
     directory: Path,
     ready: Callable[[Path], None],
+    step_ops: Mapping[str, StepOp],
     *,
     allow_other: bool = False,
     xattr: bool = False,
@@ -44,7 +37,7 @@ async def run(
 ) -> None:
     """Mount the tree of a home and serve it until unmounted or stopped, or until the descriptor ``tied_to`` ends.
 
-    Raises ``UserError`` with the way out when the mount cannot be made.
+    ``step_ops`` are the ones that plugins add. Raises ``UserError`` with the way out when the mount cannot be made.
     """
     check_requirements()
     from mosaicfs_vfs.fuse import session
@@ -59,7 +52,7 @@ async def run(
     if tied_to is not None:
         _tie(tied_to)
     roots = LocalRoots(home)
-    source = Source(lambda: ReplicaTree(home, roots))
+    source = Source(lambda: ReplicaTree(home, roots, step_ops))
     agent = AgentClient(home.agent_socket, point)
     connecting = asyncio.create_task(agent.run())
     try:
@@ -84,48 +77,6 @@ def check_requirements() -> None:
         raise UserError(f"{_EXTRA_HINT} ({error})") from error
 
 
-def main() -> int:
-    """The process's entry."""
-    parser = argparse.ArgumentParser(prog="mosaicfs-mount")
-    parser.add_argument("directory", type=Path)
-    parser.add_argument("--home", type=Path, required=True)
-    parser.add_argument("--allow-other", action="store_true")
-    parser.add_argument("--xattr", action="store_true")
-    parser.add_argument("--status-fd", type=int, required=True)
-    parser.add_argument("--tied", action="store_true")
-    given = parser.parse_args()
-    status = socket.socket(fileno=given.status_fd)
-    try:
-        home = Home(given.home)
-        logs.configure(config.load(home.config_file).logging)
-        asyncio.run(_serve(home, given, status))
-    except MosaicError as error:
-        _tell(status, {"error": str(error)})
-        _log.error("%s", error)
-        return 1
-    except Exception as error:
-        _tell(status, {"error": f"The mount process failed: {error!r}"})
-        raise
-    return 0
-
-
-async def _serve(home: Home, given: argparse.Namespace, status: socket.socket) -> None:
-    def ready(point: Path) -> None:
-        _log.info("mounted on %s", point, extra={"operation": "mount"})
-        _tell(status, {"mounted": os.fspath(point)})
-        if not given.tied:
-            status.close()
-
-    tied_to = given.status_fd if given.tied else None
-    await run(home, given.directory, ready, allow_other=given.allow_other, xattr=given.xattr, tied_to=tied_to)
-
-
-def _tell(status: socket.socket, message: dict[str, str]) -> None:
-    # The starter may have given up waiting; then there is nobody to tell.
-    with contextlib.suppress(OSError):
-        status.sendall(json.dumps(message).encode() + b"\n")
-
-
 def _tie(descriptor: int) -> None:
     """Stop as for SIGTERM once the descriptor (a pipe or socket) ends: whoever started this process is gone."""
     loop = asyncio.get_running_loop()
@@ -147,7 +98,3 @@ def _prepare_process() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     # Listings are hundreds of thousands of long-lived objects: full collections over them would stall requests.
     gc.set_threshold(50_000, 20, 1000)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

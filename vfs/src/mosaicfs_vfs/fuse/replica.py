@@ -23,13 +23,6 @@ def require_replica(home: Home) -> None:
         raise UserError(f"{home.path} holds no index yet: start MosaicFS there first with `mosaicfs up PATH`")
 
 
-def plugin_step_ops() -> Mapping[str, StepOp]:
-    """The step ops of the installed plugins; of plugins the mount loads nothing else."""
-    from mosaicfs_core.plugins.host import PluginHost
-
-    return PluginHost.discover().step_ops()
-
-
 class LocalRoots:
     """The directories of this machine whose files may be opened, as the replica's plugin documents name them."""
 
@@ -50,10 +43,10 @@ class LocalRoots:
 class ReplicaTree:
     """A ``Tree`` over a home's replica. Made, used and closed in one thread: SQLite's connection stays in it."""
 
-    def __init__(self, home: Home, roots: LocalRoots) -> None:
+    def __init__(self, home: Home, roots: LocalRoots, step_ops: Mapping[str, StepOp]) -> None:
         self._reader = Reader.open(home.replica)
         self._roots = roots
-        self._namespace = Namespace(self._reader, plugin_step_ops())
+        self._namespace = Namespace(self._reader, step_ops)
         roots.read(self._reader)
 
     def list(self, path: str) -> Listing:

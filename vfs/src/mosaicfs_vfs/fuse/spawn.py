@@ -1,6 +1,7 @@
 """Starting the mount process and waiting until the mount answers.
 
-Works without pyfuse3: the child says what is missing.
+The child is ``mosaicfs mount --foreground``. It says in one JSON line on its standard output that it is mounted, or on
+its standard error why not, and logs to a file from then on. Works without pyfuse3: the child says what is missing.
 """
 
 from __future__ import annotations
@@ -9,29 +10,29 @@ import contextlib
 import json
 import os
 import select
-import socket
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import IO, Final, TextIO
 
+from mosaicfs_core import config, logs
 from mosaicfs_core.errors import MosaicError, Unavailable, UserError
 from mosaicfs_core.home import Home
 from mosaicfs_vfs.fuse import mountpoint
 
 _STOP_S: Final = 10.0
 _LOG_LIMIT: Final = 10_000_000
+_PROGRAM: Final = "from mosaicfs_core.cli.main import main; main()"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class MountProcess:
     """A running mount. ``directory`` is where it is mounted."""
 
     directory: Path
     process: subprocess.Popen[bytes]
-    _tie: socket.socket | None
 
     @property
     def running(self) -> bool:
@@ -48,9 +49,7 @@ class MountProcess:
             self.process.kill()
             self.process.wait()
             mountpoint.clear_stale(self.directory)
-        if self._tie is not None:
-            self._tie.close()
-            self._tie = None
+        _close(self.process.stdin, self.process.stdout, self.process.stderr)
 
 
 def spawn_mount(
@@ -59,6 +58,7 @@ def spawn_mount(
     *,
     allow_other: bool = False,
     xattr: bool = False,
+    safe_mode: bool = False,
     tied: bool = True,
     timeout: float = 60.0,
 ) -> MountProcess:
@@ -68,40 +68,36 @@ def spawn_mount(
     ``logs/mount.log`` of the home. Raises ``UserError`` with the child's reason, ``Unavailable`` after ``timeout``
     seconds.
     """
-    place = Home(home)
     point = mountpoint.absolute(directory)
-    ours, theirs = socket.socketpair()
-    command = [sys.executable, "-m", "mosaicfs_vfs.fuse.process", os.fspath(point), "--home", os.fspath(place.path)]
-    command += ["--status-fd", str(theirs.fileno())]
-    command += [flag for flag, wanted in _flags(allow_other, xattr, tied) if wanted]
-    with theirs, open_log(place) as log:
-        process = subprocess.Popen(
-            command,
-            pass_fds=(theirs.fileno(),),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            cwd="/",
-        )
-    answer = _answer(ours, timeout)
-    if "mounted" not in answer:
-        ours.close()
-        process.kill() if not answer else None
-        process.wait()
-        if not answer and process.returncode < 0:
-            raise Unavailable(
-                f"The mount of {point} did not answer within {timeout:g} s; see {place.log_dir}/mount.log"
-            )
-        reason = answer.get("error") or f"The mount process ended with {process.returncode}"
-        raise UserError(f"{reason} (log: {place.log_dir}/mount.log)" if not answer else reason)
-    if not tied:
-        ours.close()
-    return MountProcess(Path(answer["mounted"]), process, ours if tied else None)
+    flags = {"--allow-other": allow_other, "--xattr": xattr, "--safe-mode": safe_mode, "--tied": tied}
+    process = subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM, "--json", "--home", os.fspath(Home(home).path)]
+        + ["mount", os.fspath(point), "--foreground", "--child"]
+        + [flag for flag, wanted in flags.items() if wanted],
+        stdin=subprocess.PIPE if tied else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        cwd="/",
+    )
+    assert process.stdout is not None
+    line = _line(process.stdout, timeout)
+    if not line:
+        raise _failure(process, point)
+    _close(process.stdout, process.stderr)
+    return MountProcess(Path(json.loads(line)["mounted"]), process)
 
 
-def open_log(home: Home) -> TextIO:
-    """``logs/mount.log`` of a home, for appending; a large one is set aside first."""
+def log_to_file(home: Home) -> None:
+    """Let this process log to ``logs/mount.log`` of a home, with whatever it prints; nobody reads that any more."""
+    log = _open_log(home)
+    for descriptor in (1, 2):
+        os.dup2(log.fileno(), descriptor)
+    logs.configure(config.load(home.config_file).logging, stream=log)
+
+
+def _open_log(home: Home) -> TextIO:
+    """The log, for appending; a large one is set aside first."""
     home.log_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = home.log_dir / "mount.log"
     with contextlib.suppress(FileNotFoundError):
@@ -110,41 +106,42 @@ def open_log(home: Home) -> TextIO:
     return open(path, "a", encoding="utf-8", opener=_private)
 
 
-def _flags(allow_other: bool, xattr: bool, tied: bool) -> tuple[tuple[str, bool], ...]:
-    return (("--allow-other", allow_other), ("--xattr", xattr), ("--tied", tied))
-
-
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _failure(process: subprocess.Popen[bytes], answer: dict[str, Any], point: Path, home: Home) -> MosaicError:
+def _failure(process: subprocess.Popen[bytes], point: Path) -> MosaicError:
     """Why there is no mount; the process is gone afterwards."""
-    log = home.log_dir / "mount.log"
-    if "error" in answer:
-        process.wait(_STOP_S)
-        return UserError(str(answer["error"]))
     try:
-        # The end of the status socket is the end of the process, but for the moment it takes to be reaped.
-        code = process.wait(1.0)
+        # The end of its output is the end of the process, but for the moment it takes to be reaped.
+        _, told = process.communicate(timeout=1.0)
     except subprocess.TimeoutExpired:
         process.kill()
-        process.wait()
-        return Unavailable(f"The mount of {point} did not answer in time; see {log}")
-    return UserError(f"The mount process ended with code {code}; see {log}")
+        process.communicate()
+        return Unavailable(f"The mount of {point} did not answer in time")
+    last = told.decode(errors="replace").strip().rpartition("\n")[2]
+    try:
+        return UserError(str(json.loads(last)["error"]["message"]))
+    except (ValueError, KeyError, TypeError):
+        return UserError(last or f"The mount process ended with code {process.returncode}")
 
 
-def _answer(status: socket.socket, timeout: float) -> dict[str, Any]:
+def _line(output: IO[bytes], timeout: float) -> bytes:
     """The child's line; empty when it ended or stayed silent."""
     deadline = time.monotonic() + timeout
     received = b""
     while not received.endswith(b"\n"):
         left = deadline - time.monotonic()
-        if left <= 0 or not select.select([status], [], [], left)[0]:
-            return {}
-        part = status.recv(65536)
+        if left <= 0 or not select.select([output], [], [], left)[0]:
+            return b""
+        part = os.read(output.fileno(), 65536)
         if not part:
-            return {}
+            return b""
         received += part
-    answer: dict[str, Any] = json.loads(received)
-    return answer
+    return received
+
+
+def _close(*streams: IO[bytes] | None) -> None:
+    for stream in streams:
+        if stream is not None:
+            stream.close()

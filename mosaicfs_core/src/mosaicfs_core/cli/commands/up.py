@@ -90,7 +90,7 @@ async def _run(context: TerminalContext, options: Options) -> None:
         _keep_the_terminal_quiet()
     async with running(home, config, listener, paths=roots, safe_mode=options.safe_mode) as runtime:
         await _wait_for_first_crawl(context, runtime, stop)
-        keeper, problem = await _mount(context, runtime, directory, stop)
+        keeper, problem = await _mount(context, runtime, directory, stop, safe_mode=options.safe_mode)
         try:
             if not stop.is_set():
                 await _announce(context, runtime, keeper, problem)
@@ -137,7 +137,7 @@ def _first_paths(context: TerminalContext) -> tuple[str, ...]:
 
 
 async def _mount(
-    context: TerminalContext, runtime: Runtime, directory: Path | None, stop: asyncio.Event
+    context: TerminalContext, runtime: Runtime, directory: Path | None, stop: asyncio.Event, *, safe_mode: bool
 ) -> tuple[MountKeeper | None, str | None]:
     """The running mount, or why there is none."""
     from mosaicfs_core.cli.mounting import MountKeeper
@@ -145,7 +145,7 @@ async def _mount(
 
     if directory is None or stop.is_set():
         return None, None
-    keeper = MountKeeper(runtime.core.home, directory)
+    keeper = MountKeeper(runtime.core.home, directory, safe_mode=safe_mode)
     try:
         await keeper.start()
     except Unavailable as error:
