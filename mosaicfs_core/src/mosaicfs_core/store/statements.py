@@ -2,7 +2,7 @@
 
 The interpreter's lock is given up at every step of a statement, and while another thread computes, getting it back
 takes up to the switch interval (5 ms). A writer that steps once per row then writes 200 rows a second. So rows are
-handed over by the hundred: one statement, one step.
+handed over by the hundreds: one statement, one step.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from functools import cache
 from itertools import chain
 from typing import Any
 
-ROWS = 100
+VALUES = 8_500
+"""Values in one statement: 500 rows of documents. SQLite takes 32,766."""
+MOST_ROWS = 1_000
 
 
 @cache
@@ -27,12 +29,7 @@ def run_rows(connection: sqlite3.Connection, head: str, rows: Sequence[Sequence[
     if not rows:
         return
     columns = len(rows[0])
-    whole = len(rows) - len(rows) % ROWS
-    for start in range(0, whole, ROWS):
-        values = tuple(chain.from_iterable(rows[start : start + ROWS]))
-        connection.execute(_text(head, columns, ROWS, tail), values)
-    start = whole
-    step = ROWS // 2
+    step, start = min(MOST_ROWS, VALUES // columns), 0
     while start < len(rows):
         while step > len(rows) - start:
             step //= 2
