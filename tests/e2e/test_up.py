@@ -6,10 +6,13 @@ import json
 import os
 import signal
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from mosaicfs_core.cli.commands.up import FIRST_CRAWL_SECONDS
 
 
 def can_mount() -> bool:
@@ -137,8 +140,16 @@ def test_the_mount_comes_and_goes_with_it(machine: Any, eventually: Any) -> None
     eventually(lambda: not fresh_is(fresh), 30)
     eventually(lambda: fresh_is(fresh), 30)
 
+    # Unmounted on purpose, it stays away until somebody mounts it again.
+    machine.run("unmount", str(machine.mount))
+    logs = machine.home / "logs"
+    eventually(lambda: any("the mount was unmounted" in log.read_text() for log in logs.glob("*.log")))
+    assert not mounted()
+    machine.run("mount", str(machine.mount))
+    assert fresh_is(fresh)
+    machine.run("unmount", str(machine.mount))
+
     up.end(signal.SIGKILL)
-    eventually(lambda: not mounted())
     up = machine.up("--mount", str(machine.mount))
     assert up.wait_ready()["mount"] == str(machine.mount)
     assert found[0].read_text() == "the report\n"
@@ -190,3 +201,37 @@ def test_what_is_wrong_is_said_before_anything_starts(machine: Any, wrong: str) 
         error = machine.run(*arguments, code=1 if wrong == "port" else 2)["error"]
     assert expected in error["message"]
     assert not (machine.home / "replica.db").exists()
+
+
+HANGING = """
+import asyncio
+from mosaicfs_core.hooks import HOOK_API, PluginManifest, hookimpl
+
+@hookimpl
+def mosaicfs_manifest():
+    return PluginManifest(
+        title="Hangs", description="Never ends.", version="1", hook_api=HOOK_API, default_enabled=True
+    )
+
+@hookimpl
+async def mosaicfs_crawl(context, request):
+    await asyncio.Event().wait()
+    yield None
+"""
+
+
+def test_a_strangers_hanging_crawl_holds_up_nothing_and_is_named(machine: Any, tmp_path: Path) -> None:
+    packages = tmp_path / "packages"
+    facts = packages / "hanging-1.dist-info"
+    facts.mkdir(parents=True)
+    (packages / "hanging.py").write_text(HANGING)
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: hanging\nVersion: 1\n")
+    (facts / "entry_points.txt").write_text("[mosaicfs]\nhanging = hanging\n")
+    machine.environment["PYTHONPATH"] = str(packages)
+    begun = time.monotonic()
+    ready = machine.up("--no-mount", str(machine.tree)).wait_ready()
+    assert time.monotonic() - begun < FIRST_CRAWL_SECONDS / 2
+    assert ready["crawling"] == ["hanging"]
+    assert machine.file(machine.tree / "picture.png")["size"] == 256 * 40
+    crawler = machine.run("status")["status"]["subsystems"]["crawler"]
+    assert [(crawl["instance"], crawl["files_seen"]) for crawl in crawler["crawling"]] == [("hanging", 0)]

@@ -72,3 +72,12 @@ def test_a_failed_private_write_leaves_the_old_bytes_and_no_rest(
         write_private(target, b"new")
     assert target.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_directory_of_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "letters").mkdir()
+    tmp_path.chmod(0o755)
+    with pytest.raises(UserError, match="no home of MosaicFS"):
+        Home(tmp_path).prepare()
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
+    assert [path.name for path in tmp_path.iterdir()] == ["letters"]

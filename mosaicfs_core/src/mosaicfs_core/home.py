@@ -47,6 +47,12 @@ def write_private(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        # The name is durable only when its directory is.
+        parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(parent)
+        finally:
+            os.close(parent)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
@@ -92,10 +98,17 @@ class Home:
         self.lock_file = self.path / "lock"
 
     def prepare(self) -> Home:
-        """Create the directory and its ``run`` with mode 0700; raises ``UserError`` when that cannot be."""
+        """Create the directory and its ``run`` with mode 0700; raises ``UserError`` when that cannot be, or when the
+        directory holds something else: making it private would shut others out of it.
+        """
         for directory in (self.path, self.run_dir):
             try:
                 directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+                if directory == self.path and self._is_foreign():
+                    raise UserError(
+                        f"{self.path} is not empty and is no home of MosaicFS: name an empty or a new directory",
+                        path=str(self.path),
+                    )
                 if directory.stat().st_uid == os.getuid():
                     directory.chmod(0o700)
             except OSError as error:
@@ -103,6 +116,12 @@ class Home:
                     f"the home {self.path} cannot be used: {error.strerror}", path=str(directory)
                 ) from error
         return self
+
+    def _is_foreign(self) -> bool:
+        ours = {self.config_file, self.replica, self.lock_file, self.path / "node_id", self.cache_dir, self.log_dir}
+        ours |= {self.run_dir, self.state_dir, self.plugins_dir, self.bridge_dir}
+        found = set(self.path.iterdir())
+        return bool(found) and not found & ours
 
     def node_id(self, name: str | None = None) -> str:
         """This machine's node id, made on first use from ``name`` (default: the host's name)."""

@@ -9,7 +9,6 @@ import asyncio
 import json
 import logging
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -90,21 +89,24 @@ class MountKeeper:
         self.problem = None
 
     async def _keep(self) -> None:
-        """Mount again, after a growing pause, whenever the mount's process ends by itself."""
+        """Mount again, after a growing pause, whenever the mount's process dies; leave it be when it was unmounted."""
         pause = _FIRST_PAUSE
         while True:
-            process = self._process
-            if process is not None and process.returncode is None:
-                await _drain(process)
-                logger.warning("the mount ended; mounting again", extra={"operation": "mount"})
+            # Once mounted, the child writes to its log file alone: there is no pipe to drain.
+            if self._process is not None and await self._process.wait() == 0:
+                self.problem = f"it was unmounted; `mosaicfs mount {self.directory}` mounts it again"
+                logger.info("the mount was unmounted", extra={"operation": "unmount"})
+                return
+            logger.warning("the mount ended; mounting again", extra={"operation": "mount"})
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
             try:
                 await self._mount()
-                pause = _FIRST_PAUSE
             except Unavailable as error:
                 self.problem = error.message
                 logger.warning("mounting failed", extra={"operation": "mount", "error": error.message})
+            else:
+                pause = _FIRST_PAUSE
 
 
 async def _reason(process: asyncio.subprocess.Process) -> str:
@@ -117,17 +119,3 @@ async def _reason(process: asyncio.subprocess.Process) -> str:
         return str(json.loads(last)["error"]["message"])
     except (ValueError, KeyError, TypeError):
         return last.removeprefix("mosaicfs: ") or f"the mount process ended with {process.returncode}"
-
-
-async def _drain(process: asyncio.subprocess.Process) -> None:
-    """Read what the process says until it ends, so that it never waits for a full pipe."""
-
-    async def read(stream: asyncio.StreamReader | None, use: Callable[[str], None]) -> None:
-        while stream is not None and (line := await stream.readline()):
-            use(line.decode(errors="replace").rstrip())
-
-    def note(line: str) -> None:
-        logger.info("mount: %s", line, extra={"operation": "mount"})
-
-    await asyncio.gather(read(process.stdout, note), read(process.stderr, note))
-    await process.wait()
