@@ -141,6 +141,15 @@ class Board:
             "status": "degraded" if failed or inaccessible else "healthy",
             "detail": detail,
             "running": running,
+            "crawling": [
+                {
+                    "instance": name,
+                    "started_at": times.format_time(state.started),
+                    "files_seen": state.report.seen,
+                }
+                for name, state in sorted(self.crawls.items())
+                if state.running
+            ],
             "files_seen": sum(state.report.seen for state in states),
             "files_total": self.expected or None,
             "files_written": sum(state.report.written for state in states),

@@ -6,41 +6,71 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from mosaicfs_core.cli.registration import WATCHER
+
 if TYPE_CHECKING:
     from mosaicfs_core.cli.frame_context import TerminalContext
     from mosaicfs_core.cli.runtime import Runtime
 
 _STEP: Final = 0.2
+_FIGURES: Final = ("files_seen", "files_written", "files_moved", "files_deleted")
 
 
-async def show(context: TerminalContext, runtime: Runtime, stop: asyncio.Event, longest: float) -> None:
-    """Follow the crawl until it ends, ``stop`` is set, or ``longest`` seconds have passed; then say what is indexed."""
+class Pace:
+    """Tells when figures that should grow have stood still for ``patience`` seconds."""
+
+    def __init__(self, patience: float, now: float) -> None:
+        self._patience = patience
+        self._figures: tuple[int, ...] = ()
+        self._moved = now
+
+    def stalled(self, figures: tuple[int, ...], now: float) -> bool:
+        """Whether nothing has changed for too long."""
+        if figures != self._figures:
+            self._figures, self._moved = figures, now
+        return now - self._moved >= self._patience
+
+
+async def show(
+    context: TerminalContext, runtime: Runtime, stop: asyncio.Event, *, longest: float, stalled: float
+) -> None:
+    """Follow the crawl until the watched folders are indexed, ``stop`` is set, nothing has moved for ``stalled``
+    seconds, or ``longest`` seconds have passed; then say what is indexed and who is still busy.
+
+    Other crawl sources are not waited for: one that is slow or hangs must not keep the folders from being mounted.
+    """
     roots, begun = await runtime.roots(), time.monotonic()
     where = ", ".join(roots) or "nothing (name a folder: mosaicfs up ~/Documents)"
-    done = asyncio.create_task(runtime.agent.first_crawl_done.wait())
-    stopped = asyncio.create_task(stop.wait())
-    shown = 0
-    try:
-        with context.progress(f"Indexing {where}") as bar:
-            while not (done.done() or stopped.done()) and time.monotonic() - begun < longest:
-                await asyncio.wait({done, stopped}, timeout=_STEP, return_when=asyncio.FIRST_COMPLETED)
-                seen = int(_crawler(runtime).get("files_seen") or 0)
-                bar.advance(max(0, seen - shown))
-                shown = max(shown, seen)
-    finally:
-        for task in (done, stopped):
-            task.cancel()
-        await asyncio.gather(done, stopped, return_exceptions=True)
+    with context.progress(f"Indexing {where}") as bar:
+        await _follow(runtime, stop, bar.advance, longest, Pace(stalled, begun))
     if stop.is_set():
         return
     counts = (await runtime.core.store.info()).types.get("file", {})
-    took = time.monotonic() - begun
-    state = (
-        f"in {took:.1f} s" if runtime.agent.first_crawl_done.is_set() else "so far; the rest follows in the background"
+    context.say(
+        f"Indexed   {where}: {summary(counts.get('live', 0), runtime.agent.awaited(), time.monotonic() - begun)}"
     )
-    context.say(f"Indexed   {where}: {counts.get('live', 0):,} files {state}")
     for problem in _crawler(runtime).get("inaccessible", ()):
         context.say(f"          {problem}")
+
+
+def summary(files: int, awaited: list[str], took: float) -> str:
+    """What is indexed and which instances' first crawls go on."""
+    counted = f"{files:,} {'file' if files == 1 else 'files'}"
+    if not awaited:
+        return f"{counted} in {took:.1f} s"
+    return f"{counted} so far; still crawling in the background: {', '.join(awaited)} (see `mosaicfs status`)"
+
+
+async def _follow(runtime: Runtime, stop: asyncio.Event, advance: Any, longest: float, pace: Pace) -> None:
+    begun, shown = time.monotonic(), 0
+    while not stop.is_set() and WATCHER in runtime.agent.awaited():
+        now, crawler = time.monotonic(), _crawler(runtime)
+        if now - begun >= longest or pace.stalled(tuple(int(crawler.get(name) or 0) for name in _FIGURES), now):
+            return
+        seen = int(crawler.get("files_seen") or 0)
+        advance(max(0, seen - shown))
+        shown = max(shown, seen)
+        await asyncio.sleep(_STEP)
 
 
 def _crawler(runtime: Runtime) -> dict[str, Any]:

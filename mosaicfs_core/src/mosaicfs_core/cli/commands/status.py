@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mosaicfs_core.cli.output import cell
+
 if TYPE_CHECKING:
     from mosaicfs_core.cli.frame_context import TerminalContext
 
@@ -23,7 +25,7 @@ def register(cli: click.Group, context: TerminalContext) -> None:
             return
         context.show(_summary(info, node))
         rows = [
-            {"subsystem": name, "status": part.get("status", ""), "detail": part.get("detail", "")}
+            {"subsystem": name, "status": part.get("status", ""), "detail": _detail(part)}
             for name, part in sorted(node.get("subsystems", {}).items())
         ]
         context.say("")
@@ -32,6 +34,16 @@ def register(cli: click.Group, context: TerminalContext) -> None:
         if problems:
             context.say("\nRecent problems")
             context.show(problems, {"time": "time", "subsystem": "subsystem", "level": "level", "message": "message"})
+
+
+def _detail(part: dict[str, Any]) -> str:
+    """What is wrong, and which instances crawl at this moment."""
+    busy = [
+        f"{crawl['instance']} crawls since {cell('started_at', crawl['started_at'])}, seen: {crawl['files_seen']:,}"
+        for crawl in part.get("crawling", ())
+    ]
+    said = part.get("detail", "")
+    return "; ".join(busy if said == "crawling" else [*busy, said] if said else busy)
 
 
 def _summary(info: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from mosaicfs_core.cli.runtime import Runtime
     from mosaicfs_core.config import Config
 
-# A crawl of any size is worth waiting for only so long before the user is told where everything is.
+# A crawl of any size is worth waiting for only so long before the user is told where everything is,
+# and one that does not move is not worth waiting for at all.
 FIRST_CRAWL_SECONDS: Final = 60.0
+STALLED_SECONDS: Final = 3.0
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,10 +156,10 @@ async def _mount(
 
 
 async def _wait_for_first_crawl(context: TerminalContext, runtime: Runtime, stop: asyncio.Event) -> None:
-    """Show how the first crawl goes, until it ends, or takes long, or the user has enough."""
+    """Show how the first crawl goes, until the folders are indexed, it hangs or takes long, or the user has enough."""
     from mosaicfs_core.cli import crawl_progress
 
-    await crawl_progress.show(context, runtime, stop, FIRST_CRAWL_SECONDS)
+    await crawl_progress.show(context, runtime, stop, longest=FIRST_CRAWL_SECONDS, stalled=STALLED_SECONDS)
 
 
 async def _announce(
@@ -172,6 +174,7 @@ async def _announce(
         "mount": str(keeper.directory) if keeper else None,
         "mount_problem": problem,
         "roots": list(roots),
+        "crawling": runtime.agent.awaited(),
         "node_id": runtime.core.node_id,
     }
     if context.json:
