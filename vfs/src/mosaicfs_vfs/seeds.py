@@ -19,6 +19,7 @@ from mosaicfs_core.documents.paths import join, name_of, parent_of
 from mosaicfs_core.documents.times import now_micros
 from mosaicfs_core.errors import MosaicError
 from mosaicfs_core.store import Reader, Store, WriteTransaction
+from mosaicfs_core.store.maintenance import local_put
 from mosaicfs_vfs.directories import Directories
 from mosaicfs_vfs.namespace.edits import new_directory
 from mosaicfs_vfs.namespace.missing import WatchedRoot, watched_roots
@@ -124,7 +125,7 @@ class Seeder:
             logger.warning("the tree could not be seeded; it is tried again at the next change", exc_info=True)
 
     async def run(self) -> None:
-        """Plant what is new and weed what has lost its folder. Cut off half-way, the next run ends it."""
+        """Plant what is new and weed what has lost its folder, all in one transaction."""
         async with self._directories.lock:
             wanted = await self._store.read(_wanted)
             kept = await self._store.local_get(MEMORY)
@@ -134,13 +135,15 @@ class Seeder:
             if not writes and msgspec.json.encode(memory) == before:
                 return
 
+            body = msgspec.to_builtins(memory) | ({"_rev": kept["_rev"]} if kept else {})
+
             def write(tx: WriteTransaction) -> None:
                 for document in writes:
                     tx.update(document["_id"], lambda _, document=document: document)  # type: ignore[misc]
+                # With the documents: else a crash in between would plant again what the user removed meanwhile.
+                local_put(tx, MEMORY, body)
 
             await self._store.transaction(write)
-            body = msgspec.to_builtins(memory) | ({"_rev": kept["_rev"]} if kept else {})
-            await self._store.local_put(MEMORY, body)
 
 
 def _wanted(reader: Reader) -> list[Seed]:
