@@ -1,15 +1,19 @@
-"""Sessions: a refresh token works once, its reuse ends the session, and what is on disk opens nothing."""
+"""Sessions: a refresh token works once, its reuse ends the session, what is on disk opens nothing, and a request that
+is cancelled anywhere breaks nothing for those after it."""
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mosaicfs_core.errors import Conflict, NotSignedIn
-from mosaicfs_core.server.auth.sessions import LINK_SECONDS, REFRESH_SECONDS, REUSE_GRACE_SECONDS, Sessions
+from mosaicfs_core.errors import Conflict, NotSignedIn, Unavailable
+from mosaicfs_core.server.auth.sessions import LINK_SECONDS, REFRESH_SECONDS, REUSE_GRACE_SECONDS, Refreshed, Sessions
 
 
 class Clock:
@@ -122,3 +126,56 @@ async def test_the_file_is_private_and_holds_no_token(sessions: Sessions, tmp_pa
     connection.close()
     assert len(rows) == 3
     assert not any(session.refresh_token in row or link in row for row in rows)
+
+
+_CALLS: dict[str, Callable[[Sessions, Refreshed], Coroutine[Any, Any, Any]]] = {
+    "begin": lambda sessions, one: sessions.begin("MOSAICFS_00"),
+    "refresh": lambda sessions, one: sessions.refresh(one.refresh_token),
+    "refresh with an unknown token": lambda sessions, one: sessions.refresh("unknown"),
+    "end": lambda sessions, one: sessions.end(one.session),
+    "end by token": lambda sessions, one: sessions.end_by_token(one.refresh_token),
+    "end all": lambda sessions, one: sessions.end_all_of("MOSAICFS_00"),
+    "new link": lambda sessions, one: sessions.new_link(),
+    "use link": lambda sessions, one: sessions.use_link("unknown"),
+}
+
+
+@pytest.mark.parametrize("name", _CALLS)
+async def test_a_call_cancelled_at_any_await_leaves_nothing_behind(name: str, sessions: Sessions) -> None:
+    for turns in range(25):
+        one = await sessions.begin("MOSAICFS_00")
+        task = asyncio.create_task(_CALLS[name](sessions, one))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await sessions.use_link(await sessions.new_link())
+
+
+@pytest.mark.parametrize("name", _CALLS)
+async def test_a_call_cancelled_while_it_waits_for_the_file_leaves_nothing_behind(
+    name: str, sessions: Sessions, tmp_path: Path
+) -> None:
+    one = await sessions.begin("MOSAICFS_00")
+    with closing(sqlite3.connect(tmp_path / "auth.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        task = asyncio.create_task(_CALLS[name](sessions, one))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        other.execute("COMMIT")
+    await sessions.use_link(await sessions.new_link())
+
+
+async def test_a_file_that_cannot_be_written_is_unavailable_and_works_again_later(
+    sessions: Sessions, tmp_path: Path
+) -> None:
+    kept = await sessions.begin("MOSAICFS_00")
+    with closing(sqlite3.connect(tmp_path / "auth.db", isolation_level=None)) as other:
+        pages = other.execute("PRAGMA page_count").fetchone()[0]
+    await sessions._run(lambda db: db.execute(f"PRAGMA max_page_count = {pages}").fetchone())
+    outcomes = await asyncio.gather(*[sessions.begin("MOSAICFS_01") for _ in range(200)], return_exceptions=True)
+    assert {type(one) for one in outcomes if isinstance(one, BaseException)} == {Unavailable}
+    await sessions._run(lambda db: db.execute("PRAGMA max_page_count = 100000").fetchone())
+    await sessions.refresh(kept.refresh_token)

@@ -11,16 +11,19 @@ import asyncio
 import hashlib
 import os
 import secrets
+import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
-import aiosqlite
 import msgspec
 
-from mosaicfs_core.errors import Conflict, MosaicError, NotSignedIn
+from mosaicfs_core.errors import Conflict, MosaicError, NotSignedIn, Unavailable
+
+T = TypeVar("T")
 
 REFRESH_SECONDS: Final = 30 * 24 * 3600
 LINK_SECONDS: Final = 3600
@@ -28,6 +31,11 @@ LINK_SECONDS: Final = 3600
 # Two tabs that wake together send the same cookie. The later one is told to try again with the cookie its twin was
 # given (no token is handed out for it), instead of ending the session as stolen.
 REUSE_GRACE_SECONDS: Final = 10
+
+# What tells a token of ours from any other text, so that logs can hide it wherever it appears.
+REFRESH_PREFIX: Final = "mosaicfsr_"
+LINK_PREFIX: Final = "mosaicfsb_"
+LOCAL_PREFIX: Final = "mosaicfsl_"
 
 # Hashes of tokens, times in Unix seconds. A session is one sign-in: the family of refresh tokens that grew from it.
 _SCHEMA: Final = """
@@ -51,30 +59,35 @@ class Refreshed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sessions:
-    """The sessions of one instance. One connection, one lock: every call is one short transaction."""
+    """The sessions of one instance.
 
-    def __init__(self, connection: aiosqlite.Connection, clock: Callable[[], float]) -> None:
+    One connection, used by one thread: each call is one short transaction that runs there from beginning to end, so
+    whoever asked may be cancelled at any moment (a client that hangs up) without leaving half of it behind.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, thread: ThreadPoolExecutor, clock: Callable[[], float]) -> None:
         self._db = connection
+        self._thread = thread
         self._clock = clock
-        self._lock = asyncio.Lock()
         self._revoked: set[str] = set()
 
     @classmethod
     async def open(cls, path: Path, *, clock: Callable[[], float] = time.time) -> Sessions:
         """Open or create the database, readable by its owner alone."""
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        path.chmod(0o600)
-        connection = await aiosqlite.connect(path, isolation_level=None)
-        await connection.execute("PRAGMA journal_mode = WAL")
-        await connection.execute("PRAGMA synchronous = FULL")
-        await connection.executescript(_SCHEMA)
-        sessions = cls(connection, clock)
-        await sessions._forget_the_old()
+        thread = ThreadPoolExecutor(1, thread_name_prefix="sessions")
+        try:
+            connection = await asyncio.get_running_loop().run_in_executor(thread, _connect, path)
+        except BaseException:
+            thread.shutdown(wait=False)
+            raise
+        sessions = cls(connection, thread, clock)
+        await sessions._run(sessions._forget_the_old)
         return sessions
 
     async def close(self) -> None:
-        """Close the database."""
-        await self._db.close()
+        """Close the database once what is under way has ended."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._db.close)
+        self._thread.shutdown()
 
     def is_revoked(self, session: str) -> bool:
         """Whether the session was ended by sign-out or reuse. Answered from memory: asked on every request."""
@@ -82,14 +95,16 @@ class Sessions:
 
     async def begin(self, access_key_id: str) -> Refreshed:
         """A new session of a key that has just proved itself."""
-        session, now = secrets.token_urlsafe(16), self._clock()
-        async with self._transaction():
-            await self._db.execute(
+
+        def begin(db: sqlite3.Connection) -> Refreshed:
+            session, now = secrets.token_urlsafe(16), self._clock()
+            db.execute(
                 "INSERT INTO sessions (session, access_key_id, created, used) VALUES (?, ?, ?, ?)",
                 (session, access_key_id, now, now),
             )
-            token = await self._add_token(session)
-        return Refreshed(access_key_id=access_key_id, session=session, refresh_token=token)
+            return Refreshed(access_key_id=access_key_id, session=session, refresh_token=self._add_token(db, session))
+
+        return await self._run(begin)
 
     async def refresh(self, token: str) -> Refreshed:
         """Use a refresh token up and hand out its successor.
@@ -97,108 +112,133 @@ class Sessions:
         Raises ``NotSignedIn`` for an unknown, expired or revoked one, and for one used before, which ends its session;
         ``Conflict`` for one used a moment ago by a concurrent request.
         """
-        digest, now = _digest(token), self._clock()
-        async with self._transaction():
-            row = await self._fetch(
-                "SELECT t.session, t.expires, t.used, s.access_key_id, s.revoked FROM refresh_tokens t"
-                " JOIN sessions s ON s.session = t.session WHERE t.hash = ?",
-                (digest,),
-            )
-            if row is None:
-                raise NotSignedIn("sign in again")
-            session, expires, used, access_key_id, revoked = row
-            if used is not None and revoked is None:
-                if now - used <= REUSE_GRACE_SECONDS:
-                    raise Conflict("the session was refreshed a moment ago; try again with the new cookie")
-                await self._revoke(session)
-                raise NotSignedIn("this session was used from two places and has been ended; sign in again")
-            if revoked is not None or expires <= now:
-                raise NotSignedIn("the session is over; sign in again")
-            await self._db.execute("UPDATE refresh_tokens SET used = ? WHERE hash = ?", (now, digest))
-            await self._db.execute("UPDATE sessions SET used = ? WHERE session = ?", (now, session))
-            successor = await self._add_token(session)
-        return Refreshed(access_key_id=access_key_id, session=session, refresh_token=successor)
+        return await self._run(partial(self._refresh, digest=_digest(token)))
+
+    def _refresh(self, db: sqlite3.Connection, *, digest: bytes) -> Refreshed:
+        now = self._clock()
+        row = db.execute(
+            "SELECT t.session, t.expires, t.used, s.access_key_id, s.revoked FROM refresh_tokens t"
+            " JOIN sessions s ON s.session = t.session WHERE t.hash = ?",
+            (digest,),
+        ).fetchone()
+        if row is None:
+            raise NotSignedIn("sign in again")
+        session, expires, used, access_key_id, revoked = row
+        if used is not None and revoked is None:
+            if now - used <= REUSE_GRACE_SECONDS:
+                raise Conflict("the session was refreshed a moment ago; try again with the new cookie")
+            self._revoke(db, session)
+            raise NotSignedIn("this session was used from two places and has been ended; sign in again")
+        if revoked is not None or expires <= now:
+            raise NotSignedIn("the session is over; sign in again")
+        db.execute("UPDATE refresh_tokens SET used = ? WHERE hash = ?", (now, digest))
+        db.execute("UPDATE sessions SET used = ? WHERE session = ?", (now, session))
+        return Refreshed(access_key_id=access_key_id, session=session, refresh_token=self._add_token(db, session))
 
     async def end(self, session: str) -> None:
         """Sign a session out."""
-        async with self._transaction():
-            await self._revoke(session)
+        await self._run(lambda db: self._revoke(db, session))
 
     async def end_by_token(self, token: str) -> None:
         """Sign out the session that a refresh token belongs to, if any."""
-        async with self._transaction():
-            row = await self._fetch("SELECT session FROM refresh_tokens WHERE hash = ?", (_digest(token),))
+
+        def end(db: sqlite3.Connection) -> None:
+            row = db.execute("SELECT session FROM refresh_tokens WHERE hash = ?", (_digest(token),)).fetchone()
             if row is not None:
-                await self._revoke(str(row[0]))
+                self._revoke(db, str(row[0]))
+
+        await self._run(end)
 
     async def end_all_of(self, access_key_id: str) -> int:
         """Sign out every session of a key; how many there were."""
-        async with self._transaction():
-            rows = await self._db.execute_fetchall(
+
+        def end(db: sqlite3.Connection) -> int:
+            rows = db.execute(
                 "SELECT session FROM sessions WHERE access_key_id = ? AND revoked IS NULL", (access_key_id,)
-            )
+            ).fetchall()
             for (session,) in rows:
-                await self._revoke(session)
-        return len(list(rows))
+                self._revoke(db, session)
+            return len(rows)
+
+        return await self._run(end)
 
     async def new_link(self) -> str:
         """A token for a one-time login link, good for an hour. It takes the place of every former one."""
-        token = secrets.token_urlsafe(32)
-        async with self._transaction():
-            await self._db.execute("DELETE FROM links")
-            await self._db.execute(
+        token = LINK_PREFIX + secrets.token_urlsafe(32)
+
+        def replace(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM links")
+            db.execute(
                 "INSERT INTO links (hash, expires) VALUES (?, ?)", (_digest(token), self._clock() + LINK_SECONDS)
             )
+
+        await self._run(replace)
         return token
 
     async def use_link(self, token: str) -> None:
         """Use a one-time link up. Raises ``NotSignedIn`` when it is unknown, used, or over."""
-        async with self._transaction():
-            row = await self._fetch("DELETE FROM links WHERE hash = ? RETURNING expires", (_digest(token),))
-        if row is None or float(row[0]) <= self._clock():
+
+        def use(db: sqlite3.Connection) -> bool:
+            row = db.execute("DELETE FROM links WHERE hash = ? RETURNING expires", (_digest(token),)).fetchone()
+            return row is not None and float(row[0]) > self._clock()
+
+        if not await self._run(use):
             raise NotSignedIn("this login link was used or is over; ask for a new one with `mosaicfs credentials link`")
 
-    @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[None]:
-        """One caller at a time, all or nothing; what was decided before ``NotSignedIn`` or ``Conflict`` stands."""
-        async with self._lock:
-            await self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except MosaicError:
-                await self._db.execute("COMMIT")
-                raise
-            except BaseException:
-                await self._db.execute("ROLLBACK")
-                raise
-            await self._db.execute("COMMIT")
+    async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run one transaction in the sessions' thread. Raises ``Unavailable`` when the file cannot be used."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._transaction, work)
 
-    async def _add_token(self, session: str) -> str:
-        token = secrets.token_urlsafe(32)
-        await self._db.execute(
+    def _transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """All or nothing; what was decided before ``NotSignedIn`` or ``Conflict`` stands."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                value = work(self._db)
+            except MosaicError:
+                self._db.execute("COMMIT")
+                raise
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise Unavailable(f"The sign-in database cannot be used: {error}.") from error
+        finally:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+        return value
+
+    def _add_token(self, db: sqlite3.Connection, session: str) -> str:
+        token = REFRESH_PREFIX + secrets.token_urlsafe(32)
+        db.execute(
             "INSERT INTO refresh_tokens (hash, session, expires) VALUES (?, ?, ?)",
             (_digest(token), session, self._clock() + REFRESH_SECONDS),
         )
         return token
 
-    async def _revoke(self, session: str) -> None:
+    def _revoke(self, db: sqlite3.Connection, session: str) -> None:
         self._revoked.add(session)
-        await self._db.execute(
-            "UPDATE sessions SET revoked = ? WHERE session = ? AND revoked IS NULL", (self._clock(), session)
-        )
+        db.execute("UPDATE sessions SET revoked = ? WHERE session = ? AND revoked IS NULL", (self._clock(), session))
 
-    async def _fetch(self, sql: str, arguments: tuple[object, ...]) -> aiosqlite.Row | None:
-        async with self._db.execute(sql, arguments) as cursor:
-            return await cursor.fetchone()
-
-    async def _forget_the_old(self) -> None:
+    def _forget_the_old(self, db: sqlite3.Connection) -> None:
         """Drop what nobody can use any more; remember the revoked sessions whose short tokens may still be about."""
         now = self._clock()
-        await self._db.execute("DELETE FROM links WHERE expires <= ?", (now,))
-        await self._db.execute("DELETE FROM sessions WHERE used <= ?", (now - REFRESH_SECONDS,))
-        await self._db.execute("DELETE FROM refresh_tokens WHERE session NOT IN (SELECT session FROM sessions)")
-        rows = await self._db.execute_fetchall("SELECT session FROM sessions WHERE revoked IS NOT NULL")
-        self._revoked = {str(session) for (session,) in rows}
+        db.execute("DELETE FROM links WHERE expires <= ?", (now,))
+        db.execute("DELETE FROM sessions WHERE used <= ?", (now - REFRESH_SECONDS,))
+        db.execute("DELETE FROM refresh_tokens WHERE session NOT IN (SELECT session FROM sessions)")
+        self._revoked = {str(row[0]) for row in db.execute("SELECT session FROM sessions WHERE revoked IS NOT NULL")}
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    path.chmod(0o600)
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.executescript(_SCHEMA)
+    except sqlite3.Error as error:
+        connection.close()
+        raise Unavailable(f"The sign-in database {path} cannot be used: {error}.") from error
+    return connection
 
 
 def _digest(token: str) -> bytes:
