@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,9 @@ import pytest
 
 from mosaicfs_core import logs
 from mosaicfs_core.config import LoggingConfig
+from mosaicfs_core.server.auth import keys
+from mosaicfs_core.server.auth.sessions import LOCAL_PREFIX, Sessions
+from mosaicfs_core.server.auth.tokens import Tokens
 
 SECRET = "mosaicfs_" + "A1b2" * 10 + "xyz"
 JWT = "eyJhbGciOi.eyJzdWIiOi.c2lnbmF0dXJl"
@@ -60,6 +64,39 @@ def test_secrets_never_reach_a_log(style: str, tmp_path: Path) -> None:
     for secret in (SECRET, JWT, "pass1", "s3cret", "abc.def"):
         assert secret not in written
     assert "Traceback" in written
+
+
+async def test_every_token_we_hand_out_is_recognized_wherever_it_stands(tmp_path: Path) -> None:
+    sessions = await Sessions.open(tmp_path / "auth.db")
+    tokens = Tokens(b"k" * 32)
+    handed_out = {
+        "link": await sessions.new_link(),
+        "refresh": (await sessions.begin("MOSAICFS_00")).refresh_token,
+        "local": LOCAL_PREFIX + secrets.token_urlsafe(32),
+        "secret": keys.new_secret_key(),
+        "session": tokens.issue_session("MOSAICFS_00", "s")[0],
+        "download": tokens.issue_download("MOSAICFS_00", "n.u")[0],
+    }
+    await sessions.close()
+    forms = (
+        "{}",
+        "http://127.0.0.1:6672/#bootstrap={}",
+        '{{"token": "{}"}}',
+        "mosaicfs_refresh={}; Path=/",
+        "?token={}&a=1",
+    )
+    for token in handed_out.values():
+        for form in forms:
+            told = logs.redact(form.format(token))
+            assert token not in told
+            assert logs.HIDDEN in told
+    assert logs.redact("/#bootstrap=of-an-older-form&x=1") == "/#bootstrap=[hidden]&x=1"
+    assert logs.redact("Cookie: a=b; mosaicfs_refresh=older; c=d") == "Cookie: a=b; mosaicfs_refresh=[hidden]; c=d"
+
+
+@pytest.mark.parametrize("text", ["MOSAICFS_0123456789abcdef", "mosaicfs_core.server.app", "a/b/token.txt?page=2"])
+def test_what_is_no_secret_stays_readable(text: str) -> None:
+    assert logs.redact(text) == text
 
 
 def test_files_rotate_and_are_private(tmp_path: Path) -> None:

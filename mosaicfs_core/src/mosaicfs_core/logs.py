@@ -22,10 +22,12 @@ from mosaicfs_core.documents.times import format_time
 FIELDS: Final = ("node_id", "file_id", "plugin", "operation", "duration_ms", "error")
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _SECRETS: Final = re.compile(
-    r"mosaicfs_[A-Za-z0-9_-]{43}"  # a secret access key
+    r"mosaicfs[a-z]?_[A-Za-z0-9_-]{43}"  # a secret access key, and the other tokens of ours by their prefixes
     r"|eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+"  # a JWT
     r"|(?i:(?<=bearer )[^\s,;'\"]+)"
     r"|(?i:(?<=signature=)[^\s,;'\"]+)"
+    r"|(?i:(?<=bootstrap=)[^\s&,;'\"]+)"
+    r"|(?i:(?<=mosaicfs_refresh=)[^\s,;'\"]+)"
     r"|\$argon2id?\$[^\s'\"]+"
     r"|(?i:(?<=[?&]token=)[^\s&'\"]+)"
 )
@@ -117,7 +119,7 @@ def set_level(level: str) -> None:
     for name in ("mosaicfs", "mosaicfs_core", "mosaicfs_vfs", "mosaicfs_plugins"):
         logging.getLogger(name).setLevel(level.upper())
     if level == "debug":
-        for name in ("asyncio", "watchdog", "aiosqlite", "hpack"):
+        for name in ("asyncio", "watchdog", "hpack"):
             logging.getLogger(name).setLevel(logging.INFO)
 
 

@@ -19,7 +19,7 @@ from mosaicfs_core.plugins.context import CoreServices, RoutesContextImpl
 from mosaicfs_core.server import background, errors, openapi, security
 from mosaicfs_core.server.auth import keys
 from mosaicfs_core.server.auth.guard import API_PREFIX, require_key
-from mosaicfs_core.server.auth.sessions import Sessions
+from mosaicfs_core.server.auth.sessions import LOCAL_PREFIX, Sessions
 from mosaicfs_core.server.auth.tokens import Tokens
 from mosaicfs_core.server.routes import auth, credentials, files, nodes, pages, plugins, system
 from mosaicfs_core.server.state import EXTENSION, ServerState, whoami
@@ -64,7 +64,7 @@ class JsonRequest(Request):
 async def create_app(core: CoreServices) -> Quart:
     """The application over these services. ``close_app`` gives back what it opened."""
     instance_key = core.home.instance_key()
-    local_token = secrets.token_urlsafe(32)
+    local_token = LOCAL_PREFIX + secrets.token_urlsafe(32)
     write_private(core.home.local_token_file, local_token.encode())
     server = ServerState(
         core=core,
