@@ -15,6 +15,7 @@ class Entry(msgspec.Struct, frozen=True):
     size: int = 0
     mtime: int = 0
     file: object = True
+    derived: bool = False
 
 
 class Listing(msgspec.Struct, frozen=True):

@@ -247,12 +247,15 @@ class MountOperations(pyfuse3.Operations):
             while generation != self._generation:
                 # A refresh that ended meanwhile could not know of this listing: make sure that it is not older.
                 generation = self._generation
-                listing = await self._source.listing(path)
-        listed = self.table.get(path)
-        if listed is None:
-            listed, corrections = self.table.install(listing)
-            # Not awaited: the kernel may only take them after the request that is being answered here.
-            self._notifier.send(corrections)
+                listings = await self._source.listing(path, functools.partial(self.table.following, path))
+        # The one asked for comes last, so that the others cannot make it give up its room before it is answered from.
+        for listing in reversed(listings):
+            listed = self.table.get(listing.path)
+            if listed is None:
+                listed, corrections = self.table.install(listing)
+                # Not awaited: the kernel may only take them after the request that is being answered here.
+                self._notifier.send(corrections)
+        assert listed is not None
         return listed
 
     def _path(self, inode: int) -> str:

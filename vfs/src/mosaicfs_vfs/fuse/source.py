@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from mosaicfs_core.errors import NotFound
+from mosaicfs_vfs.fuse.ahead import Batch, Walks, list_ahead
 from mosaicfs_vfs.fuse.tree import Listing, Tree
 
 T = TypeVar("T")
@@ -25,7 +26,8 @@ class Source:
         self._make = make
         self._tree: Tree | None = None
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="mosaicfs-tree")
-        self._listing: dict[str, asyncio.Future[Listing]] = {}
+        self._listing: dict[str, asyncio.Future[Batch]] = {}
+        self._walks = Walks()
         self._working = 0
 
     @property
@@ -33,13 +35,20 @@ class Source:
         """Whether the thread is at work."""
         return self._working > 0
 
-    async def listing(self, path: str) -> Listing:
-        """The directory at a virtual path. Raises ``NotFound``."""
+    async def listing(self, path: str, following: Callable[[int], Sequence[str]]) -> list[Listing]:
+        """The directory at a virtual path, and after it those that a walk which came here would list next.
+
+        ``following`` names up to so many directories that come after this one and all beneath it. Raises ``NotFound``.
+        """
         pending = self._listing.get(path)
         if pending is None:
-            pending = self._listing[path] = self._submit(lambda tree: tree.list(path))
+            ahead = self._walks.asked(path)
+            after = following(ahead + 1)
+            pending = self._listing[path] = self._submit(lambda tree: list_ahead(tree, path, after, ahead))
             pending.add_done_callback(lambda _: self._listing.pop(path, None))
-        return await asyncio.shield(pending)
+        batch = await asyncio.shield(pending)
+        self._walks.given(batch)
+        return batch.listings
 
     async def listings(self, paths: Sequence[str]) -> list[tuple[str, Listing | None]]:
         """Several directories in one go; None for what is none."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from mosaicfs_vfs.fuse.tree import Changes, Entry, Listing
@@ -22,6 +23,8 @@ ROOT_INODE: Final = 1
 ENTRY_LIMIT: Final = 150_000
 # Absent names remembered per directory; further ones are answered but not cached by the kernel.
 _NEGATIVE_LIMIT: Final = 10_000
+# Entries looked at for the directories that follow one in a listing.
+_NEARBY: Final = 256
 # Up to so many changed files the kernel is told of each, known here or not: one may be open whose listing made room.
 _MANY_INODES: Final = 10_000
 
@@ -87,6 +90,21 @@ class Table(Generic[A]):
     def known(self, path: str) -> bool:
         """Whether the kernel may know names in a directory."""
         return path in self._listed or path in self._reduced
+
+    def following(self, path: str, count: int) -> list[str]:
+        """Up to ``count`` derived directories not listed yet that a walk comes to after this one and all beneath it."""
+        found: list[str] = []
+        while path != "/" and len(found) < count:
+            parent, name = path.rpartition("/")[::2]
+            path = parent or "/"
+            listed = self._listed.get(path)
+            position = None if listed is None else listed.index.get(self._native(name))
+            if listed is None or position is None:
+                break
+            nearby = (entry for entry in listed.entries[position + 1 : position + 1 + _NEARBY] if entry.derived)
+            paths = (_join(path, entry.name) for entry in nearby)
+            found += islice((path for path in paths if path not in self._listed), count - len(found))
+        return found
 
     def affected(self, changes: Changes) -> list[str]:
         """The known paths that ``changes`` touch, parents first."""

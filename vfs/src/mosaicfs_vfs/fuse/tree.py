@@ -14,7 +14,8 @@ from typing import Any, Protocol
 class Entry(Protocol):
     """One name in a directory. ``mtime`` is microseconds since the epoch, ``size`` bytes, ``name`` in written form.
 
-    ``file`` is what a ``FileOpener`` needs to find the bytes, None for a directory.
+    ``file`` is what a ``FileOpener`` needs to find the bytes, None for a directory. ``derived`` is true for a directory
+    that exists because files do.
     """
 
     @property
@@ -27,6 +28,8 @@ class Entry(Protocol):
     def mtime(self) -> int: ...
     @property
     def file(self) -> Any: ...
+    @property
+    def derived(self) -> bool: ...
 
 
 class Listing(Protocol):

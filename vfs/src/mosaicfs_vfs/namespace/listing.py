@@ -88,8 +88,9 @@ def _collect_mount(
         ]
     else:
         rows = files_of(reader, top, membership)
-        below = [row for row in reader.subdirectories(top.dir) if is_shown(row, membership)]
-        contents.directories.update(row.name for row in below)
+        if top.below > top.direct:
+            below = [row for row in reader.subdirectories(top.dir) if is_shown(row, membership)]
+            contents.directories.update(row.name for row in below)
     if rows:
         contents.groups.append((rows, mount))
 
