@@ -11,27 +11,15 @@ from quart import Response, request
 
 from mosaicfs_core.documents.times import format_time
 from mosaicfs_core.errors import Stale
+from mosaicfs_core.hooks import FileAnswer, StepOp
 from mosaicfs_core.store import FileRow
 from mosaicfs_vfs.namespace import DERIVED_INODES, Entry, Listing
 from mosaicfs_vfs.namespace.explain import Explanation
 from mosaicfs_vfs.namespace.preview import Preview
 from mosaicfs_vfs.namespace.tree import Tree, ancestry
+from mosaicfs_vfs.namespace.unknown import unknown_keys
 
 _SHOWN: Final = ("steps", "default_result", "enforce_steps_on_children", "mounts")
-
-
-class FileAnswer(msgspec.Struct, kw_only=True):
-    """An indexed file. ``mtime`` is ISO 8601, ``size`` bytes, ``export_path`` its path on its node."""
-
-    id: str
-    node_id: str
-    export_path: str
-    name: str
-    size: int
-    mtime: str
-    inode: int
-    mime_type: str | None
-    status: str
 
 
 class EntryAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -83,7 +71,7 @@ class InheritedAnswer(msgspec.Struct, kw_only=True):
 
 class DirectoryAnswer(msgspec.Struct, kw_only=True):
     """A virtual directory's document. ``inherited_steps`` are imposed from above; ``warnings`` name steps that are
-    skipped.
+    skipped, and keys that nobody knows.
     """
 
     path: str
@@ -121,17 +109,7 @@ class PreviewAnswer(msgspec.Struct, kw_only=True):
 
 def file_answer(row: FileRow) -> FileAnswer:
     """A file."""
-    return FileAnswer(
-        id=row.file_id,
-        node_id=row.node_id,
-        export_path=row.export_path,
-        name=row.name,
-        size=row.size,
-        mtime=format_time(row.mtime),
-        inode=row.inode,
-        mime_type=row.mime_type,
-        status=row.status,
-    )
+    return FileAnswer.of(row.record())
 
 
 def entry_answer(entry: Entry) -> EntryAnswer:
@@ -162,8 +140,8 @@ def listing_answer(listing: Listing, offset: int, limit: int) -> ListingAnswer:
     )
 
 
-def directory_answer(document: Mapping[str, Any], tree: Tree) -> DirectoryAnswer:
-    """A directory's document, with what it inherits."""
+def directory_answer(document: Mapping[str, Any], tree: Tree, ops: Mapping[str, StepOp]) -> DirectoryAnswer:
+    """A directory's document, with what it inherits and what is odd about it."""
     path = document["virtual_path"]
     inherited = [
         InheritedAnswer(
@@ -189,7 +167,7 @@ def directory_answer(document: Mapping[str, Any], tree: Tree) -> DirectoryAnswer
         enforce_steps_on_children=bool(document.get("enforce_steps_on_children")),
         mounts=mounts,
         inherited_steps=inherited,
-        warnings=list(dict.fromkeys(warnings)),
+        warnings=list(dict.fromkeys([*warnings, *unknown_keys(document, ops)])),
     )
 
 
@@ -204,6 +182,7 @@ def preview_answer(preview: Preview, limit: int) -> PreviewAnswer:
 def explanation_answer(explanation: Explanation) -> dict[str, Any]:
     """An explanation; its parts are plain values but for the file."""
     body: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(explanation, file=None))
+    del body["places"]  # how the answer was found, not what it is
     body["file"] = None if explanation.file is None else msgspec.to_builtins(file_answer(explanation.file))
     return body
 

@@ -12,9 +12,9 @@ from quart_schema import document_response, validate_querystring, validate_reque
 
 from mosaicfs_core.documents.paths import join, normalize_virtual, parent_of
 from mosaicfs_core.errors import NotFound, UserError
+from mosaicfs_core.hooks import FileAnswer
 from mosaicfs_vfs.answers import (
     DirectoryAnswer,
-    FileAnswer,
     ListingAnswer,
     PreviewAnswer,
     TreeAnswer,
@@ -162,12 +162,14 @@ def _add_reading(blueprint: Blueprint, service: NamespaceService) -> None:
         """Explain why a file is shown where it is, or why it is not: every mount that covers it, chain by chain."""
         live = service.live_statuses()
         found = await service.run(lambda namespace: namespace.explain(query_args.path, query_args.file_id, live=live))
-        return json_answer(explanation_answer(found))
+        return json_answer(explanation_answer(await service.with_disk(found)))
 
 
-async def _shown(service: NamespaceService, document: dict[str, Any], status: int = 200) -> Response:
+async def _shown(
+    service: NamespaceService, directories: Directories, document: dict[str, Any], status: int = 200
+) -> Response:
     """A directory's document with its entity tag."""
-    body = await service.run(lambda namespace: directory_answer(document, namespace.tree))
+    body = await service.run(lambda namespace: directory_answer(document, namespace.tree, directories.ops))
     return json_answer(body, status, {"ETag": etag_of(document), "Cache-Control": "private, no-cache"})
 
 
@@ -180,7 +182,7 @@ def _add_editing(blueprint: Blueprint, service: NamespaceService, directories: D
         path = normalize_virtual(data.path)
         shown = await service.run(partial(_is_directory, path=parent_of(path)))
         document = await directories.create(path, _given(data), parents=data.parents, parent_shown=shown)
-        return await _shown(service, document, 201)
+        return await _shown(service, directories, document, 201)
 
     @blueprint.get("/vfs/directory")
     @validate_querystring(PathQuery)
@@ -190,7 +192,7 @@ def _add_editing(blueprint: Blueprint, service: NamespaceService, directories: D
         document = await directories.get(normalize_virtual(query_args.path))
         if request.headers.get("If-None-Match") == etag_of(document):
             return Response(b"", status=304, headers={"ETag": etag_of(document)})
-        return await _shown(service, document)
+        return await _shown(service, directories, document)
 
     @blueprint.patch("/vfs/directory")
     @validate_querystring(PathQuery)
@@ -202,10 +204,10 @@ def _add_editing(blueprint: Blueprint, service: NamespaceService, directories: D
         target = _target(path, data)
         check = partial(require_fresh, if_match())
         if target is None or target == path:
-            return await _shown(service, await directories.change(path, _given(data), check))
+            return await _shown(service, directories, await directories.change(path, _given(data), check))
         shown = await service.run(partial(_is_directory, path=parent_of(target)))
         renamed = await directories.rename(path, target, _given(data), check, parent_shown=shown)
-        return await _shown(service, renamed)
+        return await _shown(service, directories, renamed)
 
     @blueprint.delete("/vfs/directory")
     @validate_querystring(ForceQuery)

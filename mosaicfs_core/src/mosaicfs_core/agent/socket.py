@@ -188,16 +188,7 @@ class _Connection:
             return None
         if row is None or row.status != "active":
             return None
-        return FileRecord(
-            file_id=row.file_id,
-            node_id=row.node_id,
-            export_path=row.export_path,
-            name=row.name,
-            size=row.size,
-            mtime=row.mtime,
-            inode=row.inode,
-            mime_type=row.mime_type,
-        )
+        return row.record()
 
     async def _send(self, message: dict[str, Any], descriptor: int | None = None) -> None:
         """Send a line; a descriptor travels with its first byte."""

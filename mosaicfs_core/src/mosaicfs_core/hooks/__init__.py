@@ -20,6 +20,7 @@ from mosaicfs_core.errors import (
     Unavailable,
     UserError,
 )
+from mosaicfs_core.hooks.answers import FileAnswer, FilesAnswer
 from mosaicfs_core.hooks.context import (
     Api,
     CommandContext,
@@ -58,9 +59,11 @@ __all__ = [
     "Directory",
     "DocumentQuery",
     "Entry",
+    "FileAnswer",
     "FileOperation",
     "FileQuery",
     "FileRecord",
+    "FilesAnswer",
     "MosaicError",
     "NotAllowed",
     "NotFound",

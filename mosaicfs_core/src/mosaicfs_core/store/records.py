@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ..errors import MosaicError
+from ..hooks import FileRecord
 from .rows import format_uuid
 
 
@@ -100,6 +101,20 @@ class FileRow(NamedTuple):
     def document_id(self) -> str:
         """``file::{node_id}::{uuid}``."""
         return f"file::{self.node_id}::{self.uuid}"
+
+    def record(self) -> FileRecord:
+        """The file as plugins, content and the API see it."""
+        return FileRecord(
+            file_id=self.file_id,
+            node_id=self.node_id,
+            export_path=self.export_path,
+            name=self.name,
+            size=self.size,
+            mtime=self.mtime,
+            inode=self.inode,
+            mime_type=self.mime_type,
+            status=self.status,
+        )
 
 
 class FileBatch(NamedTuple):

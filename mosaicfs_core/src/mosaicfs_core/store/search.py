@@ -55,7 +55,7 @@ def search(reader: Reader, query: FileQuery) -> Page[FileRecord]:
         if skip > 0:
             skip -= 1
         elif len(items) < query.limit:
-            items.append(record_of(reader.file_row(row[:WIDTH])))
+            items.append(reader.file_row(row[:WIDTH]).record())
             last = _Cursor(number, row[WIDTH:], counted)
             continue
         else:
@@ -70,21 +70,6 @@ def search(reader: Reader, query: FileQuery) -> Page[FileRecord]:
         limit=query.limit,
         more=more,
         cursor=_format(last) if last is not None and left_over else None,
-    )
-
-
-def record_of(file: FileRow) -> FileRecord:
-    """A file as plugins and the API see it."""
-    return FileRecord(
-        file_id=file.file_id,
-        node_id=file.node_id,
-        export_path=file.export_path,
-        name=file.name,
-        size=file.size,
-        mtime=file.mtime,
-        inode=file.inode,
-        mime_type=file.mime_type,
-        status=file.status,
     )
 
 

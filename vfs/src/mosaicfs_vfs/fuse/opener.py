@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import errno
-from typing import Any
 
 from mosaicfs_core.content import LocalTier
 from mosaicfs_core.errors import MosaicError, NotAllowed, NotFound
-from mosaicfs_core.hooks import FileRecord
-from mosaicfs_core.store import FileRow
 from mosaicfs_vfs.fuse.agent import AgentClient
 from mosaicfs_vfs.fuse.handles import AgentFile, NotHere
 from mosaicfs_vfs.fuse.tree import Entry
@@ -23,7 +20,7 @@ class ReplicaOpener:
 
     def open_local(self, entry: Entry) -> int:
         """A descriptor of a file of this node. Raises ``NotHere`` for others and ``OSError``."""
-        record = record_of(entry.file)
+        record = entry.file.record()
         if not self._local.serves(record):
             raise NotHere
         try:
@@ -44,18 +41,3 @@ class ReplicaOpener:
     def differs(self, entry: Entry) -> None:
         """Have the agent index a file again."""
         self._agent.reindex(entry.file.file_id)
-
-
-def record_of(row: FileRow) -> FileRecord:
-    """A row of the replica as content wants it."""
-    facts: dict[str, Any] = {"mime_type": row.mime_type, "status": row.status}
-    return FileRecord(
-        file_id=row.file_id,
-        node_id=row.node_id,
-        export_path=row.export_path,
-        name=row.name,
-        size=row.size,
-        mtime=row.mtime,
-        inode=row.inode,
-        **facts,
-    )

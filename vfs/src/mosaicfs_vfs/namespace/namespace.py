@@ -110,7 +110,7 @@ class Namespace:
         row = entry.file if isinstance(entry, Entry) else entry
         if row is None:
             raise UserError(f"{entry.name!r} is a directory: expected a file", field="path")
-        return record_of(row)
+        return row.record()
 
     @_locked
     def refresh(self) -> Changes:
@@ -216,18 +216,3 @@ class Namespace:
             listing = self._cache.pop(path, None)
             if listing is not None:
                 self._cached_entries -= len(listing.entries)
-
-
-def record_of(row: FileRow) -> FileRecord:
-    """The record of a file that crosses hooks and the API."""
-    return FileRecord(
-        file_id=row.file_id,
-        node_id=row.node_id,
-        export_path=row.export_path,
-        name=row.name,
-        size=row.size,
-        mtime=row.mtime,
-        inode=row.inode,
-        mime_type=row.mime_type,
-        status=row.status,
-    )

@@ -12,7 +12,7 @@ from quart_schema import document_response, validate_querystring
 from mosaicfs_core.content import ByteSource
 from mosaicfs_core.documents import ids, times
 from mosaicfs_core.errors import NotFound
-from mosaicfs_core.hooks import FileQuery, FileRecord
+from mosaicfs_core.hooks import FileAnswer, FileQuery, FileRecord, FilesAnswer
 from mosaicfs_core.server.listing import Paging, json_answer
 from mosaicfs_core.server.state import principal, state
 from mosaicfs_core.server.streaming import content_answer
@@ -31,31 +31,6 @@ class FileFilter(Paging, kw_only=True, forbid_unknown_fields=True):
     cursor: Annotated[str, Meta(max_length=2000, description="Where the last answer ended.")] | None = None
 
 
-class FileAnswer(msgspec.Struct, kw_only=True):
-    """An indexed file. ``mtime`` is ISO 8601, ``size`` bytes, ``export_path`` its path on its node."""
-
-    id: str
-    node_id: str
-    export_path: str
-    name: str
-    size: int
-    mtime: str
-    inode: int
-    mime_type: str | None
-    status: str
-
-
-class FilesAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """A slice of the files. ``total`` is exact up to 1,000; beyond that ``more`` is true."""
-
-    items: list[FileAnswer]
-    total: int
-    offset: int
-    limit: int
-    more: bool = False
-    cursor: str | None = None
-
-
 class ContentQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """How to get the bytes: ``inline`` to show them in a page, ``token`` instead of a key."""
 
@@ -71,38 +46,13 @@ class DownloadToken(msgspec.Struct, kw_only=True):
     expires_at: str
 
 
-def file_body(record: FileRecord) -> FileAnswer:
-    """A file as the API shows it."""
-    return FileAnswer(
-        id=record.file_id,
-        node_id=record.node_id,
-        export_path=record.export_path,
-        name=record.name,
-        size=record.size,
-        mtime=times.format_time(record.mtime),
-        inode=record.inode,
-        mime_type=record.mime_type,
-        status=record.status,
-    )
-
-
 def find_file(file_id: str) -> FileRecord:
     """The file with a short id, deleted ones included. Raises ``NotFound``, ``UserError`` for what is no file id."""
     ids.full_file_id(file_id)
     row = state().core.store.reader.file_by_id(file_id)
     if row is None:
         raise NotFound("there is no such file")
-    return FileRecord(
-        file_id=row.file_id,
-        node_id=row.node_id,
-        export_path=row.export_path,
-        name=row.name,
-        size=row.size,
-        mtime=row.mtime,
-        inode=row.inode,
-        mime_type=row.mime_type,
-        status=row.status,
-    )
+    return row.record()
 
 
 async def files_answer(query: FileFilter) -> Response:
@@ -118,16 +68,7 @@ async def files_answer(query: FileFilter) -> Response:
         cursor=query.cursor,
     )
     page = await state().core.store.read(lambda reader: reader.search(wanted))
-    return json_answer(
-        FilesAnswer(
-            items=[file_body(record) for record in page.items],
-            total=page.total,
-            offset=page.offset,
-            limit=page.limit,
-            more=page.more,
-            cursor=page.cursor,
-        )
-    )
+    return json_answer(FilesAnswer.of(page))
 
 
 @blueprint.get("")
@@ -142,7 +83,7 @@ async def list_files(query_args: FileFilter) -> Response:
 @document_response(FileAnswer)
 async def get_file(file_id: str) -> Response:
     """Show one file."""
-    return json_answer(file_body(find_file(file_id)))
+    return json_answer(FileAnswer.of(find_file(file_id)))
 
 
 @blueprint.get("/<file_id>/content")

@@ -12,6 +12,7 @@ from quart_schema import document_response, validate_querystring, validate_reque
 
 from mosaicfs_core.documents import ids, paths
 from mosaicfs_core.errors import NotFound, Unavailable
+from mosaicfs_core.hooks import FilesAnswer
 from mosaicfs_core.server.background import spawn
 from mosaicfs_core.server.listing import (
     ListAnswer,
@@ -22,7 +23,7 @@ from mosaicfs_core.server.listing import (
     page_of,
     shown,
 )
-from mosaicfs_core.server.routes.files import FileFilter, FilesAnswer, files_answer
+from mosaicfs_core.server.routes.files import FileFilter, files_answer
 from mosaicfs_core.server.routes.system import Started, agent_status
 from mosaicfs_core.server.state import state
 from mosaicfs_core.server.stored import documents_of, replace
@@ -86,6 +87,34 @@ class Crawl(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     instance: Annotated[str, Meta(pattern=f"^{ids.INSTANCE_PATTERN}$")] | None = None
     full: bool = False
     prefixes: Annotated[list[Annotated[str, Meta(pattern="^/", max_length=8192)]], Meta(max_length=100)] = []
+
+
+class ExclusionsQuery(Paging, kw_only=True, forbid_unknown_fields=True):
+    """Which exclusions to list: those under an export path, or all."""
+
+    path: Annotated[str, Meta(pattern="^/", max_length=8192)] | None = None
+    limit: Annotated[int, Meta(ge=1, le=5_000, description="At most this many items.")] = 100
+
+
+class ExclusionAnswer(msgspec.Struct, kw_only=True):
+    """Something that is left out of the index. ``kind`` is ``symlink``, ``special`` (a socket, pipe or device),
+    ``ignored``, ``unreadable`` or ``inaccessible`` (a whole folder); ``count`` is above 1 only where a plugin does not
+    name each thing."""
+
+    kind: str
+    export_path: str
+    reason: str
+    count: int = 1
+
+
+class ExclusionsAnswer(msgspec.Struct, kw_only=True):
+    """A slice of what is left out. While ``more`` is true, ``total`` counts only up to the end of the slice."""
+
+    items: list[ExclusionAnswer]
+    total: int
+    offset: int
+    limit: int
+    more: bool
 
 
 def node_body(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,6 +194,24 @@ async def list_node_files(node_id: str, query_args: FileFilter) -> Response:
     """List the files of a node."""
     await get_node_document(node_id)
     return await files_answer(msgspec.structs.replace(query_args, node_id=node_id))
+
+
+@blueprint.get("/<node_id>/exclusions")
+@validate_querystring(ExclusionsQuery)
+@document_response(ExclusionsAnswer)
+async def list_exclusions(node_id: str, query_args: ExclusionsQuery) -> Response:
+    """List what is left out of the index, and why. The node looks at its disk for it; nothing is written."""
+    await require_here(node_id)
+    path = None if query_args.path is None else paths.normalize_virtual(query_args.path)
+    limit, offset = query_args.limit, query_args.offset
+    found = await state().core.agent.exclusions(path, limit=limit, offset=offset)
+    items = [
+        ExclusionAnswer(kind=one.kind, export_path=one.export_path, reason=one.message, count=one.count)
+        for one in found.items
+    ]
+    return json_answer(
+        ExclusionsAnswer(items=items, total=offset + len(items), offset=offset, limit=limit, more=found.more)
+    )
 
 
 @blueprint.get("/<node_id>/storage")
