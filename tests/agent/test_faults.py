@@ -98,7 +98,7 @@ async def test_a_full_disk_ends_the_crawl_and_the_next_makes_it_good(
         raise Unavailable("The replica cannot be written, nothing was changed: disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(WriteTransaction, "bulk", full)
+        patch.setattr(WriteTransaction, "write", full)
         with pytest.raises(Unavailable, match="full"):
             await node.crawl()
         crawler = node.agent.status()["subsystems"]["crawler"]

@@ -28,7 +28,7 @@ from mosaicfs_core.hooks import (
     Problem,
     Rename,
 )
-from mosaicfs_core.store import BulkResult, FileRow, Reader, Store, WriteTransaction
+from mosaicfs_core.store import BulkResult, FileRow, Prepared, Reader, Store, WriteTransaction
 from mosaicfs_core.store import crawl_queries as queries
 
 logger = logging.getLogger(__name__)
@@ -54,9 +54,11 @@ class Report(msgspec.Struct):
 
 
 class Plan(msgspec.Struct):
-    """What a look at the replica came to. ``gone`` are document numbers, ``trees`` paths of directories."""
+    """What a look at the replica came to: the batch and its documents made ready to be written, by the thousand.
+    ``gone`` are document numbers, ``trees`` paths of directories."""
 
     batch: Batch
+    writes: Sequence[Prepared] = ()
     gone: Sequence[int] = ()
     trees: Sequence[str] = ()
 
@@ -82,12 +84,12 @@ class Indexer:
         return not self._busy_directories.isdisjoint(directories)
 
     async def start(
-        self, session: Session, batch: Batch, directories: Iterable[str], again: Callable[[Reader], Plan]
+        self, session: Session, found: Plan, directories: Iterable[str], again: Callable[[Reader], Plan]
     ) -> None:
         """Begin to write, once the write before has ended. ``again`` plans anew should a document change meanwhile."""
         await self.settled()
-        self._busy, self._busy_directories = batch, frozenset(directories)
-        self._writing = asyncio.ensure_future(self._write(session, batch, again))
+        self._busy, self._busy_directories = found.batch, frozenset(directories)
+        self._writing = asyncio.ensure_future(self._write(session, found, again))
 
     async def settled(self) -> None:
         """Wait for the write under way; raises what made it fail."""
@@ -97,25 +99,23 @@ class Indexer:
             self._writing, self._busy, self._busy_directories = None, None, frozenset()
             task.result()
 
-    async def _write(self, session: Session, batch: Batch, again: Callable[[Reader], Plan]) -> None:
+    async def _write(self, session: Session, found: Plan, again: Callable[[Reader], Plan]) -> None:
         for attempt in range(ATTEMPTS):
             try:
-                for start in range(0, len(batch.documents), BATCH):
-                    await self.write(session, batch.documents[start : start + BATCH], batch.identities)
+                for prepared in found.writes:
+                    await self.write(session, prepared, found.batch.identities)
             except Conflict:
                 if attempt == ATTEMPTS - 1:
                     raise
-                batch = (await self.store.read(again)).batch
+                found = await self.store.read(again)
             else:
                 return
 
-    async def write(
-        self, session: Session, documents: Sequence[dict[str, Any]], identities: Sequence[Any] = ()
-    ) -> None:
+    async def write(self, session: Session, prepared: Prepared, identities: Sequence[Any] = ()) -> None:
         """Write documents with their identities in one transaction. Raises ``Conflict`` when one changed meanwhile."""
-        wanted = {document["_id"] for document in documents}
-        noted = [row for row in identities if row[0] in wanted] if len(identities) > len(documents) else identities
-        results = await self.store.transaction(lambda tx: _write(tx, documents, noted))
+        wanted = {item.id for item in prepared.items}
+        noted = [row for row in identities if row[0] in wanted] if len(identities) > len(prepared.items) else identities
+        results = await self.store.transaction(lambda tx: _write(tx, prepared, noted))
         for other in self.sessions:
             if other is not session:
                 other.spared.update(wanted)
@@ -128,8 +128,8 @@ class Indexer:
             raise Conflict("documents changed while they were being indexed")
 
 
-def _write(tx: WriteTransaction, documents: Sequence[dict[str, Any]], identities: Sequence[Any]) -> list[BulkResult]:
-    results = tx.bulk(documents)
+def _write(tx: WriteTransaction, prepared: Prepared, identities: Sequence[Any]) -> list[BulkResult]:
+    results = tx.write(prepared)
     refused = {result.id for result in results if result.error is not None}
     tx.set_identities([row for row in identities if row[0] not in refused] if refused else identities)
     return results
@@ -230,9 +230,7 @@ class Session:
             claimed = indexer.claimed
             found = await indexer.store.read(lambda reader: self._look(reader, function, claimed))
             if found.batch.documents:
-                await indexer.start(
-                    self, found.batch, directories, lambda reader: self._look(reader, function, frozenset())
-                )
+                await indexer.start(self, found, directories, lambda reader: self._look(reader, function, frozenset()))
         self.report.created += found.batch.created
         self.report.changed += found.batch.changed
         self.report.moved += len(found.batch.moved)
@@ -243,7 +241,9 @@ class Session:
     def _look(self, reader: Reader, function: PlanFunction, claimed: Collection[str]) -> Plan:
         planner = Planner(reader, self._source, claimed, matching=self._matching)
         gone, trees = function(planner)
-        return Plan(planner.finish(), gone, trees)
+        batch, prepare = planner.finish(), self._indexer.store.prepare
+        parts = range(0, len(batch.documents), BATCH)
+        return Plan(batch, [prepare(batch.documents[start : start + BATCH]) for start in parts], gone, trees)
 
     # The other operations.
 
@@ -347,7 +347,7 @@ class Session:
                 if not documents:
                     return []
                 try:
-                    await indexer.write(self, documents)
+                    await indexer.write(self, await asyncio.to_thread(indexer.store.prepare, documents))
                 except Conflict:
                     if attempt == ATTEMPTS - 1:
                         raise

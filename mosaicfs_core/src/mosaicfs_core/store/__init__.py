@@ -1,5 +1,6 @@
 """The replica: an embedded document store in one SQLite file that speaks CouchDB's data model."""
 
+from .intake import Prepared
 from .reader import Reader
 from .records import BulkResult, Change, ChangeRow, DirRow, FileBatch, FileRow, Identity, StoreInfo
 from .store import Store
@@ -13,6 +14,7 @@ __all__ = [
     "FileBatch",
     "FileRow",
     "Identity",
+    "Prepared",
     "Reader",
     "Store",
     "StoreInfo",

@@ -47,7 +47,6 @@ class NewFile(NamedTuple):
     key: bytes | str
     digest: bytes  # of the first revision
     body: dict[str, Any]
-    canonical: bytes
     parts: FileParts
     folded: str
 
@@ -98,4 +97,4 @@ def _new_file(document: Mapping[str, Any]) -> NewFile:
     id_hash = hash_of(identifier)
     node_id, key = split_id(identifier) or (None, identifier)
     parts = file_parts(body, id_hash, lambda: canonical)
-    return NewFile(identifier, id_hash, node_id, key, digest, body, canonical, parts, fold(parts.name))
+    return NewFile(identifier, id_hash, node_id, key, digest, body, parts, fold(parts.name))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..documents import validate as validate_document
-from ..errors import MosaicError, NotFound, UserError
+from ..errors import MosaicError, NotFound, Unavailable, UserError
 from . import maintenance, ordered, revtree, schema
 from .changes import Signal, follow
 from .find import find as find_documents
@@ -246,7 +246,10 @@ class Store:
         """Write many documents in one transaction; one that cannot be written does not hinder the others."""
         given = list(documents)
         parts = [given[start : start + INTAKE] for start in range(0, len(given), INTAKE)]
-        prepared = [self._intake.submit(self.prepare, part, new_edits=new_edits) for part in parts]
+        try:
+            prepared = [self._intake.submit(self.prepare, part, new_edits=new_edits) for part in parts]
+        except RuntimeError:  # it was shut down
+            raise Unavailable("The store is closed.") from None
 
         def write(tx: WriteTransaction) -> list[BulkResult]:
             return [result for part in prepared for result in tx.write(part.result())]
