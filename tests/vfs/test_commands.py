@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -220,7 +221,61 @@ def test_an_edit_does_not_overwrite_another(shell: Shell, editor: Any) -> None:
     assert json.loads(shell.say("show", "/d"))["mounts"][0]["source"]["export_path"] == "/theirs"
 
 
-@pytest.mark.parametrize("given", ["not json", "3", "{}", '{"colour": "red"}', "[3]"])
+def test_what_was_typed_is_never_lost(
+    shell: Shell, editor: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    shell.say("mkdir", "/d")
+    editor(lambda _: "{ not json", lambda text: text)
+    error = shell.run("edit", "/d").exception
+    (kept,) = tmp_path.glob("mosaicfs-edit-*")
+    assert isinstance(error, UserError)
+    assert str(kept) in error.message
+    assert kept.read_text() == "{ not json\n"
+
+
+def test_an_editor_that_fails(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    shell.say("mkdir", "/d")
+    monkeypatch.setenv("EDITOR", "false")
+    monkeypatch.delenv("VISUAL", raising=False)
+    error = shell.run("edit", "/d").exception
+    assert isinstance(error, MosaicError)
+    assert "set EDITOR" in error.message
+
+
+def test_typing_errors_in_mounts_and_steps_are_named(shell: Shell) -> None:
+    shell.say("mkdir", "/d")
+    wrong = fields(stratgy="flatten", steps=[{"op": "glob", "pattern": "*.md", "invrt": True}, {"op": "who", "x": 1}])
+    said = shell.run("edit", "/d", "--file", "-", stdin=wrong).stderr
+    assert "mounts[0].stratgy: unknown key, it is kept but has no effect; did you mean strategy?" in said
+    assert "mounts[0].steps[0].invrt: unknown key, it is kept but has no effect; did you mean invert?" in said
+    assert "steps[1].x" not in said
+    (mount,) = json.loads(shell.say("show", "/d"))["mounts"]
+    assert (mount["stratgy"], mount["steps"][0]["invrt"]) == ("flatten", True)
+    # What show prints can be given back as it is.
+    assert shell.run("edit", "/d", "--file", "-", stdin=shell.say("show", "/d", json=True)).exception is None
+
+
+def test_relative_paths_of_the_tree_are_refused(shell: Shell) -> None:
+    refused = shell.run("mkdir", "rel")
+    assert refused.exit_code == 2
+    assert "begins with /" in refused.stderr
+
+
+def test_what_would_help_is_named(shell: Shell) -> None:
+    shell.say("mkdir", "-p", "/p/q")
+    assert "--force" in str(shell.run("rmdir", "/p").exception)
+    assert "--parents" in str(shell.run("mkdir", "/x/y/z").exception)
+
+
+def test_a_newline_in_a_name_does_not_break_an_explanation(shell: Shell) -> None:
+    shell.file("/s/new\nline.txt")
+    assert "/s/new\\nline.txt" in shell.say("explain", "/s/new\nline.txt")
+
+
+@pytest.mark.parametrize(
+    "given", ["not json", "3", "{}", "[]", '{"colour": "red"}', '{"mount": [], "steps": []}', "[3]"]
+)
 def test_input_that_is_no_edit(shell: Shell, given: str) -> None:
     shell.say("mkdir", "/d")
     assert isinstance(shell.run("edit", "/d", "--file", "-", stdin=given).exception, UserError)

@@ -10,23 +10,31 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from mosaicfs_core.documents.paths import escape
-from mosaicfs_core.errors import Conflict, NotFound, UserError
+from mosaicfs_core.errors import NotFound
+from mosaicfs_vfs.editing import edit as edit_in
+from mosaicfs_vfs.editing import fields_of, parse, pretty, save
 from mosaicfs_vfs.fuse.mountpoint import tree_path
 
 if TYPE_CHECKING:
     from mosaicfs_core.hooks import CommandContext
 
-EDITABLE: Final = ("steps", "default_result", "enforce_steps_on_children", "mounts")
 _PAGE: Final = 500
 _STEP_WIDTH: Final = 80
 
 
-def _written(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+def _any_path(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
     """A path as the terminal gives it, in written form (bytes that are not UTF-8 are kept). A relative one is a native
     path beside the current directory; one inside the mount stands for its place in the tree."""
     if value is None:
         return None
     return escape(os.fsencode(tree_path(value if value.startswith("/") else os.path.abspath(value))))
+
+
+def _virtual_path(context: click.Context, parameter: click.Parameter, value: str) -> str | None:
+    """A path of the tree: like ``_any_path``, but a relative one makes sense only within the mount."""
+    if not value.startswith("/") and tree_path(native := os.path.abspath(value)) == native:
+        raise click.BadParameter(f"expected a path of the tree, which begins with /, got {value!r}")
+    return _any_path(context, parameter, value)
 
 
 def register(cli: click.Group, context: CommandContext) -> None:
@@ -43,7 +51,7 @@ def register(cli: click.Group, context: CommandContext) -> None:
 
 def _add_reading(vfs: click.Group, context: CommandContext) -> None:
     @vfs.command("ls")
-    @click.argument("path", callback=_written, default="/")
+    @click.argument("path", callback=_virtual_path, default="/")
     @click.option("-l", "--long", is_flag=True, help="Show size, time, node and inode.")
     def ls(path: str, long: bool) -> None:
         """List a directory of the virtual tree, or one file."""
@@ -54,7 +62,7 @@ def _add_reading(vfs: click.Group, context: CommandContext) -> None:
         _show_entries(context, listing, columns)
 
     @vfs.command("tree")
-    @click.argument("path", callback=_written, default="/")
+    @click.argument("path", callback=_virtual_path, default="/")
     @click.option("--depth", type=click.IntRange(1, 10), default=3, show_default=True)
     def tree(path: str, depth: int) -> None:
         """Show the directories beneath PATH."""
@@ -62,22 +70,22 @@ def _add_reading(vfs: click.Group, context: CommandContext) -> None:
         if context.json:
             context.show(answer)
         else:
-            context.show("\n".join(_tree_lines(answer)))
+            context.show(list(_tree_lines(answer)))
 
     @vfs.command("show")
-    @click.argument("path", callback=_written)
+    @click.argument("path", callback=_virtual_path)
     def show(path: str) -> None:
         """Show a virtual directory: its mounts and steps."""
         document = context.api.get("vfs/directory", path=path)
         if context.json:
             context.show(document)
         else:
-            context.show(_pretty(document))
+            context.show(pretty(document))
 
 
 def _add_explaining(vfs: click.Group, context: CommandContext) -> None:
     @vfs.command("explain")
-    @click.argument("path", callback=_written, required=False)
+    @click.argument("path", callback=_any_path, required=False)
     @click.option("--file-id", help="The file in question, when the path does not say which.")
     def explain(path: str | None, file_id: str | None) -> None:
         """Say why a file is shown where it is, or why it is not.
@@ -91,15 +99,15 @@ def _add_explaining(vfs: click.Group, context: CommandContext) -> None:
         if context.json:
             context.show(answer)
         else:
-            context.show("\n".join(_explanation_lines(answer)))
+            context.show(list(_explanation_lines(answer)))
 
     @vfs.command("preview")
-    @click.argument("path", callback=_written)
+    @click.argument("path", callback=_virtual_path)
     @click.option("--file", "source", type=click.File(), required=True, help="JSON: a list of mounts; - for stdin.")
     @click.option("--limit", type=click.IntRange(1, _PAGE), default=20, show_default=True)
     def preview(path: str, source: Any, limit: int) -> None:
         """Show what mounts would show in PATH without saving them."""
-        given = _parse(source.read())
+        given = parse(source.read())
         mounts = given.get("mounts") if isinstance(given, dict) else given
         answer = context.api.send("POST", "vfs/preview", {"mounts": mounts, "limit": limit}, path=path)
         _warn(context, answer)
@@ -108,7 +116,7 @@ def _add_explaining(vfs: click.Group, context: CommandContext) -> None:
 
 def _add_editing(vfs: click.Group, context: CommandContext) -> None:
     @vfs.command("mkdir")
-    @click.argument("path", callback=_written)
+    @click.argument("path", callback=_virtual_path)
     @click.option("-p", "--parents", is_flag=True, help="Make what is missing above it, too.")
     def mkdir(path: str, parents: bool) -> None:
         """Make a virtual directory."""
@@ -116,7 +124,7 @@ def _add_editing(vfs: click.Group, context: CommandContext) -> None:
         _report(context, made, f"made {made['path']}")
 
     @vfs.command("rmdir")
-    @click.argument("path", callback=_written)
+    @click.argument("path", callback=_virtual_path)
     @click.option("--force", is_flag=True, help="Remove the virtual directories in it as well.")
     def rmdir(path: str, force: bool) -> None:
         """Remove a virtual directory. Files stay where they are."""
@@ -124,84 +132,24 @@ def _add_editing(vfs: click.Group, context: CommandContext) -> None:
         _report(context, answer, f"removed {', '.join(answer['removed'])}")
 
     @vfs.command("mv")
-    @click.argument("path", callback=_written)
-    @click.argument("target", callback=_written)
+    @click.argument("path", callback=_virtual_path)
+    @click.argument("target", callback=_virtual_path)
     def mv(path: str, target: str) -> None:
         """Rename or move a virtual directory with all that is beneath it."""
         moved = context.api.send("PATCH", "vfs/directory", {"path": target}, path=path)
         _report(context, moved, f"{path} is now {moved['path']}")
 
     @vfs.command("edit")
-    @click.argument("path", callback=_written)
+    @click.argument("path", callback=_virtual_path)
     @click.option(
         "--file", "source", type=click.File(), help="Take the JSON from a file (- for stdin), open no editor."
     )
     def edit(path: str, source: Any) -> None:
         """Edit the mounts and steps of a virtual directory as JSON in $EDITOR."""
-        changed = _edit(context, path) if source is None else _save(context, path, _fields(_parse(source.read())))
+        changed = edit_in(context, path) if source is None else save(context, path, fields_of(parse(source.read())))
         if changed is not None:
             _warn(context, changed)
             _report(context, changed, f"saved {changed['path']}")
-
-
-# -- editing ---------------------------------------------------------------------------------------------------------
-
-
-def _edit(context: CommandContext, path: str) -> dict[str, Any] | None:
-    """Open the editor until what it gives is accepted; None when nothing was changed."""
-    document = context.api.get("vfs/directory", path=path)
-    original = _pretty({name: document.get(name) for name in EDITABLE})
-    text, shown = original, original
-    while True:
-        edited = click.edit(shown, extension=".json")
-        if edited is None or _bare(edited) == _bare(original):
-            context.say("nothing was changed")
-            return None
-        try:
-            fields = _fields(_parse(_bare(edited)))
-            present = context.api.get("vfs/directory", path=path)
-            if any(present.get(name) != document.get(name) for name in EDITABLE):
-                raise Conflict(f"{path} was changed by someone else while you edited it; edit it again")
-            return _save(context, path, fields)
-        except UserError as error:
-            if _bare(edited) == _bare(text) and shown != original:
-                raise  # the editor was left without a change: the user gave up
-            text = edited
-            shown = _with_comment(error.message, _bare(edited))
-
-
-def _save(context: CommandContext, path: str, fields: dict[str, Any]) -> dict[str, Any]:
-    answer: dict[str, Any] = context.api.send("PATCH", "vfs/directory", fields, path=path)
-    return answer
-
-
-def _parse(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise UserError(f"this is not JSON: {error}") from None
-
-
-def _fields(given: Any) -> dict[str, Any]:
-    """What may be set, from a list of mounts, an object of fields, or what ``vfs show --json`` prints."""
-    if isinstance(given, list):
-        return {"mounts": given}
-    if not isinstance(given, dict):
-        raise UserError("expected a JSON object with mounts and steps, or a list of mounts")
-    fields = {name: given[name] for name in EDITABLE if name in given}
-    if not fields:
-        raise UserError(f"expected at least one of {', '.join(EDITABLE)}")
-    return fields
-
-
-def _bare(text: str) -> str:
-    """The text without the lines that begin with ``//``."""
-    return "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("//")).strip() + "\n"
-
-
-def _with_comment(message: str, text: str) -> str:
-    lines = [f"// {line}" for line in message.splitlines()]
-    return "\n".join([*lines, "// Mend it and save, or leave without a change to give up.", text])
 
 
 # -- showing ---------------------------------------------------------------------------------------------------------
@@ -255,7 +203,9 @@ def _tree_lines(answer: dict[str, Any], indent: str = "") -> Iterator[str]:
 
 def _explanation_lines(answer: dict[str, Any]) -> Iterator[str]:
     yield answer["message"]
-    for mount in answer["mounts"]:
+    path, mounts = answer["path"], answer["mounts"]
+    near = [mount for mount in mounts if path is not None and is_under(path, mount["directory"])]
+    for mount in near or mounts:
         yield ""
         yield f"mount of {mount['node_id']}:{mount['export_path']} in {mount['directory']} ({mount['strategy']})"
         for chain in mount["chains"]:
@@ -264,6 +214,10 @@ def _explanation_lines(answer: dict[str, Any]) -> Iterator[str]:
             for step in chain["steps"]:
                 yield f"    {_step_line(step)}"
         yield f"  → {mount['path'] if mount['shown'] else 'not shown'}: {mount['message']}"
+    others = len(mounts) - len(near) if near else 0
+    if others:
+        yield ""
+        yield f"{others} more {'mount covers' if others == 1 else 'mounts cover'} the file elsewhere; --json shows them."
 
 
 def _step_line(step: dict[str, Any]) -> str:
@@ -291,7 +245,3 @@ def _report(context: CommandContext, value: dict[str, Any], sentence: str) -> No
 def _warn(context: CommandContext, answer: dict[str, Any]) -> None:
     for warning in answer.get("warnings") or ():
         click.echo(f"warning: {warning}", err=True)
-
-
-def _pretty(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=2) + "\n"

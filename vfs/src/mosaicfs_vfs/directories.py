@@ -54,7 +54,11 @@ class Directories:
         missing = [new_directory(above, now_micros()) for above in ancestry(path)[:-1]] if parents else []
         async with self.lock:
             if not parents and not parent_shown:
-                raise NotFound(f"there is no directory {parent_of(path)} to make {name_of(path)} in", path=path)
+                raise NotFound(
+                    f"there is no directory {parent_of(path)} to make {name_of(path)} in:"
+                    " make it first, or give --parents (parents=true in the API)",
+                    path=path,
+                )
             wanted = [*missing, document]
             placed = await self.store.read(lambda reader: [_with_free_inode(reader, one) for one in wanted])
 
@@ -129,7 +133,11 @@ class Directories:
             below = await self.store.read(lambda reader: _beneath(reader, path))
             if below and not force:
                 names = ", ".join(sorted(document["virtual_path"] for document in below)[:3])
-                raise Conflict(f"{path} is not empty (it holds {names}): remove those first, or use force", path=path)
+                raise Conflict(
+                    f"{path} is not empty (it holds {names}):"
+                    " remove those first, or give --force (force=true in the API)",
+                    path=path,
+                )
             for document in below:
                 _refuse_system(document, "removed")
 

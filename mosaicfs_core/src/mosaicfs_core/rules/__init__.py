@@ -1,6 +1,7 @@
 """Rules: filter steps, globs and effective labels. Pure: no input, no output, no clock."""
 
 from mosaicfs_core.rules.chains import (
+    STEP_FIELDS,
     Chain,
     Chains,
     PluginOp,
@@ -20,6 +21,7 @@ from mosaicfs_core.rules.sql import SqlFilter
 
 __all__ = [
     "CORE_OPS",
+    "STEP_FIELDS",
     "Chain",
     "Chains",
     "CoreOp",

@@ -19,7 +19,8 @@ from mosaicfs_core.rules.facts import FactsLookup, FileFacts, NoLookup
 from mosaicfs_core.rules.ops import CORE_OPS, Compiled, Predicate
 from mosaicfs_core.rules.sql import Sql, SqlFilter, negated
 
-_OWN_FIELDS: Final = frozenset({"op", "invert", "on_match", "on_no_match"})
+STEP_FIELDS: Final = frozenset({"op", "invert", "on_match", "on_no_match"})
+"""The fields of every step, whatever its op."""
 _RESULTS: Final = {"continue": None, "include": True, "exclude": False}
 _NAMES: Final = {None: "continue", True: "include", False: "exclude"}
 _NO_LOOKUP: Final = NoLookup()
@@ -119,7 +120,7 @@ def _compile_step(index: int, step: Mapping[str, Any], ops: Mapping[str, PluginO
     if not isinstance(invert, bool):
         raise UserError(f"expected true or false, got {invert!r}", field="invert")
     on_match, on_no_match = (_RESULTS[name] for name in outcomes(step))
-    fields = {key: value for key, value in step.items() if key not in _OWN_FIELDS}
+    fields = {key: value for key, value in step.items() if key not in STEP_FIELDS}
     compiled = _compile_op(op, index, fields, ops)
     if compiled is None:
         return StepWarning(index, op, f"the op {op!r} is unknown here (its plugin is missing?); the step is skipped")

@@ -16,6 +16,7 @@ from mosaicfs_core.documents.times import format_time
 from mosaicfs_core.errors import InvalidDocument, UserError
 from mosaicfs_core.hooks import StepOp
 from mosaicfs_core.rules import check_steps
+from mosaicfs_vfs.namespace.unknown import unknown_keys
 
 EDITABLE: Final = ("steps", "default_result", "enforce_steps_on_children", "mounts")
 """The fields of a directory that a user sets; its path changes by a rename."""
@@ -70,7 +71,7 @@ def moved(document: Mapping[str, Any], old: str, new: str) -> dict[str, Any]:
 
 
 def check_directory(document: Mapping[str, Any], ops: Mapping[str, StepOp]) -> list[str]:
-    """Check a document that is about to be stored; sentences about steps whose op is unknown.
+    """Check a document that is about to be stored; sentences about unknown ops and keys.
 
     Raises ``UserError`` whose detail ``field`` names the place.
     """
@@ -80,7 +81,7 @@ def check_directory(document: Mapping[str, Any], ops: Mapping[str, StepOp]) -> l
         field = f"mounts[{number}]"
         warnings += _check_steps(f"{field}.", mount, ops)
         _check_prefix(field, mount)
-    return warnings
+    return [*warnings, *unknown_keys(document, ops)]
 
 
 def check_target(path: str) -> str:
