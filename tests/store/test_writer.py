@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import stat
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -125,4 +126,68 @@ async def test_a_busy_loop_does_not_slow_the_writer_to_a_crawl(tmp_path: Path) -
     # Once per row at the interpreter's switch interval would be 10 seconds, thousands of spins.
     assert spins * sys.getswitchinterval() < 10
     assert all(result.error is None for result in task.result())
+    await store.close()
+
+
+async def test_a_request_that_races_with_closing_is_not_put_behind_the_end(tmp_path: Path) -> None:
+    store = await Store.open(tmp_path / "replica.db")
+    writer, waiting = store._writer, store._writer._queue
+    closing = threading.Thread(target=writer.close)
+
+    class Late:
+        """A queue that lets the other thread run as far as it can before a request arrives."""
+
+        def put(self, request: Any) -> None:
+            if request is not None:
+                closing.start()
+                closing.join(0.2)
+            waiting.put(request)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(waiting, name)
+
+    writer._queue = Late()  # type: ignore[assignment]
+    async with asyncio.timeout(10):
+        assert (await store.put(file_document("/a"))).startswith("1-")
+    closing.join()
+    await store.close()
+
+
+async def test_an_unforeseen_error_fails_its_requests_and_the_rest_of_the_queue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = await Store.open(tmp_path / "replica.db")
+
+    def broken(outcomes: Any) -> Any:
+        raise RuntimeError("nobody thought of this")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store._writer, "_commit", broken)
+        requests = [asyncio.create_task(store.put(file_document(f"/{number}"))) for number in range(300)]
+        async with asyncio.timeout(20):
+            outcomes = await asyncio.gather(*requests, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {Unavailable}
+    assert "nobody thought of this" in caplog.text
+    with pytest.raises(Unavailable):
+        await store.put(file_document("/later"))
+    await store.close()
+    again = await Store.open(tmp_path / "replica.db")
+    assert (await again.info()).update_seq == 0
+    await again.close()
+
+
+async def test_a_commit_is_told_even_when_nobody_can_be_notified_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = await Store.open(tmp_path / "replica.db")
+
+    def broken(seq: int) -> None:
+        raise RuntimeError("a listener failed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store._writer, "_committed", broken)
+        async with asyncio.timeout(20):
+            assert (await store.put(file_document("/a"))).startswith("1-")
+    assert "a listener failed" in caplog.text
+    assert (await store.put(file_document("/b"))).startswith("1-")
     await store.close()

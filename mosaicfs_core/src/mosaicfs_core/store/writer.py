@@ -2,13 +2,15 @@
 
 Each request is a function over a ``WriteTransaction``. It takes effect whole or not at all, and is acknowledged only
 after the COMMIT that made it durable. A request that fails undoes itself alone; a COMMIT that fails (a full disk)
-fails every request in it, and the next one is tried afresh.
+fails every request in it, and the next one is tried afresh. An error that nobody foresaw stops the thread: what it
+was at and what waits is refused, as is all that comes later, and nobody waits for ever.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import queue
 import sqlite3
 import threading
@@ -19,9 +21,14 @@ from typing import Any, NamedTuple
 from ..errors import MosaicError, Unavailable
 from .transaction import Session, WriteTransaction
 
+logger = logging.getLogger(__name__)
+
 GROUP_REQUESTS = 256
 GROUP_SECONDS = 0.02
 """A group takes no further request once it has run this long: whoever is in it waits no longer than that for others."""
+
+CLOSED = "The store is closed."
+STOPPED = "The replica cannot be written: an unexpected error stopped its writer. The log has it; restart MosaicFS."
 
 
 class _Request(NamedTuple):
@@ -46,10 +53,19 @@ class Writer:
         self._connection = session.connection
         self._committed = committed
         self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
-        self._closed = False
+        self._gate = threading.Lock()
+        """Held while a request is put into the queue and while the queue is closed: none stands behind its end."""
+        self._refusal: str | None = None
         self._ended = False
+        self._taken: list[_Request] = []
+        """What was taken from the queue and is not answered yet."""
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it takes no more requests: it was closed, or an unforeseen error ended it."""
+        return self._refusal is not None
 
     async def submit(self, function: Callable[[WriteTransaction], Any]) -> Any:
         """Run the function in the writer's thread; returns its value once it is durable."""
@@ -60,32 +76,54 @@ class Writer:
         return await self._submit(function, alone=True)
 
     async def _submit(self, function: Callable[[Any], Any], *, alone: bool) -> Any:
-        if self._closed:
-            raise Unavailable("The store is closed.")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
-        self._queue.put(_Request(function, alone, future, loop))
+        with self._gate:
+            if self._refusal is not None:
+                raise Unavailable(self._refusal)
+            self._queue.put(_Request(function, alone, future, loop))
         return await future
 
     def close(self) -> None:
         """Finish what was submitted and stop the thread. Blocks."""
-        if not self._closed:
-            self._closed = True
-            self._queue.put(None)
-            self._thread.join()
+        with self._gate:
+            if self._refusal is None:
+                self._refusal = CLOSED
+                self._queue.put(None)
+        self._thread.join()
 
     def _run(self) -> None:
+        try:
+            self._serve()
+        except BaseException:
+            logger.exception("the writer of the replica has stopped")
+            with self._gate:
+                self._refusal = STOPPED
+        finally:
+            self._refuse_the_rest()
+            self._connection.close()
+
+    def _serve(self) -> None:
         request = self._queue.get()
         while request is not None:
             following = None
+            self._taken.append(request)
             if request.alone:
-                _answer([self._execute_alone(request)])
+                self._answer([self._execute_alone(request)])
             else:
                 following = self._commit_group(request)
                 if self._ended:
                     break
             request = following or self._queue.get()
-        self._connection.close()
+
+    def _refuse_the_rest(self) -> None:
+        """Answer whoever still waits; nobody can come any more, the queue being closed."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                waiting = self._queue.get_nowait()
+                if waiting is not None:
+                    self._taken.append(waiting)
+        self._answer([_Outcome(request, None, Unavailable(self._refusal or CLOSED)) for request in self._taken])
 
     def _execute_alone(self, request: _Request) -> _Outcome:
         try:
@@ -108,11 +146,24 @@ class Writer:
                 with contextlib.suppress(queue.Empty):
                     request = self._queue.get_nowait()
                     self._ended = request is None
+                if request is not None:
+                    self._taken.append(request)
         outcomes = self._commit(outcomes)
         if self._session.seq != before:
-            self._committed(self._session.seq)
-        _answer(outcomes)
+            self._announce()
+        self._answer(outcomes)
         return request
+
+    def _announce(self) -> None:
+        """Tell the listener; what is durable stays so, whatever becomes of that."""
+        try:
+            self._committed(self._session.seq)
+        except Exception:
+            logger.exception("a commit could not be announced")
+
+    def _answer(self, outcomes: list[_Outcome]) -> None:
+        _answer(outcomes)
+        self._taken.clear()
 
     def _execute(self, request: _Request, *, first: bool) -> _Outcome:
         """Run one request, so that its failure undoes nothing else.
