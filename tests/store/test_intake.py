@@ -33,11 +33,10 @@ def through_the_tree(document: dict[str, Any]) -> dict[str, Any]:
     return {**document, "_deleted": False}
 
 
-async def everything(store: Store) -> list[list[tuple[Any, ...]]]:
+def everything(store: Store) -> list[list[tuple[Any, ...]]]:
     tables = ("documents", "directories", "counts", "inodes", "mimes", "nodes")
-    found = [await store.read(lambda reader, table=table: reader.rows(f"SELECT * FROM {table}")) for table in tables]
-    found.append(await store.read(lambda reader: reader.rows("SELECT rowid FROM names WHERE names MATCH 'str'")))
-    return found
+    found = [store.reader.rows(f"SELECT * FROM {table}") for table in tables]
+    return [*found, store.reader.rows("SELECT rowid FROM names WHERE names MATCH 'str'")]
 
 
 async def test_both_ways_leave_the_same(tmp_path: Path) -> None:
@@ -48,7 +47,7 @@ async def test_both_ways_leave_the_same(tmp_path: Path) -> None:
     for name, documents in (("short", VARIED), ("tree", around)):
         store = await Store.open(tmp_path / name, validate=no_check)
         results = await store.bulk(documents)
-        left.append((results, await everything(store), await store.get_many([one["_id"] for one in VARIED])))
+        left.append((results, everything(store), await store.get_many([one["_id"] for one in VARIED])))
         await store.close()
     short, tree = left
     assert [sorted(map(repr, table)) for table in short[1][1:]] == [sorted(map(repr, table)) for table in tree[1][1:]]
