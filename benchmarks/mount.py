@@ -1,6 +1,8 @@
 """The mount beside the bare file system, mergerfs and rclone mount, over the same tree, in one run (root, Linux).
 
 Every round takes each load through each file system in turn, so that a busy moment of the machine hits all of them.
+Each round begins with another one: in a virtual machine, memory that nobody used for a while is slow the first time,
+and who comes first pays for that.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -95,15 +97,17 @@ def measure(trees: Mapping[str, Path], rounds: int = ROUNDS) -> dict[str, dict[s
         "find": lambda path: loads.find_with_stat(path / "many"),
     }
     taken: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for _ in range(rounds):
+    for number in range(rounds):
+        turns = deque(trees.items())
+        turns.rotate(-number)
         for load, action in cold_warm.items():
-            for name, path in trees.items():
+            for name, path in turns:
                 loads.drop_caches()
                 taken[f"{load} cold"][name].append(action(path))
                 taken[f"{load} warm"][name].append(action(path))
         loads.sequential(trees["bare"] / "big.bin")
         for threads in (1, 8):
-            for name, path in trees.items():
+            for name, path in turns:
                 speed = loads.random_reads(path / "big.bin", threads, keep_cache=name == "bare")
                 taken[f"random {threads}"][name].append(speed)
     return {
