@@ -17,6 +17,7 @@ from ..documents import validate as validate_document
 from ..errors import MosaicError, NotFound, Unavailable, UserError
 from . import maintenance, ordered, revtree, schema
 from .changes import Signal, follow
+from .failures import reads
 from .find import find as find_documents
 from .intake import Prepared, prepare
 from .reader import Reader
@@ -75,6 +76,7 @@ class Store:
 
     # Reading
 
+    @reads
     async def read(self, function: Callable[[Reader], T]) -> T:
         """Run a function over a ``Reader`` in a worker thread."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._with_reader, function)
@@ -87,6 +89,7 @@ class Store:
                 self._readers.append(reader)
         return function(reader)
 
+    @reads
     async def get(
         self, identifier: str, *, rev: str | None = None, conflicts: bool = False, revs: bool = False
     ) -> dict[str, Any] | None:
@@ -105,6 +108,7 @@ class Store:
             document["_revisions"] = reader.revisions(identifier, document["_rev"])
         return document
 
+    @reads
     async def open_revs(
         self, identifier: str, revs: Sequence[str] | None = None, *, latest: bool = False
     ) -> list[dict[str, Any]]:
@@ -114,6 +118,7 @@ class Store:
         """
         return _open_revs(self.reader, identifier, revs, latest)
 
+    @reads
     async def get_many(self, identifiers: Iterable[str]) -> list[dict[str, Any] | None]:
         """``get`` of each, in order."""
         return self.reader.get_many(identifiers)
@@ -155,6 +160,7 @@ class Store:
 
         return await self.read(run)
 
+    @reads
     async def conflicts(self, identifier: str) -> list[str]:
         """The live leaves of a document that lost."""
         return self.reader.conflicts(identifier)
@@ -162,6 +168,11 @@ class Store:
     async def info(self) -> StoreInfo:
         """Figures of the replica."""
         return await self.read(lambda reader: reader.info())
+
+    @property
+    def writable(self) -> bool:
+        """Whether it takes writes: not once it is closed, or an unforeseen error has stopped the writer."""
+        return not self._writer.stopped
 
     @property
     def seq(self) -> int:
@@ -261,6 +272,7 @@ class Store:
         thread can do for one batch while the writer is at the one before."""
         return prepare(documents, self._validate, new_edits=new_edits)
 
+    @reads
     async def local_get(self, name: str) -> dict[str, Any] | None:
         """A ``_local`` document by its name, or None."""
         return self.reader.local_get(name)

@@ -18,7 +18,8 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..errors import MosaicError, Unavailable
+from ..errors import Unavailable
+from .failures import write_error
 from .transaction import Session, WriteTransaction
 
 logger = logging.getLogger(__name__)
@@ -129,7 +130,7 @@ class Writer:
         try:
             return _Outcome(request, request.function(self._connection), None)
         except BaseException as error:  # noqa: BLE001 - it belongs to whoever asked
-            return _Outcome(request, None, _told(error))
+            return _Outcome(request, None, write_error(error))
 
     def _commit_group(self, first: _Request) -> _Request | None:
         """Run a group of requests and answer them; returns one that was taken and must run by itself."""
@@ -180,7 +181,7 @@ class Writer:
                 connection.execute("RELEASE request")
         except BaseException as error:  # noqa: BLE001 - whatever it is belongs to whoever asked
             self._undo(undo)
-            return _Outcome(request, None, _told(error))
+            return _Outcome(request, None, write_error(error))
         return _Outcome(request, value, None)
 
     def _undo(self, statement: str) -> None:
@@ -198,23 +199,8 @@ class Writer:
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
             self._undo("ROLLBACK")
-            return _all_failed(outcomes, _told(error))
+            return _all_failed(outcomes, write_error(error))
         return outcomes
-
-
-def _told(error: BaseException) -> BaseException:
-    """SQLite's errors in our words; others as they are."""
-    if isinstance(error, sqlite3.OperationalError | sqlite3.DatabaseError) and not isinstance(error, MosaicError):
-        text = str(error)
-        if "full" in text or "disk I/O" in text:
-            told = Unavailable(f"The replica cannot be written, nothing was changed: {text}. Is the disk full?")
-            told.__cause__ = error
-            return told
-        if "locked" in text:
-            told = Unavailable("The replica is locked by another process.", retry_after=1.0)
-            told.__cause__ = error
-            return told
-    return error
 
 
 def _all_failed(outcomes: list[_Outcome], error: BaseException) -> list[_Outcome]:
