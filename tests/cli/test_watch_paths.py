@@ -24,6 +24,12 @@ def test_good_folders_become_export_paths(tmp_path: Path, monkeypatch: pytest.Mo
     assert check_watch_paths(["a", "~/a", str(tmp_path / "a") + "/"], home, None) == [str(tmp_path / "a")] * 3
 
 
+@pytest.mark.parametrize("text", ["", " "])
+def test_an_empty_path_is_not_the_current_directory(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UserError, match="is no path"):
+        check_watch_paths([text], Home(tmp_path / "home"), None)
+
+
 def test_every_wrong_folder_is_named_with_its_reason(tmp_path: Path) -> None:
     home = Home(tmp_path / "home").prepare()
     (tmp_path / "file").write_text("x")

@@ -235,3 +235,21 @@ def test_a_strangers_hanging_crawl_holds_up_nothing_and_is_named(machine: Any, t
     assert machine.file(machine.tree / "picture.png")["size"] == 256 * 40
     crawler = machine.run("status")["status"]["subsystems"]["crawler"]
     assert [(crawl["instance"], crawl["files_seen"]) for crawl in crawler["crawling"]] == [("hanging", 0)]
+
+
+def test_names_that_are_not_utf8_are_found_as_the_shell_gives_them(machine: Any) -> None:
+    native = os.fsencode(machine.tree) + b"/inv\xff.txt"
+    Path(os.fsdecode(native)).write_text("x")
+    machine.up("--no-mount", str(machine.tree)).wait_ready()
+    found = machine.run("files", "stat", os.fsdecode(native))
+    assert found["name"] == "inv\U0010ffff.txt"
+    for command in (("search",), ("files", "search")):
+        items = machine.run(*command, os.fsdecode(b"inv\xff"))["items"]
+        assert [item["id"] for item in items] == [found["id"]]
+
+
+def test_an_address_that_is_not_served_is_named_with_its_place(machine: Any) -> None:
+    machine.home.mkdir()
+    (machine.home / "mosaicfs.toml").write_text('[server]\nhost = "0.0.0.0"\n')
+    refused = machine.run("up", "--no-mount", str(machine.tree), code=2)["error"]["message"]
+    assert refused.startswith(f"{machine.home}/mosaicfs.toml, line 2, server.host: 0.0.0.0 is not loopback")

@@ -164,6 +164,16 @@ def load(file: Path, environ: Mapping[str, str] | None = None) -> Config:
     return msgspec.convert(values, Config)
 
 
+def where_set(file: Path, section: str, key: str, environ: Mapping[str, str] | None = None) -> str:
+    """Where a value comes from, for an error: the variable, or the file, the line and the key; the key alone when it is
+    the default."""
+    variable = f"MOSAICFS_{section}_{key}".upper()
+    if variable in (os.environ if environ is None else environ):
+        return f"environment variable {variable}"
+    tables, text = _read(file)
+    return _place(file, text, section, key) if key in tables.get(section, {}) else f"{section}.{key}"
+
+
 def line_of(text: str, section: str, key: str | None) -> int:
     """The line (from 1) where TOML ``text`` sets ``section.key`` (``key`` None: opens the section); 1 when unseen.
 

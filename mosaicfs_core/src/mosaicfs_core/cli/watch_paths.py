@@ -41,6 +41,8 @@ def default_root(home: Home) -> tuple[str, str]:
 
 
 def _problem(text: str, home: Home, mount: Path | None) -> str | None:
+    if not text.strip():
+        return f"{text!r} is no path: name a folder (an empty variable in a script?)"
     path = os.path.abspath(os.path.expanduser(text))
     if not text.isascii() and text.encode("utf-8", "replace").decode() != text:
         return f"{text!a} has a name that is not UTF-8: name a folder above it"

@@ -21,6 +21,7 @@ from mosaicfs_core.errors import (
     UserError,
 )
 from mosaicfs_core.hooks.answers import FileAnswer, FilesAnswer
+from mosaicfs_core.hooks.arguments import written_argument
 from mosaicfs_core.hooks.context import (
     Api,
     CommandContext,
@@ -80,4 +81,5 @@ __all__ = [
     "UserError",
     "hookimpl",
     "hookspec",
+    "written_argument",
 ]

@@ -32,22 +32,23 @@ BACKLOG: Final = 200
 _HOW_TO_CHANGE: Final = "set another with --port, MOSAICFS_SERVER_PORT or [server] port in mosaicfs.toml (0 takes any)"
 
 
-def bind(config: ServerConfig) -> socket.socket:
+def bind(config: ServerConfig, where: str = "server.host") -> socket.socket:
     """The listening socket, bound before anything else starts so that a taken port is known at once.
 
     Raises ``Unavailable`` for a taken port and ``ConfigError`` for an address that is not this machine's, or not
-    loopback: without TLS the API is not served to the network.
+    loopback: without TLS the API is not served to the network. ``where`` says where the address was set.
     """
     try:
         found = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:
         raise ConfigError(
-            f"server.host: {config.host!r} is not an address of this machine", key="server.host"
+            f"{where}: {config.host!r} is not an address of this machine; expected 127.0.0.1, ::1 or localhost",
+            key="server.host",
         ) from error
     family, _, _, _, address = found[0]
     if not is_loopback(str(address[0])):
         raise ConfigError(
-            f"server.host: {config.host} is not loopback; MosaicFS does not serve the network without TLS."
+            f"{where}: {config.host} is not loopback; MosaicFS does not serve the network without TLS."
             " Use 127.0.0.1 and put a TLS proxy or an SSH tunnel in front",
             key="server.host",
         )

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from mosaicfs_core.hooks import CommandContext
+from mosaicfs_core.hooks import CommandContext, written_argument
 
 _RULE_COLUMNS: Final = {
     "id": "id",
@@ -22,11 +22,7 @@ _PAGE: Final = 500
 
 def written(path: str) -> str:
     """A path of this machine, made absolute, as the index writes it (bytes that are not UTF-8 as U+10FFNN)."""
-    absolute = os.path.abspath(os.path.expanduser(path))
-    return "".join(
-        chr(0x10FF00 + ord(character) - 0xDC00) if 0xDC80 <= ord(character) <= 0xDCFF else character
-        for character in absolute
-    )
+    return written_argument(os.path.abspath(os.path.expanduser(path)))
 
 
 def target_of(context: CommandContext, file: str, node: str | None, virtual: bool) -> dict[str, Any]:

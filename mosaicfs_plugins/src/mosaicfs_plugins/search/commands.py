@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from mosaicfs_core.hooks import CommandContext
+from mosaicfs_core.hooks import CommandContext, written_argument
 
 _COLUMNS: Final = {"size": "size", "mtime": "changed", "node_id": "node", "export_path": "path"}
 _PAGE: Final = 500
@@ -60,10 +60,12 @@ def register(cli: click.Group, context: CommandContext) -> None:
     ) -> None:
         """Find files whose name contains TEXT, or matches it when it is a glob ('*.pdf').
 
-        All conditions hold together; case does not matter.
+        All conditions hold together; case does not matter. Files come in the order in which they were indexed, with
+        --after, --before and no TEXT in the order of their times; narrow the search down, or raise --limit, when more
+        are found than shown.
         """
         parameters: dict[str, Any] = {
-            "q": text,
+            "q": text and written_argument(text),
             "label": list(label),
             "node_id": node,
             "mime_type": mime_type,

@@ -15,8 +15,8 @@ from mosaicfs_core.documents.types import Mount, MountSource
 from mosaicfs_core.hooks import StepOp
 from mosaicfs_core.rules import CORE_OPS, STEP_FIELDS
 
-_MOUNT: Final = frozenset(field.name for field in msgspec.structs.fields(Mount))
-_SOURCE: Final = frozenset(field.name for field in msgspec.structs.fields(MountSource))
+_MOUNT: Final = frozenset(field.encode_name for field in msgspec.structs.fields(Mount))
+_SOURCE: Final = frozenset(field.encode_name for field in msgspec.structs.fields(MountSource))
 
 
 def unknown_keys(document: Mapping[str, Any], ops: Mapping[str, StepOp]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,14 +34,16 @@ def register(cli: click.Group, context: TerminalContext) -> None:
         text: str | None, node: str | None, under: str | None, mime_type: str | None, deleted: bool, limit: int
     ) -> None:
         """List files, by a part of their name or a pattern with TEXT."""
+        from mosaicfs_core.hooks import written_argument
+
         if text is None:
-            filters = {"node_id": node, "mime_type": mime_type, "path_prefix": under}
+            filters = {"node_id": node, "mime_type": mime_type, "path_prefix": under and written_argument(under)}
             status = "deleted" if deleted else "active"
             found = context.api.get("files", **filters, status=status, limit=limit)
         elif deleted or under:
             raise click.UsageError("--deleted and --under list files without TEXT")
         else:
-            found = context.api.get("search", q=text, node_id=node, mime_type=mime_type, limit=limit)
+            found = context.api.get("search", q=written_argument(text), node_id=node, mime_type=mime_type, limit=limit)
         context.show(found, COLUMNS, "Nothing found.")
 
     @files.command("stat")
@@ -74,10 +77,11 @@ def register(cli: click.Group, context: TerminalContext) -> None:
 def _find(context: TerminalContext, file: str) -> dict[str, Any]:
     """A file by its id, by its export path, or by its path in the virtual tree."""
     from mosaicfs_core.errors import NotFound
+    from mosaicfs_core.hooks import written_argument
 
     if _FILE_ID.fullmatch(file):
         return dict(context.api.get(f"files/{file}"))
-    path = file if file.startswith("/") else str(Path.cwd() / file)
+    path = written_argument(os.path.abspath(file))
     found = context.api.get("files", export_path=path, limit=1)["items"]
     if found:
         return dict(found[0])

@@ -86,7 +86,8 @@ async def _run(context: TerminalContext, options: Options) -> None:
     directory = None if options.no_mount else (options.mount or default_mount(home)).expanduser().absolute()
     given = options.paths or _first_paths(context)
     roots = check_watch_paths(given, home, directory)
-    listener = bind(msgspec.structs.replace(config.server, port=_port(config, options)))
+    where = configuration.where_set(home.config_file, "server", "host")
+    listener = bind(msgspec.structs.replace(config.server, port=_port(config, options)), where)
     logs.configure(config.logging, home.log_dir)
     if not context.verbose:
         _keep_the_terminal_quiet()
