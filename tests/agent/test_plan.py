@@ -7,9 +7,18 @@ from datetime import UTC, datetime
 
 import pytest
 
-from mosaicfs_core.agent.plan import Candidate, compare, free_inodes, mime_type_of, same_file
+from mosaicfs_core.agent.plan import (
+    Candidate,
+    compare,
+    deleted_document,
+    free_inodes,
+    mime_type_of,
+    moved_document,
+    same_file,
+)
 from mosaicfs_core.agent.schedule import joined, next_nightly
 from mosaicfs_core.hooks import CrawlRequest, Entry
+from mosaicfs_core.testing.store import file_document
 
 
 def test_a_listing_is_compared_with_what_is_known() -> None:
@@ -64,3 +73,12 @@ def test_waiting_requests_are_joined() -> None:
     assert joined(part, CrawlRequest(trigger="watch", prefixes=("/b", "/a"))).prefixes == ("/a", "/b")
     whole = joined(part, CrawlRequest(trigger="manual", full=True))
     assert (whole.prefixes, whole.full) == ((), True)
+
+
+def test_a_file_that_moves_again_keeps_the_place_where_its_labels_are() -> None:
+    moved = moved_document(file_document("/a/one.txt"), "/b/two.txt")
+    assert moved["moved_from"] == "/a/one.txt"
+    again = moved_document({**moved, "_rev": "2-x"}, "/c/three.txt")
+    assert again["moved_from"] == "/a/one.txt"
+    assert deleted_document(again, 0)["moved_from"] == "/a/one.txt"
+    assert "moved_from" not in moved_document(again, "/a/one.txt")

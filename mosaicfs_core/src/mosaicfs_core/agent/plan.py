@@ -126,7 +126,8 @@ def changed_document(document: Mapping[str, Any], size: int, mtime: int) -> dict
 
 
 def moved_document(document: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """The document of a file that is at ``path`` now, with its former path in ``moved_from``."""
+    """The document of a file that is at ``path`` now. ``moved_from`` is the path where its labels still are: the first
+    of several moves, and none once it is back there."""
     source = document["source"]
     moved = {
         **document,
@@ -135,8 +136,8 @@ def moved_document(document: Mapping[str, Any], path: str) -> dict[str, Any]:
         "status": "active",
     }
     moved.pop("deleted_at", None)
-    if source["export_path"] != path:
-        moved["moved_from"] = source["export_path"]
+    if moved.setdefault("moved_from", source["export_path"]) == path:
+        del moved["moved_from"]
     mime_type = mime_type_of(moved["name"])
     if mime_type is not None:
         moved["mime_type"] = mime_type
@@ -147,9 +148,7 @@ def moved_document(document: Mapping[str, Any], path: str) -> dict[str, Any]:
 
 def deleted_document(document: Mapping[str, Any], now: int) -> dict[str, Any]:
     """The document of a file that is gone; it stays, so that its inode and id survive a file that comes back."""
-    deleted = {**document, "status": "deleted", "deleted_at": times.format_time(now)}
-    deleted.pop("moved_from", None)
-    return deleted
+    return {**document, "status": "deleted", "deleted_at": times.format_time(now)}
 
 
 def free_inodes(derived: Sequence[int], taken: Iterable[int]) -> tuple[list[int], set[int]]:

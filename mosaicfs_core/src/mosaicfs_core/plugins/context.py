@@ -43,7 +43,8 @@ class ContentService(Protocol):
 @dataclass
 class CoreServices:
     """The services of one process. ``agent`` is set once there is one; ``mounts`` holds the mount points of this node
-    that are known to be mounted, which no crawl may enter."""
+    that are known to be mounted, which no crawl may enter. ``failing`` says of long-lived tasks what ended them, by
+    name, until they run well again."""
 
     home: Home
     config: Config
@@ -53,6 +54,7 @@ class CoreServices:
     node_id: str
     agent: Any = None
     mounts: set[Path] = field(default_factory=set)
+    failing: dict[str, str] = field(default_factory=dict)
 
     @property
     def bridge_files(self) -> Path:

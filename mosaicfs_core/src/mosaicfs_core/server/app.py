@@ -21,8 +21,10 @@ from mosaicfs_core.server.auth import keys
 from mosaicfs_core.server.auth.guard import API_PREFIX, require_key
 from mosaicfs_core.server.auth.sessions import LOCAL_PREFIX, Sessions
 from mosaicfs_core.server.auth.tokens import Tokens
+from mosaicfs_core.server.moves import Mover
 from mosaicfs_core.server.routes import auth, credentials, files, nodes, pages, plugins, system
 from mosaicfs_core.server.state import EXTENSION, ServerState, whoami
+from mosaicfs_core.supervision import supervised
 
 _BLUEPRINTS = (
     auth.blueprint,
@@ -103,11 +105,15 @@ async def close_app(app: Quart) -> None:
 
 @asynccontextmanager
 async def running_app(core: CoreServices) -> AsyncIterator[Quart]:
-    """``create_app`` and ``close_app`` around a block."""
+    """``create_app`` and ``close_app`` around a block, in which labels follow files that move."""
     app = await create_app(core)
+    mover = Mover(core.store, core.node_id)
+    moving = asyncio.create_task(supervised("labels of moved files", mover.run, core.failing), name="moves")
     try:
         yield app
     finally:
+        moving.cancel()
+        await asyncio.gather(moving, return_exceptions=True)
         await close_app(app)
 
 

@@ -1,0 +1,202 @@
+"""What stands under a file's path follows the file when it moves: its labels, and this node's annotations.
+
+The agent notes the path where a file was before in ``moved_from``. Here the change is followed, what stands under the
+old path is taken to the new one, and ``moved_from`` goes in the same transaction: killed at any moment, either all of
+it was done or the next start does it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from mosaicfs_core.documents import ids
+from mosaicfs_core.store import Store, WriteTransaction
+from mosaicfs_core.store.moves import annotators, moved_files
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINT: Final = "moves"
+_OF_A_TOMBSTONE: Final = ("_id", "_rev", "type", "node_id", "export_path", "plugin_name", "annotated_by")
+PER_TRANSACTION: Final = 250
+"""Files that moved, in one transaction; those that took one another's places are never parted."""
+_NOTE_EVERY: Final = 10_000
+"""Changes after which the checkpoint is written although nothing moved."""
+_PAUSE_S: Final = 0.05
+"""Between looks: a crawl commits more often than anybody moves files."""
+
+
+class Move(NamedTuple):
+    """A file that was at ``old`` when its labels were set, and is at ``new``."""
+
+    file_id: str
+    rev: str
+    node_id: str
+    old: str
+    new: str
+
+
+def move_of(document: Mapping[str, Any]) -> Move:
+    """The move that a file document with ``moved_from`` tells of."""
+    source = document["source"]
+    return Move(document["_id"], document["_rev"], source["node_id"], document["moved_from"], source["export_path"])
+
+
+def groups(moves: Sequence[Move]) -> Iterator[list[Move]]:
+    """Moves in groups that must be done together: where one file came to the place that another one left."""
+    at_place: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+    for number, move in enumerate(moves):
+        at_place[move.node_id, move.old].append(number)
+        at_place[move.node_id, move.new].append(number)
+    seen: set[int] = set()
+    for first in range(len(moves)):
+        if first in seen:
+            continue
+        seen.add(first)
+        together, waiting = [first], [first]
+        while waiting:
+            move = moves[waiting.pop()]
+            for place in ((move.node_id, move.old), (move.node_id, move.new)):
+                near = [number for number in at_place[place] if number not in seen]
+                seen.update(near)
+                together += near
+                waiting += near
+        yield [moves[number] for number in sorted(together)]
+
+
+def merged_labels(moved: Mapping[str, Any], present: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The assignment ``moved`` at the place where ``present`` is: for each label the newer of added and removed."""
+    if present is None:
+        return dict(moved)
+    times: dict[str, dict[str, str]] = {}
+    for one in (present, moved):
+        for label, known in (one.get("label_times") or {}).items():
+            kept = times.setdefault(label, {})
+            for field, moment in known.items():
+                if moment is not None:
+                    kept[field] = max(moment, kept.get(field, ""))
+    labels = [
+        label
+        for label in dict.fromkeys([*present["labels"], *moved["labels"]])
+        if times.get(label, {}).get("removed", "") <= times.get(label, {}).get("added", "")
+    ]
+    newer = max(present, moved, key=lambda one: str(one["updated_at"]))
+    return {**present, **moved, "labels": labels, "label_times": times} | {
+        key: newer[key] for key in ("updated_at", "updated_by") if key in newer
+    }
+
+
+def newer_annotation(moved: Mapping[str, Any], present: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Which of two annotations of one file by one annotator holds."""
+    return dict(moved if present is None or moved["annotated_at"] > present["annotated_at"] else present)
+
+
+class Mover:
+    """Follows moves from where it last was. ``run`` goes on until cancelled."""
+
+    def __init__(self, store: Store, node_id: str) -> None:
+        self._store = store
+        self._node_id = node_id
+
+    async def run(self) -> None:
+        """Follow until cancelled or the store closes."""
+        kept = await self._store.local_get(CHECKPOINT) or {}
+        rev: str | None = kept.get("_rev")
+        since = noted = int(kept.get("seq", 0))
+        elsewhere: dict[str, str] = dict(kept.get("elsewhere", {}))
+        while True:
+            before = dict(elsewhere)
+            seen = await self._round(since, elsewhere)
+            while seen is None:
+                seen = await self._round(since, elsewhere)
+            since = seen
+            if elsewhere != before or since - noted >= _NOTE_EVERY:
+                body = {"seq": since, "elsewhere": elsewhere} | ({"_rev": rev} if rev else {})
+                rev, noted = await self._store.local_put(CHECKPOINT, body), since
+            await self._store.wait(since)
+            if self._store.seq <= since:
+                return
+            await asyncio.sleep(_PAUSE_S)
+
+    async def _round(self, since: int, elsewhere: dict[str, str]) -> int | None:
+        """Do what moved since; the sequence up to which all is done, or None when something changed meanwhile, so that
+        it must be looked at again.
+
+        ``elsewhere`` remembers moves of other nodes' files (file id → old path) that were followed, and whose
+        ``moved_from`` is theirs to clear.
+        """
+        documents, until = await self._store.read(lambda reader: moved_files(reader, since))
+        for file_id, document in zip(list(elsewhere), await self._store.get_many(list(elsewhere)), strict=True):
+            if document is None or document.get("moved_from") != elsewhere[file_id]:
+                del elsewhere[file_id]
+        moves = [move for move in map(move_of, documents) if elsewhere.get(move.file_id) != move.old]
+        complete = True
+        for part in _parts(groups(moves)):
+            done = await self._store.transaction(partial(_follow_all, groups=part, node_id=self._node_id))
+            complete = complete and len(done) == sum(map(len, part))
+            elsewhere.update((move.file_id, move.old) for move in done if move.node_id != self._node_id)
+        if moves:
+            logger.info("%d files moved, their labels with them", len(moves), extra={"operation": "moves"})
+        return until if complete else None
+
+
+def _parts(found: Iterable[list[Move]]) -> Iterator[list[list[Move]]]:
+    """Groups in portions of about ``PER_TRANSACTION`` files."""
+    part: list[list[Move]] = []
+    size = 0
+    for group in found:
+        part.append(group)
+        size += len(group)
+        if size >= PER_TRANSACTION:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
+
+
+def _follow_all(tx: WriteTransaction, groups: Sequence[Sequence[Move]], node_id: str) -> list[Move]:
+    """Follow the groups in which nothing has changed since they were read; returns the moves that were followed."""
+    done: list[Move] = []
+    for group in groups:
+        documents = tx.get_many([move.file_id for move in group])
+        if any(
+            document is None or document["_rev"] != move.rev for move, document in zip(group, documents, strict=True)
+        ):
+            continue
+        taken = [(move, _take(tx, move, node_id)) for move in group]  # all leave their places before any arrives
+        for move, found in taken:
+            for document in found:
+                _place(tx, document, move)
+        own = [document for document in documents if document and document["source"]["node_id"] == node_id]
+        for document in own:
+            tx.put({key: value for key, value in document.items() if key != "moved_from"})
+        done += group
+    return done
+
+
+def _take(tx: WriteTransaction, move: Move, node_id: str) -> list[dict[str, Any]]:
+    """Remove what stands under the old path, and return it."""
+    wanted = [ids.label_assignment_id(move.node_id, move.old)]
+    wanted += [
+        ids.annotation_id(move.node_id, move.old, plugin, node_id) for plugin in annotators(tx, move.node_id, move.old)
+    ]
+    found = [document for document in tx.get_many(wanted) if document is not None]
+    for document in found:
+        tx.put({**{key: document[key] for key in _OF_A_TOMBSTONE if key in document}, "_deleted": True})
+    return found
+
+
+def _place(tx: WriteTransaction, document: Mapping[str, Any], move: Move) -> None:
+    """Put what was taken under the new path, with what is there."""
+    body = {key: value for key, value in document.items() if not key.startswith("_")}
+    moved = {**body, "export_path": move.new}
+    if document["type"] == "label_assignment":
+        identifier, merge = ids.label_assignment_id(move.node_id, move.new), merged_labels
+    else:
+        identifier = ids.annotation_id(move.node_id, move.new, document["plugin_name"], document["annotated_by"])
+        merge = newer_annotation
+    tx.update(identifier, lambda present: merge(moved, present))

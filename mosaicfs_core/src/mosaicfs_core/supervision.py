@@ -1,0 +1,48 @@
+"""Tasks that run as long as the program: one unforeseen error must not end them unnoticed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Final
+
+logger = logging.getLogger(__name__)
+
+FIRST_PAUSE_S: Final = 1.0
+LONGEST_PAUSE_S: Final = 60.0
+"""The longest pause before another attempt; a task that ran for longer counts as well again."""
+
+
+async def supervised(
+    name: str,
+    work: Callable[[], Awaitable[None]],
+    failing: MutableMapping[str, str],
+    *,
+    first_pause_s: float = FIRST_PAUSE_S,
+) -> None:
+    """Run ``work`` until it returns, again after a growing pause whenever it raises an ``Exception``.
+
+    What went wrong is logged with its traceback and stands under ``name`` in ``failing`` until the task has ended well
+    or run for ``LONGEST_PAUSE_S``. Cancel it to stop.
+    """
+    loop = asyncio.get_running_loop()
+    pause = first_pause_s
+    while True:
+        begun = time.monotonic()
+        well = loop.call_later(LONGEST_PAUSE_S, failing.pop, name, None)
+        try:
+            await work()
+        except Exception as error:
+            if time.monotonic() - begun > LONGEST_PAUSE_S:
+                pause = first_pause_s
+            failing[name] = f"{type(error).__name__}: {error}"
+            logger.exception("%s failed and starts again in %g s", name, pause, extra={"operation": name})
+        else:
+            failing.pop(name, None)
+            return
+        finally:
+            well.cancel()
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, LONGEST_PAUSE_S)

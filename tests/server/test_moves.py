@@ -1,0 +1,288 @@
+"""Protects what users hang on files when these move: labels and annotations go along, whatever happens in between."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mosaicfs_core.documents import ids
+from mosaicfs_core.server import moves
+from mosaicfs_core.server.app import running_app
+from mosaicfs_core.server.moves import Move, Mover, groups, merged_labels
+from mosaicfs_core.server.state import EXTENSION
+from mosaicfs_core.store import Store
+from mosaicfs_core.store.moves import moved_files
+from mosaicfs_core.testing.harness import Harness
+from mosaicfs_core.testing.store import NODE, annotation, assignment, file_document
+
+PATIENCE_S = 20.0
+LOCAL = {"client": ("127.0.0.1", 50000)}
+
+
+def at(move: tuple[str, str]) -> Move:
+    return Move(f"file::{move[0]}", "1-0", NODE, *move)
+
+
+def test_files_that_took_each_others_places_move_together() -> None:
+    moves = [at(("/a", "/b")), at(("/x", "/y")), at(("/b", "/c")), at(("/c", "/a"))]
+    assert list(groups(moves)) == [[moves[0], moves[2], moves[3]], [moves[1]]]
+
+
+def test_of_two_assignments_the_newer_word_on_each_label_holds() -> None:
+    def made(labels: list[str], **times: dict[str, str]) -> dict[str, Any]:
+        return {"labels": labels, "label_times": times, "updated_at": max(str(one) for one in times.values())}
+
+    present = made(["kept", "old"], kept={"added": "1"}, old={"added": "2"}, gone={"added": "1", "removed": "5"})
+    moved = made(["gone", "new"], gone={"added": "3"}, new={"added": "4"}, old={"added": "1", "removed": "3"})
+    merged = merged_labels(moved, present)
+    assert merged["labels"] == ["kept", "new"]
+    assert merged["label_times"]["gone"] == {"added": "3", "removed": "5"}
+    assert merged_labels(merged, merged)["labels"] == merged["labels"]
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    async with await Store.open(tmp_path / "replica.db") as opened:
+        yield opened
+
+
+def labels_at(store: Store, path: str) -> list[str]:
+    """The labels assigned to a path."""
+    found = store.reader.get(ids.label_assignment_id(NODE, path))
+    return [] if found is None else list(found["labels"])
+
+
+async def followed(store: Store) -> None:
+    """Run a mover until no file has ``moved_from``."""
+    running = asyncio.create_task(Mover(store, NODE).run())
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while store.reader.rows("SELECT 1 FROM documents WHERE instr(extra, '\"moved_from\"') LIMIT 1"):
+                await store.wait(store.seq, 0.05)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def move(store: Store, old: str, new: str, before: str | None = None) -> None:
+    """Write what the agent writes of a file that went from ``old`` to ``new``."""
+    document = file_document(old)
+    there = await store.get(document["_id"])
+    assert there is not None
+    moved = {**file_document(new), "_id": there["_id"], "_rev": there["_rev"], "inode": there["inode"]}
+    await store.put({**moved, "moved_from": before or old})
+
+
+async def test_a_swap_exchanges_the_labels(store: Store) -> None:
+    await store.bulk([file_document("/a"), file_document("/b"), assignment("/a", "of a"), assignment("/b", "of b")])
+    await move(store, "/a", "/tmp")
+    await move(store, "/b", "/a")
+    document = await store.get(file_document("/a")["_id"])
+    assert document is not None
+    await store.put({**document, "name": "b", "source": {**document["source"], "export_path": "/b"}})
+    await followed(store)
+    assert (labels_at(store, "/a"), labels_at(store, "/b"), labels_at(store, "/tmp")) == (["of b"], ["of a"], [])
+
+
+async def test_many_moves_and_files_without_labels(store: Store) -> None:
+    names = [f"/d/{number}" for number in range(600)]
+    await store.bulk([file_document(name) for name in names])
+    await store.bulk([assignment(name, name) for name in names[::3]])
+    for name in names:
+        await move(store, name, f"/e{name}")
+    await followed(store)
+    assert all(labels_at(store, f"/e{name}") == [name] for name in names[::3])
+    assert not any(labels_at(store, name) for name in names)
+
+
+async def test_this_nodes_annotations_go_along_and_others_stay(store: Store) -> None:
+    await store.put(file_document("/a"))
+    own, other = annotation("/a", "words", {"n": 1}), annotation("/a", "faces", {})
+    other |= {"annotated_by": "node-other", "_id": ids.annotation_id(NODE, "/a", "faces", "node-other")}
+    await store.bulk([own, other])
+    await move(store, "/a", "/b")
+    await followed(store)
+    assert await store.get(ids.annotation_id(NODE, "/a", "words")) is None
+    there = await store.get(ids.annotation_id(NODE, "/b", "words"))
+    assert there is not None
+    assert there["data"] == own["data"]
+    assert await store.get(other["_id"]) is not None
+
+
+async def test_another_nodes_file_is_followed_once(store: Store) -> None:
+    await store.bulk([file_document("/a"), assignment("/a", "x")])
+    await move(store, "/a", "/b")
+    mover = Mover(store, "node-other")
+    elsewhere: dict[str, str] = {}
+    since = await mover._round(0, elsewhere)
+    assert labels_at(store, "/b") == ["x"]
+    await store.update(assignment("/a")["_id"], lambda _: assignment("/a", "of a new file"))
+    await store.update(file_document("/a")["_id"], lambda there: {**(there or {}), "size": 77})
+    assert since is not None
+    await mover._round(since, elsewhere)
+    assert (labels_at(store, "/a"), labels_at(store, "/b")) == (["of a new file"], ["x"])
+
+
+async def test_a_file_that_changes_meanwhile_is_looked_at_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    await store.bulk([file_document("/a"), assignment("/a", "x")])
+    await move(store, "/a", "/b")
+    found = moved_files
+
+    def late(reader: Any, since: int) -> Any:
+        result = found(reader, since)
+        monkeypatch.setattr(moves, "moved_files", found)
+        identifier = file_document("/a")["_id"]
+        asyncio.run_coroutine_threadsafe(
+            store.update(identifier, lambda there: {**(there or {}), "size": 78}), loop
+        ).result(10)
+        return result
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(moves, "moved_files", late)
+    await followed(store)
+    assert labels_at(store, "/b") == ["x"]
+
+
+# With the agent, the API and the tree.
+
+
+class Machine:
+    """A whole instance over a tree, asked through its API."""
+
+    def __init__(self, harness: Harness, client: Any, token: str) -> None:
+        self.harness = harness
+        self._client = client
+        self._headers = {"Authorization": f"Bearer {token}"}
+
+    async def ask(self, method: str, path: str, **given: Any) -> Any:
+        """The decoded answer."""
+        answer = await self._client.open(
+            f"/api/{path}", method=method, headers=self._headers, scope_base=LOCAL, **given
+        )
+        assert answer.status_code < 300, await answer.get_data()
+        return await answer.get_json()
+
+    async def label(self, path: str, label: str) -> None:
+        """Put a label on a file."""
+        await self.ask(
+            "PUT",
+            "labels/assignments",
+            json={"node_id": self.harness.core.node_id, "export_path": path, "add": [label]},
+        )
+
+    async def show_label(self, tree: Path, label: str) -> None:
+        """Make the directory ``/marked`` of the files with a label."""
+        mount = {
+            "source": {"node_id": "*", "export_path": str(tree)},
+            "strategy": "flatten",
+            "steps": [{"op": "label", "labels": [label], "on_match": "include"}],
+            "default_result": "exclude",
+        }
+        await self.ask("POST", "vfs/directories", json={"path": f"/{label}", "mounts": [mount]})
+
+    async def shown(self, path: str) -> list[str]:
+        """The names in a virtual directory."""
+        return [entry["name"] for entry in (await self.ask("GET", f"vfs?path={path}"))["items"]]
+
+    async def until(self, path: str, names: list[str]) -> None:
+        """Wait until a virtual directory shows just these."""
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while await self.shown(path) != names:
+                    await self.harness.store.wait(self.harness.store.seq, 0.2)
+        except TimeoutError:
+            raise AssertionError(f"{path} shows {await self.shown(path)}, not {names}") from None
+
+
+@asynccontextmanager
+async def machine(home: Path, tree: Path) -> AsyncIterator[Machine]:
+    """Everything over a home and a watched tree."""
+    async with Harness.start(home) as harness:
+        await harness.instance("localfs", {"paths": [str(tree)]})
+        async with running_app(harness.core) as app, app.test_app() as served, harness.agent() as agent:
+            await agent.first_crawl_done.wait()
+            yield Machine(harness, served.test_client(), app.extensions[EXTENSION].local_token)
+
+
+async def test_labels_follow_renames_into_a_filtered_directory(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    (tree / "sub").mkdir(parents=True)
+    (tree / "a.txt").write_text("a")
+    (tree / "sub/deep.txt").write_text("deep")
+    (tree / "other.txt").write_text("other")
+    async with machine(tmp_path / "home", tree) as there:
+        await there.label(f"{tree}/a.txt", "marked")
+        await there.label(f"{tree}/sub/deep.txt", "marked")
+        await there.show_label(tree, "marked")
+        await there.until("/marked", ["a.txt", "deep.txt"])
+        os.rename(tree / "a.txt", tree / "sub/b.txt")
+        await there.until("/marked", ["b.txt", "deep.txt"])
+        os.rename(tree / "sub", tree / "elsewhere")
+        os.rename(tree / "elsewhere/b.txt", tree / "elsewhere/c.txt")
+        await there.until("/marked", ["c.txt", "deep.txt"])
+        assert there.harness.core.failing == {}
+
+
+CHILD = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from mosaicfs_core.server import moves
+from mosaicfs_core.server.moves import Mover
+from mosaicfs_core.store import Store
+from mosaicfs_core.store.moves import moved_files
+from mosaicfs_core.testing.store import NODE
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+async def main():
+    async with await Store.open(Path(sys.argv[1])) as store:
+        if sys.argv[2] == "within":
+            moves._place = die
+        elif sys.argv[2] == "after":
+            store.local_put = die
+            moves._NOTE_EVERY = 0
+        else:
+            store.transaction = die
+        await Mover(store, NODE).run()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("moment", ["before", "within", "after"])
+async def test_a_kill_in_between_loses_no_label(tmp_path: Path, moment: str) -> None:
+    path = tmp_path / "replica.db"
+    async with await Store.open(path) as store:
+        await store.bulk([file_document("/a"), assignment("/a", "x"), annotation("/a", "words", {})])
+        await move(store, "/a", "/b")
+    done = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", CHILD, str(path), moment], check=False)
+    assert done.returncode == -signal.SIGKILL
+    async with await Store.open(path) as store:
+        assert labels_at(store, "/b") == (["x"] if moment == "after" else [])
+        await followed(store)
+        assert (labels_at(store, "/a"), labels_at(store, "/b")) == ([], ["x"])
+        assert await store.get(ids.annotation_id(NODE, "/b", "words")) is not None
+
+
+async def test_what_moved_while_nothing_ran_keeps_its_labels(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "a.txt").write_text("a")
+    async with machine(tmp_path / "home", tree) as there:
+        await there.label(f"{tree}/a.txt", "marked")
+        await there.show_label(tree, "marked")
+        await there.until("/marked", ["a.txt"])
+    (tree / "d").mkdir()
+    os.rename(tree / "a.txt", tree / "d/b.txt")
+    async with machine(tmp_path / "home", tree) as there:
+        await there.until("/marked", ["b.txt"])
