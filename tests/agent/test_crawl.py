@@ -180,7 +180,7 @@ async def test_ignored_files_leave_the_index_and_are_reported(node: Any, write: 
     assert set(node.rows()) == {"keep.txt", ".mosaicfsignore", "sub/.mosaicfsignore", "sub/x.tmp"}
     ignored = {problem.export_path: problem.message for problem in node.agent.problems() if problem.kind == "ignored"}
     assert set(ignored) == {f"{node.tree}/x.tmp", f"{node.tree}/cache", f"{node.tree}/sub/own/y.log"}
-    assert ignored[f"{node.tree}/cache"] == f"cache/ in {node.tree}/.mosaicfsignore"
+    assert ignored[f"{node.tree}/cache"] == f"the pattern cache/ in {node.tree}/.mosaicfsignore"
 
 
 async def test_the_mount_and_the_home_are_never_entered(node: Any, write: Write) -> None:

@@ -15,8 +15,12 @@ from typing import Any
 import pytest
 from quart import Quart
 
+from mosaicfs_core.agent.exclusions import Exclusions
 from mosaicfs_core.config import ServerConfig
 from mosaicfs_core.documents import ids, times
+from mosaicfs_core.documents.paths import is_under
+from mosaicfs_core.errors import NotFound
+from mosaicfs_core.hooks import Problem
 from mosaicfs_core.server.app import running_app
 from mosaicfs_core.server.serve import bind, serving
 from mosaicfs_core.server.state import EXTENSION, ServerState
@@ -36,6 +40,13 @@ class FakeAgent:
     async def crawl(self, **asked: Any) -> None:
         """Note the request."""
         self.crawls.append(asked)
+
+    async def exclusions(self, path: str | None = None, *, limit: int = 100, offset: int = 0) -> Exclusions:
+        """Three symbolic links, in ``/tree`` alone."""
+        if path is not None and not is_under(path, "/tree"):
+            raise NotFound("no watched folder of this node holds that", path=path)
+        links = [Problem(kind="symlink", export_path=f"/tree/{name}", message="a link") for name in "abc"]
+        return Exclusions(tuple(links[offset : offset + limit]), more=offset + limit < len(links))
 
 
 class Instance:

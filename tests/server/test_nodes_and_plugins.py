@@ -46,6 +46,21 @@ async def test_a_crawl_is_asked_of_the_agent(instance: Any) -> None:
     assert bad.status_code == 400
 
 
+async def test_what_is_left_out_is_listed_in_pages(instance: Any) -> None:
+    address = f"/api/nodes/{instance.node_id}/exclusions"
+    whole = await body_of(await instance.ask("GET", address))
+    first = {"kind": "symlink", "export_path": "/tree/a", "reason": "a link", "count": 1}
+    assert (whole["items"][0], whole["total"], whole["more"]) == (first, 3, False)
+    page = await body_of(await instance.ask("GET", f"{address}?limit=1&offset=1&path=/tree/"))
+    assert ([item["export_path"] for item in page["items"]], page["total"], page["more"]) == (["/tree/b"], 2, True)
+    assert (await instance.ask("GET", f"{address}?path=/elsewhere")).status_code == 404
+    for wrong in ("path=tree", "path=/tree/../etc", "limit=0", "limit=5001", "offset=-1", "paths=/tree"):
+        assert (await instance.ask("GET", f"{address}?{wrong}")).status_code == 400, wrong
+    assert (await instance.ask("GET", "/api/nodes/node-other-aaaa/exclusions")).status_code == 404
+    instance.harness.core.agent = None
+    assert (await instance.ask("GET", address)).status_code == 503
+
+
 async def test_status_and_storage_of_a_node(instance: Any) -> None:
     status = await body_of(await instance.ask("GET", f"/api/nodes/{instance.node_id}/status"))
     assert status["overall"] == "healthy"

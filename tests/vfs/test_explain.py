@@ -144,7 +144,7 @@ def test_ignored_by_a_pattern_of_the_settings(world: Any, pattern: str) -> None:
 def test_ignored_as_the_agent_recorded_it(world: Any) -> None:
     world.file("/s/other.txt")
     watch(world, "/s")
-    problem = {"kind": "ignored", "export_path": "/s/private", "message": "private in /s/.mosaicfsignore", "count": 1}
+    problem = {"kind": "ignored", "export_path": "/s/private", "message": "the pattern private in /s/.mosaicfsignore", "count": 1}
     crawler = {"status": "healthy", "detail": "", "problems": [problem]}
     world.put(
         {

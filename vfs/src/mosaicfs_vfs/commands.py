@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from mosaicfs_core.documents.paths import escape
+from mosaicfs_core.documents.paths import escape, is_under
 from mosaicfs_core.errors import NotFound
 from mosaicfs_vfs.editing import edit as edit_in
 from mosaicfs_vfs.editing import fields_of, parse, pretty, save
@@ -217,7 +217,8 @@ def _explanation_lines(answer: dict[str, Any]) -> Iterator[str]:
     others = len(mounts) - len(near) if near else 0
     if others:
         yield ""
-        yield f"{others} more {'mount covers' if others == 1 else 'mounts cover'} the file elsewhere; --json shows them."
+        cover = "mount covers" if others == 1 else "mounts cover"
+        yield f"{others} more {cover} the file elsewhere; --json shows them."
 
 
 def _step_line(step: dict[str, Any]) -> str:

@@ -11,6 +11,8 @@ from typing import Any, Protocol, TypeVar
 from mosaicfs_core.hooks import StepOp
 from mosaicfs_core.store import Reader, Store
 from mosaicfs_vfs.namespace import Namespace
+from mosaicfs_vfs.namespace.explain import Explanation
+from mosaicfs_vfs.on_disk import with_disk
 
 T = TypeVar("T")
 
@@ -43,7 +45,7 @@ class Core(Protocol):
     def node_id(self) -> str: ...
     @property
     def agent(self) -> Any:
-        """The agent of this process (``status() -> dict``), or None."""
+        """The agent of this process (``status() -> dict``, and a ``DiskWitness``), or None."""
 
 
 class NamespaceService:
@@ -69,6 +71,11 @@ class NamespaceService:
         """The statuses that are at hand without waiting for the documents, which are written now and then."""
         agent = self._core.agent
         return {} if agent is None else {self._core.node_id: agent.status()}
+
+    async def with_disk(self, explanation: Explanation) -> Explanation:
+        """The explanation with what this node's agent, when it runs here, finds on disk."""
+        agent = self._core.agent
+        return explanation if agent is None else await with_disk(explanation, self._core.node_id, agent)
 
     async def close(self) -> None:
         """Close the replica and end the thread."""

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from mosaicfs_core.agent.board import Board
+from mosaicfs_core.agent.exclusions import Exclusions, Finding, Reporter
 from mosaicfs_core.agent.indexer import Indexer, Report
 from mosaicfs_core.agent.runner import Runner
 from mosaicfs_core.agent.schedule import next_nightly
@@ -42,6 +43,7 @@ class Agent:
         self._board = Board(core.node_id)
         self._indexer = Indexer(core.store)
         self._instances = Instances(core)
+        self._reporter = Reporter(core, self._board, lambda: self._instances.current)
         self._runners: dict[str, Runner] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._roots: tuple[bytes, ...] = ()
@@ -137,6 +139,16 @@ class Agent:
     def problems(self) -> list[Problem]:
         """What crawls and watchers passed over or could not read, as far as it is kept."""
         return self._board.problems()
+
+    async def exclusions(self, path: str | None = None, *, limit: int = 100, offset: int = 0) -> Exclusions:
+        """What is left out of the index under an export path, or everywhere, each thing with its reason, as it is on
+        disk now: the crawl without the indexing. Raises ``NotFound`` for a path outside of all watched folders."""
+        return await self._reporter.exclusions(path, limit, offset)
+
+    async def look(self, path: str) -> Finding | None:
+        """What is on disk at an export path without an indexed file, and why it is not indexed; None when that cannot
+        be told."""
+        return await self._reporter.look(path)
 
     def roots(self) -> tuple[bytes, ...]:
         """The resolved native roots beneath which files may be opened. Callable from any thread."""

@@ -38,6 +38,7 @@ class Board:
         self.expected = 0
         self._problems: dict[str, dict[tuple[str, str], Problem]] = {}
         self._fresh: dict[str, dict[tuple[str, str], Problem]] = {}
+        self._counts: dict[str, dict[str, int]] = {}
         self._errors: deque[dict[str, str]] = deque(maxlen=KEPT_ERRORS)
 
     # What happens.
@@ -59,6 +60,7 @@ class Board:
         if fresh is not None and error is None and complete:
             kept = {key: problem for key, problem in self._of(instance).items() if problem.kind == "watch"}
             self._problems[instance] = {**kept, **fresh}
+            self._counts[instance] = dict(state.report.problems)
         if error is not None:
             self.error("crawler", f"{instance}: {error}")
 
@@ -86,7 +88,7 @@ class Board:
 
     def forget(self, instance: str) -> None:
         """An instance is gone."""
-        for known in (self.crawls, self.watching, self._problems, self._fresh):
+        for known in (self.crawls, self.watching, self._problems, self._fresh, self._counts):
             known.pop(instance, None)
 
     def _of(self, instance: str) -> dict[tuple[str, str], Problem]:
@@ -97,6 +99,10 @@ class Board:
     def problems(self) -> list[Problem]:
         """All that is wrong or left out now."""
         return [problem for problems in self._problems.values() for problem in problems.values()]
+
+    def problems_of(self, instance: str) -> list[Problem]:
+        """What is wrong or left out now of one instance, as far as it is kept."""
+        return list(self._problems.get(instance, {}).values())
 
     def document(self, plugins: Sequence[Mapping[str, Any]], failed: Mapping[str, str]) -> dict[str, Any]:
         """The ``agent_status`` document, without ``_rev``. ``plugins`` describes packages, ``failed`` maps instances
@@ -134,8 +140,9 @@ class Board:
         finished = [state.finished for state in states if state.finished is not None]
         detail = "; ".join(failed + inaccessible) or ("crawling" if running else "")
         total: dict[str, int] = {}
-        for state in states:
-            for kind, count in state.report.problems.items():
+        for name, state in self.crawls.items():
+            # A crawl of a part says nothing of the rest: the figures are those of the last whole one.
+            for kind, count in self._counts.get(name, state.report.problems).items():
                 total[kind] = total.get(kind, 0) + count
         return {
             "status": "degraded" if failed or inaccessible else "healthy",

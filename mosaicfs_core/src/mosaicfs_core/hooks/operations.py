@@ -22,11 +22,16 @@ class CrawlRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Why a crawl is asked for.
 
     ``full`` forbids a plugin to rely on its cursor; ``prefixes`` limits the crawl to these export paths (empty: all).
+    ``report`` asks a plugin whose manifest has ``reports_exclusions`` only for what it passes over: nothing is indexed,
+    and the plugin changes nothing that it remembers. Everything left out is a ``Problem`` of its own, with ``count`` 1
+    and the reason as ``message``; a prefix that is itself left out, or lies beneath what is, is answered in the first
+    chunk by one ``Problem`` for that. Chunks may be empty; yield one now and then. It may run beside another crawl.
     """
 
     trigger: Trigger
     full: bool = False
     prefixes: tuple[str, ...] = ()
+    report: bool = False
 
 
 class Entry(NamedTuple):

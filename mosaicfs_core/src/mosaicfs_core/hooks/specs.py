@@ -32,6 +32,7 @@ class PluginManifest(msgspec.Struct, frozen=True, kw_only=True):
     ``hook_api`` is the ``HOOK_API`` it was written against. ``default_enabled`` asks for an instance on every agent at
     first start. ``settings_schema`` is a JSON Schema (object) of the instance's settings; secrets are
     ``{"type": "string", "format": "secret", "writeOnly": true}``. ``poll_interval_s`` repeats the crawl.
+    ``reports_exclusions`` says that the crawl obeys ``CrawlRequest.report``; others are never asked for a report.
     ``available`` False says honestly that the package does nothing yet; it cannot be switched on.
     """
 
@@ -43,6 +44,7 @@ class PluginManifest(msgspec.Struct, frozen=True, kw_only=True):
     settings_schema: Mapping[str, Any] | None = None
     poll_interval_s: float | None = None
     provides_filesystem: bool = False
+    reports_exclusions: bool = False
     available: bool = True
 
 
@@ -73,8 +75,9 @@ def mosaicfs_crawl(  # type: ignore[empty-body]
     """Name the files this instance provides. An async generator; it may yield operations singly or in sequences.
 
     Called at start, every ``poll_interval_s``, nightly (``full``), on request and after a reconnect, never twice at
-    once for one instance. Cancellation arrives at a ``yield``. Raising ends the crawl: what was yielded stands,
-    nothing is deleted by silence, the next crawl starts over.
+    once for one instance; only a ``report``, which indexes nothing, may run beside. Cancellation arrives at a
+    ``yield``. Raising ends the crawl: what was yielded stands, nothing is deleted by silence, the next crawl starts
+    over.
     """
 
 

@@ -58,6 +58,7 @@ def mosaicfs_manifest() -> PluginManifest:
         version="0.1.0",
         hook_api=HOOK_API,
         default_enabled=True,
+        reports_exclusions=True,
         settings_schema=SETTINGS,
     )
 
@@ -66,7 +67,7 @@ def mosaicfs_manifest() -> PluginManifest:
 async def mosaicfs_crawl(
     context: PluginContext, request: CrawlRequest
 ) -> AsyncIterator[FileOperation | Sequence[FileOperation]]:
-    """List every directory under the configured paths, in chunks."""
+    """List every directory under the configured paths, in chunks; with ``request.report`` what they leave out."""
     from mosaicfs_plugins.localfs.crawl import crawl
 
     async for chunk in crawl(context, request):

@@ -8,14 +8,13 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Final
 
 from mosaicfs_core.hooks import CrawlRequest, Create, Delete, Directory, FileOperation, PluginContext, Problem
+from mosaicfs_plugins.localfs.exclusions import exclusions
 from mosaicfs_plugins.localfs.ignore import parse_rules
 from mosaicfs_plugins.localfs.roots import Inaccessible, Roots
-from mosaicfs_plugins.localfs.scan import Scope, chunks, fresh_filesystems, look, scan, within
+from mosaicfs_plugins.localfs.scan import SYSTEM, Scope, chunks, fresh_filesystems, look, scan, within
 
 CHUNK: Final = 2_000
 """Files named by one chunk, about: enough for a batch of writes, little enough to hold two in memory."""
-SYSTEM: Final = ("/proc", "/sys", "/dev")
-"""Trees of the kernel's, never entered."""
 
 
 def configured_roots(context: PluginContext) -> list[str]:
@@ -98,6 +97,28 @@ class Tree:
                 yield from self._root(root)
         self.roots.save()
 
+    def report(self, request: CrawlRequest) -> Iterator[Sequence[Problem]]:
+        """What the crawl leaves out, in chunks. Remembers nothing. Blocks."""
+        if not request.prefixes:
+            for root in self.configured:
+                yield from self._reported(root, None)
+        for prefix in request.prefixes:
+            path = os.path.abspath(os.fsdecode(self._context.native(prefix)))
+            holding = self.root_of(path)
+            if holding is not None:
+                yield from self._reported(holding, path)
+            for inner in self.configured:
+                if holding is None and within(inner, path):
+                    yield from self._reported(inner, None)
+
+    def _reported(self, root: str, path: str | None) -> Iterator[Sequence[Problem]]:
+        try:
+            scope = self.scope(root, counts=False)
+        except Inaccessible as reason:
+            yield [self.inaccessible(root, reason)]
+            return
+        yield from exclusions(scope, root if path is None else path)
+
     def _root(self, root: str) -> Iterator[Sequence[FileOperation]]:
         try:
             scope = self.scope(root)
@@ -139,7 +160,7 @@ class Tree:
 async def crawl(context: PluginContext, request: CrawlRequest) -> AsyncIterator[Sequence[FileOperation]]:
     """The chunks of a crawl. Each is scanned in a worker thread while the one before is being indexed."""
     tree = await asyncio.to_thread(Tree, context)
-    operations = tree.operations(request)
+    operations: Iterator[Sequence[FileOperation]] = tree.report(request) if request.report else tree.operations(request)
     while True:
         chunk = await asyncio.to_thread(next, operations, None)
         if chunk is None:

@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -22,7 +22,12 @@ from mosaicfs_plugins.localfs.roots import RootMemory, filesystem_id
 OPEN_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 NAMED_PROBLEMS: Final = 50
 """Ignored entries named one by one in each directory; the rest is counted."""
-_GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+"""Errors that say that something is not there (any more)."""
+SYSTEM: Final = ("/proc", "/sys", "/dev")
+"""Trees of the kernel's, never entered."""
+SYMLINK: Final = "a symbolic link; links are not followed"
+LOST_MOUNT: Final = "the filesystem that was mounted here is not; ignore the folder to drop its files from the index"
 
 
 class Scope(msgspec.Struct, kw_only=True):
@@ -43,6 +48,15 @@ class Scope(msgspec.Struct, kw_only=True):
     def is_excluded(self, path: str) -> bool:
         """Whether ``path``, in this root, is one that is never entered."""
         return self.real_root + path[len(self.root) :] in self.excluded if self.excluded else False
+
+    def why_excluded(self, path: str) -> str:
+        """The reason for an excluded path, for people."""
+        kernels = self.real_root + path[len(self.root) :] in SYSTEM
+        return "belongs to the system" if kernels else "belongs to MosaicFS"
+
+    def why_ignored(self, rule: Rule) -> str:
+        """The reason for an ignored path, for people."""
+        return f"the pattern {rule.text} in {self.write(rule.origin)}"
 
     def rules_for(self, directory: str) -> tuple[Rule, ...]:
         """The rules that hold for the entries of ``directory``: those of the root and of every directory on the way."""
@@ -88,7 +102,7 @@ def scan(scope: Scope, start: str | None = None, recursive: bool = True) -> Iter
         stack = [(start, scope.rules, None)]
     while stack:
         path, rules, parent_device = stack.pop()
-        listing = _Listing(scope, path)
+        listing = Listing(scope, path)
         if listing.read(rules, parent_device):
             yield Directory(export_path=scope.write(path), files=listing.files, directories=listing.directories)
             if recursive:
@@ -96,12 +110,20 @@ def scan(scope: Scope, start: str | None = None, recursive: bool = True) -> Iter
         yield from listing.problems
 
 
-class _Listing:
-    """One directory being read."""
+def why_special(mode: int) -> str:
+    """The reason for something that is neither a file, a directory nor a link, for people."""
+    names = {stat.S_IFIFO: "named pipe", stat.S_IFSOCK: "socket", stat.S_IFBLK: "block device"}
+    return f"a {names.get(stat.S_IFMT(mode), 'character device')}; only regular files are indexed"
 
-    def __init__(self, scope: Scope, path: str) -> None:
+
+class Listing:
+    """One directory being read. ``report`` names everything that is passed over one by one, in the order of names;
+    without it much of that is only counted."""
+
+    def __init__(self, scope: Scope, path: str, *, report: bool = False) -> None:
         self._scope = scope
         self._path = path
+        self._report = report
         self.files: list[Entry] = []
         self.directories: list[str] = []
         self.enter: list[str] = []
@@ -109,7 +131,7 @@ class _Listing:
         self.rules: tuple[Rule, ...] = ()
         self.device = 0
         self._ignored: list[tuple[str, Rule]] = []
-        self._counts = {"symlink": 0, "special": 0, "unreadable": 0}
+        self._counts: dict[Literal["symlink", "special"], int] = {"symlink": 0, "special": 0}
 
     def read(self, rules: tuple[Rule, ...], parent_device: int | None) -> bool:
         """Fill the lists; False when nothing may be concluded about the directory (``problems`` may say why)."""
@@ -138,7 +160,7 @@ class _Listing:
     def _read(
         self, entries: Iterable[os.DirEntry[str]], descriptor: int, rules: tuple[Rule, ...], filesystem: int
     ) -> None:
-        found = list(entries)
+        found = sorted(entries, key=lambda entry: entry.name) if self._report else list(entries)
         if any(entry.name == IGNORE_FILE for entry in found):
             rules = rules + read_rules(self._path)
         self.rules = rules
@@ -153,27 +175,32 @@ class _Listing:
             elif is_directory:
                 self._directory(name)
             elif entry.is_symlink():
-                self._counts["symlink"] += 1
+                self._pass_over("symlink", name, SYMLINK)
             else:
                 try:
                     facts = entry.stat(follow_symlinks=False)
                 except OSError as error:
-                    if error.errno not in _GONE:
+                    if error.errno not in GONE:
                         raise
                     continue
                 if not stat.S_ISREG(facts.st_mode):
-                    self._counts["special"] += 1
+                    self._pass_over("special", name, why_special(facts.st_mode))
                     continue
                 written = name if name.isascii() else write(name)
                 files.append(new(Entry, (written, facts.st_size, facts.st_mtime_ns // 1000, filesystem, facts.st_ino)))
+
+    def _pass_over(self, kind: Literal["symlink", "special"], name: str, reason: str) -> None:
+        if self._report:
+            path = self._scope.write(join(self._path, name))
+            self.problems.append(Problem(kind=kind, export_path=path, message=reason))
+        else:
+            self._counts[kind] += 1
 
     def _directory(self, name: str) -> None:
         path = join(self._path, name)
         if self._scope.is_excluded(path):
             written = self._scope.write(path)
-            self.problems.append(
-                Problem(kind="ignored", export_path=written, message="belongs to MosaicFS or to the system")
-            )
+            self.problems.append(Problem(kind="ignored", export_path=written, message=self._scope.why_excluded(path)))
         else:
             self.directories.append(self._scope.write(name))
             self.enter.append(name)
@@ -205,12 +232,12 @@ class _Listing:
                 self._lost_mount(mount)
 
     def _lost_mount(self, mount: str) -> None:
-        message = "the filesystem that was mounted here is not; ignore the folder to drop its files from the index"
-        self.problems.append(Problem(kind="inaccessible", export_path=self._scope.write(mount), message=message))
+        path = self._scope.write(mount)
+        self.problems.append(Problem(kind="inaccessible", export_path=path, message=LOST_MOUNT))
 
     def _failed(self, error: OSError) -> None:
         # What vanished between the listing of its parent and now is left to the next crawl.
-        if error.errno not in _GONE:
+        if error.errno not in GONE:
             path = self._scope.write(self._path)
             self.problems.append(Problem(kind="unreadable", export_path=path, message=error.strerror or str(error)))
 
@@ -218,13 +245,13 @@ class _Listing:
         path = self._scope.write(self._path)
         for kind, count in self._counts.items():
             if count:
-                self.problems.append(Problem(kind=kind, export_path=path, count=count))  # type: ignore[arg-type]
-        for name, rule in self._ignored[:NAMED_PROBLEMS]:
-            message = f"{rule.text} in {self._scope.write(rule.origin)}"
+                self.problems.append(Problem(kind=kind, export_path=path, count=count))
+        named = len(self._ignored) if self._report else NAMED_PROBLEMS
+        for name, rule in self._ignored[:named]:
             written = self._scope.write(join(self._path, name))
-            self.problems.append(Problem(kind="ignored", export_path=written, message=message))
-        if len(self._ignored) > NAMED_PROBLEMS:
-            rest = len(self._ignored) - NAMED_PROBLEMS
+            self.problems.append(Problem(kind="ignored", export_path=written, message=self._scope.why_ignored(rule)))
+        if len(self._ignored) > named:
+            rest = len(self._ignored) - named
             self.problems.append(Problem(kind="ignored", export_path=path, count=rest, message="more in this folder"))
 
 

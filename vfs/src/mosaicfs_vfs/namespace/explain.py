@@ -28,7 +28,12 @@ Reason: TypeAlias = Literal[
     "no_mount",  # no mount covers the place it is at
     "elsewhere",  # it is shown, but not at the path asked about
     "broken_mount",  # the mount that covers it cannot be evaluated
-    "never_indexed",  # no such file was ever indexed
+    "symlink",  # it is a symbolic link, or lies beyond one
+    "special",  # it is a socket, a pipe or a device
+    "unreadable",  # it, or a directory on the way to it, cannot be read
+    "not_on_disk",  # no such file was ever indexed, and none is there
+    "not_crawled",  # it is there, and the next crawl will find it
+    "never_indexed",  # no such file was ever indexed; the message tells more
 ]
 
 
@@ -72,7 +77,11 @@ class MountReport(msgspec.Struct, frozen=True):
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """The answer. ``file`` is the file in question, when one is; ``paths`` are all places that show it."""
+    """The answer. ``file`` is the file in question, when one is; ``paths`` are all places that show it.
+
+    ``mounts`` begin with those that could show it at ``path``. ``places`` are the (node id, export path) where to look
+    on disk for a file that is not indexed.
+    """
 
     shown: bool
     kind: Literal["file", "directory"] | None
@@ -82,6 +91,7 @@ class Explanation(msgspec.Struct, frozen=True):
     file: FileRow | None
     paths: tuple[str, ...]
     mounts: tuple[MountReport, ...]
+    places: tuple[tuple[str, str], ...] = ()
 
 
 class Explainer:
@@ -120,8 +130,8 @@ class Explainer:
         if candidates:
             row = candidates[0]
             return self.file(row, None if row.export_path == path else path)
-        reason, message = explain_missing(self._state, path, list(self._sources(path)), self._live)
-        return Explanation(False, None, reason, message, path, None, (), ())
+        missing = explain_missing(self._state, path, list(self._sources(path)), self._live)
+        return Explanation(False, None, missing.reason, missing.message, path, None, (), (), missing.places)
 
     def _directory(self, path: str, derived: bool, entries: int) -> Explanation:
         count = f"{entries} {'entry' if entries == 1 else 'entries'}"
@@ -135,8 +145,12 @@ class Explainer:
         """Explain a file, and why it is (not) at ``path`` if that is given."""
         if row.status != "active":
             message = f"{row.export_path} was deleted on {row.node_id}; deleted files are never shown."
-            return Explanation(False, "file", "deleted", message, path, row, (), ())
+            return Explanation(False, "file", "deleted", message, path, row, (), (), ((row.node_id, row.export_path),))
         reports = tuple(self._mount(mount, row) for mount in self._covering(row))
+        if path is not None:
+            reports = tuple(
+                sorted(reports, key=lambda report: (report.path != path, not is_under(path, report.directory)))
+            )
         paths = tuple(self._paths_of(row.file_id))
         if path in paths or (path is None and paths):
             shown = ", ".join(paths)
@@ -270,7 +284,7 @@ def _excluded(mount: Mount, chain: ChainReport) -> str:
     if chain.origin is None:
         where = f"the mount of {mount.export_path} in {mount.directory}"
     elif chain.inherited:
-        where = f"{chain.origin}, which {mount.directory} inherits"
+        where = f"{chain.origin}, which {mount.directory} inherits,"
     else:
         where = chain.origin
     if last is None or last.number is None:

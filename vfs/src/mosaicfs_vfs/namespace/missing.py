@@ -20,6 +20,15 @@ class WatchedRoot(NamedTuple):
     config: Mapping[str, Any]
 
 
+class Missing(NamedTuple):
+    """Why no file answers, as far as the replica tells. ``places`` are the (node id, export path) in watched folders
+    where it would be."""
+
+    reason: Literal["ignored", "never_indexed"]
+    message: str
+    places: tuple[tuple[str, str], ...]
+
+
 def watched_roots(documents: Sequence[Mapping[str, Any]]) -> Iterator[WatchedRoot]:
     """The watched folders that ``plugin`` documents name, also of instances that are switched off: their files stay."""
     for document in documents:
@@ -33,17 +42,23 @@ def watched_roots(documents: Sequence[Mapping[str, Any]]) -> Iterator[WatchedRoo
 
 def explain_missing(
     state: State, path: str, sources: Sequence[tuple[str, str]], live: Mapping[str, Mapping[str, Any]]
-) -> tuple[Literal["ignored", "never_indexed"], str]:
+) -> Missing:
     """The reason for a path that no indexed file answers to. ``sources`` are where its file would be.
 
     ``live`` holds statuses of nodes that are newer than their documents.
     """
     roots = list(watched_roots(state.reader.documents_of("plugin")))
-    for node_id, export_path in sources:
-        for root in roots:
-            if root.node_id == node_id and is_under(export_path, root.path):
-                return _explain_watched(state, root, export_path, live)
-    return "never_indexed", f"Nothing at {path} was ever indexed: no watched folder holds it."
+    watched = [
+        (root, export_path)
+        for node_id, export_path in dict.fromkeys(sources)
+        for root in roots
+        if root.node_id == node_id and is_under(export_path, root.path)
+    ]
+    if not watched:
+        return Missing("never_indexed", f"Nothing at {path} was ever indexed: no watched folder holds it.", ())
+    reason, message = _explain_watched(state, *watched[0], live)
+    places = dict.fromkeys((root.node_id, export_path) for root, export_path in watched)
+    return Missing(reason, message, tuple(places))
 
 
 def _explain_watched(
@@ -52,10 +67,10 @@ def _explain_watched(
     where = f"{export_path} of {root.node_id}"
     problem = _problem_with(state, root.node_id, export_path, live)
     if problem is not None and problem.get("kind") == "ignored":
-        return "ignored", f"{where} is left out of the index by a pattern: {problem.get('message')}."
+        return "ignored", f"{where} is left out of the index: {problem.get('message')}."
     pattern = _ignored_by(root, export_path)
     if pattern is not None:
-        return "ignored", f"{where} is left out of the index by a pattern: {pattern} in the settings."
+        return "ignored", f"{where} is left out of the index: the pattern {pattern} in the settings."
     if problem is not None:
         return "never_indexed", f"{where} was not indexed ({problem.get('kind')}): {problem.get('message')}."
     reasons = "it does not exist, cannot be read, is no regular file, or was not crawled yet"

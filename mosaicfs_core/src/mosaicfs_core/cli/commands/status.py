@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mosaicfs_core.cli.commands.excluded import left_out
 from mosaicfs_core.cli.output import cell
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ def register(cli: click.Group, context: TerminalContext) -> None:
             context.show({"info": info, "status": node})
             return
         context.show(_summary(info, node))
+        if left_out(_counts(node)):
+            context.say("`mosaicfs files excluded` lists what is left out, and why.")
         rows = [
             {"subsystem": name, "status": part.get("status", ""), "detail": _detail(part)}
             for name, part in sorted(node.get("subsystems", {}).items())
@@ -46,11 +49,17 @@ def _detail(part: dict[str, Any]) -> str:
     return "; ".join(busy if said == "crawling" else [*busy, said] if said else busy)
 
 
+def _counts(node: dict[str, Any]) -> dict[str, int]:
+    """What the last whole crawl left out, by kind."""
+    return dict(node.get("subsystems", {}).get("crawler", {}).get("counts") or {})
+
+
 def _summary(info: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
     failed = [name for name, state in info["plugins"].items() if state == "failed"]
     return {
         "state": node.get("overall", "unknown"),
         "files": info["documents"].get("file", 0),
+        "left out": left_out(_counts(node)) or "nothing",
         "node": info["node_id"],
         "started_at": info["started_at"],
         "version": info["version"],

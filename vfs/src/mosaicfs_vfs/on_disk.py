@@ -1,0 +1,68 @@
+"""The last word on a file that is not indexed: what this node's agent finds where the file would be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+import msgspec
+
+from mosaicfs_vfs.namespace.explain import Explanation, Reason
+
+LOOKED_AT: Final = 10
+"""Places looked at for one question."""
+_REASONS: Final[Mapping[str, Reason]] = {
+    "ignored": "ignored",
+    "symlink": "symlink",
+    "special": "special",
+    "unreadable": "unreadable",
+    "inaccessible": "unreadable",
+    "missing": "not_on_disk",
+    "file": "not_crawled",
+}
+
+
+class Finding(Protocol):
+    """What an agent finds at a path (``mosaicfs_core.agent``): ``kind`` is a word, ``export_path`` what it is about,
+    which may be a directory on the way, and ``message`` the reason for people."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def export_path(self) -> str: ...
+    @property
+    def message(self) -> str: ...
+
+
+class DiskWitness(Protocol):
+    """The part of the agent that can look."""
+
+    async def look(self, path: str) -> Finding | None:
+        """What is at an export path of this node that no indexed file answers to, or None."""
+
+
+async def with_disk(explanation: Explanation, node_id: str, agent: DiskWitness) -> Explanation:
+    """The explanation with what is on the disk of ``node_id``, for a file that is not indexed there; unchanged for
+    others. Something that is there counts for more than something that is not."""
+    found: tuple[str, Finding] | None = None
+    for node, export_path in explanation.places[:LOOKED_AT]:
+        if node != node_id:
+            continue
+        finding = await agent.look(export_path)
+        if finding is not None and (found is None or found[1].kind == "missing"):
+            found = (export_path, finding)
+    if found is None or (explanation.reason == "deleted" and found[1].kind == "missing"):
+        return explanation
+    reason = _REASONS.get(found[1].kind, "never_indexed")
+    return msgspec.structs.replace(explanation, reason=reason, message=_sentence(f"{found[0]} of {node_id}", *found))
+
+
+def _sentence(where: str, path: str, finding: Finding) -> str:
+    if finding.kind == "missing":
+        return f"{where} was never indexed: {finding.message}."
+    if finding.kind == "file":
+        return f"{where} exists, but is not indexed yet: `mosaicfs nodes crawl` looks for changes now."
+    if finding.kind in ("directory", "inactive", "outside"):
+        return f"{where} is not indexed: {finding.message}."
+    through = "" if finding.export_path == path else f" with {finding.export_path}"
+    return f"{where} is left out of the index{through}: {finding.message}."
