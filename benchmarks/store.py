@@ -33,6 +33,8 @@ ENDINGS = (
     ("py", "text/x-python"),
     ("xyz", None),
 )
+MAGNITUDES = (4.0, 25.0)
+"""Sizes are spread evenly over powers of two, from 16 bytes to 32 MB: one file in twenty has 16 MB or more."""
 START = 1_600_000_000_000_000
 QUERIES = ("report", "holiday", "invoice-04", "*.pdf", "img-*7.jpg", "zebra", "77a", "a7")
 
@@ -52,7 +54,7 @@ def file_documents(count: int, seed: int = 1) -> Iterator[dict[str, Any]]:
             "inode": documents.derived_inode(identifier),
             "name": documents.name_of(path),
             "source": {"node_id": NODE, "export_path": path, "export_parent": parent},
-            "size": chance.randrange(5 * 10**7),
+            "size": int(2 ** chance.uniform(*MAGNITUDES)),
             "mtime": documents.format_time(START + chance.randrange(10**14)),
             "status": "active",
         }

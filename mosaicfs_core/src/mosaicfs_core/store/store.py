@@ -28,7 +28,7 @@ from .writer import Writer
 
 T = TypeVar("T")
 READ_THREADS = 3
-INTAKE = 500
+INTAKE = 250
 """Documents of a bulk write that are prepared together: the next ones are, while the writer is at these."""
 
 

@@ -221,17 +221,19 @@ class WriteTransaction:
         numbers.learn({(file.parts.node_id, file.parts.parent) for file in files})
         doc, seq = session.doc, session.seq
         for file in files:
-            facts = file_facts(file.parts, numbers)
+            flags, shown, node_id, parent, name, size, mtime, mime_type, extra, inode = file.parts
+            directory = numbers.directory(node_id, parent)
+            mime = None if mime_type is None else numbers.mime(mime_type)
             node = 0 if file.node_id is None else numbers.node(file.node_id)
             doc += 1
             seq += 1
-            head = (doc, file.id_hash, FILE, node, file.key, seq, 1, file.digest, facts.flags)
-            changes.new_file((*head, *facts[1:8], None), file.folded)
+            head = (doc, file.id_hash, FILE, node, file.key, seq, 1, file.digest)
+            changes.new_file((*head, flags, shown, directory, name, size, mtime, mime, extra, None), file.folded)
             self._written[file.id] = doc
-            if facts.shown and facts.dir is not None:
-                numbers.count(facts.dir, 1)
-            if facts.inode is not None:
-                changes.inode(doc, facts.inode)
+            if shown:
+                numbers.count(directory, 1)
+            if inode is not None:
+                changes.inode(doc, inode)
         session.doc, session.seq = doc, seq
 
     def _write_one(self, state: State, leaf: Leaf, replicated: bool, changes: Changes) -> None:
