@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from mosaicfs_core.cli import client
 from mosaicfs_core.cli.client import Endpoint, HttpApi, Unreachable, find_endpoint
 from mosaicfs_core.errors import (
     ConfigError,
@@ -57,6 +58,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self._send(502, {"error": {"code": "plugin_failed", "message": "x failed", "details": details}})
         elif self.path == "/api/html":
             self._send_raw(500, b"<html>")
+        elif self.path == "/api/sick":
+            self._send(503, {"status": "unhealthy", "subsystems": {"store": {"status": "unhealthy"}}})
         elif self.path == "/api/empty":
             self._send_raw(204, b"")
         elif self.path.startswith("/api/bytes"):
@@ -162,6 +165,39 @@ def test_nobody_there_is_unreachable() -> None:
         HttpApi(Endpoint("http://127.0.0.1:9")).get("health")
     with pytest.raises(UserError, match="not the address of an instance"):
         HttpApi(Endpoint("ftp://x")).get("health")
+
+
+@pytest.mark.parametrize("secret", [{"credentials": ("MOSAICFS_0", "secret")}, {"token": "t"}])
+def test_no_secret_goes_unencrypted_to_another_machine(
+    url: str, secret: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "is_loopback_peer", lambda address: False)
+    api = HttpApi(Endpoint(url, **secret))
+    for _ in range(2):
+        with pytest.raises(UserError, match="https://"):
+            api.get("a")
+    assert Handler.asked == []
+    open_to_all = HttpApi(Endpoint(url))
+    assert open_to_all.get("a") == {"ok": True}
+    open_to_all.close()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.8.0.1", "::1", "::ffff:127.0.0.1"])
+def test_loopback_peers(address: str) -> None:
+    assert client.is_loopback_peer(address)
+
+
+@pytest.mark.parametrize(
+    "address", ["10.0.0.1", "192.168.1.27", "fe80::1%eth0", "2001:db8::127", "::ffff:10.0.0.1", ""]
+)
+def test_peers_beyond(address: str) -> None:
+    assert not client.is_loopback_peer(address)
+
+
+def test_what_an_unhealthy_instance_says_is_kept(api: HttpApi) -> None:
+    with pytest.raises(Unavailable, match="answered 503") as caught:
+        api.get("sick")
+    assert caught.value.details["answer"]["status"] == "unhealthy"
 
 
 def test_an_access_key_signs_in_once(url: str) -> None:

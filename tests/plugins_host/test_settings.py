@@ -59,6 +59,61 @@ def test_secrets_are_masked_and_an_untouched_mask_keeps_the_stored_one() -> None
     assert schema.unmasked({"token": "new-secret"}, stored) == {"token": "new-secret"}
 
 
+@pytest.mark.parametrize(
+    "schema", [None, {"type": "object"}, {"type": "object", "properties": {"a": {"type": "string"}}}]
+)
+def test_every_text_that_no_schema_describes_is_masked(schema: dict[str, object] | None) -> None:
+    known = SettingsSchema("mine", schema)
+    stored = {"password": "hunter2", "port": 7, "on": True, "empty": "", "more": {"tokens": ["one", "two", 3]}}
+    masked = known.masked(stored)
+    mask = {"set": True}
+    assert masked == {"password": mask, "port": 7, "on": True, "empty": "", "more": {"tokens": [mask, mask, 3]}}
+    assert known.unmasked({**masked, "port": 8}, stored) == {**stored, "port": 8}
+
+
+def test_secrets_in_lists_maps_and_branches_are_masked() -> None:
+    schema = SettingsSchema(
+        "mine",
+        {
+            "type": "object",
+            "$defs": {"login": {"type": "object", "properties": {"password": {"type": "secret"}}}},
+            "properties": {
+                "login": {"$ref": "#/$defs/login"},
+                "either": {"anyOf": [{"type": "secret"}, {"type": "integer"}]},
+                "keys": {"type": "array", "items": {"type": "secret"}},
+                "names": {"type": "array", "items": {"type": "string"}},
+                "by_host": {"type": "object", "additionalProperties": {"type": "secret"}},
+            },
+        },
+    )
+    stored = {
+        "login": {"password": "pw"},
+        "either": "pw",
+        "keys": ["one", "two"],
+        "names": ["a"],
+        "by_host": {"example.org": "pw"},
+    }
+    mask = {"set": True}
+    masked = schema.masked(stored)
+    assert masked == {
+        "login": {"password": mask},
+        "either": mask,
+        "keys": [mask, mask],
+        "names": ["a"],
+        "by_host": {"example.org": mask},
+    }
+    assert schema.unmasked(masked, stored) == stored
+    (wrong, *_) = schema.errors(schema.unmasked({**masked, "keys": [mask]}, stored))
+    assert wrong.field == "keys.0"
+
+
+def test_an_error_in_a_whole_object_repeats_none_of_its_secrets() -> None:
+    schema = SettingsSchema("mine", {**SCHEMA, "maxProperties": 1})
+    wrong = schema.errors({"folder": "f", "token": "hunter2-and-more"})
+    assert wrong
+    assert not any("hunter2" in error.message for error in wrong)
+
+
 def test_shorthands_are_translated_and_values_that_look_like_schemas_are_not() -> None:
     assert translate({"type": "secret", "title": "T"}) == {
         "type": "string",

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
+from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 
 from mosaicfs_core.documents import ids
+from mosaicfs_core.errors import Unavailable
 
 
 async def body_of(answer: Any) -> Any:
@@ -111,6 +115,34 @@ async def test_wrong_settings_are_refused_field_by_field(instance: Any, method: 
     assert "paths" in error["details"]["fields"]
 
 
+@pytest.mark.parametrize("how", ["uninstalled", "failed", "never seen"])
+async def test_secrets_stay_hidden_without_their_package(instance: Any, how: str) -> None:
+    host, base = instance.harness.core.host, f"/api/nodes/{instance.node_id}/plugins"
+    schema = {"type": "object", "properties": {"folder": {"type": "string"}, "token": {"type": "secret"}}}
+    original = host.plugins["localfs"]
+    with_secret = replace(original, manifest=msgspec.structs.replace(original.manifest, settings_schema=schema))
+    host.plugins = {**host.plugins, "mailbox": replace(with_secret, name="mailbox")}
+    if how == "never seen":
+        del host.plugins["mailbox"]
+    settings = {"folder": "/mail", "token": "hunter2-and-more"}
+    made = await instance.ask("POST", base, json={"plugin_name": "mailbox", "settings": settings})
+    assert made.status_code == 201
+    mask = {"set": True}
+    if how == "uninstalled":
+        del host.plugins["mailbox"]
+    elif how == "failed":
+        host.plugins["mailbox"] = replace(original, name="mailbox", status="failed", manifest=None, error="broken")
+    hidden = {"folder": mask if how == "never seen" else "/mail", "token": mask}
+    for target in (base, f"{base}/mailbox"):
+        answer = await instance.ask("GET", target)
+        assert "hunter2" not in (await answer.get_data(as_text=True))
+    assert (await body_of(answer))["settings"] == hidden
+    changed = await instance.ask("PATCH", f"{base}/mailbox", json={"settings": {**hidden, "more": 1}})
+    assert (await body_of(changed))["settings"] == {**hidden, "more": 1}
+    document = await instance.harness.store.get(f"plugin::{instance.node_id}::mailbox")
+    assert document["settings"] == {**settings, "more": 1}
+
+
 async def test_an_unknown_package_is_kept_with_a_warning(instance: Any) -> None:
     base = f"/api/nodes/{instance.node_id}/plugins"
     answer = await instance.ask("POST", base, json={"plugin_name": "stranger", "settings": {"any": 1}})
@@ -127,3 +159,33 @@ async def test_installed_plugins_are_listed_with_what_is_wrong(instance: Any) ->
     assert found["localfs"]["first_party"] is True
     assert "paths" in found["localfs"]["settings_schema"]["properties"]
     assert all("traceback" not in plugin for plugin in found.values())
+
+
+async def test_health_is_503_when_the_replica_cannot_be_used(instance: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = instance.harness.store
+    assert (await instance.ask("GET", "/api/health", token=None)).status_code == 200
+
+    def broken(reader: Any) -> Any:
+        error = sqlite3.DatabaseError("database disk image is malformed")
+        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr("mosaicfs_core.store.reader.Reader.info", broken)
+        patched.setattr("mosaicfs_core.store.reader_files.FileReader.file_by_id", lambda self, short: broken(self))
+        sick = await instance.ask("GET", "/api/health", token=None)
+        assert sick.status_code == 503
+        body = await body_of(sick)
+        assert (body["status"], body["subsystems"]["store"]) == ("unhealthy", {"status": "unhealthy"})
+        file_id = f"{instance.node_id}.{ids.first_file_uuid(instance.node_id, '/a')}"
+        for address in ("/api/system/info", f"/api/files/{file_id}"):
+            answer = await instance.ask("GET", address)
+            assert (answer.status_code, (await body_of(answer))["error"]["code"]) == (503, "unavailable")
+
+    def broken_commit(outcomes: Any) -> Any:
+        raise RuntimeError("nobody thought of this")
+
+    monkeypatch.setattr(store._writer, "_commit", broken_commit)
+    with pytest.raises(Unavailable):
+        await store.transaction(lambda tx: None)
+    assert (await instance.ask("GET", "/api/health", token=None)).status_code == 503

@@ -182,9 +182,26 @@ class HttpApi:
             else:
                 made = http.client.HTTPConnection(parts.hostname, parts.port, timeout=_CONNECT_SECONDS)
             made.connect()
+            self._require_private(made, parts.scheme)
             made.sock.settimeout(_ANSWER_SECONDS)
             self._connection = made
         return self._connection
+
+    def _require_private(self, connection: http.client.HTTPConnection, scheme: str) -> None:
+        """Raise ``UserError`` before a secret goes over a network in clear. The peer counts, not what it is called."""
+        secret = self._endpoint.token or self._endpoint.credentials
+        if scheme == "https" or not secret or is_loopback_peer(connection.sock.getpeername()[0]):
+            return
+        connection.close()
+        raise UserError(
+            f"{self._endpoint.url} is another machine and not encrypted, so the access key would cross the network in"
+            " clear; give an https:// address, or a tunnel to this machine's own"
+        )
+
+
+def is_loopback_peer(address: str) -> bool:
+    """Whether a connected socket's peer, as the system writes it, is this machine over its loopback."""
+    return address == "::1" or address.removeprefix("::ffff:").startswith("127.")
 
 
 def _target(path: str, params: Mapping[str, Any]) -> str:
@@ -221,7 +238,7 @@ def _error_of(answer: http.client.HTTPResponse, data: bytes) -> MosaicError:
         body = json.loads(data)["error"]
         code, message, details = str(body["code"]), str(body["message"]), dict(body.get("details") or {})
     except (ValueError, KeyError, TypeError):
-        code, message, details = "error", f"the server answered {answer.status} {answer.reason}", {}
+        code, message, details = "error", f"the server answered {answer.status} {answer.reason}", _told(data)
     kind = _ERRORS.get(answer.status)
     if kind is not None:
         error: MosaicError = kind(message, **details)
@@ -235,6 +252,15 @@ def _error_of(answer: http.client.HTTPResponse, data: bytes) -> MosaicError:
         error = MosaicError(message, **details)
     error.code = code
     return error
+
+
+def _told(data: bytes) -> dict[str, Any]:
+    """An answer that is no error of ours and yet says something, as health does with 503."""
+    try:
+        body = json.loads(data)
+    except ValueError:
+        return {}
+    return {"answer": body} if isinstance(body, dict) else {}
 
 
 def _local_endpoint(home: Home) -> Endpoint | None:

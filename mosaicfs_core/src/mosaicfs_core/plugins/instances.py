@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -181,11 +182,18 @@ def default_document(node_id: str, plugin: LoadedPlugin, settings: Mapping[str, 
         "config": {},
         "created_at": times.format_time(times.now_micros()),
     }
+    document |= remembered_schema(plugin)
     if settings is not None:
         document["settings"] = dict(settings)
     if manifest is not None and manifest.provides_filesystem:
         document |= {"provides_filesystem": True, "file_path_prefix": f"/{plugin.name}"}
     return document
+
+
+def remembered_schema(plugin: LoadedPlugin) -> dict[str, Any]:
+    """The part of a plugin document that tells its secrets from the rest even when the package does not load."""
+    schema = plugin.manifest.settings_schema if plugin.manifest is not None else None
+    return {} if schema is None else {"settings_schema": copy.deepcopy(dict(schema))}
 
 
 def _document(instance: Instance | None) -> Mapping[str, Any] | None:

@@ -3,6 +3,9 @@
 A schema is plain JSON Schema (2020-12) of an object. Two shorthands are translated on reading: ``"type": "secret"`` is
 ``{"type": "string", "format": "secret", "writeOnly": true}``, and ``"type": "enum"`` with ``"values": […]`` (or
 ``"enum"``) is ``{"enum": […]}``.
+
+What no schema describes may be a secret as well: where a setting is unknown, or its schema branches (``$ref``,
+``anyOf`` and their like), every text of it is masked.
 """
 
 from __future__ import annotations
@@ -17,8 +20,14 @@ from mosaicfs_core.hooks import PluginManifest
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
+    from mosaicfs_core.plugins.host import PluginHost
+
 _TYPES: Final = ("string", "integer", "number", "boolean", "array", "object", "null", "secret", "enum")
 MASK: Final = {"set": True}
+_BRANCHES: Final = frozenset(
+    "$ref $dynamicRef allOf anyOf oneOf not if then else dependentSchemas patternProperties prefixItems"
+    " unevaluatedItems unevaluatedProperties".split()
+)
 _ANYTHING: Final[Mapping[str, Any]] = {"type": "object"}
 
 
@@ -55,22 +64,20 @@ class SettingsSchema:
 
     def masked(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The settings with ``{"set": true}`` for each secret that is set."""
-        return {key: _mask(self._property(key), value) for key, value in settings.items()}
+        return {key: _mask(_part(self.schema, key), value) for key, value in settings.items()}
 
     def unmasked(self, settings: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
         """New settings in which a mask stands for the stored secret (what a form sends back untouched)."""
-        return {key: _unmask(self._property(key), value, stored.get(key)) for key, value in settings.items()}
-
-    def _property(self, key: str) -> Mapping[str, Any]:
-        found = self.schema.get("properties", {}).get(key, {})
-        return found if isinstance(found, Mapping) else {}
+        return {key: _unmask(_part(self.schema, key), value, stored.get(key)) for key, value in settings.items()}
 
     def _field_error(self, error: Any) -> FieldError:
         path = [str(part) for part in error.absolute_path]
         if error.validator == "required":
             missing = [name for name in error.validator_value if name not in error.instance]
             return FieldError(".".join([*path, missing[0]]) if missing else ".".join(path), "is required")
-        if _is_secret(error.schema):
+        # A container's message repeats the whole of it, with the secrets in it; keys alone may be named.
+        holds_more = isinstance(error.instance, Mapping | list) and error.validator != "additionalProperties"
+        if _is_secret(error.schema) or holds_more:
             return FieldError(".".join(path), f"does not satisfy {error.validator!r} of its schema")
         return FieldError(".".join(path), error.message)
 
@@ -83,6 +90,21 @@ def schema_of(plugin: str, manifest: PluginManifest) -> SettingsSchema:
 def validate_settings(manifest: PluginManifest, settings: Mapping[str, Any]) -> list[FieldError]:
     """What is wrong with an instance's settings, by field. Raises ``PluginError`` when the schema is wrong."""
     return schema_of(manifest.title, manifest).errors(settings)
+
+
+def schema_for(host: PluginHost, package: str, document: Mapping[str, Any]) -> SettingsSchema:
+    """The schema to show and merge an instance's settings with.
+
+    That of the package where it loads, else the one its document remembers (of an uninstalled, failed or disabled
+    package), else an empty one, which masks every text.
+    """
+    plugin = host.plugins.get(package)
+    try:
+        if plugin is not None and plugin.manifest is not None:
+            return host.settings_schema(plugin)
+        return SettingsSchema(package, document.get("settings_schema"))
+    except PluginError:
+        return SettingsSchema(package, None)
 
 
 def translate(schema: Any) -> Any:
@@ -136,22 +158,40 @@ def _fill(schema: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, A
     return filled
 
 
-def _mask(schema: Mapping[str, Any], value: Any) -> Any:
+def _part(schema: Mapping[str, Any] | None, key: str) -> Mapping[str, Any] | None:
+    """The schema of a key of an object; None when nothing is said of it, or not plainly."""
+    if schema is None:
+        return None
+    properties = schema.get("properties", {})
+    found = properties[key] if key in properties else schema.get("additionalProperties")
+    return _plain(found)
+
+
+def _items(schema: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    return None if schema is None else _plain(schema.get("items"))
+
+
+def _plain(schema: Any) -> Mapping[str, Any] | None:
+    return schema if isinstance(schema, Mapping) and not _BRANCHES & schema.keys() else None
+
+
+def _mask(schema: Mapping[str, Any] | None, value: Any) -> Any:
     if _is_secret(schema):
         return dict(MASK) if value not in (None, "") else None
     if isinstance(value, Mapping):
-        parts = schema.get("properties", {})
-        return {key: _mask(parts.get(key, {}), inner) for key, inner in value.items()}
-    if isinstance(value, list) and isinstance(schema.get("items"), Mapping):
-        return [_mask(schema["items"], inner) for inner in value]
-    return value
+        return {key: _mask(_part(schema, key), inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_mask(_items(schema), inner) for inner in value]
+    return dict(MASK) if schema is None and isinstance(value, str) and value else value
 
 
-def _unmask(schema: Mapping[str, Any], value: Any, stored: Any) -> Any:
-    if _is_secret(schema):
-        return stored if value == MASK else value
+def _unmask(schema: Mapping[str, Any] | None, value: Any, stored: Any) -> Any:
+    if value == MASK and (schema is None or _is_secret(schema)):
+        return stored
     if isinstance(value, Mapping):
-        parts = schema.get("properties", {})
         known = stored if isinstance(stored, Mapping) else {}
-        return {key: _unmask(parts.get(key, {}), inner, known.get(key)) for key, inner in value.items()}
+        return {key: _unmask(_part(schema, key), inner, known.get(key)) for key, inner in value.items()}
+    # By position: in a list of another length nobody knows which is which, and the mask stays, to be refused.
+    if isinstance(value, list) and isinstance(stored, list) and len(value) == len(stored):
+        return [_unmask(_items(schema), inner, old) for inner, old in zip(value, stored, strict=True)]
     return value

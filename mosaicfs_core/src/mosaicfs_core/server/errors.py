@@ -10,6 +10,7 @@ import logging
 import math
 import re
 import secrets
+import sqlite3
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
@@ -30,6 +31,7 @@ from mosaicfs_core.errors import (
     Unavailable,
     UserError,
 )
+from mosaicfs_core.store.failures import read_error
 
 logger = logging.getLogger(__name__)
 
@@ -129,6 +131,12 @@ def install(app: Quart) -> None:
         if status_of(error) >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, Unavailable):
             logger.error("request failed", exc_info=error)
         return answer_for(error)
+
+    @app.errorhandler(sqlite3.Error)
+    async def _of_the_store(error: sqlite3.Error) -> Response:
+        # What reads the replica directly on the loop; the store's own methods have told theirs already.
+        told = read_error(error)
+        return answer_for(told) if isinstance(told, MosaicError) else _surprise(error)
 
     @app.errorhandler(RequestSchemaValidationError)
     async def _invalid(error: RequestSchemaValidationError) -> Response:

@@ -13,7 +13,9 @@ from quart_schema import document_response, validate_querystring, validate_reque
 from mosaicfs_core.documents import ids, times
 from mosaicfs_core.errors import Conflict, NotFound, UserError
 from mosaicfs_core.plugins.host import PluginHost
+from mosaicfs_core.plugins.instances import remembered_schema
 from mosaicfs_core.plugins.loading import LoadedPlugin
+from mosaicfs_core.plugins.settings import schema_for
 from mosaicfs_core.server.idempotency import idempotent
 from mosaicfs_core.server.listing import (
     ListAnswer,
@@ -75,7 +77,8 @@ class PluginAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class InstanceAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """An instance of a plugin on a node. Secrets in ``settings`` read ``{"set": true}``."""
+    """An instance of a plugin on a node. Secrets in ``settings`` read ``{"set": true}``, as does
+    every text where no schema tells them."""
 
     id: str
     node_id: str
@@ -86,6 +89,7 @@ class InstanceAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
     package: str | None = None
     paused: bool | None = None
     settings: dict[str, Any] = {}
+    settings_schema: dict[str, Any] | None = None
     config: dict[str, Any] = {}
     warnings: list[str] = []
 
@@ -120,34 +124,33 @@ def instance_body(document: Mapping[str, Any], warnings: list[str] | None = None
     package = str(document.get("package") or document["plugin_name"])
     host = state().core.host
     for part in ("settings", "config"):
-        if body.get(part) is None:
-            body[part] = {}
-        elif package in host.plugins:
-            body[part] = host.settings_schema(package).masked(body[part])
+        body[part] = schema_for(host, package, document).masked(body[part]) if body.get(part) else {}
     if warnings:
         body["warnings"] = warnings
     return body
 
 
-def checked_settings(
-    host: PluginHost, package: str, given: Mapping[str, Any], stored: Mapping[str, Any]
-) -> dict[str, Any]:
-    """New settings over the stored ones, checked against the package's schema when it is installed.
+def checked_settings(host: PluginHost, document: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """What to change of an instance's document to set ``given`` over its settings: ``settings``, and the schema that
+    tells its secrets when the package is gone.
 
-    Raises ``UserError`` whose ``details.fields`` names each wrong field.
+    They are checked where the package is installed and works. Raises ``UserError`` whose ``details.fields`` names each
+    wrong field.
     """
-    merged = {**stored, **given}
-    merged = {key: value for key, value in merged.items() if value is not None}
-    if package not in host.plugins or host.plugins[package].status != "ok":
-        return merged
-    schema = host.settings_schema(package)
+    package = str(document.get("package") or document["plugin_name"])
+    stored = document.get("settings") or {}
+    merged = {key: value for key, value in {**stored, **given}.items() if value is not None}
+    schema = schema_for(host, package, document)
     merged = schema.unmasked(merged, stored)
+    plugin = host.plugins.get(package)
+    if plugin is None or plugin.status != "ok" or plugin.manifest is None:
+        return {"settings": merged}
     wrong = schema.errors(schema.filled(merged))
     if wrong:
         fields = {error.field or "(all)": error.message for error in wrong}
         summary = "; ".join(f"settings.{field}: {text}" for field, text in fields.items())
         raise UserError(summary, field=f"settings.{wrong[0].field}", fields=fields)
-    return merged
+    return {"settings": merged, **remembered_schema(plugin)}
 
 
 def package_warnings(package: str) -> list[str]:
@@ -202,9 +205,9 @@ async def create_instance(node_id: str, data: NewInstance) -> Response:
         "name": data.plugin_name,
         "config": {},
         "created_at": times.format_time(times.now_micros()),
-        **changes,
-        "settings": checked_settings(state().core.host, package, changes.get("settings", {}), {}),
+        **{field: value for field, value in changes.items() if field != "settings"},
     }
+    document |= checked_settings(state().core.host, document, changes.get("settings", {}))
 
     def insert(present: dict[str, Any] | None) -> dict[str, Any]:
         if present is not None:
@@ -232,11 +235,8 @@ async def change_instance(node_id: str, name: str, data: InstanceChange) -> Resp
     host = state().core.host
 
     def apply(document: dict[str, Any]) -> dict[str, Any]:
-        changed = {**document, **changes}
-        if "settings" in changes:
-            package = str(document.get("package") or name)
-            changed["settings"] = checked_settings(host, package, changes["settings"], document.get("settings") or {})
-        return changed
+        settings = checked_settings(host, document, changes["settings"]) if "settings" in changes else {}
+        return {**document, **changes, **settings}
 
     document = await replace(state().core.store, ids.plugin_document_id(node_id, name), apply, MISSING)
     return document_answer(document, instance_body(document))

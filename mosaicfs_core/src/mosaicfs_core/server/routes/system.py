@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import platform
+import sqlite3
 import sys
 import time
 from importlib.metadata import version
@@ -18,6 +20,7 @@ from mosaicfs_core.server.background import spawn
 from mosaicfs_core.server.listing import json_answer
 from mosaicfs_core.server.state import ServerState, state
 
+logger = logging.getLogger(__name__)
 blueprint = Blueprint("system", __name__, url_prefix="/api")
 
 
@@ -71,7 +74,10 @@ async def health() -> Response:
     parts = {"store": "healthy", **_agent_parts(server)}
     try:
         await server.core.store.info()
-    except MosaicError:
+    except (MosaicError, sqlite3.Error) as error:
+        logger.warning("the replica cannot be read", extra={"operation": "health", "error": error})
+        parts["store"] = "unhealthy"
+    if not server.core.store.writable:
         parts["store"] = "unhealthy"
     worst = next((grade for grade in ("unhealthy", "degraded") if grade in parts.values()), "healthy")
     body = HealthAnswer(status=worst, subsystems={name: Part(status=grade) for name, grade in parts.items()})
