@@ -25,8 +25,22 @@ if TYPE_CHECKING:
 _TYPES: Final = ("string", "integer", "number", "boolean", "array", "object", "null", "secret", "enum")
 MASK: Final = {"set": True}
 _BRANCHES: Final = frozenset(
-    "$ref $dynamicRef allOf anyOf oneOf not if then else dependentSchemas patternProperties prefixItems"
-    " unevaluatedItems unevaluatedProperties".split()
+    [
+        "$ref",
+        "$dynamicRef",
+        "allOf",
+        "anyOf",
+        "oneOf",
+        "not",
+        "if",
+        "then",
+        "else",
+        "dependentSchemas",
+        "patternProperties",
+        "prefixItems",
+        "unevaluatedItems",
+        "unevaluatedProperties",
+    ]
 )
 _ANYTHING: Final[Mapping[str, Any]] = {"type": "object"}
 
