@@ -144,7 +144,8 @@ def test_ignored_by_a_pattern_of_the_settings(world: Any, pattern: str) -> None:
 def test_ignored_as_the_agent_recorded_it(world: Any) -> None:
     world.file("/s/other.txt")
     watch(world, "/s")
-    problem = {"kind": "ignored", "export_path": "/s/private", "message": "the pattern private in /s/.mosaicfsignore", "count": 1}
+    message = "the pattern private in /s/.mosaicfsignore"
+    problem = {"kind": "ignored", "export_path": "/s/private", "message": message, "count": 1}
     crawler = {"status": "healthy", "detail": "", "problems": [problem]}
     world.put(
         {

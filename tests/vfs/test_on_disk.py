@@ -64,6 +64,9 @@ async def test_each_finding_is_a_reason_and_a_sentence(kind: str, reason: str) -
 async def test_other_nodes_and_paths_nobody_knows_keep_what_is_said() -> None:
     for asked, disk in [(unknown(("node-other", "/x")), Disk(x="symlink")), (unknown((THIS, "/x")), Disk())]:
         assert await with_disk(asked, THIS, disk) == asked
+    both = unknown(("node-other", "/x"), (THIS, "/x"))
+    assert await with_disk(both, THIS, Disk(x="missing")) == both
+    assert (await with_disk(both, THIS, Disk(x="symlink"))).reason == "symlink"
     gone = unknown((THIS, "/x"), reason="deleted")
     assert await with_disk(gone, THIS, Disk(x="missing")) == gone
     assert (await with_disk(gone, THIS, Disk(x="ignored"))).reason == "ignored"

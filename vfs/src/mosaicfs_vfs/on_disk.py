@@ -51,7 +51,10 @@ async def with_disk(explanation: Explanation, node_id: str, agent: DiskWitness) 
         finding = await agent.look(export_path)
         if finding is not None and (found is None or found[1].kind == "missing"):
             found = (export_path, finding)
-    if found is None or (explanation.reason == "deleted" and found[1].kind == "missing"):
+    if found is None:
+        return explanation
+    elsewhere = explanation.places[0][0] != node_id
+    if found[1].kind == "missing" and (elsewhere or explanation.reason == "deleted"):
         return explanation
     reason = _REASONS.get(found[1].kind, "never_indexed")
     return msgspec.structs.replace(explanation, reason=reason, message=_sentence(f"{found[0]} of {node_id}", *found))

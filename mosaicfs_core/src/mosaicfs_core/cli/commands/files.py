@@ -1,4 +1,4 @@
-"""``mosaicfs files``: search, stat, fetch."""
+"""``mosaicfs files``: search, stat, excluded, fetch."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from mosaicfs_core.cli.commands.excluded import add_excluded
 
 if TYPE_CHECKING:
     from mosaicfs_core.cli.frame_context import TerminalContext
@@ -51,6 +53,8 @@ def register(cli: click.Group, context: TerminalContext) -> None:
     def stat(file: str) -> None:
         """Show what is known of FILE: its id, or its path on this machine or in the virtual tree."""
         context.show(_find(context, file))
+
+    add_excluded(files, context)
 
     @files.command("fetch")
     @click.argument("file")
