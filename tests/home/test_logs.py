@@ -116,3 +116,17 @@ def test_the_level_changes_at_run_time() -> None:
     log.debug("seen")
     assert "unseen" not in stream.getvalue()
     assert "seen" in stream.getvalue()
+
+
+def test_a_full_disk_costs_log_lines_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = LoggingConfig()
+    stream = io.StringIO()
+    logs.configure(config, tmp_path, stream)
+    full = logging.getLogger().handlers[-1]
+    assert isinstance(full, logging.FileHandler)
+    full.stream.close()
+    full.stream = io.TextIOWrapper(io.FileIO("/dev/full", "a"), write_through=True)
+    logging.getLogger("mosaicfs").error("one line")
+    logs.configure(config, stream=io.StringIO())
+    assert "one line" in stream.getvalue()
+    assert capsys.readouterr().err == ""

@@ -92,6 +92,11 @@ class PrivateRotatingFileHandler(logging.handlers.RotatingFileHandler):
         descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         return os.fdopen(descriptor, "a", encoding="utf-8")
 
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Let a line go when the disk is full: standard error has it too, and a traceback for each helps nobody."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
 
 def configure(config: LoggingConfig, directory: Path | None = None, stream: TextIO | None = None) -> None:
     """Set the root logger up, replacing what an earlier call had set: ``stream`` (default: standard error) in the

@@ -6,8 +6,9 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
+from functools import partial
 from typing import Any, Final
 
 from mosaicfs_core.agent.board import Board
@@ -19,6 +20,7 @@ from mosaicfs_core.hooks import CrawlRequest, FileOperation
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.plugins.instances import Instance
 from mosaicfs_core.store import crawl_queries as queries
+from mosaicfs_core.supervision import supervised
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +43,7 @@ class Runner:
         self.instance = instance
         self.first_done = asyncio.Event()
         self._waiting: CrawlRequest | None = None
+        self._retry: asyncio.TimerHandle | None = None
         self._waiters: list[asyncio.Future[Report]] = []
         self._asked = asyncio.Event()
         self._watch_ready = asyncio.Event()
@@ -61,20 +64,26 @@ class Runner:
     def start(self) -> None:
         """Begin: the watcher first, then the first crawl, so that nothing falls between the two."""
         if self.instance.runs("mosaicfs_watch"):
-            self._tasks.append(asyncio.create_task(self._watch(), name=f"watch {self.name}"))
+            self._spawn("watch", self._watch)
         else:
             self._watch_ready.set()
         if self.instance.runs("mosaicfs_crawl"):
-            self._tasks.append(asyncio.create_task(self._crawls(), name=f"crawl {self.name}"))
+            self._spawn("crawl", self._crawls)
             if self.instance.poll_interval_s:
-                self._tasks.append(asyncio.create_task(self._poll(self.instance.poll_interval_s)))
+                self._spawn("poll", partial(self._poll, self.instance.poll_interval_s))
             self._ask(CrawlRequest(trigger="startup"))
         else:
             self.first_done.set()
 
+    def _spawn(self, work: str, run: Callable[[], Awaitable[None]]) -> None:
+        name = f"{work} {self.name}"
+        self._tasks.append(asyncio.create_task(supervised(name, run, self._core.failing), name=name))
+
     async def stop(self) -> None:
         """End watcher and crawl; what was written stays. Whoever waits for a crawl waits on, until ``adopt`` or
         ``abandon`` of what takes over."""
+        if self._retry is not None:
+            self._retry.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -123,8 +132,11 @@ class Runner:
     async def _crawls(self) -> None:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._watch_ready.wait(), WATCH_READY_S)
+        pause = FIRST_PAUSE_S
         while True:
             await self._asked.wait()
+            if self._retry is not None:
+                self._retry.cancel()
             self._asked.clear()
             request, self._waiting = self._waiting, None
             waiters, self._waiters = self._waiters, []
@@ -135,8 +147,15 @@ class Runner:
             except asyncio.CancelledError:
                 self._waiting, self._waiters = joined(self._waiting, request), [*waiters, *self._waiters]
                 raise
-            except (MosaicError, sqlite3.Error, OSError) as error:
-                outcome = error if isinstance(error, MosaicError) else MosaicError(str(error))
+            except Exception as error:  # noqa: BLE001 - whatever ends a crawl must not end crawling
+                outcome = error if isinstance(error, MosaicError) else MosaicError(f"{type(error).__name__}: {error}")
+                if not isinstance(error, PluginError):
+                    # A full disk passes; waiting for the next night would be too long.
+                    again = CrawlRequest(trigger="reconnect", full=request.full, prefixes=request.prefixes)
+                    self._retry = asyncio.get_running_loop().call_later(pause, self._ask, again)
+                    pause = min(pause * 2, LONGEST_PAUSE_S)
+            else:
+                pause = FIRST_PAUSE_S
             self._answer(outcome, waiters)
             self.first_done.set()
 
@@ -154,13 +173,14 @@ class Runner:
             items = self._core.host.iterate(
                 plugin, "mosaicfs_crawl", stall_timeout=STALL_S, context=self.instance.context, request=request
             )
-            async with aclosing(items):
-                async for chunk in _ahead(items):
+            # The look-ahead ends before what it looks into: a generator cannot be closed while it is being asked.
+            async with aclosing(items), aclosing(_ahead(items)) as ahead:
+                async for chunk in ahead:
                     await session.feed(chunk if isinstance(chunk, list | tuple) else [chunk])
             report = await session.finish()
             complete = True
-        except (MosaicError, sqlite3.Error, OSError) as problem:
-            error = str(problem)
+        except Exception as problem:
+            error = str(problem) or type(problem).__name__
             if not isinstance(problem, PluginError):  # the host has logged that one
                 logger.error("crawl failed: %s", problem, extra={"plugin": self.name, "operation": "crawl"})
             raise
@@ -202,8 +222,10 @@ class Runner:
                     plugin, "mosaicfs_watch", timeout=None, context=self.instance.context, emit=self._emitted
                 )
                 reason = "the watcher ended by itself"
-            except (MosaicError, sqlite3.Error, OSError) as error:
-                reason = str(error)
+            except Exception as error:
+                reason = str(error) or type(error).__name__
+                if not isinstance(error, MosaicError | sqlite3.Error | OSError):
+                    logger.exception("watching failed", extra={"plugin": self.name, "operation": "watch"})
             self._watch_ready.set()
             self._board.watching[self.name] = reason
             self._board.error("watcher", f"{self.name}: {reason}")
@@ -226,7 +248,7 @@ class Runner:
             session.close()
 
 
-async def _ahead(items: AsyncIterator[Any]) -> AsyncIterator[Any]:
+async def _ahead(items: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
     """The items, the next one being fetched while the caller works on one."""
 
     async def fetch() -> Any:
