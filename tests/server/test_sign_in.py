@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from http.cookies import SimpleCookie
 from typing import Any
@@ -161,6 +162,39 @@ async def test_too_many_attempts_are_told_to_wait(instance: Any) -> None:
     assert int(answer.headers["Retry-After"]) >= 1
     elsewhere = await instance.ask("POST", "/api/auth/login", token=None, json=body, address="192.0.2.10")
     assert elsewhere.status_code == 401
+
+
+async def test_another_user_of_the_machine_cannot_lock_its_owner_out(instance: Any) -> None:
+    made = await body_of(await instance.ask("POST", "/api/credentials", json={"name": "mine", "kind": "user"}))
+    for _ in range(30):
+        body = {"access_key_id": ids.new_access_key_id(), "secret_key": "x"}
+        assert (await instance.ask("POST", "/api/auth/login", token=None, json=body)).status_code == 401
+        await instance.ask("POST", "/api/auth/bootstrap", token=None, json={"token": "guessed"})
+    body = {"access_key_id": made["id"], "secret_key": made["secret_key"]}
+    assert (await instance.ask("POST", "/api/auth/login", token=None, json=body)).status_code == 200
+    await sign_in(instance)
+
+
+async def test_an_agents_key_opens_no_session(instance: Any) -> None:
+    made = await body_of(await instance.ask("POST", "/api/credentials", json={"name": "laptop", "kind": "agent"}))
+    body = {"access_key_id": made["id"], "secret_key": made["secret_key"]}
+    answer = await instance.ask("POST", "/api/auth/login", token=None, json=body)
+    assert answer.status_code == 403
+    assert "Set-Cookie" not in answer.headers
+
+
+async def test_disabling_a_key_ends_its_sessions_though_nobody_waits_for_it(instance: Any) -> None:
+    session, _ = await sign_in(instance)
+    key, store = session["access_key_id"], instance.harness.store
+    waiting = asyncio.create_task(instance.ask("PATCH", f"/api/credentials/{key}", json={"enabled": False}))
+    async for change in store.changes(store.seq, live=True, types={"credential"}, include_docs=True):
+        if change.doc["enabled"] is False:
+            break
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    await asyncio.gather(*instance.server.background)
+    assert (await instance.ask("PATCH", f"/api/credentials/{key}", json={"enabled": True})).status_code == 200
+    assert (await instance.ask("GET", "/api/auth/whoami", token=session["access_token"])).status_code == 401
 
 
 async def test_a_credential_shows_its_secret_once_and_keeps_it_wrapped(instance: Any) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from mosaicfs_core.errors import MosaicError
 from mosaicfs_core.server.state import ServerState
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 def spawn(server: ServerState, name: str, work: Coroutine[Any, Any, Any]) -> bool:
@@ -25,6 +26,14 @@ def spawn(server: ServerState, name: str, work: Coroutine[Any, Any, Any]) -> boo
     server.background.add(task)
     task.add_done_callback(server.background.discard)
     return True
+
+
+async def finished(server: ServerState, work: Coroutine[Any, Any, T]) -> T:
+    """What ``work`` returns. It goes on to its end even when the request that waits for it is cancelled."""
+    task = asyncio.create_task(work)
+    server.background.add(task)
+    task.add_done_callback(server.background.discard)
+    return await asyncio.shield(task)
 
 
 async def stop(server: ServerState) -> None:

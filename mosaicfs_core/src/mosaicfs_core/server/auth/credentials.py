@@ -12,6 +12,7 @@ from mosaicfs_core.documents import ids, times
 from mosaicfs_core.errors import NotFound, NotSignedIn
 from mosaicfs_core.server.auth import keys
 from mosaicfs_core.server.auth.sessions import Refreshed
+from mosaicfs_core.server.background import finished
 from mosaicfs_core.server.listing import shown
 from mosaicfs_core.server.state import ServerState
 from mosaicfs_core.server.stored import replace
@@ -66,10 +67,15 @@ async def get(server: ServerState, access_key_id: str) -> Mapping[str, Any]:
 async def change(server: ServerState, access_key_id: str, changes: Mapping[str, Any]) -> Mapping[str, Any]:
     """Change fields of a credential; disabling it signs every session of it out. Honours the request's ``If-Match``."""
     identifier = ids.credential_document_id(access_key_id)
-    document = await replace(server.core.store, identifier, lambda old: {**old, **changes}, MISSING)
-    if not document["enabled"]:
-        await server.sessions.end_all_of(access_key_id)
-    return document
+
+    async def change() -> Mapping[str, Any]:
+        document = await replace(server.core.store, identifier, lambda old: {**old, **changes}, MISSING)
+        if not document["enabled"]:
+            await server.sessions.end_all_of(access_key_id)
+        return document
+
+    # A caller that hangs up between the two would leave sessions that live again when the key is enabled again.
+    return await finished(server, change())
 
 
 async def check_login(server: ServerState, access_key_id: str, secret: str) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from mosaicfs_core.documents import times
 from mosaicfs_core.errors import NotAllowed, NotSignedIn
 from mosaicfs_core.server.auth import credentials
 from mosaicfs_core.server.auth.guard import client_address
-from mosaicfs_core.server.auth.limits import address_group
+from mosaicfs_core.server.auth.limits import address_group, is_loopback
 from mosaicfs_core.server.auth.sessions import LINK_SECONDS, REFRESH_SECONDS, Refreshed
 from mosaicfs_core.server.errors import TooManyRequests
 from mosaicfs_core.server.listing import json_answer
@@ -86,14 +86,16 @@ class SignedOut(msgspec.Struct, kw_only=True):
 async def login(data: Login) -> Response:
     """Sign in with an access key.
 
-    Answers a token for 15 minutes and sets the refresh cookie. Too many attempts answer 429 with ``Retry-After``.
+    Answers a token for 15 minutes and sets the refresh cookie. Too many attempts answer 429 with ``Retry-After``. An
+    agent's key signs its own requests and opens no session (403).
     """
     server = state()
-    address = address_group(client_address(request))
-    by_key = f"{address}|{data.access_key_id}"
-    _throttle(server, address, by_key)
+    by_key = f"{address_group(client_address(request))}|{data.access_key_id}"
+    _throttle(server, by_key)
     document = await credentials.check_login(server, data.access_key_id, data.secret_key)
     server.login_by_key.forget(by_key)
+    if document["kind"] != "user":
+        raise NotAllowed("this is an agent's key, which signs in nobody; make one of kind user")
     return _signed_in(server, await credentials.begin_session(server, document["access_key_id"]))
 
 
@@ -106,7 +108,7 @@ async def bootstrap(data: LinkToken) -> Response:
     On an instance without an enabled user key this makes the first one and shows its secret.
     """
     server = state()
-    _throttle(server, address_group(client_address(request)))
+    _throttle(server)
     await server.sessions.use_link(data.token)
     created = None
     access_key_id = await _first_user_key(server)
@@ -170,8 +172,14 @@ async def link() -> Response:
     return json_answer(LinkAnswer(url=f"{request.host_url}#bootstrap={token}", token=token, expires_at=expires), 201)
 
 
-def _throttle(server: ServerState, address: str, by_key: str | None = None) -> None:
-    wait = server.login_by_address.take(address)
+def _throttle(server: ServerState, by_key: str | None = None) -> None:
+    """Raise ``TooManyRequests`` when the caller, or the caller with this key, has tried too often.
+
+    All users of this machine share its loopback address: one of them must not lock the owner out, so only the key
+    counts there.
+    """
+    address = client_address(request)
+    wait = 0.0 if is_loopback(address) else server.login_by_address.take(address_group(address))
     if by_key is not None:
         wait = max(wait, server.login_by_key.take(by_key))
     if wait:
