@@ -3,7 +3,9 @@ not indexed: nothing is summed up, nothing is written, and nothing is guessed.""
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -190,3 +192,26 @@ async def test_figures_stay_when_a_part_is_crawled(odd: Any) -> None:
     assert (before["symlink"], before["special"]) == (2, 2)
     await odd.crawl(prefixes=[f"{odd.tree}/sub"])
     assert odd.agent.status()["subsystems"]["crawler"]["counts"] == before
+
+
+async def test_a_crawl_of_a_part_follows_no_link_on_the_way(odd: Any) -> None:
+    await odd.start()
+    before = set(odd.rows())
+    await odd.crawl(prefixes=[f"{odd.tree}/sub/loop", f"{odd.tree}/sub/loop/sub", f"{odd.tree}/sub/loop/a.txt"])
+    assert set(odd.rows()) == before
+
+
+async def test_a_crawl_of_a_part_that_was_unmounted_deletes_nothing(node: Any, write: Write) -> None:
+    write(node.tree, {"disk/f": "", "disk/in/g": "", "other": ""})
+    await node.start()
+    state = node.core.home.state_dir / "localfs" / "roots.json"
+    memory = json.loads(state.read_text())
+    memory[str(node.tree)]["mounts"] = {f"{node.tree}/disk": 4711}
+    state.write_text(json.dumps(memory))
+    shutil.rmtree(node.tree / "disk")
+    for directory in (None, node.tree / "disk"):
+        if directory is not None:
+            directory.mkdir()
+        await node.crawl(prefixes=[f"{node.tree}/disk", f"{node.tree}/disk/in"])
+        assert set(node.rows()) == {"disk/f", "disk/in/g", "other"}
+        assert (await node.agent.look(f"{node.tree}/disk/f")).kind == "inaccessible"

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Final
 
 from mosaicfs_core.hooks import CrawlRequest, Create, Delete, Directory, FileOperation, PluginContext, Problem
-from mosaicfs_plugins.localfs.exclusions import exclusions
+from mosaicfs_plugins.localfs.exclusions import exclusions, why_left_out
 from mosaicfs_plugins.localfs.ignore import parse_rules
 from mosaicfs_plugins.localfs.roots import Inaccessible, Roots
 from mosaicfs_plugins.localfs.scan import SYSTEM, Scope, chunks, fresh_filesystems, look, scan, within
@@ -147,14 +147,20 @@ class Tree:
             yield from self._part(scope, path)
 
     def _part(self, scope: Scope, path: str) -> Iterator[Sequence[FileOperation]]:
-        if os.path.isdir(path) and not os.path.islink(path) and not scope.hides(path, is_directory=True):
-            yield from chunks(scan(scope, path), CHUNK)
-        else:
-            found: Create | None = look(scope, path)
-            if found is not None:
-                yield [found]
-            elif os.path.isdir(os.path.dirname(path)):
-                yield [Delete(export_path=scope.write(path))]
+        problem = why_left_out(scope, path)
+        if problem is not None and problem.kind in ("unreadable", "inaccessible"):
+            yield [problem]  # nothing is known of it, so nothing is gone
+            return
+        found: Create | None = None
+        if problem is None:
+            if os.path.isdir(path):
+                yield from chunks(scan(scope, path), CHUNK)
+                return
+            found = look(scope, path)
+        if found is not None:
+            yield [found]
+        elif os.path.isdir(os.path.dirname(path)):
+            yield [Delete(export_path=scope.write(path))]
 
 
 async def crawl(context: PluginContext, request: CrawlRequest) -> AsyncIterator[Sequence[FileOperation]]:
