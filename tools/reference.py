@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import sys
 import tempfile
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def help_text(command: click.Command) -> str:
     """The command's help, one line a paragraph; what click keeps as it is (after a backspace mark) as a code block."""
     paragraphs = (command.help or "").split("\n\n")
     return "\n\n".join(
-        f"```\n{paragraph.strip().removeprefix(VERBATIM).strip()}\n```"
+        f"```\n{textwrap.dedent(paragraph.strip().removeprefix(VERBATIM).strip(chr(10)))}\n```"
         if paragraph.strip(" ").startswith(VERBATIM)
         else " ".join(paragraph.split())
         for paragraph in paragraphs

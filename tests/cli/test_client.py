@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -167,6 +168,14 @@ def test_nobody_there_is_unreachable() -> None:
         HttpApi(Endpoint("ftp://x")).get("health")
 
 
+def test_a_killed_instance_is_not_running(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    gone = HttpApi(Endpoint(f"http://127.0.0.1:{port}", "local", home=tmp_path))
+    with pytest.raises(Unreachable, match="start it with: mosaicfs up"):
+        gone.get("health")
+
+
 @pytest.mark.parametrize("secret", [{"credentials": ("MOSAICFS_0", "secret")}, {"token": "t"}])
 def test_no_secret_goes_unencrypted_to_another_machine(
     url: str, secret: dict[str, Any], monkeypatch: pytest.MonkeyPatch
@@ -230,7 +239,7 @@ def write_config(tmp_path: Path, text: str, mode: int = 0o600) -> None:
 
 
 def test_the_instance_of_the_home_is_found_without_configuration(home: Home, tmp_path: Path) -> None:
-    assert find_endpoint(home, environment(tmp_path)) == Endpoint("http://127.0.0.1:1234", "local")
+    assert find_endpoint(home, environment(tmp_path)) == Endpoint("http://127.0.0.1:1234", "local", home=home.path)
     with pytest.raises(Unreachable, match="start it with: mosaicfs up"):
         find_endpoint(Home(tmp_path / "empty"), environment(tmp_path))
 

@@ -129,6 +129,13 @@ def test_wrong_usage_ends_with_two(cli: RootGroup) -> None:
         assert run(cli, *line).exit_code == 2
 
 
+def test_a_misspelt_command_is_guessed_without_asking_the_plugins(
+    cli: RootGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plugin_cache, "_listing", lambda refresh=False: pytest.fail("asked") if refresh else {})
+    assert "Did you mean absent?" in run(cli, "abzent").stderr
+
+
 def test_only_the_module_that_is_needed_is_imported(cli: RootGroup) -> None:
     answer = run(cli, "--help")
     assert answer.exit_code == 0

@@ -25,6 +25,13 @@ def test_a_table_for_a_pipe_is_aligned_and_harmless() -> None:
     ]
 
 
+def test_numbers_that_name_something_can_be_copied() -> None:
+    assert output.cell("inode", 3_087_568_643_301_433) == output.cell("file.inode", 3_087_568_643_301_433)
+    assert output.cell("inode", 3_087_568_643_301_433) == "3087568643301433"
+    assert output.cell("pid", 28_630) == "28630"
+    assert output.cell("files", 28_630) == "28,630"
+
+
 def test_a_table_for_a_terminal_keeps_brackets_and_escapes_controls() -> None:
     text = output.render([{"name": "[bold]x\x1b"}], None, "", terminal=True)
     assert "[bold]x\\x1b" in text

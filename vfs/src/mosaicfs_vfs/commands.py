@@ -63,7 +63,7 @@ def _add_reading(vfs: click.Group, context: CommandContext) -> None:
 
     @vfs.command("tree")
     @click.argument("path", callback=_virtual_path, default="/")
-    @click.option("--depth", type=click.IntRange(1, 10), default=3, show_default=True)
+    @click.option("--depth", type=click.IntRange(1, 10), default=3, show_default=True, help="How many levels.")
     def tree(path: str, depth: int) -> None:
         """Show the directories beneath PATH."""
         answer = context.api.get("vfs/tree", path=path, depth=depth)
@@ -104,7 +104,7 @@ def _add_explaining(vfs: click.Group, context: CommandContext) -> None:
     @vfs.command("preview")
     @click.argument("path", callback=_virtual_path)
     @click.option("--file", "source", type=click.File(), required=True, help="JSON: a list of mounts; - for stdin.")
-    @click.option("--limit", type=click.IntRange(1, _PAGE), default=20, show_default=True)
+    @click.option("--limit", type=click.IntRange(1, _PAGE), default=20, show_default=True, help="At most this many.")
     def preview(path: str, source: Any, limit: int) -> None:
         """Show what mounts would show in PATH without saving them."""
         given = parse(source.read())

@@ -52,6 +52,7 @@ class Endpoint(NamedTuple):
     token: str | None = None
     credentials: Credentials | None = None
     ca_file: str | None = None
+    home: Path | None = None  # of an instance on this machine, found by what it wrote there
 
 
 def find_endpoint(home: Home, environ: Mapping[str, str] | None = None) -> Endpoint:
@@ -68,8 +69,8 @@ def find_endpoint(home: Home, environ: Mapping[str, str] | None = None) -> Endpo
         return Endpoint(url, token, credentials, configured.get("ca_file"))
     local = _local_endpoint(home)
     if local is None:
-        raise Unreachable(f"MosaicFS is not running with the home {home.path}; start it with: mosaicfs up")
-    return local
+        raise _not_running(home.path)
+    return local._replace(home=home.path)
 
 
 class HttpApi:
@@ -163,6 +164,8 @@ class HttpApi:
             # The server may have closed an idle connection; what only reads can safely be asked again.
             if reused and method == "GET":
                 return self._exchange(method, target, body, headers)
+            if isinstance(error, ConnectionRefusedError) and self._endpoint.home is not None:
+                raise _not_running(self._endpoint.home) from error  # it was killed, and left its address behind
             raise Unreachable(f"{self._endpoint.url} cannot be reached: {_reason(error)}") from error
 
     def _connect(self) -> http.client.HTTPConnection:
@@ -261,6 +264,10 @@ def _told(data: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return {"answer": body} if isinstance(body, dict) else {}
+
+
+def _not_running(home: Path) -> Unreachable:
+    return Unreachable(f"MosaicFS is not running with the home {home}; start it with: mosaicfs up")
 
 
 def _local_endpoint(home: Home) -> Endpoint | None:

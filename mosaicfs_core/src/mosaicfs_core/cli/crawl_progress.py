@@ -33,9 +33,9 @@ class Pace:
 
 async def show(
     context: TerminalContext, runtime: Runtime, stop: asyncio.Event, *, longest: float, stalled: float
-) -> None:
+) -> str:
     """Follow the crawl until the watched folders are indexed, ``stop`` is set, nothing has moved for ``stalled``
-    seconds, or ``longest`` seconds have passed; then say what is indexed and who is still busy.
+    seconds, or ``longest`` seconds have passed; then say what is indexed and who is still busy, and return that.
 
     Other crawl sources are not waited for: one that is slow or hangs must not keep the folders from being mounted.
     """
@@ -44,13 +44,13 @@ async def show(
     with context.progress(f"Indexing {where}") as bar:
         await _follow(runtime, stop, bar.advance, longest, Pace(stalled, begun))
     if stop.is_set():
-        return
+        return ""
     counts = (await runtime.core.store.info()).types.get("file", {})
-    context.say(
-        f"Indexed   {where}: {summary(counts.get('live', 0), runtime.agent.awaited(), time.monotonic() - begun)}"
-    )
+    said = f"{where}: {summary(counts.get('live', 0), runtime.agent.awaited(), time.monotonic() - begun)}"
+    context.say(f"Indexed   {said}")
     for problem in _crawler(runtime).get("inaccessible", ()):
         context.say(f"          {problem}")
+    return said
 
 
 def summary(files: int, awaited: list[str], took: float) -> str:

@@ -48,6 +48,7 @@ def start(context: TerminalContext, options: Options) -> None:
     if context.json:
         context.show(facts)
         return
+    context.say(f"Indexed   {facts['indexed']}")
     context.say(f"Mounted   {facts['mount'] or 'nowhere: ' + str(facts['mount_problem'] or 'not asked for')}")
     context.say(f"API       {facts['url']}/api/docs")
     context.show(f"Log in    {facts['login_link']}   (once, within an hour)")

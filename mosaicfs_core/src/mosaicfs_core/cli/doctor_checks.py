@@ -120,7 +120,7 @@ def check_configuration(home: Home) -> Finding:
 
 def check_permissions(home: Home) -> Finding:
     """Whether what is secret is the owner's alone."""
-    secret = ("instance_key", "node_key", "auth.db", "replica.db", "mosaicfs.toml", "run/local_token")
+    secret = ("instance_key", "node_key", "auth.db", "replica.db", "run/local_token")
     open_ones = [
         path for path in (home.path, *(home.path / name for name in secret)) if path.exists() and _others_can(path)
     ]

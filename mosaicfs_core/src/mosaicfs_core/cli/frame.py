@@ -5,6 +5,7 @@ Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 the instance cannot be reached, 4 n
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import sys
@@ -57,11 +58,27 @@ class RootGroup(click.Group):
         context = ctx.ensure_object(TerminalContext)
         core = self.core_commands.get(cmd_name)
         if core is None:
-            found: click.Command | None = _plugin_commands().load(cmd_name, context)
+            # Plugins are asked again for a command that nobody knows, but not for a misspelt one.
+            again = not self._near(ctx, cmd_name)
+            found: click.Command | None = _plugin_commands().load(cmd_name, context, again=again)
             return found
         scratch = click.Group()
         importlib.import_module(core.module).register(scratch, context)
         return scratch.commands[cmd_name]
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command, or an error that names those it may have been meant to be."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            if near := self._near(ctx, args[0]):
+                raise click.UsageError(f"{error.message} Did you mean {' or '.join(near)}?", ctx) from None
+            raise
+
+    def _near(self, ctx: click.Context, name: str) -> list[str]:
+        return difflib.get_close_matches(name, self.list_commands(ctx), n=2)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The overview, from the map and the cached list alone."""
@@ -143,7 +160,7 @@ def root_group(core_commands: Mapping[str, CoreCommand]) -> RootGroup:
         params=params,
         help=(
             "One filesystem over everything you own.\n\n"
-            "--json, --quiet, --verbose and --home are accepted before and after a command."
+            "--json, --quiet, --verbose and --home are accepted before and after a command; -q and -v before it."
         ),
         context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 110},
         no_args_is_help=True,

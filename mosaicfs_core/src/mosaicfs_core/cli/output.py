@@ -9,6 +9,8 @@ from typing import Any, Final
 
 _SIZES: Final = ("B", "KB", "MB", "GB", "TB", "PB")
 _BYTE_KEYS: Final = ("size", "_bytes")
+# Numbers that name something: people compare and copy them.
+_NAME_KEYS: Final = ("inode", "pid", "update_seq")
 _TIME_KEYS: Final = ("mtime", "_at", "_seen", "timestamp")
 # Written paths hold each byte that is not UTF-8 as one character from here on.
 _RAW_BYTES: Final = 0x10FF00
@@ -57,6 +59,8 @@ def cell(key: str, value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, int) and key.endswith(_BYTE_KEYS):
         return human_size(value)
+    if isinstance(value, int) and key.endswith(_NAME_KEYS):
+        return str(value)
     if isinstance(value, int):
         return f"{value:,}" if abs(value) >= 10_000 else str(value)
     if isinstance(value, str):

@@ -41,9 +41,12 @@ def helps() -> dict[str, str]:
     return {name: entry["help"] for name, entry in _listing().items()}
 
 
-def load(name: str, context: TerminalContext) -> click.Command | None:
-    """The command of that name, importing its plugin alone; None when no plugin has one."""
-    entry = _listing().get(name) or _listing(refresh=True).get(name)
+def load(name: str, context: TerminalContext, *, again: bool = True) -> click.Command | None:
+    """The command of that name, importing its plugin alone; None when no plugin has one.
+
+    ``again`` asks all plugins once more when the list does not hold it.
+    """
+    entry = _listing().get(name) or (_listing(refresh=True).get(name) if again else None)
     if entry is None:
         return None
     from importlib_metadata import EntryPoint

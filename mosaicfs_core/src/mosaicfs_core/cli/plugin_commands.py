@@ -46,12 +46,12 @@ def _add_list(group: click.Group, context: TerminalContext) -> None:
 
 
 _COLUMNS = {
-    "name": "NAME",
-    "status": "STATUS",
-    "title": "TITLE",
-    "version": "VERSION",
-    "distribution": "PACKAGE",
-    "note": "NOTE",
+    "name": "name",
+    "status": "status",
+    "title": "title",
+    "version": "version",
+    "distribution": "package",
+    "note": "note",
 }
 
 

@@ -31,9 +31,10 @@ _REFERENCE: Final = "#/components/schemas/{name}"
 _WRITES: Final = frozenset({"post", "put", "patch", "delete"})
 
 _DESCRIPTION: Final = """\
-Everything a client can do with MosaicFS. Times are ISO 8601 UTC with six fractional digits, sizes are bytes, ids are
-short. Lists take `limit` (at most 500) and `offset`. Documents have an `ETag`; a write with a stale `If-Match` answers
-412 and changes nothing. Every error answer has the same shape: `{"error": {"code", "message", "details"?}}`.
+Everything a client can do with MosaicFS. Times are ISO 8601 UTC with six fractional digits, sizes are bytes, the id of
+a file is its node's and a UUID (`laptop-k3v9.5c1e…`). Lists take `limit` (at most 500) and `offset`. Documents have an
+`ETag`; a write with a stale `If-Match` answers 412 and changes nothing. Every error answer has the same shape:
+`{"error": {"code", "message", "details"?}}`.
 """
 
 _ERRORS: Final = {

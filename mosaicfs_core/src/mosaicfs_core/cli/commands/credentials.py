@@ -33,7 +33,13 @@ def register(cli: click.Group, context: TerminalContext) -> None:
 
     @credentials.command("create")
     @click.argument("name")
-    @click.option("--kind", type=click.Choice(["user", "agent"]), default="user", show_default=True)
+    @click.option(
+        "--kind",
+        type=click.Choice(["user", "agent"]),
+        default="user",
+        show_default=True,
+        help="For people and scripts, or for another machine.",
+    )
     def create(name: str, kind: str) -> None:
         """Make an access key called NAME. Its secret is shown this once."""
         made = context.api.send("POST", "credentials", {"name": name, "kind": kind})

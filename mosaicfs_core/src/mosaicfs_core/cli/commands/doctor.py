@@ -46,7 +46,9 @@ def _instance_findings(context: TerminalContext) -> list[Finding]:
     except MosaicError as error:
         mend = "start it: mosaicfs up" if error.code == "unreachable" else "mosaicfs status"
         return [Finding("instance", "warning", error.message, mend)]
-    found = [Finding("instance", "ok", f"version {info['version']} runs, {info['documents'].get('file', 0):,} files")]
+    files = info["documents"].get("file", 0)
+    detail = f"version {info['version']} runs and indexes {files:,} {'file' if files == 1 else 'files'}"
+    found = [Finding("instance", "ok", detail)]
     for name, status in info["plugins"].items():
         if status == "failed":
             mend = "mosaicfs plugin list shows why; upgrade or uninstall it"

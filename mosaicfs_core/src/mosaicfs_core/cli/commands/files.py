@@ -31,7 +31,7 @@ def register(cli: click.Group, context: TerminalContext) -> None:
     @click.option("--under", help="Only files under this path on their node.")
     @click.option("--type", "mime_type", help="Only this MIME type, or a glob such as 'image/*'.")
     @click.option("--deleted", is_flag=True, help="Deleted files instead of those that are there.")
-    @click.option("--limit", type=click.IntRange(1, 500), default=100, show_default=True)
+    @click.option("--limit", type=click.IntRange(1, 500), default=100, show_default=True, help="At most this many.")
     def search(
         text: str | None, node: str | None, under: str | None, mime_type: str | None, deleted: bool, limit: int
     ) -> None:

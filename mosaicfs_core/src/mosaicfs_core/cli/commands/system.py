@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -35,7 +36,8 @@ def register(cli: click.Group, context: TerminalContext) -> None:
     @system.command("info")
     def info() -> None:
         """Show what runs: versions, ids, counts, plugins."""
-        context.show(context.api.get("system/info"))
+        answer = context.api.get("system/info")
+        context.show(answer if context.json else _info_lines(answer))
 
     @system.command("reindex")
     def reindex() -> None:
@@ -54,3 +56,20 @@ def _health(context: TerminalContext) -> dict[str, Any]:
         if "subsystems" not in found:
             raise
     return found
+
+
+def _info_lines(answer: dict[str, Any]) -> dict[str, Any]:
+    """What runs, in words for people."""
+    counts = [f"{count:,} {kind.replace('_', ' ')}" for kind, count in sorted(answer["documents"].items())]
+    plugins = [f"{name} ({state})" if state != "ok" else name for name, state in sorted(answer["plugins"].items())]
+    return {
+        "version": f"{answer['version']} on Python {answer['python']}, {answer['platform']}",
+        "running for": str(timedelta(seconds=answer["uptime_s"])),
+        "started_at": answer["started_at"],
+        "instance": answer["instance_id"],
+        "node": answer["node_id"],
+        "documents": ", ".join(counts),
+        "plugins": ", ".join(plugins),
+        "agent": ", ".join(f"{name} {state}" for name, state in sorted(answer["agent"].items())),
+        "changes so far": answer["update_seq"],
+    }

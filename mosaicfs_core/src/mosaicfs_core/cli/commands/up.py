@@ -92,11 +92,11 @@ async def _run(context: TerminalContext, options: Options) -> None:
     if not context.verbose:
         _keep_the_terminal_quiet()
     async with running(home, config, listener, paths=roots, safe_mode=options.safe_mode) as runtime:
-        await _wait_for_first_crawl(context, runtime, stop)
+        indexed = await _wait_for_first_crawl(context, runtime, stop)
         keeper, problem = await _mount(context, runtime, directory, stop, safe_mode=options.safe_mode)
         try:
             if not stop.is_set():
-                await _announce(context, runtime, keeper, problem)
+                await _announce(context, runtime, keeper, problem, indexed)
             await stop.wait()
             context.say("Stopping…")
         finally:
@@ -156,15 +156,15 @@ async def _mount(
     return keeper, None
 
 
-async def _wait_for_first_crawl(context: TerminalContext, runtime: Runtime, stop: asyncio.Event) -> None:
+async def _wait_for_first_crawl(context: TerminalContext, runtime: Runtime, stop: asyncio.Event) -> str:
     """Show how the first crawl goes, until the folders are indexed, it hangs or takes long, or the user has enough."""
     from mosaicfs_core.cli import crawl_progress
 
-    await crawl_progress.show(context, runtime, stop, longest=FIRST_CRAWL_SECONDS, stalled=STALLED_SECONDS)
+    return await crawl_progress.show(context, runtime, stop, longest=FIRST_CRAWL_SECONDS, stalled=STALLED_SECONDS)
 
 
 async def _announce(
-    context: TerminalContext, runtime: Runtime, keeper: MountKeeper | None, problem: str | None
+    context: TerminalContext, runtime: Runtime, keeper: MountKeeper | None, problem: str | None, indexed: str
 ) -> None:
     """Say where everything is: the ready message, or one line of JSON."""
     roots, link = await runtime.roots(), await runtime.login_link()
@@ -175,6 +175,7 @@ async def _announce(
         "mount": str(keeper.directory) if keeper else None,
         "mount_problem": problem,
         "roots": list(roots),
+        "indexed": indexed,
         "crawling": runtime.agent.awaited(),
         "node_id": runtime.core.node_id,
     }

@@ -48,8 +48,9 @@ class KeyAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class NewKeyAnswer(KeyAnswer, kw_only=True):
-    """A new access key. Keep ``secret_key``: it is shown this once."""
+    """A new access key, with what signing in takes. Keep ``secret_key``: it is shown this once."""
 
+    access_key_id: str
     secret_key: str
 
 
@@ -69,7 +70,11 @@ async def list_keys(query_args: Paging) -> dict[str, Any]:
 async def create_key(data: NewKey) -> Response:
     """Make an access key; the answer holds its secret, which is shown this once."""
     new = await credentials.create(state(), data.name, data.kind)
-    body = {**credentials.credential_body(new.document), "secret_key": new.secret_key}
+    body = {
+        **credentials.credential_body(new.document),
+        "access_key_id": new.document["access_key_id"],
+        "secret_key": new.secret_key,
+    }
     return json_answer(body, 201, {"ETag": etag_of(new.document)})
 
 

@@ -10,6 +10,11 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
+// Text in which `this` is code.
+function prose(text) {
+  return String(text ?? "").split(/`+/).map((part, at) => (at % 2 ? make("code", {}, part) : part));
+}
+
 function typeName(schema) {
   if (!schema) return "any";
   if (schema.$ref) return schema.$ref.split("/").pop();
@@ -31,7 +36,7 @@ function bounds(schema) {
 function fieldRow(name, where, schema, text) {
   const notes = [text, bounds(schema ?? {})].filter(Boolean).join(" ");
   return make("tr", {}, make("td", {}, make("code", {}, name)), make("td", {}, where),
-    make("td", {}, make("code", {}, typeName(schema))), make("td", {}, notes));
+    make("td", {}, make("code", {}, typeName(schema))), make("td", {}, ...prose(notes)));
 }
 
 function table(headings, rows) {
@@ -62,7 +67,7 @@ function inputRows(operation, description) {
 
 function answerRows(operation) {
   return Object.entries(operation.responses ?? {}).map(([status, answer]) =>
-    make("tr", {}, make("td", {}, make("code", {}, status)), make("td", {}, answer.description ?? ""),
+    make("tr", {}, make("td", {}, make("code", {}, status)), make("td", {}, ...prose(answer.description)),
       make("td", {}, make("code", {}, typeName(jsonSchemaOf(answer))))));
 }
 
@@ -71,7 +76,7 @@ function operationBlock(method, path, operation, description) {
   const title = make("summary", {}, make("span", { class: `method ${method}` }, method.toUpperCase()), " ",
     make("code", {}, path), " ", make("span", { class: "summary" }, operation.summary ?? ""));
   const block = make("details", {}, title,
-    operation.description ? make("p", {}, operation.description) : null,
+    operation.description ? make("p", {}, ...prose(operation.description)) : null,
     make("p", { class: "quiet" }, open ? "Public." : "Needs a key."),
     table(["Field", "In", "Type", "Meaning"], inputRows(operation, description)),
     table(["Status", "Meaning", "Body"], answerRows(operation)));
@@ -81,7 +86,7 @@ function operationBlock(method, path, operation, description) {
 
 function draw(description) {
   document.getElementById("title").textContent = `${description.info.title} API ${description.info.version}`;
-  document.getElementById("about").textContent = description.info.description ?? "";
+  document.getElementById("about").replaceChildren(...prose(description.info.description));
   const groups = new Map();
   for (const [path, operations] of Object.entries(description.paths)) {
     for (const method of METHODS) {
@@ -94,7 +99,7 @@ function draw(description) {
   }
   const meanings = new Map((description.tags ?? []).map((tag) => [tag.name, tag.description]));
   const sections = [...groups].sort().map(([tag, blocks]) =>
-    make("section", {}, make("h2", {}, tag), make("p", { class: "quiet" }, meanings.get(tag) ?? ""), ...blocks));
+    make("section", {}, make("h2", {}, tag), make("p", { class: "quiet" }, ...prose(meanings.get(tag))), ...blocks));
   document.getElementById("operations").replaceChildren(...sections);
 }
 
