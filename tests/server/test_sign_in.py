@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from http.cookies import SimpleCookie
 from typing import Any
 
 import pytest
 
 from mosaicfs_core.documents import ids
-from mosaicfs_core.server.auth import keys
+from mosaicfs_core.server.auth import credentials, keys
 from mosaicfs_core.server.auth.sessions import REUSE_GRACE_SECONDS
 
 
@@ -186,12 +187,16 @@ async def test_an_agents_key_opens_no_session(instance: Any) -> None:
 async def test_disabling_a_key_ends_its_sessions_though_nobody_waits_for_it(instance: Any) -> None:
     session, _ = await sign_in(instance)
     key, store = session["access_key_id"], instance.harness.store
-    waiting = asyncio.create_task(instance.ask("PATCH", f"/api/credentials/{key}", json={"enabled": False}))
+    busy = threading.Event()
+    instance.server.sessions._thread.submit(busy.wait, 30)
+    async with instance.app.test_request_context("/", method="PATCH"):
+        waiting = asyncio.create_task(credentials.change(instance.server, key, {"enabled": False}))
     async for change in store.changes(store.seq, live=True, types={"credential"}, include_docs=True):
         if change.doc["enabled"] is False:
             break
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
+    busy.set()
     await asyncio.gather(*instance.server.background)
     assert (await instance.ask("PATCH", f"/api/credentials/{key}", json={"enabled": True})).status_code == 200
     assert (await instance.ask("GET", "/api/auth/whoami", token=session["access_token"])).status_code == 401
