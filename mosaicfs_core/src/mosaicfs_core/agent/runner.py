@@ -44,6 +44,7 @@ class Runner:
         self.first_done = asyncio.Event()
         self._waiting: CrawlRequest | None = None
         self._retry: asyncio.TimerHandle | None = None
+        self._stopped = False
         self._waiters: list[asyncio.Future[Report]] = []
         self._asked = asyncio.Event()
         self._watch_ready = asyncio.Event()
@@ -82,6 +83,7 @@ class Runner:
     async def stop(self) -> None:
         """End watcher and crawl; what was written stays. Whoever waits for a crawl waits on, until ``adopt`` or
         ``abandon`` of what takes over."""
+        self._stopped = True
         if self._retry is not None:
             self._retry.cancel()
         for task in self._tasks:
@@ -131,7 +133,8 @@ class Runner:
 
     async def _crawls(self) -> None:
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._watch_ready.wait(), WATCH_READY_S)
+            async with asyncio.timeout(WATCH_READY_S):
+                await self._watch_ready.wait()
         pause = FIRST_PAUSE_S
         while True:
             await self._asked.wait()
@@ -237,6 +240,9 @@ class Runner:
             self._ask(CrawlRequest(trigger="reconnect"))
 
     async def _emitted(self, operations: Sequence[FileOperation]) -> None:
+        if self._stopped:
+            # A watcher that would not be cancelled was left behind: it must not index by settings of yesterday.
+            raise MosaicError(f"{self.name} was stopped")
         self._watch_ready.set()
         if not operations:
             return

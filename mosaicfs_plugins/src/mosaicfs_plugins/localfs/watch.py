@@ -91,7 +91,9 @@ class Watcher:
 
     async def _sleep(self, seconds: float) -> None:
         try:
-            await asyncio.wait_for(self._wake.wait(), max(0.01, seconds))
+            # Not wait_for: before Python 3.12 it loses a cancellation that comes together with the event.
+            async with asyncio.timeout(max(0.01, seconds)):
+                await self._wake.wait()
         except TimeoutError:
             return
         self._wake.clear()
