@@ -29,20 +29,20 @@ async def supervised(
     """
     loop = asyncio.get_running_loop()
     pause = first_pause_s
-    while True:
-        begun = time.monotonic()
-        well = loop.call_later(LONGEST_PAUSE_S, failing.pop, name, None)
-        try:
-            await work()
-        except Exception as error:
-            if time.monotonic() - begun > LONGEST_PAUSE_S:
-                pause = first_pause_s
-            failing[name] = f"{type(error).__name__}: {error}"
-            logger.exception("%s failed and starts again in %g s", name, pause, extra={"operation": name})
-        else:
-            failing.pop(name, None)
-            return
-        finally:
-            well.cancel()
-        await asyncio.sleep(pause)
-        pause = min(pause * 2, LONGEST_PAUSE_S)
+    try:
+        while True:
+            begun = time.monotonic()
+            well = loop.call_later(LONGEST_PAUSE_S, failing.pop, name, None)
+            try:
+                return await work()
+            except Exception as error:
+                if time.monotonic() - begun > LONGEST_PAUSE_S:
+                    pause = first_pause_s
+                failing[name] = f"{type(error).__name__}: {error}"
+                logger.exception("%s failed and starts again in %g s", name, pause, extra={"operation": name})
+            finally:
+                well.cancel()
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE_S)
+    finally:
+        failing.pop(name, None)

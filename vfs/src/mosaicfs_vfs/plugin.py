@@ -30,6 +30,7 @@ def mosaicfs_manifest() -> PluginManifest:
 @hookimpl
 def mosaicfs_routes(app: quart.Quart, context: RoutesContext) -> Sequence[quart.Blueprint]:
     """Serve the tree, and keep its seeds in step with what is watched while the server runs."""
+    from mosaicfs_core.supervision import supervised
     from mosaicfs_vfs.directories import Directories
     from mosaicfs_vfs.routes import make_blueprint
     from mosaicfs_vfs.seeds import Seeder, stop
@@ -41,7 +42,8 @@ def mosaicfs_routes(app: quart.Quart, context: RoutesContext) -> Sequence[quart.
     seeding: list[asyncio.Task[None]] = []
 
     async def start() -> None:
-        seeding.append(asyncio.create_task(Seeder(core.store, directories).follow(), name="vfs-seeds"))
+        follow = supervised("seeds of the tree", Seeder(core.store, directories).follow, core.failing)
+        seeding.append(asyncio.create_task(follow, name="vfs-seeds"))
 
     async def end() -> None:
         while seeding:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -23,6 +23,7 @@ from mosaicfs_core.errors import MosaicError, NotFound
 from mosaicfs_core.hooks import CrawlRequest, FileRecord, Problem
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.plugins.instances import Instance, Instances
+from mosaicfs_core.supervision import supervised
 
 logger = logging.getLogger(__name__)
 
@@ -60,10 +61,10 @@ class Agent:
         await self._socket.start()
         for instance in self._instances.current.values():
             self._run(instance)
-        self._spawn(self._follow(), "instances")
-        self._spawn(self._first_crawls(), "first crawls")
-        self._spawn(self._nightly(), "nightly crawl")
-        self._spawn(self._write_status(), "status")
+        self._spawn("instances", self._follow)
+        self._spawn("first crawls", self._first_crawls)
+        self._spawn("nightly crawl", self._nightly)
+        self._spawn("status", self._write_status)
         return self
 
     async def __aexit__(
@@ -81,15 +82,8 @@ class Agent:
         await self._socket.stop()
         self._loop = None
 
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        task = asyncio.create_task(work, name=name)
-        task.add_done_callback(self._ended)
-        self._tasks.append(task)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("the agent's task %s failed", task.get_name(), exc_info=error)
-            self._board.error("agent", f"{task.get_name()}: {error}")
+    def _spawn(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        self._tasks.append(asyncio.create_task(supervised(name, work, self._core.failing), name=name))
 
     # What others ask.
 
@@ -134,7 +128,7 @@ class Agent:
             for name, instance in self._instances.current.items()
             if instance.enabled and instance.problem is not None
         }
-        return self._board.document(plugins, failed)
+        return self._board.document(plugins, failed, self._core.failing)
 
     def problems(self) -> list[Problem]:
         """What crawls and watchers passed over or could not read, as far as it is kept."""

@@ -104,16 +104,19 @@ class Board:
         """What is wrong or left out now of one instance, as far as it is kept."""
         return list(self._problems.get(instance, {}).values())
 
-    def document(self, plugins: Sequence[Mapping[str, Any]], failed: Mapping[str, str]) -> dict[str, Any]:
+    def document(
+        self, plugins: Sequence[Mapping[str, Any]], failed: Mapping[str, str], failing: Mapping[str, str]
+    ) -> dict[str, Any]:
         """The ``agent_status`` document, without ``_rev``. ``plugins`` describes packages, ``failed`` maps instances
-        that cannot run to the reason."""
+        that cannot run to the reason, ``failing`` long-lived tasks to what ended them last."""
         subsystems = {
             "crawler": self._crawler(),
             "watcher": self._watcher(),
             "plugins": {
                 "status": "degraded" if failed else "healthy",
-                "detail": "; ".join(f"{name}: {reason}" for name, reason in sorted(failed.items())),
+                "detail": _listed(failed),
             },
+            "tasks": {"status": "degraded" if failing else "healthy", "detail": _listed(failing)},
         }
         states = {part["status"] for part in subsystems.values()}
         overall = "unhealthy" if "unhealthy" in states else "degraded" if "degraded" in states else "healthy"
@@ -188,3 +191,7 @@ class Board:
             "instances": sorted(name for name, state in self.watching.items() if not state),
             "unwatched": len(unwatched),
         }
+
+
+def _listed(reasons: Mapping[str, str]) -> str:
+    return "; ".join(f"{name}: {reason}" for name, reason in sorted(reasons.items()))

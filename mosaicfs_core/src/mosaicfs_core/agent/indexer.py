@@ -71,6 +71,7 @@ class Indexer:
         self.lock = asyncio.Lock()
         self.sessions: set[Session] = set()
         self._writing: asyncio.Task[None] | None = None
+        self._writer: Session | None = None
         self._busy: Batch | None = None
         self._busy_directories: frozenset[str] = frozenset()
 
@@ -88,16 +89,17 @@ class Indexer:
     ) -> None:
         """Begin to write, once the write before has ended. ``again`` plans anew should a document change meanwhile."""
         await self.settled()
-        self._busy, self._busy_directories = found.batch, frozenset(directories)
+        self._writer, self._busy, self._busy_directories = session, found.batch, frozenset(directories)
         self._writing = asyncio.ensure_future(self._write(session, found, again))
 
     async def settled(self) -> None:
-        """Wait for the write under way; raises what made it fail."""
-        task = self._writing
+        """Wait for the write under way. What made it fail is raised in the session that began it."""
+        task, writer = self._writing, self._writer
         if task is not None:
             await asyncio.wait([task])
-            self._writing, self._busy, self._busy_directories = None, None, frozenset()
-            task.result()
+            self._writing, self._writer, self._busy, self._busy_directories = None, None, None, frozenset()
+            if writer is not None and not task.cancelled():
+                writer.failure = writer.failure or task.exception()
 
     async def _write(self, session: Session, found: Plan, again: Callable[[Reader], Plan]) -> None:
         for attempt in range(ATTEMPTS):
@@ -147,6 +149,7 @@ class Session:
         self._matching = matching
         self.report = Report()
         self.spared: set[str] = set()
+        self.failure: BaseException | None = None
         self._gone = array("q")
         self._gone_trees: list[str] = []
         self._named: dict[str, set[str]] = {}
@@ -201,6 +204,12 @@ class Session:
         """Wait until what was fed is durable."""
         async with self._indexer.lock:
             await self._indexer.settled()
+        self._check()
+
+    def _check(self) -> None:
+        """Raise what made a write of this session fail: what came after it must not be taken for complete."""
+        if self.failure is not None:
+            raise self.failure
 
     # Listings and single files.
 
@@ -231,6 +240,7 @@ class Session:
             found = await indexer.store.read(lambda reader: self._look(reader, function, claimed))
             if found.batch.documents:
                 await indexer.start(self, found, directories, lambda reader: self._look(reader, function, frozenset()))
+        self._check()
         self.report.created += found.batch.created
         self.report.changed += found.batch.changed
         self.report.moved += len(found.batch.moved)

@@ -24,12 +24,14 @@ import struct
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from mosaicfs_core.errors import MosaicError, NotFound, UserError
 from mosaicfs_core.hooks import FileRecord
 from mosaicfs_core.plugins.context import CoreServices
+from mosaicfs_core.supervision import supervised
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +62,8 @@ class AgentSocket:
         path.chmod(0o600)
         listener.listen(_CONNECTIONS)
         self._listener = listener
-        self._accepting = asyncio.create_task(self._accept(listener), name="agent socket")
+        accept = supervised("agent socket", partial(self._accept, listener), self._core.failing)
+        self._accepting = asyncio.create_task(accept, name="agent socket")
 
     async def stop(self) -> None:
         """Close all connections and the socket."""
@@ -112,6 +115,8 @@ class _Connection:
             await self._receive()
         except (OSError, UserError) as error:
             logger.debug("a connection to the agent's socket ended: %s", error)
+        except Exception:
+            logger.exception("a connection to the agent's socket failed", extra={"operation": "agent socket"})
         finally:
             self._core.mounts -= self._mounts
             tasks = [*self._answers, *([pings] if pings else [])]
@@ -166,6 +171,10 @@ class _Connection:
                 await self._send({"id": number, "error": {"code": error.code, "message": error.message}})
         except OSError as error:
             logger.debug("an answer could not be sent: %s", error)
+        except Exception:  # whoever asked must not wait for an answer that never comes
+            logger.exception("a request to the agent's socket failed", extra={"operation": "agent socket"})
+            with suppress(OSError):
+                await self._send({"id": number, "error": {"code": "error", "message": "the agent failed"}})
 
     async def _open(self, number: Any, file_id: str, *, with_descriptor: bool) -> None:
         record = self._record(file_id)

@@ -22,6 +22,7 @@ from mosaicfs_core.errors import ConfigError, Unavailable
 from mosaicfs_core.home import Home, write_private
 from mosaicfs_core.server.auth.limits import is_loopback
 from mosaicfs_core.server.state import EXTENSION, ServerState
+from mosaicfs_core.supervision import supervised
 
 logger = logging.getLogger(__name__)
 
@@ -77,11 +78,14 @@ async def serving(app: Quart, listener: socket.socket, home: Home) -> AsyncItera
     line to find. Requests under way get a few seconds to end."""
     stop = asyncio.Event()
     url = url_of(listener)
-    sockets = Sockets(secure_sockets=[], insecure_sockets=[listener], quic_sockets=[])
-    server = asyncio.create_task(
-        worker_serve(wrap_app(app, 0, "asgi"), _hypercorn_config(), sockets=sockets, shutdown_trigger=stop.wait),
-        name="api server",
-    )
+    state: ServerState = app.extensions[EXTENSION]
+
+    async def serve() -> None:
+        # Each attempt closes the socket it was given.
+        sockets = Sockets(secure_sockets=[], insecure_sockets=[listener.dup()], quic_sockets=[])
+        await worker_serve(wrap_app(app, 0, "asgi"), _hypercorn_config(), sockets=sockets, shutdown_trigger=stop.wait)
+
+    server = asyncio.create_task(supervised("api server", serve, state.core.failing), name="api server")
     write_private(home.endpoint_file, json.dumps({"url": url}).encode())
     try:
         yield url
@@ -90,7 +94,6 @@ async def serving(app: Quart, listener: socket.socket, home: Home) -> AsyncItera
         stop.set()
         done, _ = await asyncio.wait({server}, timeout=PATIENCE_SECONDS)
         if not done:
-            state: ServerState = app.extensions[EXTENSION]
             state.streams.end()
         await server
         listener.close()

@@ -16,6 +16,7 @@ from typing import Final
 from mosaicfs_core.errors import UserError
 from mosaicfs_core.home import Home
 from mosaicfs_core.hooks import StepOp
+from mosaicfs_core.supervision import supervised
 from mosaicfs_vfs.fuse import mountpoint
 
 _log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ async def run(
     roots = LocalRoots(home)
     source = Source(lambda: ReplicaTree(home, roots, step_ops))
     agent = AgentClient(home.agent_socket, point)
-    connecting = asyncio.create_task(agent.run())
+    connecting = asyncio.create_task(supervised("connection to the agent", agent.run, {}))
     try:
         await source.open()
         opener = ReplicaOpener(local_tier(home, roots), agent)

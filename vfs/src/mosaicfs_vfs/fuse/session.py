@@ -9,12 +9,14 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import pyfuse3
 
 from mosaicfs_core.errors import UserError
+from mosaicfs_core.supervision import supervised
 from mosaicfs_vfs.fuse import mountpoint, readiness
 from mosaicfs_vfs.fuse.follow import Pings, follow
 from mosaicfs_vfs.fuse.handles import FileOpener
@@ -75,7 +77,7 @@ async def serve(
         loop.add_signal_handler(number, stop)
     background = [
         asyncio.create_task(_announce(point, operations, ready)),
-        asyncio.create_task(follow(source, operations, pings)),
+        asyncio.create_task(supervised("following changes", partial(follow, source, operations, pings), {})),
     ]
     try:
         await readiness.serve()

@@ -1,0 +1,100 @@
+"""Protects the agent from errors that nobody foresaw: crawls end with an error and not in silence, its tasks go on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mosaicfs_core.agent.indexer import Indexer, Session
+from mosaicfs_core.errors import MosaicError
+
+Write = Callable[[Path, Mapping[str, str]], None]
+
+
+def once(real: Any) -> Any:
+    """The method, raising ValueError the first time."""
+    called: list[int] = []
+
+    async def method(*arguments: Any) -> Any:
+        called.append(1)
+        if len(called) == 1:
+            raise ValueError("unforeseen")
+        return await real(*arguments)
+
+    return method
+
+
+async def test_a_first_crawl_that_breaks_is_told_and_another_works(
+    node: Any, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(node.tree, {"f": "1"})
+    monkeypatch.setattr(Session, "feed", once(Session.feed))
+    await node.start()  # the first crawl is over, though it failed
+    crawler = node.agent.status()["subsystems"]["crawler"]
+    assert crawler["status"] == "degraded"
+    assert "unforeseen" in crawler["detail"]
+    await node.crawl()
+    assert node.agrees()
+
+
+async def test_who_waits_for_a_broken_crawl_gets_its_error(
+    node: Any, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(node.tree, {"f": "1"})
+    await node.start()
+    write(node.tree, {"g": "1"})
+    monkeypatch.setattr(Session, "finish", once(Session.finish))
+    async with asyncio.timeout(15):
+        with pytest.raises(MosaicError, match="unforeseen"):
+            await node.crawl()
+        await node.crawl()
+    assert node.agrees()
+
+
+async def test_the_agents_own_tasks_go_on_and_say_what_failed(
+    node: Any, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instances = node.agent._instances.__class__
+    real = instances.follow
+    called: list[int] = []
+
+    def follow(self: Any) -> Any:
+        called.append(1)
+        if len(called) == 1:
+            raise ValueError("unforeseen")
+        return real(self)
+
+    monkeypatch.setattr(instances, "follow", follow)
+    await node.start()
+    tasks = node.agent.status()["subsystems"]["tasks"]
+    assert tasks == {"status": "degraded", "detail": "instances: ValueError: unforeseen"}
+    write(node.tree, {"f": "1"})
+    await node.settled(lambda: len(called) == 2)
+    await node.configure(ignore=["*.x"])
+    await node.settled(node.agrees)
+
+
+async def test_a_failed_write_is_told_to_whose_write_it_was(
+    node: Any, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(node.tree, {"f": "1"})
+    await node.start()
+    runner = node.agent._runners["localfs"]
+    first, second = runner._session(matching=True), runner._session(matching=True)
+    write(node.tree, {"g": "1"})
+    monkeypatch.setattr(Indexer, "write", once(Indexer.write))
+    from mosaicfs_core.hooks import Create
+
+    path = str(node.tree / "g")
+    await first.feed([Create(export_path=path, size=1, mtime=1)])
+    await second.feed([Create(export_path=str(node.tree / "h"), size=1, mtime=1)])
+    await second.finish()
+    with pytest.raises(ValueError, match="unforeseen"):
+        await first.finish()
+    first.close()
+    second.close()
+    assert set(node.rows()) == {"f", "h"}
