@@ -270,6 +270,18 @@ def _not_running(home: Path) -> Unreachable:
     return Unreachable(f"MosaicFS is not running with the home {home}; start it with: mosaicfs up")
 
 
+def health_of(api: HttpApi) -> dict[str, Any]:
+    """The answer of ``health``, which comes with 503 when the instance does not work. Raises as ``get`` does when
+    it is no such answer."""
+    try:
+        found: dict[str, Any] = api.get("health")
+    except Unavailable as error:
+        found = error.details.get("answer") or {}
+        if "subsystems" not in found:
+            raise
+    return found
+
+
 def _local_endpoint(home: Home) -> Endpoint | None:
     try:
         url = json.loads(home.endpoint_file.read_text("utf-8"))["url"]

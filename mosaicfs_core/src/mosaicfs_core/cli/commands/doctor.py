@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -37,15 +37,22 @@ def register(cli: click.Group, context: TerminalContext) -> None:
 
 def _instance_findings(context: TerminalContext) -> list[Finding]:
     """What the running instance says of itself."""
+    from mosaicfs_core.cli.client import health_of
     from mosaicfs_core.cli.doctor_checks import Finding
-    from mosaicfs_core.errors import MosaicError
+    from mosaicfs_core.errors import MosaicError, Unavailable
 
     try:
+        store = health_of(context.api)["subsystems"].get("store", {})
+        if store.get("status") == "unhealthy":
+            mend = f"see the check `store` above and {context.home.log_dir}, make room if the disk is full, restart"
+            return [Finding("instance", "failed", "it runs and cannot use its replica", mend)]
         info = context.api.get("system/info")
         node = context.api.get(f"nodes/{info['node_id']}/status")
     except MosaicError as error:
-        mend = "start it: mosaicfs up" if error.code == "unreachable" else "mosaicfs status"
-        return [Finding("instance", "warning", error.message, mend)]
+        if error.code == "unreachable":
+            return [Finding("instance", "warning", error.message, "start it: mosaicfs up")]
+        status: Literal["failed", "warning"] = "failed" if isinstance(error, Unavailable) else "warning"
+        return [Finding("instance", status, error.message, f"the log says more: {context.home.log_dir}")]
     files = info["documents"].get("file", 0)
     detail = f"version {info['version']} runs and indexes {files:,} {'file' if files == 1 else 'files'}"
     found = [Finding("instance", "ok", detail)]

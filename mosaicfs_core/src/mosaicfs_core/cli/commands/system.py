@@ -21,7 +21,9 @@ def register(cli: click.Group, context: TerminalContext) -> None:
     @system.command("health")
     def health() -> None:
         """Show whether the instance works; exits with 1 when it does not."""
-        answer = _health(context)
+        from mosaicfs_core.cli.client import health_of
+
+        answer = health_of(context.api)
         if context.json:
             context.show(answer)
         else:
@@ -43,19 +45,6 @@ def register(cli: click.Group, context: TerminalContext) -> None:
     def reindex() -> None:
         """Crawl everything on this machine again; `mosaicfs status` shows how far it is."""
         context.show(context.api.send("POST", "system/reindex", {"full": True}))
-
-
-def _health(context: TerminalContext) -> dict[str, Any]:
-    """The answer of ``health``, which comes as 503 when the instance does not work."""
-    from mosaicfs_core.errors import Unavailable
-
-    try:
-        found: dict[str, Any] = context.api.get("health")
-    except Unavailable as error:
-        found = error.details.get("answer") or {}
-        if "subsystems" not in found:
-            raise
-    return found
 
 
 def _info_lines(answer: dict[str, Any]) -> dict[str, Any]:

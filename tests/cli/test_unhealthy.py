@@ -1,0 +1,60 @@
+"""What ``system health`` and ``doctor`` say of an instance that answers and does not work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from mosaicfs_core.cli.commands import doctor, system
+from mosaicfs_core.cli.frame_context import TerminalContext
+from mosaicfs_core.errors import Unavailable
+
+SICK = {"status": "unhealthy", "subsystems": {"store": {"status": "unhealthy"}, "crawler": {"status": "healthy"}}}
+
+
+class Sick:
+    """An API whose ``health`` answers 503, as the client tells it."""
+
+    def __init__(self, **details: Any) -> None:
+        self.details = details
+
+    def get(self, path: str, /, **params: Any) -> Any:
+        """Fail."""
+        raise Unavailable(f"the server answered 503 to {path}", **self.details)
+
+
+def run(module: Any, api: Sick, home: Path, *words: str) -> Result:
+    context = TerminalContext()
+    context.home_path = home
+    context.__dict__["api"] = api
+    group = click.Group()
+    module.register(group, context)
+    return CliRunner().invoke(group, words)
+
+
+def test_health_shows_what_is_unhealthy(tmp_path: Path) -> None:
+    result = run(system, Sick(answer=SICK), tmp_path, "system", "health")
+    assert result.exit_code == 1
+    assert "The instance is unhealthy." in result.output
+    assert "crawler" in result.output
+
+
+def test_health_raises_what_is_no_answer_of_it(tmp_path: Path) -> None:
+    result = run(system, Sick(), tmp_path, "system", "health")
+    assert isinstance(result.exception, Unavailable)
+
+
+@pytest.mark.parametrize(
+    ("details", "said"), [({"answer": SICK}, "cannot use its replica"), ({}, "the server answered 503")]
+)
+def test_doctor_fails_an_instance_that_does_not_work(details: dict[str, Any], said: str, tmp_path: Path) -> None:
+    context: Any = SimpleNamespace(api=Sick(**details), home=SimpleNamespace(log_dir=tmp_path / "logs"))
+    (found,) = doctor._instance_findings(context)
+    assert found.status == "failed"
+    assert said in found.detail
+    assert str(tmp_path / "logs") in found.mend
