@@ -6,7 +6,6 @@ every write, so it lets ``msgspec`` walk the dict and adds only what types canno
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, TypeVar
@@ -18,24 +17,16 @@ from mosaicfs_core.documents.base import EXTRA_WIRE_NAME, Document, Record
 from mosaicfs_core.documents.ids import type_of_id
 from mosaicfs_core.documents.types import DOCUMENT_TYPES
 from mosaicfs_core.errors import InvalidDocument, MosaicError
+from mosaicfs_core.wording import in_words
 
 D = TypeVar("D", bound=Document)
 
 _convert = msgspec.convert
-_place = re.compile(r"^(?P<problem>.*?)(?: - at `\$\.?(?P<field>.*)`)?$", re.DOTALL)
-_missing = re.compile(r"Object missing required field `(?P<name>.*)`")
 
 
-def _explain(error: msgspec.ValidationError) -> InvalidDocument:
-    """Turn ``Expected `int`, got `str` - at `$.size``` into ``size: expected int, got str`` with the field named."""
-    match = _place.match(str(error))
-    problem, field = (match["problem"], match["field"] or "") if match else (str(error), "")
-    if missing := _missing.match(problem):
-        field = f"{field}.{missing['name']}" if field else missing["name"]
-        problem = "is missing: expected a value"
-    else:
-        problem = problem.replace("`", "")
-        problem = problem[:1].lower() + problem[1:]
+def _explain(error: msgspec.ValidationError, struct: type[Document]) -> InvalidDocument:
+    """Turn ``Expected `int`, got `str` - at `$.size``` into ``size: expected a whole number, got a text``."""
+    field, problem = in_words(error, struct)
     return InvalidDocument(f"{field}: {problem}" if field else problem, field=field)
 
 
@@ -57,7 +48,7 @@ def _typed(document: Mapping[str, Any]) -> tuple[str, Document | None]:
     try:
         typed = _convert(document, struct)
     except msgspec.ValidationError as error:
-        raise _explain(error) from None
+        raise _explain(error, struct) from None
     checks.CHECKS[type_name](document)
     return type_name, typed
 

@@ -45,6 +45,7 @@ from mosaicfs_core.hooks.operations import (
     Rename,
 )
 from mosaicfs_core.hooks.specs import ENTRY_POINT_GROUP, HOOK_API, PluginManifest, StepOp, hookimpl, hookspec
+from mosaicfs_core.wording import in_words
 
 __all__ = [
     "ENTRY_POINT_GROUP",
@@ -81,5 +82,6 @@ __all__ = [
     "UserError",
     "hookimpl",
     "hookspec",
+    "in_words",
     "written_argument",
 ]

@@ -89,6 +89,11 @@ class SettingsSchema:
         if error.validator == "required":
             missing = [name for name in error.validator_value if name not in error.instance]
             return FieldError(".".join([*path, missing[0]]) if missing else ".".join(path), "is required")
+        if error.validator == "additionalProperties" and error.validator_value is False:
+            known = list(error.schema.get("properties", {}))
+            unknown = [name for name in error.instance if name not in known]
+            expected = f"expected one of {', '.join(known)}" if known else "there are no settings"
+            return FieldError(".".join([*path, *unknown[:1]]), f"unknown setting; {expected}")
         # A container's message repeats the whole of it, with the secrets in it; keys alone may be named.
         holds_more = isinstance(error.instance, Mapping | list) and error.validator != "additionalProperties"
         if _is_secret(error.schema) or holds_more:

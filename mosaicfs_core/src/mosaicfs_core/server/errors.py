@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 import secrets
 import sqlite3
 from collections.abc import Mapping
@@ -32,6 +31,7 @@ from mosaicfs_core.errors import (
     UserError,
 )
 from mosaicfs_core.store.failures import read_error
+from mosaicfs_core.wording import in_words
 
 logger = logging.getLogger(__name__)
 
@@ -79,8 +79,6 @@ _STATUS: Final[tuple[tuple[type[MosaicError], HTTPStatus], ...]] = (
     (PluginError, HTTPStatus.BAD_GATEWAY),
     (Unavailable, HTTPStatus.SERVICE_UNAVAILABLE),
 )
-
-_NAMED_FIELD: Final = re.compile(r"(missing required|contains unknown) field `(.*)`")
 
 _FRAMEWORK_CODES: Final[Mapping[int, tuple[str, str]]] = {
     400: ("invalid", "the request could not be understood: expected valid JSON"),
@@ -165,16 +163,9 @@ def _surprise(error: BaseException) -> Response:
 
 
 def _explain(error: Exception) -> tuple[str, str]:
-    """A validation error as a sentence that begins with the dotted path of its field, and that path ("" for the whole).
-
-    msgspec says ``Expected `int`, got `str` - at `$.size``` and ``Object missing required field `name```.
-    """
-    text, _, place = str(error).partition(" - at `$")
-    field = place.rstrip("`").lstrip(".")
-    named = _NAMED_FIELD.search(text)
-    if named is not None:
-        field = f"{field}.{named[2]}" if field else named[2]
-        text = "is missing" if named[1] == "missing required" else "is not known here"
-    text = text.replace("`", "")
-    sentence = f"{field}: {text[:1].lower()}{text[1:]}" if field else f"the body: {text[:1].lower()}{text[1:]}"
-    return sentence, field
+    """A validation error as a sentence that begins with the dotted path of its field, and that path ("" for the
+    whole)."""
+    if not isinstance(error, msgspec.ValidationError):
+        return f"the body: {error}", ""
+    field, problem = in_words(error)
+    return f"{field or 'the body'}: {problem}", field

@@ -10,11 +10,11 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from mosaicfs_core.hooks import FileQuery, UserError
+from mosaicfs_core.hooks import FileQuery, UserError, in_words
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _annotation = re.compile(r"annotation\[([^\[\]/]+/[^\[\]]+)\]").fullmatch
-_INTEGER = re.compile(r"[0-9]{1,16}", re.ASCII).fullmatch
+_INTEGER = re.compile(r"-?[0-9]{1,16}", re.ASCII).fullmatch
 
 Size = Annotated[int, Meta(ge=0, lt=2**53, description="In bytes, inclusive.")]
 Time = Annotated[str, Meta(max_length=40, description="ISO 8601; a date alone is its midnight, UTC. Inclusive.")]
@@ -76,11 +76,10 @@ def _convert(plain: Mapping[str, object]) -> SearchParameters:
     try:
         return msgspec.convert(plain, SearchParameters)
     except msgspec.ValidationError as error:
-        problem, _, place = str(error).partition(" - at `$.")
-        field = place.rstrip("`") or problem.split("`")[1]
-        if not place:
+        field, problem = in_words(error, SearchParameters)
+        if field not in SearchParameters.__struct_fields__:
             problem = "unknown parameter; annotations are asked for as annotation[plugin/key]=value"
-        raise UserError(f"{field}: {problem.replace('`', '')}", field=field) from None
+        raise UserError(f"{field}: {problem}", field=field) from None
 
 
 def _file_query(given: SearchParameters, annotations: Mapping[str, str]) -> FileQuery:
