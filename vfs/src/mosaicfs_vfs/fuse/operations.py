@@ -183,9 +183,10 @@ class MountOperations(pyfuse3.Operations):
         try:
             descriptor = self._opener.open_local(entry)
         except NotHere:
+            # Taken first: while we wait the inode may leave the table.
+            told = self.table.attributes[inode]
             async with asyncio.timeout(WAIT_S):
                 file = await self._opener.open_elsewhere(entry)
-            told = self.table.attributes[inode]
             handle = self._files.add_elsewhere(file, inode, told, _version(told))
             return pyfuse3.FileInfo(fh=handle, keep_cache=self._undoubted(inode))
         try:
