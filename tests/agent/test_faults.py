@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from mosaicfs_core.errors import MosaicError
+from mosaicfs_core.home import Home
+from mosaicfs_core.store import Reader
 
 Write = Callable[[Path, Mapping[str, str]], None]
 ROUNDS = int(os.environ.get("MOSAICFS_CRASH_ROUNDS", "5"))
@@ -37,21 +39,26 @@ async def main() -> None:
             host = PluginHost.discover(only={"localfs"})
             core = CoreServices(home, config.load(home.config_file, {}), store, Content([]), host, home.node_id())
             print("ready", flush=True)
+            seq = store.seq
             async with Agent(core) as agent:
+                async for _ in store.changes(seq, live=True, types={"file"}):
+                    break
+                print("writing", flush=True)
                 await agent.first_crawl_done.wait()
-                print("done", flush=True)
 
 asyncio.run(main())
 """
 
 
-def kill_a_crawl(home: Path, after_s: float) -> None:
-    """Crawl in a process of its own and kill it so many seconds after it began, unless it was quicker."""
+def kill_a_crawl(home: Path, chance: random.Random) -> None:
+    """Crawl in a process of its own and kill it: some time after its start, or after the first files were durable."""
     with subprocess.Popen([sys.executable, "-c", CRAWLER, str(home)], stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == b"ready\n"
+        if chance.random() < 0.7:
+            assert child.stdout.readline() == b"writing\n"
         try:
-            child.wait(after_s)
+            child.wait(chance.uniform(0.0, 0.3))
         except subprocess.TimeoutExpired:
             child.send_signal(signal.SIGKILL)
 
@@ -73,6 +80,17 @@ def widen(where: Path) -> None:
     subprocess.run(["mount", "-o", "remount,size=100m", str(where)], check=True)
 
 
+def durable(home: Path) -> dict[str, str]:
+    """The files in a replica that nobody writes, by path, with their uuids. Raises when it is damaged."""
+    reader = Reader.open(Home(home).replica)
+    try:
+        assert reader.rows("PRAGMA quick_check") == [("ok",)]
+        docs = [doc for batch in reader.scan_files() for doc in batch.docs]
+        return {row.export_path: row.uuid for row in reader.file_rows(docs)}
+    finally:
+        reader.close()
+
+
 async def test_a_killed_crawl_is_made_good_by_the_next(make_node: Any, write: Write, tmp_path: Path) -> None:
     home, tree = tmp_path / "home", tmp_path / "tree"
     chance = random.Random(7)
@@ -81,13 +99,16 @@ async def test_a_killed_crawl_is_made_good_by_the_next(make_node: Any, write: Wr
     known: dict[str, str] = {}
     for round_number in range(ROUNDS):
         write(tree, {f"r{round_number}/{number // 50}/{number}.txt": "x" * round_number for number in range(1_000)})
-        kill_a_crawl(home, chance.uniform(0.0, 0.4))
+        kill_a_crawl(home, chance)
+        now = durable(home)
+        assert {path: now.get(path) for path in known} == known, f"round {round_number} lost what was durable"
+        known = now
+    assert known
     async with make_node(home, tree) as node:
-        before = {path: row.uuid for path, row in node.rows().items()}
-        known.update(before)
         await node.start()
         assert node.agrees()
-        assert {path: row.uuid for path, row in node.rows().items() if path in known} == known
+        after = durable(home)
+        assert {path: after.get(path) for path in known} == known
         assert (await node.crawl()).written == 0
 
 

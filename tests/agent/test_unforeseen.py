@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mosaicfs_core.agent import disk
 from mosaicfs_core.agent.indexer import Indexer, Session
 from mosaicfs_core.errors import MosaicError
 
@@ -98,3 +100,19 @@ async def test_a_failed_write_is_told_to_whose_write_it_was(
     first.close()
     second.close()
     assert set(node.rows()) == {"f", "h"}
+
+
+def test_a_directory_that_goes_while_it_is_asked_for_its_disk_fails_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "going").mkdir()
+    device = disk.filesystem_id(bytes(tmp_path), tmp_path.stat().st_dev)
+    real = os.statvfs
+
+    def statvfs(path: bytes) -> os.statvfs_result:
+        if path.endswith(b"going"):
+            raise FileNotFoundError(path)
+        return real(path)
+
+    monkeypatch.setattr(os, "statvfs", statvfs)
+    assert disk.is_gone(f"{tmp_path}/going/file", device)

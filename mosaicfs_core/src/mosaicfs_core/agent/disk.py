@@ -39,12 +39,10 @@ def is_gone(export_path: str, device: int) -> bool:
     while True:
         path = os.path.dirname(path)
         try:
-            found = os.stat(path)
-        except OSError:
+            return filesystem_id(path, os.stat(path).st_dev) == device
+        except OSError:  # this directory is gone as well, or goes at this moment
             if path in (b"/", b""):
                 return False
-            continue
-        return filesystem_id(path, found.st_dev) == device
 
 
 def filesystem_id(path: bytes, device: int) -> int:
@@ -57,7 +55,10 @@ def birth_time(export_path: str) -> int | None:
     """When the file was made, in microseconds since the epoch; None where the system does not tell."""
     path = paths.unescape(export_path)
     if sys.platform == "darwin":
-        return int(os.lstat(path).st_birthtime * 1_000_000)
+        try:
+            return int(os.lstat(path).st_birthtime * 1_000_000)
+        except OSError:  # gone meanwhile
+            return None
     statx = _statx()
     if statx is None:
         return None

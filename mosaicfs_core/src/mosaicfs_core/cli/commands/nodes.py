@@ -48,7 +48,7 @@ def register(cli: click.Group, context: TerminalContext) -> None:
 
     @nodes.command("crawl")
     @click.argument("node", required=False)
-    @click.option("--full", is_flag=True, help="Trust nothing that was remembered.")
+    @click.option("--full", is_flag=True, help="Let no crawl source rely on where it stopped.")
     def crawl(node: str | None, full: bool) -> None:
         """Look for changes on NODE (default: this machine) now."""
         context.show(context.api.send("POST", f"nodes/{_node_id(context, node)}/crawl", {"full": full}))

@@ -82,7 +82,8 @@ class StorageAnswer(msgspec.Struct, kw_only=True):
 
 
 class Crawl(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What to crawl: one instance or all, everything or under some export paths; ``full`` trusts nothing remembered."""
+    """What to crawl: one instance or all, everything or under some export paths. With ``full`` a crawl source may not
+    rely on where it stopped the last time; folders of this machine are always looked at whole."""
 
     instance: Annotated[str, Meta(pattern=f"^{ids.INSTANCE_PATTERN}$")] | None = None
     full: bool = False

@@ -54,7 +54,8 @@ class InfoAnswer(msgspec.Struct, kw_only=True):
 
 
 class Reindex(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """How to index again: ``full`` trusts nothing that was remembered."""
+    """How to index again: with ``full`` a crawl source may not rely on where it stopped the last time.
+    Folders of this machine are always looked at whole."""
 
     full: bool = True
 
