@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import stat
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -113,20 +112,6 @@ async def test_a_file_of_another_layout_is_refused(tmp_path: Path) -> None:
         await Store.open(tmp_path / "replica.db")
     with pytest.raises(NotFound):
         await Store.open(tmp_path / "none" / "replica.db")
-
-
-async def test_a_busy_loop_does_not_slow_the_writer_to_a_crawl(tmp_path: Path) -> None:
-    store = await Store.open(tmp_path / "replica.db")
-    task = asyncio.create_task(store.bulk([file_document(f"/d{number % 20}/{number}") for number in range(2_000)]))
-    spins = 0
-    while not task.done():
-        sum(range(20_000))
-        spins += 1
-        await asyncio.sleep(0)
-    # Once per row at the interpreter's switch interval would be 10 seconds, thousands of spins.
-    assert spins * sys.getswitchinterval() < 10
-    assert all(result.error is None for result in task.result())
-    await store.close()
 
 
 async def test_a_request_that_races_with_closing_is_not_put_behind_the_end(tmp_path: Path) -> None:
