@@ -148,7 +148,8 @@ def test_watch_roots_come_from_the_nodes_plugin_instances(tmp_path: Path) -> Non
     documents = [
         {"node_id": NODE, "plugin_name": "localfs", "settings": {"paths": [f"{tmp_path}/a/", f"{tmp_path}/x/../b"]}},
         {"node_id": NODE, "plugin_name": "search", "settings": {}},
-        {"node_id": NODE, "plugin_name": "usb", "config": {"paths": [f"{tmp_path}/a", "~"]}},
+        {"node_id": NODE, "plugin_name": "usb", "package": "localfs", "config": {"paths": [f"{tmp_path}/a", "~"]}},
+        {"node_id": NODE, "plugin_name": "printer", "settings": {"paths": ["/"]}},
         {"node_id": "node-b", "plugin_name": "localfs", "settings": {"paths": ["/other"]}},
     ]
     home = os.path.abspath(os.path.expanduser("~"))

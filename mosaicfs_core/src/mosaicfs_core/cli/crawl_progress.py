@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from mosaicfs_core.cli.registration import WATCHER
+from mosaicfs_core.content.roots import WATCHER
 
 if TYPE_CHECKING:
     from mosaicfs_core.cli.frame_context import TerminalContext

@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from mosaicfs_core.cli.watch_paths import add_roots
-from mosaicfs_core.content.roots import settings_of, watch_roots
+from mosaicfs_core.content.roots import WATCHER, settings_of, watch_roots
 from mosaicfs_core.documents import ids, paths
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.plugins.instances import Instances
 
-# The package whose setting ``paths`` holds the watched folders: the name is part of the documents, not of the code.
-WATCHER: Final = "localfs"
 CONTROL_ROLE: Final = "control-plane"
 
 

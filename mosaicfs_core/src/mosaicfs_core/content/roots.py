@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from mosaicfs_core.documents import paths
+
+WATCHER: Final = "localfs"
+"""The package whose setting ``paths`` holds the watched folders: the name is part of the documents, not of the code."""
 
 
 def root_path(text: str) -> str:
@@ -24,12 +27,13 @@ def settings_of(document: Mapping[str, Any]) -> dict[str, Any]:
 def watch_roots(plugin_documents: Iterable[Mapping[str, Any]], node_id: str) -> tuple[str, ...]:
     """The watched roots of a node, as export paths in written form, in order and without doubles.
 
-    A root is an entry of the setting ``paths`` of any plugin instance of the node, switched off ones included: their
-    files stay indexed and readable.
+    A root is an entry of the setting ``paths`` of the node's instances of ``WATCHER``, switched off ones included:
+    their files stay indexed and readable. What other packages call ``paths`` opens nothing.
     """
     roots: dict[str, None] = {}
     for document in plugin_documents:
-        if document.get("node_id") != node_id:
+        package = document.get("package") or document.get("plugin_name")
+        if document.get("node_id") != node_id or package != WATCHER:
             continue
         configured = settings_of(document).get("paths")
         for path in configured if isinstance(configured, list) else []:
