@@ -128,6 +128,18 @@ async def test_mounts_count_while_the_connection_lives(started: Any) -> None:
     await started.settled(lambda: not started.core.mounts)
 
 
+async def test_a_mount_that_two_connections_name_is_known_until_both_are_gone(started: Any) -> None:
+    async with connected(started) as staying:
+        async with connected(started) as leaving:
+            for number, client in enumerate((staying, leaving)):
+                await client.send({"mounts": ["/both", f"/only/{number}"]})
+                await client.send({"id": 1, "open": "nonsense"})
+                await client.answer(1)
+        await started.settled(lambda: Path("/only/1") not in started.core.mounts)
+        assert started.core.mounts == {Path("/both"), Path("/only/0")}
+    await started.settled(lambda: not started.core.mounts)
+
+
 async def test_reindex_looks_at_the_file_again(started: Any) -> None:
     file_id = started.rows()["f"].file_id
     (started.tree / "f").write_text("changed behind the back")

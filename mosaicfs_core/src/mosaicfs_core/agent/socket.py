@@ -22,6 +22,7 @@ import os
 import socket
 import struct
 import sys
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -50,6 +51,7 @@ class AgentSocket:
         self._listener: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
         self._connections: set[asyncio.Task[None]] = set()
+        self._mounts: Counter[Path] = Counter()
 
     async def start(self) -> None:
         """Listen, in place of whatever a killed predecessor left (the home's lock says that it is gone)."""
@@ -88,7 +90,7 @@ class AgentSocket:
             if not _same_user(client) or len(self._connections) >= _CONNECTIONS:
                 client.close()
                 continue
-            task = asyncio.create_task(_Connection(self._core, self._reindex, client).run())
+            task = asyncio.create_task(_Connection(self._core, self._reindex, client, self._mounts).run())
             self._connections.add(task)
             task.add_done_callback(self._connections.discard)
 
@@ -96,12 +98,19 @@ class AgentSocket:
 class _Connection:
     """One client."""
 
-    def __init__(self, core: CoreServices, reindex: Callable[[FileRecord], None], client: socket.socket) -> None:
+    def __init__(
+        self,
+        core: CoreServices,
+        reindex: Callable[[FileRecord], None],
+        client: socket.socket,
+        registered: Counter[Path],
+    ) -> None:
         self._core = core
         self._reindex = reindex
         self._client = client
         self._client.setblocking(False)
         self._sending = asyncio.Lock()
+        self._registered = registered
         self._mounts: set[Path] = set()
         self._answers: set[asyncio.Task[None]] = set()
 
@@ -118,7 +127,7 @@ class _Connection:
         except Exception:
             logger.exception("a connection to the agent's socket failed", extra={"operation": "agent socket"})
         finally:
-            self._core.mounts -= self._mounts
+            self._take_mounts(set())
             tasks = [*self._answers, *([pings] if pings else [])]
             for task in tasks:
                 task.cancel()
@@ -147,9 +156,7 @@ class _Connection:
 
     def _take(self, message: dict[str, Any]) -> None:
         if isinstance(message.get("mounts"), list):
-            self._core.mounts -= self._mounts
-            self._mounts = {Path(path) for path in message["mounts"] if isinstance(path, str)}
-            self._core.mounts |= self._mounts
+            self._take_mounts({Path(path) for path in message["mounts"] if isinstance(path, str)})
         elif isinstance(message.get("reindex"), str):
             row = self._record(message["reindex"])
             if row is not None:
@@ -158,6 +165,14 @@ class _Connection:
             task = asyncio.create_task(self._answer(message))
             self._answers.add(task)
             task.add_done_callback(self._answers.discard)
+
+    def _take_mounts(self, mounts: set[Path]) -> None:
+        """These are this connection's mounts from now on; one that another connection names as well stays known."""
+        self._registered.update(mounts)
+        self._registered.subtract(self._mounts)
+        self._core.mounts |= mounts
+        self._core.mounts -= {mount for mount in self._mounts if not self._registered[mount]}
+        self._mounts = mounts
 
     async def _answer(self, message: dict[str, Any]) -> None:
         number = message.get("id")
