@@ -98,3 +98,15 @@ async def test_a_closed_store_refuses_bulk_writes(tmp_path: Path) -> None:
     await store.close()
     with pytest.raises(Unavailable):
         await store.bulk([file_document("/late")])
+
+
+async def test_the_update_sequence_follows_the_order_of_the_batch(tmp_path: Path) -> None:
+    """New files and documents that were there before are written in different ways."""
+    async with await Store.open(tmp_path / "replica.db") as store:
+        old, new, last = (file_document(f"/d/{name}") for name in ("old", "new", "last"))
+        rev = await store.put(old)
+        await store.bulk([{**old, "_rev": rev, "size": 7}, new])
+        assert [change.id for change in store.reader.changes(1, 10)] == [old["_id"], new["_id"]]
+        rev = (await store.get(old["_id"]) or {})["_rev"]
+        await store.bulk([last, {**old, "_rev": rev, "size": 8}])
+        assert [change.id for change in store.reader.changes(3, 10)] == [last["_id"], old["_id"]]

@@ -130,26 +130,38 @@ class WriteTransaction:
         unrepeated = len(hashes) == len(items)
         apply = apply_replicated if prepared.replicated else apply_local
         states: dict[str, State] = {}
-        new: list[NewFile] = []
+        order: list[NewFile | State] = []
         results: list[BulkResult] = []
         for item in prepared.items:
             if isinstance(item, BulkResult):
                 results.append(item)
             elif isinstance(item, NewFile) and unrepeated and item.id not in rows:
-                new.append(item)
+                order.append(item)
                 results.append(BulkResult(item.id, f"1-{item.digest.hex()}"))
             else:
                 state = states.get(item.id)
                 if state is None:
                     state = states[item.id] = State(item.id, hashes[item.id], rows.get(item.id), self._leaves)
+                    order.append(state)
                 results.append(self._applied(state, item.edit if isinstance(item, NewFile) else item, apply))
-        changes = Changes()
-        self._write_new(new, changes)
-        for state in states.values():
-            if state.winner_is is not None:
-                self._write_one(state, state.winner_is, prepared.replicated, changes)
-        changes.run(self._connection)
+        self._write_in(order, prepared.replicated)
         return results
+
+    def _write_in(self, order: Sequence[NewFile | State], replicated: bool) -> None:
+        """Write what changed; the update sequence follows the order given, whichever way each is written."""
+        changes = Changes()
+        new: list[tuple[int, NewFile]] = []
+        seq = self._session.seq
+        for item in order:
+            if isinstance(item, NewFile):
+                seq += 1
+                new.append((seq, item))
+            elif item.winner_is is not None:
+                seq += 1
+                self._write_one(item, item.winner_is, seq, replicated, changes)
+        self._session.seq = seq
+        self._write_new(new, changes)
+        changes.run(self._connection)
 
     def _applied(self, state: State, edit: Edit, apply: Callable[[State, Edit, int], str]) -> BulkResult:
         try:
@@ -215,18 +227,17 @@ class WriteTransaction:
 
     # From states to statements
 
-    def _write_new(self, files: Sequence[NewFile], changes: Changes) -> None:
+    def _write_new(self, files: Sequence[tuple[int, NewFile]], changes: Changes) -> None:
         """What ``_write_one`` comes to for files never seen before, which most writes are."""
         session, numbers = self._session, self._session.numbers
-        numbers.learn({(file.parts.node_id, file.parts.parent) for file in files})
-        doc, seq = session.doc, session.seq
-        for file in files:
+        numbers.learn({(file.parts.node_id, file.parts.parent) for _, file in files})
+        doc = session.doc
+        for seq, file in files:
             flags, shown, node_id, parent, name, size, mtime, mime_type, extra, inode = file.parts
             directory = numbers.directory(node_id, parent)
             mime = None if mime_type is None else numbers.mime(mime_type)
             node = 0 if file.node_id is None else numbers.node(file.node_id)
             doc += 1
-            seq += 1
             head = (doc, file.id_hash, FILE, node, file.key, seq, 1, file.digest)
             changes.new_file((*head, flags, shown, directory, name, size, mtime, mime, extra, None), file.folded)
             self._written[file.id] = doc
@@ -234,9 +245,9 @@ class WriteTransaction:
                 numbers.count(directory, 1)
             if inode is not None:
                 changes.inode(doc, inode)
-        session.doc, session.seq = doc, seq
+        session.doc = doc
 
-    def _write_one(self, state: State, leaf: Leaf, replicated: bool, changes: Changes) -> None:
+    def _write_one(self, state: State, leaf: Leaf, seq: int, replicated: bool, changes: Changes) -> None:
         session, old = self._session, state.row
         assert state.winner is not None
         reason = self._problem(state, leaf) if replicated or state.others else None
@@ -248,7 +259,6 @@ class WriteTransaction:
             flags |= LEAVES | (CONFLICT if any(not other.deleted for other in others.values()) else 0)
         elif others is None and old is not None:
             flags |= old[8] & (LEAVES | CONFLICT)
-        session.seq += 1
         if old is None:
             session.doc += 1
             parts = split_id(state.id)
@@ -256,7 +266,7 @@ class WriteTransaction:
             head: tuple[Any, ...] = (session.doc, state.id_hash, column, node, key)
         else:
             head = (old[0], old[1], column, old[3], old[4])
-        row = (*head, session.seq, state.winner[0], pack_hash(state.winner[1]), flags, *facts[1:8], state.tree)
+        row = (*head, seq, state.winner[0], pack_hash(state.winner[1]), flags, *facts[1:8], state.tree)
         self._written[state.id] = row[0]
         changes.row(old, row)
         changes.names(old, row)
