@@ -31,9 +31,8 @@ NAMES = {
 }
 INTRODUCTION = """# Performance
 
-What MosaicFS promises,
-measured beside peers in one run by `make bench`; medians of at least five where there is a peer.
-Absolute figures belong to the machine named below; the ratios are what counts.
+What MosaicFS promises, measured beside peers in one run by `make bench`; medians of at least five where there is a
+peer. Absolute figures belong to the machine named below; the ratios are what counts.
 
 """
 
