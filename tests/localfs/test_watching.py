@@ -65,6 +65,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "root"
 
 
+@pytest.mark.logs("^change queue overflowed")
 async def test_an_overflow_looks_through_the_root_and_watches_on(mosaicfs_host: Harness, root: Path) -> None:
     async with watching(mosaicfs_host, root) as (watcher, heard):
         watcher.overflowed(str(root))
