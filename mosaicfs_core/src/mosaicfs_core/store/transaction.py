@@ -137,7 +137,7 @@ class WriteTransaction:
                 results.append(item)
             elif isinstance(item, NewFile) and unrepeated and item.id not in rows:
                 order.append(item)
-                results.append(BulkResult(item.id, f"1-{item.digest.hex()}"))
+                results.append(BulkResult(item.id, f"{item.gen}-{item.digest.hex()}"))
             else:
                 state = states.get(item.id)
                 if state is None:
@@ -238,8 +238,8 @@ class WriteTransaction:
             mime = None if mime_type is None else numbers.mime(mime_type)
             node = 0 if file.node_id is None else numbers.node(file.node_id)
             doc += 1
-            head = (doc, file.id_hash, FILE, node, file.key, seq, 1, file.digest)
-            changes.new_file((*head, flags, shown, directory, name, size, mtime, mime, extra, None), file.folded)
+            head = (doc, file.id_hash, FILE, node, file.key, seq, file.gen, file.digest)
+            changes.new_file((*head, flags, shown, directory, name, size, mtime, mime, extra, file.tree), file.folded)
             self._written[file.id] = doc
             if shown:
                 numbers.count(directory, 1)

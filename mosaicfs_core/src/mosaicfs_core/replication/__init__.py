@@ -1,0 +1,1 @@
+"""Replication between replicas: what travels where, who may write what."""
