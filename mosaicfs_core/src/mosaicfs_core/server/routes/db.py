@@ -91,6 +91,7 @@ async def info() -> Response:
         "db_name": NAME,
         "instance_start_time": figures.instance_id,
         "uuid": figures.instance_id,
+        "compression": ["gzip"],
         "update_seq": figures.update_seq,
         "doc_count": sum(types.get("live", 0) for types in seen),
         "doc_del_count": sum(types.get("deleted", 0) for types in seen),
