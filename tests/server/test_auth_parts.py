@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from mosaicfs_core.documents import ids
 from mosaicfs_core.errors import NotSignedIn, UserError
+from mosaicfs_core.security import user_keys
 from mosaicfs_core.server.auth import keys
 from mosaicfs_core.server.auth.limits import RateLimit, address_group, is_loopback
 from mosaicfs_core.server.auth.tokens import DOWNLOAD_SECONDS, SESSION_SECONDS, Tokens
@@ -18,7 +19,7 @@ INSTANCE_KEY = bytes(range(32))
 def test_a_secret_matches_its_own_hash_alone() -> None:
     secret = keys.new_secret_key()
     phc = keys.hash_secret(secret)
-    assert keys.SECRET_PATTERN.fullmatch(secret)
+    assert user_keys.SECRET_PATTERN.fullmatch(secret)
     assert phc.startswith("$argon2id$")
     assert secret not in phc
     assert keys.verify_secret(phc, secret)
@@ -29,11 +30,11 @@ def test_a_secret_matches_its_own_hash_alone() -> None:
 
 def test_the_signing_key_is_the_same_on_both_sides_and_salted_by_the_key_id() -> None:
     first, second = ids.new_access_key_id(), ids.new_access_key_id()
-    assert keys.KEY_ID_PATTERN.fullmatch(first)
+    assert user_keys.KEY_ID_PATTERN.fullmatch(first)
     secret = keys.new_secret_key()
-    assert keys.derive_signing_key(first, secret) == keys.derive_signing_key(first, secret)
-    assert keys.derive_signing_key(first, secret) != keys.derive_signing_key(second, secret)
-    assert len(keys.derive_signing_key(first, secret)) == 32
+    assert user_keys.derive_signing_key(first, secret) == keys.derive_signing_key(first, secret)
+    assert user_keys.derive_signing_key(first, secret) != keys.derive_signing_key(second, secret)
+    assert len(user_keys.derive_signing_key(first, secret)) == 32
 
 
 @given(st.binary(min_size=32, max_size=32), st.binary(min_size=1, max_size=64))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from mosaicfs_core.documents import ids
+from mosaicfs_core.security import user_keys
 from mosaicfs_core.server.auth import credentials, keys
 from mosaicfs_core.server.auth.sessions import REUSE_GRACE_SECONDS
 
@@ -211,7 +212,7 @@ async def test_a_credential_shows_its_secret_once_and_keeps_it_wrapped(instance:
     stored = await instance.harness.store.get(ids.credential_document_id(made["id"]))
     assert made["secret_key"] not in json.dumps(stored)
     wrapped = keys.unwrap_signing_key(instance.server.wrapping_key, made["id"], stored["signing_key"])
-    assert wrapped == keys.derive_signing_key(made["id"], made["secret_key"])
+    assert wrapped == user_keys.derive_signing_key(made["id"], made["secret_key"])
     for field in ("signing_key", "secret_key_hash", "_id", "_rev"):
         assert field not in shown
 

@@ -9,6 +9,8 @@
     * ``NotAllowed`` - the caller is known but may not do this
     * ``NotSignedIn`` - the caller is unknown
 
+      * ``ClockSkew`` - the clocks of the two sides are too far apart for a signature to be believed
+
   * ``NotFound`` - what was asked for does not exist
   * ``Conflict`` - it exists already, or changed meanwhile
 
@@ -63,6 +65,12 @@ class NotSignedIn(UserError):
     """No credentials, or credentials that do not hold."""
 
     code = "not_signed_in"
+
+
+class ClockSkew(NotSignedIn):
+    """A signature's time is too far from ours. ``skew_s`` in the details: how far the signer's clock is ahead."""
+
+    code = "clock_skew"
 
 
 class NotAllowed(UserError):

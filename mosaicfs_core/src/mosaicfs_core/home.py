@@ -4,6 +4,8 @@ Everything in it belongs to its owner alone: directories are 0700, files 0600. L
 
     mosaicfs.toml   configuration            node_id         this machine's node id
     replica.db      the embedded store       instance_key    32 random bytes, base64; never replicated
+    node_key        X25519 private key       control_plane_id  the node id of the control plane that lives here
+    certs/          certificates and keys    enrolment.json  whose agent this is, once it is enrolled
     cache/          content cache            lock            held while the home is in use; holds the pid
     plugins/        foreign programs         run/            sockets, the local token, the endpoint of the server
     state/          plugins' private state   logs/           rotated logs
@@ -92,6 +94,10 @@ class Home:
         self.state_dir = self.path / "state"
         self.plugins_dir = self.path / "plugins"
         self.bridge_dir = self.path / "bridge-data"
+        self.certs_dir = self.path / "certs"
+        self.node_key_file = self.path / "node_key"
+        self.enrolment_file = self.path / "enrolment.json"
+        self.control_plane_id_file = self.path / "control_plane_id"
         self.agent_socket = self.run_dir / "agent.sock"
         self.local_token_file = self.run_dir / "local_token"
         self.endpoint_file = self.run_dir / "endpoint.json"
@@ -119,7 +125,7 @@ class Home:
 
     def _is_foreign(self) -> bool:
         ours = {self.config_file, self.replica, self.lock_file, self.path / "node_id", self.cache_dir, self.log_dir}
-        ours |= {self.run_dir, self.state_dir, self.plugins_dir, self.bridge_dir}
+        ours |= {self.run_dir, self.state_dir, self.plugins_dir, self.bridge_dir, self.certs_dir, self.node_key_file}
         found = set(self.path.iterdir())
         return bool(found) and not found & ours
 

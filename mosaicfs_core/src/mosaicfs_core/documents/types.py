@@ -137,7 +137,7 @@ class Node(Document, frozen=True, kw_only=True):
     """A machine or an account. ``NODE_AGENT_FIELDS`` belong to the node, ``NODE_CONTROL_FIELDS`` to the control plane.
 
     Each group has a version counter that its owner raises with every change; a merge takes each group from the branch
-    with the higher counter.
+    with the higher counter. ``access_key_id`` is the key that the node was enrolled with: disabling it ends the node.
     """
 
     type: Literal["node"] = "node"
@@ -148,6 +148,7 @@ class Node(Document, frozen=True, kw_only=True):
     platform: str | None = None
     status: Literal["online", "offline", "degraded", "disabled"] = "offline"
     public_key: str | None = None
+    access_key_id: Annotated[str, Meta(pattern="^MOSAICFS_[0-9a-fA-F]{16}$")] | None = None
     vfs_capable: bool | None = None
     vfs_backend: str | None = None
     capabilities: tuple[str, ...] = ()
@@ -178,6 +179,7 @@ NODE_CONTROL_FIELDS: Final = (
     "friendly_name",
     "status",
     "public_key",
+    "access_key_id",
     "bridge_type",
     "network_mounts",
     "control_version",

@@ -10,6 +10,7 @@ import msgspec
 
 from mosaicfs_core.documents import ids, times
 from mosaicfs_core.errors import NotFound, NotSignedIn
+from mosaicfs_core.security import user_keys
 from mosaicfs_core.server.auth import keys
 from mosaicfs_core.server.auth.sessions import Refreshed
 from mosaicfs_core.server.background import finished
@@ -39,7 +40,7 @@ async def create(server: ServerState, name: str, kind: Kind) -> NewCredential:
     access_key_id, secret = ids.new_access_key_id(), keys.new_secret_key()
     async with server.hashing:
         secret_hash = await asyncio.to_thread(keys.hash_secret, secret)
-        signing_key = await asyncio.to_thread(keys.derive_signing_key, access_key_id, secret)
+        signing_key = await asyncio.to_thread(user_keys.derive_signing_key, access_key_id, secret)
     document = {
         "_id": ids.credential_document_id(access_key_id),
         "type": "credential",
@@ -81,7 +82,7 @@ async def change(server: ServerState, access_key_id: str, changes: Mapping[str, 
 async def check_login(server: ServerState, access_key_id: str, secret: str) -> Mapping[str, Any]:
     """The credential that key and secret prove. Raises ``NotSignedIn``, after the same time whatever was wrong."""
     document: Mapping[str, Any] | None = None
-    if keys.KEY_ID_PATTERN.fullmatch(access_key_id):
+    if user_keys.KEY_ID_PATTERN.fullmatch(access_key_id):
         document = await server.core.store.get(ids.credential_document_id(access_key_id))
     known_hash = server.dummy_hash if document is None else document["secret_key_hash"]
     async with server.hashing:

@@ -2,19 +2,18 @@
 
 An access key is a public id ``MOSAICFS_`` + 16 hexadecimal digits and a secret ``mosaicfs_`` + 43 URL-safe base64
 characters (256 random bits), shown once. Two things are kept of the secret: an Argon2id hash, to check a login, and the
-signing key derived from it, wrapped under a key of the instance, to check signed requests.
+signing key derived from it (``security.user_keys``), wrapped under a key of the instance, to check signed requests.
 """
 
 from __future__ import annotations
 
 import base64
-import re
 import secrets
 from typing import Final
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from argon2.low_level import Type, hash_secret_raw
+from argon2.low_level import Type
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -22,18 +21,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from mosaicfs_core.errors import UserError
 
-KEY_ID_PATTERN: Final = re.compile(r"MOSAICFS_[0-9a-f]{16}")
-SECRET_PATTERN: Final = re.compile(r"mosaicfs_[A-Za-z0-9_-]{43}")
-
 # The secret carries 256 random bits, so no high cost has to save a weak password: what OWASP recommends (19 MiB, two
 # passes, about 30 ms) is plenty, and it bounds what a flood of logins can cost us.
 _HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1, type=Type.ID)
-
-# Both sides of a signed request derive the same key, so these numbers are part of the protocol.
-SIGNING_TIME_COST: Final = 2
-SIGNING_MEMORY_KIB: Final = 19 * 1024
-SIGNING_PARALLELISM: Final = 1
-SIGNING_KEY_BYTES: Final = 32
 
 _NONCE_BYTES: Final = 12
 _WRAP_PREFIX: Final = "aesgcm1."
@@ -60,19 +50,6 @@ def verify_secret(phc: str, secret: str) -> bool:
 def dummy_hash() -> str:
     """A hash no secret matches, to spend the same time on an unknown key id as on a known one."""
     return _HASHER.hash(secrets.token_urlsafe(32))
-
-
-def derive_signing_key(access_key_id: str, secret: str) -> bytes:
-    """The 32-byte key both sides sign requests with: Argon2id of the secret, salted with the key id."""
-    return hash_secret_raw(
-        secret.encode(),
-        access_key_id.encode(),
-        time_cost=SIGNING_TIME_COST,
-        memory_cost=SIGNING_MEMORY_KIB,
-        parallelism=SIGNING_PARALLELISM,
-        hash_len=SIGNING_KEY_BYTES,
-        type=Type.ID,
-    )
 
 
 def subkey(instance_key: bytes, purpose: str) -> bytes:

@@ -1,0 +1,42 @@
+"""What an enrolled machine knows of its instance: the home's ``enrolment.json``. No secret is in it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from mosaicfs_core.errors import UserError
+from mosaicfs_core.home import Home, write_private
+
+
+class Enrolment(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose agent this home is.
+
+    ``urls`` are the control plane's addresses, the preferred one first; ``control_plane_key`` is its public key and
+    ``ca_pem`` its authority, which was compared with what the user pinned. ``access_key_id`` is the key that the node
+    was enrolled with, or None when a signed-in user enrolled it.
+    """
+
+    urls: tuple[str, ...]
+    node_id: str
+    name: str
+    control_plane_id: str
+    control_plane_key: str
+    ca_pem: str
+    access_key_id: str | None = None
+
+
+def load(home: Home) -> Enrolment | None:
+    """The enrolment of a home, None when it is no agent of anybody. Raises ``UserError`` when the file is damaged."""
+    try:
+        return msgspec.json.decode(home.enrolment_file.read_bytes(), type=Enrolment)
+    except FileNotFoundError:
+        return None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{home.enrolment_file} is damaged ({error}); run `mosaicfs agent init` again with the same server"
+        ) from None
+
+
+def save(home: Home, enrolment: Enrolment) -> None:
+    """Write the enrolment, in one step."""
+    write_private(home.enrolment_file, msgspec.json.format(msgspec.json.encode(enrolment), indent=2) + b"\n")
