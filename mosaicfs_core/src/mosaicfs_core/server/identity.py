@@ -9,8 +9,10 @@ from functools import cached_property
 from typing import Any, Final
 
 from mosaicfs_core.documents import ids
+from mosaicfs_core.errors import NotAllowed
 from mosaicfs_core.home import Home, write_private
 from mosaicfs_core.plugins.context import CoreServices
+from mosaicfs_core.security import enrolment
 from mosaicfs_core.security.authority import Authority
 from mosaicfs_core.security.node_keys import NodeKey
 from mosaicfs_core.security.verifier import Verifier
@@ -21,21 +23,27 @@ CONTROL_ROLE: Final = "control-plane"
 
 @dataclass(frozen=True)
 class Identity:
-    """This control plane: its node id, its key pair, and the home that holds its authority."""
+    """This process: its node id, its key pair, and the home that holds its authority. An agent, which serves its API
+    for its own machine, has no authority and enrols nobody."""
 
     node_id: str
     key: NodeKey
     home: Home
+    control_plane: bool = True
 
     @cached_property
     def authority(self) -> Authority:
-        """The instance's certificate authority, made at first need."""
+        """The instance's certificate authority, made at first need. Raises ``NotAllowed`` on an agent."""
+        if not self.control_plane:
+            raise NotAllowed("this is an agent; ask its control plane")
         return Authority.of_home(self.home)
 
 
 async def identity_of(core: CoreServices) -> Identity:
-    """The control plane that lives in this home, made on first use."""
+    """The control plane that lives in this home, made on first use; of an enrolled home, its agent."""
     key = NodeKey.of_home(core.home)
+    if enrolment.load(core.home) is not None:
+        return Identity(core.node_id, key, core.home, control_plane=False)
     return Identity(await _control_plane_id(core, key), key, core.home)
 
 

@@ -74,23 +74,24 @@ async def register(data: NewNode) -> Response:
     node's own key, or by a signed-in user. Repeating it changes nothing; it is also how a node renews its certificate.
     """
     server, asking = state(), principal()
+    authority = server.identity.authority
     asked = enrolment.Registration(
         name=data.name, platform=data.platform, public_key=data.public_key, node_id=data.node_id
     )
     certificate = None
     if data.csr is not None:
         # A damaged request is refused before anything is bound.
-        server.identity.authority.issue(data.csr, "nobody")
+        authority.issue(data.csr, "nobody")
     found = await enrolment.register(server, asking, asked)
     if data.csr is not None and found.proven:
-        certificate = server.identity.authority.issue(data.csr, found.node_id)
+        certificate = authority.issue(data.csr, found.node_id)
     answer = EnrolledAnswer(
         node_id=found.node_id,
         name=data.name,
         created=found.created,
         control_plane_id=server.identity.node_id,
         control_plane_key=server.identity.key.public,
-        ca=server.identity.authority.pem,
+        ca=authority.pem,
         access_key_id=found.access_key_id,
         certificate=certificate,
     )
