@@ -1,5 +1,4 @@
-"""Shared by all areas: the conformance kit's fixtures, as any plugin author gets them, Node.js packages, and no unforeseen
-warnings."""
+"""Shared by all areas: the conformance kit, as any plugin author gets it, Node.js packages, no unforeseen warnings."""
 
 from __future__ import annotations
 
