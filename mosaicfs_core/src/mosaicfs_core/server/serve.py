@@ -113,6 +113,7 @@ async def serving(app: Quart, listener: socket.socket, home: Home) -> AsyncItera
     finally:
         home.endpoint_file.unlink(missing_ok=True)
         stop.set()
+        state.live.end()
         for task in tasks[1:]:
             task.cancel()
         done, _ = await asyncio.wait(tasks[:1], timeout=PATIENCE_SECONDS)

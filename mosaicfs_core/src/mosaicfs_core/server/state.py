@@ -58,6 +58,8 @@ class ServerState:
     enrolling: asyncio.Lock = field(default_factory=asyncio.Lock)
     hashing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONCURRENT_HASHES))
     streams: Streams = field(default_factory=Streams)
+    live: Streams = field(default_factory=Streams)
+    """Answers that would go on for ever: they are ended as soon as the server stops."""
     background: set[asyncio.Task[Any]] = field(default_factory=set)
 
 

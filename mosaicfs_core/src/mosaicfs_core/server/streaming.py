@@ -17,9 +17,9 @@ from quart import Request, Response
 
 from mosaicfs_core.content import ByteSource
 from mosaicfs_core.errors import Stale
-from mosaicfs_core.hooks import FileRecord
+from mosaicfs_core.hooks import FileRecord, etag_matches
 from mosaicfs_core.server.errors import NotAcceptableRange
-from mosaicfs_core.server.ranges import ByteRange, MultipartRanges, etag_matches, parse_range
+from mosaicfs_core.server.ranges import ByteRange, MultipartRanges, parse_range
 from mosaicfs_core.server.security import CONTENT_POLICY
 
 logger = logging.getLogger(__name__)
@@ -49,6 +49,11 @@ class Streams:
             yield
         finally:
             self._tasks.discard(task)
+
+    @property
+    def open(self) -> int:
+        """How many are being sent."""
+        return len(self._tasks)
 
     def end(self) -> None:
         """Cut every download off: its client sees an answer shorter than announced."""

@@ -10,9 +10,10 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
-from ..errors import MosaicError
+from ..errors import MosaicError, UserError
 from .records import BulkResult
 from .revisions import Edit, encode, take_apart
+from .revtree import Rev, is_linear, pack_path
 from .rows import FileParts, file_parts, hash_of, split_id
 from .search_text import fold
 
@@ -39,13 +40,17 @@ _md5 = hashlib.md5
 
 
 class NewFile(NamedTuple):
-    """A valid file that names no revision. It is inserted as it is when its id is new; else it is an ``edit``."""
+    """A valid file that names no revision, or one made elsewhere with its history. It is inserted as it is when its id
+    is new; else it is an ``edit``."""
 
     id: str
     id_hash: int
     node_id: str | None  # of the id, when ``key`` is a uuid
     key: bytes | str
-    digest: bytes  # of the first revision
+    path: tuple[Rev, ...]  # newest first; empty when it names no revision
+    gen: int
+    digest: bytes  # of its revision
+    tree: bytes | None
     body: dict[str, Any]
     parts: FileParts
     folded: str
@@ -53,7 +58,7 @@ class NewFile(NamedTuple):
     @property
     def edit(self) -> Edit:
         """The same as an edit of whatever is there."""
-        return Edit(self.id, self.body, False, ())
+        return Edit(self.id, self.body, False, self.path)
 
 
 class Prepared(NamedTuple):
@@ -64,8 +69,8 @@ class Prepared(NamedTuple):
 
 
 def prepare(documents: Iterable[Mapping[str, Any]], validate: Validate, *, new_edits: bool = True) -> Prepared:
-    """Validate documents and take them apart. Those with ``new_edits=False`` are validated by the writer, which puts
-    what fails into quarantine."""
+    """Validate documents and take them apart. With ``new_edits=False`` what fails is left to the writer, which puts it
+    into quarantine."""
     items: list[NewFile | Edit | BulkResult] = []
     for document in documents:
         try:
@@ -74,6 +79,9 @@ def prepare(documents: Iterable[Mapping[str, Any]], validate: Validate, *, new_e
                 items.append(_new_file(document))
                 continue
             edit = take_apart(document, replicated=not new_edits)
+            if not new_edits and (file := _replicated_file(document, edit, validate)) is not None:
+                items.append(file)
+                continue
             if new_edits:
                 validate(document)
             items.append(edit)
@@ -94,7 +102,34 @@ def _new_file(document: Mapping[str, Any]) -> NewFile:
     canonical = encode(body)
     # ``revisions.new_hash`` of a live first revision.
     digest = _md5(b" 0 " + canonical, usedforsecurity=False).digest()
+    return _file(identifier, body, (), digest, None, lambda: canonical)
+
+
+def _replicated_file(document: Mapping[str, Any], edit: Edit, validate: Validate) -> NewFile | None:
+    """A valid, live file with a history of usual hashes, which can be inserted as it is; None for anything else."""
+    if edit.deleted or not _is_plain_file({**edit.body, "_id": edit.id}):
+        return None
+    path = edit.path
+    if not is_linear(path):
+        return None
+    try:
+        validate(document)
+    except UserError:
+        return None
+    tree = None if len(path) == 1 else pack_path(path[::-1], False)
+    return _file(edit.id, edit.body, path, bytes.fromhex(path[0][1]), tree, lambda: encode(edit.body))
+
+
+def _file(
+    identifier: str,
+    body: dict[str, Any],
+    path: tuple[Rev, ...],
+    digest: bytes,
+    tree: bytes | None,
+    encoded: Callable[[], bytes],
+) -> NewFile:
     id_hash = hash_of(identifier)
     node_id, key = split_id(identifier) or (None, identifier)
-    parts = file_parts(body, id_hash, lambda: canonical)
-    return NewFile(identifier, id_hash, node_id, key, digest, body, parts, fold(parts.name))
+    parts = file_parts(body, id_hash, encoded)
+    gen = path[0][0] if path else 1
+    return NewFile(identifier, id_hash, node_id, key, path, gen, digest, tree, body, parts, fold(parts.name))

@@ -19,6 +19,7 @@ Rev: TypeAlias = tuple[int, str]
 
 _HEX = frozenset("0123456789abcdef")
 _LINEAR = struct.Struct("<cBI")  # kind, 1 when the tip is deleted, generation of the oldest revision
+_GENERATIONS = 1 << 32  # what fits there
 _decoder = msgspec.json.Decoder(list[tuple[int, str, int, int]])
 
 
@@ -150,7 +151,7 @@ def pack(tree: Tree) -> bytes | None:
     if len(tree.parents) == 1:
         return None
     found = leaves(tree)
-    if len(found) == 1 and all(is_digest(rev[1]) for rev in tree.parents):
+    if len(found) == 1 and is_linear(tree.parents):
         path = history(tree, found[0])
         path.reverse()
         return pack_path(path, found[0] in tree.deleted)
@@ -163,6 +164,11 @@ def pack(tree: Tree) -> bytes | None:
     return b"G" + msgspec.json.encode(rows)
 
 
+def is_linear(path: Iterable[Rev]) -> bool:
+    """Whether the revisions of a single branch can be packed as such."""
+    return all(is_digest(digest) and generation < _GENERATIONS for generation, digest in path)
+
+
 def pack_path(path: Sequence[Rev], deleted: bool) -> bytes:
     """A single branch, oldest first, of usual hashes."""
     return _LINEAR.pack(b"L", deleted, path[0][0]) + bytes.fromhex("".join([rev[1] for rev in path]))
@@ -170,7 +176,7 @@ def pack_path(path: Sequence[Rev], deleted: bool) -> bytes:
 
 def append(packed: bytes | None, parent: Rev, rev: Rev, deleted: bool, limit: int) -> bytes | None:
     """The packed tree with a child of its only leaf; None when that needs the whole tree (``unpack`` and ``graft``)."""
-    if not is_digest(rev[1]) or not is_digest(parent[1]):
+    if not is_linear((rev, parent)):
         return None
     if packed is None:
         return pack_path((parent, rev), deleted)

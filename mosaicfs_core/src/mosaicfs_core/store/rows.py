@@ -116,7 +116,7 @@ def file_parts(body: dict[str, Any], id_hash: int, encoded: Callable[[], bytes])
     """What a live, valid file's columns say. ``encoded`` gives its canonical JSON."""
     source, status, mime_type, inode, size = (
         body["source"],
-        body["status"],
+        body.get("status", "active"),
         body.get("mime_type"),
         body["inode"],
         body["size"],
@@ -125,7 +125,7 @@ def file_parts(body: dict[str, Any], id_hash: int, encoded: Callable[[], bytes])
     own_inode = None if inode == inode_of(id_hash) else inode
     flags, shown = (0, 1) if status == "active" else (INACTIVE, None)
     extra: bytes | None = None
-    usual = type(size) is int and type(inode) is int and source.keys() == _SOURCE
+    usual = type(size) is int and type(inode) is int and source.keys() == _SOURCE and "status" in body
     if not usual or (mime_type is None and "mime_type" in body) or (shown is None and status != "deleted"):
         flags |= WHOLE
         extra = encoded()

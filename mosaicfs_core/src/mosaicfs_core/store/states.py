@@ -50,6 +50,10 @@ class State:
             self.winner = (row[6], revtree.unpack_hash(row[7]))
             self.tree = row[16]
 
+    def forget(self) -> None:
+        """Drop every revision; the row stays, to be written anew."""
+        self.winner, self.tree, self.others, self._bodies = None, None, {}, {}
+
     @property
     def deleted(self) -> bool:
         """Whether the winner is a tombstone; False for a document that does not exist."""

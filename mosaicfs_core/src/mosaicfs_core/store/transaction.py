@@ -122,27 +122,38 @@ class WriteTransaction:
         """
         return self.write(prepare(documents, self._session.validate, new_edits=new_edits))
 
-    def write(self, prepared: Prepared) -> list[BulkResult]:
-        """``bulk`` of documents that ``intake.prepare`` has checked and taken apart beforehand."""
+    def replace(self, documents: Iterable[Mapping[str, Any]]) -> list[BulkResult]:
+        """Forget all revisions of these documents, and take the leaves given, made elsewhere, for all there is of them.
+
+        For a replica that turned out to know more than there ever was; an edit would be another revision of the past.
+        """
+        return self.write(prepare(documents, self._session.validate, new_edits=False), forget=True)
+
+    def write(self, prepared: Prepared, *, forget: bool = False) -> list[BulkResult]:
+        """``bulk`` of documents that ``intake.prepare`` has checked and taken apart beforehand; ``replace`` when
+        ``forget``."""
         items = [item for item in prepared.items if not isinstance(item, BulkResult)]
         hashes = {item.id: item.id_hash if isinstance(item, NewFile) else hash_of(item.id) for item in items}
         rows = self._rows(hashes.values())
         unrepeated = len(hashes) == len(items)
         apply = apply_replicated if prepared.replicated else apply_local
+        limit = self._session.revs_limit
         states: dict[str, State] = {}
         order: list[NewFile | State] = []
         results: list[BulkResult] = []
         for item in prepared.items:
             if isinstance(item, BulkResult):
                 results.append(item)
-            elif isinstance(item, NewFile) and unrepeated and item.id not in rows:
+            elif isinstance(item, NewFile) and unrepeated and item.id not in rows and len(item.path) <= limit:
                 order.append(item)
-                results.append(BulkResult(item.id, f"1-{item.digest.hex()}"))
+                results.append(BulkResult(item.id, f"{item.gen}-{item.digest.hex()}"))
             else:
                 state = states.get(item.id)
                 if state is None:
                     state = states[item.id] = State(item.id, hashes[item.id], rows.get(item.id), self._leaves)
                     order.append(state)
+                    if forget:
+                        state.forget()
                 results.append(self._applied(state, item.edit if isinstance(item, NewFile) else item, apply))
         self._write_in(order, prepared.replicated)
         return results
@@ -238,8 +249,8 @@ class WriteTransaction:
             mime = None if mime_type is None else numbers.mime(mime_type)
             node = 0 if file.node_id is None else numbers.node(file.node_id)
             doc += 1
-            head = (doc, file.id_hash, FILE, node, file.key, seq, 1, file.digest)
-            changes.new_file((*head, flags, shown, directory, name, size, mtime, mime, extra, None), file.folded)
+            head = (doc, file.id_hash, FILE, node, file.key, seq, file.gen, file.digest)
+            changes.new_file((*head, flags, shown, directory, name, size, mtime, mime, extra, file.tree), file.folded)
             self._written[file.id] = doc
             if shown:
                 numbers.count(directory, 1)

@@ -1,0 +1,118 @@
+"""A replica in this process as a side of a replication: no HTTP, no copies."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from typing import Any
+
+from ..errors import Unavailable, UserError
+from ..store import Reader, Store
+from ..store.selector import compile_selector
+from .peer import Document, Filter, Page, PeerInfo, Refused, Row, Seq, Wanted
+
+SCAN = 2_000
+"""Changes that a filter is applied to in one go of a reading thread."""
+
+
+class StorePeer:
+    """A ``Peer`` over a ``Store``, which it does not close."""
+
+    near = True
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    async def identity(self) -> str:
+        return self.store.instance_id
+
+    async def info(self) -> PeerInfo:
+        return PeerInfo(self.store.instance_id, await self.store.read(Reader.seq))
+
+    async def checkpoint(self, name: str) -> dict[str, Any] | None:
+        return await self.store.local_get(name)
+
+    async def save_checkpoint(self, name: str, document: Document) -> str:
+        return await self.store.local_put(name, document)
+
+    async def changes(self, since: Seq, limit: int, chosen: Filter) -> Page:
+        return await self.store.read(_Scan(_number(since), limit, _predicate(chosen)))
+
+    async def live(self, since: Seq, limit: int, chosen: Filter, heartbeat: float) -> AsyncGenerator[Page | None, None]:
+        while True:
+            if not self.store.writable:
+                raise Unavailable("The replica is closed.")
+            page = await self.changes(since, limit, chosen)
+            if page.last_seq != since:
+                since = page.last_seq
+                yield page
+            elif not await self.store.wait(_number(since), heartbeat):
+                yield None
+
+    async def revs_diff(self, rows: Sequence[Row]) -> list[Wanted]:
+        found = await self.store.revs_diff({row.id: row.revs for row in rows})
+        return [Wanted(identifier, rev) for identifier, absent in found.items() for rev in absent["missing"]]
+
+    async def bulk_get(self, wanted: Sequence[Wanted]) -> list[dict[str, Any]]:
+        return _present(await self.store.bulk_get([one._asdict() for one in wanted], latest=True))
+
+    async def leaves(self, identifiers: Sequence[str]) -> list[dict[str, Any]]:
+        return _present(await self.store.bulk_get([{"id": identifier} for identifier in identifiers]))
+
+    async def bulk_docs(self, documents: Sequence[Document]) -> list[Refused]:
+        refused = []
+        results = await self.store.bulk(documents, new_edits=False)
+        for document, result in zip(documents, results, strict=True):
+            if isinstance(result.error, UserError):
+                refused.append(Refused(result.id, str(document.get("_rev", "")), result.error.message))
+            elif result.error is not None:
+                raise result.error
+        return refused
+
+    def backlog(self, since: Seq) -> int | None:
+        return max(0, self.store.seq - _number(since))
+
+    async def close(self) -> None:
+        """Nothing to let go of: the store belongs to whoever opened it."""
+
+
+def _present(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [answer["ok"] for one in found for answer in one["docs"] if "ok" in answer]
+
+
+def _number(since: Seq) -> int:
+    try:
+        return int(since)
+    except ValueError:
+        raise UserError(f"{since!r} is no sequence of a MosaicFS replica", field="since") from None
+
+
+def _predicate(chosen: Filter) -> Callable[[Document], bool] | None:
+    matches = None if chosen.selector is None else compile_selector(chosen.selector)
+    accepts = chosen.accepts
+    if matches is None or accepts is None:
+        return matches or accepts
+    return lambda document: matches(document) and accepts(document)
+
+
+class _Scan:
+    """Reads on from ``since`` until ``limit`` changes pass, or there is nothing more, or enough were looked at."""
+
+    def __init__(self, since: int, limit: int, passes: Callable[[Document], bool] | None) -> None:
+        self._since, self._limit, self._passes = since, limit, passes
+
+    def __call__(self, reader: Reader) -> Page:
+        if self._passes is None:
+            found = reader.changes(self._since, self._limit)
+            last, ended = found[-1].seq if found else self._since, len(found) < self._limit
+            return Page([Row(one.id, one.revs) for one in found], last, reader.seq() - last, ended)
+        rows: list[Row] = []
+        last = self._since
+        looked = reader.changes(self._since, SCAN, include_docs=True)
+        for change in looked:
+            last = change.seq
+            if self._passes(change.doc or {}):
+                rows.append(Row(change.id, change.revs))
+                if len(rows) == self._limit:
+                    break
+        ended = len(looked) < SCAN and last == looked[-1].seq if looked else True
+        return Page(rows, last, reader.seq() - last, ended)
