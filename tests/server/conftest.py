@@ -7,8 +7,8 @@ import http.client
 import os
 import queue
 import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +128,12 @@ async def instance(tmp_path: Path) -> AsyncIterator[Instance]:
     """An instance in the test's own loop."""
     async with running_instance(tmp_path / "home") as running:
         yield running
+
+
+@pytest.fixture
+def start_instance() -> Callable[[Path], AbstractAsyncContextManager[Instance]]:
+    """Starts an instance in a home, for tests that need several."""
+    return running_instance
 
 
 class Served:

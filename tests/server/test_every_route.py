@@ -62,9 +62,14 @@ def filled(rule: str, value: str) -> str:
 
 
 def error_of(body: bytes) -> dict[str, Any]:
-    """The error of an answer, checked for its shape and for what it must not say."""
+    """The error of an answer, checked for its shape and for what it must not say.
+
+    The replication protocol has a shape of its own: ``{"error": name, "reason": text}``.
+    """
     text = body.decode()
     answer = json.loads(text)
+    if set(answer) == {"error", "reason"}:
+        answer = {"error": {"code": answer["error"], "message": answer["reason"]}}
     assert set(answer) == {"error"}
     error: dict[str, Any] = answer["error"]
     assert {"code", "message"} <= set(error) <= {"code", "message", "details"}
@@ -84,7 +89,8 @@ async def test_everything_but_the_public_routes_needs_a_key(instance: Any) -> No
             continue
         answer = await instance.ask(method, filled(rule, "x"), token=None)
         assert answer.status_code == 401, (method, rule)
-        assert error_of(await answer.get_data())["code"] == "not_signed_in"
+        code = "unauthorized" if rule.startswith("/db") else "not_signed_in"
+        assert error_of(await answer.get_data())["code"] == code
         assert "WWW-Authenticate" in answer.headers
         checked += 1
     assert checked > 20
@@ -136,6 +142,8 @@ async def test_nothing_hostile_in_a_path_gets_anywhere(instance: Any) -> None:
             answer = await instance.ask(method, filled(rule, value), **body)
             data = await answer.get_data()
             assert b"root:" not in data
+            if rule.startswith("/db/") and "_local/" in rule and answer.status_code < 300:
+                continue  # the name of a local document is any text, and nothing but a key
             assert 400 <= answer.status_code < 500, (method, rule, value, answer.status_code)
             error_of(data)
 

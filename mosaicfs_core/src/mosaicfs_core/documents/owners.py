@@ -35,13 +35,33 @@ def may_write(document: Mapping[str, Any], writer: str) -> bool:
     """Whether ``writer`` (a node id, or ``control-plane``) may write this document at all.
 
     A node may also write its own ``node`` document (the ``agent`` fields), and label assignments of its own files; the
-    control plane acknowledges every notification.
+    control plane acknowledges every notification. Everything that names an owner must name the writer: a body that
+    claims another type or owner than the id would otherwise open anybody's document.
     """
-    if owner_of(document) == writer:
-        return True
     document_id = str(document.get("_id", ""))
-    type_name = document.get("type") or type_of_id(document_id)
-    if type_name in ("node", "label_assignment"):
-        parts = document_id.split("::")
-        return len(parts) > 1 and parts[1] == writer
-    return type_name == "notification" and writer == CONTROL_PLANE
+    type_name = type_of_id(document_id)
+    if type_name is None or (document.get("type") or type_name) != type_name:
+        return False
+    if writer == CONTROL_PLANE and type_name in (*_OF_CONTROL_PLANE, "notification"):
+        return True
+    if type_name == "node" and document.get("_deleted"):
+        return False  # a node is disabled, by the control plane
+    if type_name in _OF_CONTROL_PLANE - _SHARED:
+        return False
+    return all(named == writer for named in _named(document, document_id, type_name))
+
+
+_SHARED = frozenset({"node", "label_assignment"})
+
+
+def _named(document: Mapping[str, Any], document_id: str, type_name: str) -> tuple[Any, ...]:
+    """Every owner that the id or the body names."""
+    parts = document_id.split("::")
+    in_id = parts[1] if len(parts) > 1 else ""
+    if type_name == "annotation":
+        annotator = parts[-1].rpartition("@")[2] if "@" in parts[-1] else in_id
+        return annotator, document.get("annotated_by") or annotator
+    if type_name in ("file", "notification"):
+        source = document.get("source")
+        return in_id, (source.get("node_id") if isinstance(source, Mapping) else None) or in_id
+    return in_id, document.get("node_id") or in_id

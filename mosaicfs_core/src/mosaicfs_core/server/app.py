@@ -21,14 +21,16 @@ from mosaicfs_core.server.auth import keys
 from mosaicfs_core.server.auth.guard import API_PREFIX, require_key
 from mosaicfs_core.server.auth.sessions import LOCAL_PREFIX, Sessions
 from mosaicfs_core.server.auth.tokens import Tokens
+from mosaicfs_core.server.couch.bodies import MAX_DOCUMENTS_BYTES
 from mosaicfs_core.server.moves import Mover
-from mosaicfs_core.server.routes import auth, credentials, files, nodes, pages, plugins, system
+from mosaicfs_core.server.routes import auth, credentials, db, files, nodes, pages, plugins, system
 from mosaicfs_core.server.state import EXTENSION, ServerState, whoami
 from mosaicfs_core.supervision import supervised
 
 _BLUEPRINTS = (
     auth.blueprint,
     credentials.blueprint,
+    db.blueprint,
     files.blueprint,
     nodes.blueprint,
     pages.blueprint,
@@ -53,7 +55,13 @@ class Json(JSONProvider):
 
 
 class JsonRequest(Request):
-    """A request whose body may be no text at all, which is then the caller's mistake and not ours."""
+    """A request whose body may be no text at all, which is then the caller's mistake and not ours. Replication may
+    send more at a time than the API takes."""
+
+    def __init__(self, method: str, scheme: str, path: str, *given: Any, **bounds: Any) -> None:
+        if path.startswith(db.PREFIX + "/"):
+            bounds |= {"max_content_length": MAX_DOCUMENTS_BYTES, "body_timeout": security.BATCH_SECONDS}
+        super().__init__(method, scheme, path, *given, **bounds)
 
     async def get_data(self, *args: Any, **kwargs: Any) -> Any:
         """The body; ``BadRequest`` when text is wanted and it is not UTF-8."""
@@ -100,6 +108,7 @@ async def close_app(app: Quart) -> None:
     await background.stop(server)
     await server.sessions.close()
     server.streams.close()
+    server.live.close()
     server.core.home.local_token_file.unlink(missing_ok=True)
 
 

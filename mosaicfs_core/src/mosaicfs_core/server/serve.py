@@ -92,6 +92,7 @@ async def serving(app: Quart, listener: socket.socket, home: Home) -> AsyncItera
     finally:
         home.endpoint_file.unlink(missing_ok=True)
         stop.set()
+        state.live.end()
         done, _ = await asyncio.wait({server}, timeout=PATIENCE_SECONDS)
         if not done:
             state.streams.end()

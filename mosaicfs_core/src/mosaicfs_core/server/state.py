@@ -26,12 +26,14 @@ CONCURRENT_HASHES: Final = 2
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """Who is asking. ``kind`` is ``user`` or ``agent`` (an access key), ``local`` (the owner of the home, on this
-    machine) or ``link`` (a download token, good for one file); ``session`` is set for a signed-in user."""
+    machine), ``link`` (a download token, good for one file), ``node`` (an enrolled node, ``node_id``) or ``hub``;
+    ``session`` is set for a signed-in user."""
 
     kind: str
     name: str
     access_key_id: str | None = None
     session: str | None = None
+    node_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class ServerState:
     login_by_key: RateLimit = field(default_factory=lambda: RateLimit(5, 12.0))
     hashing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONCURRENT_HASHES))
     streams: Streams = field(default_factory=Streams)
+    live: Streams = field(default_factory=Streams)
+    """Answers that would go on for ever: they are ended as soon as the server stops."""
     background: set[asyncio.Task[Any]] = field(default_factory=set)
 
 

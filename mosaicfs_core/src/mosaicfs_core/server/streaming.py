@@ -50,6 +50,11 @@ class Streams:
         finally:
             self._tasks.discard(task)
 
+    @property
+    def open(self) -> int:
+        """How many are being sent."""
+        return len(self._tasks)
+
     def end(self) -> None:
         """Cut every download off: its client sees an answer shorter than announced."""
         for task in self._tasks:

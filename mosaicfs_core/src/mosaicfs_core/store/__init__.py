@@ -1,5 +1,6 @@
 """The replica: an embedded document store in one SQLite file that speaks CouchDB's data model."""
 
+from .entries import Entry
 from .intake import Prepared
 from .reader import Reader
 from .records import BulkResult, Change, ChangeRow, DirRow, FileBatch, FileRow, Identity, StoreInfo
@@ -11,6 +12,7 @@ __all__ = [
     "Change",
     "ChangeRow",
     "DirRow",
+    "Entry",
     "FileBatch",
     "FileRow",
     "Identity",

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
 
 from .indexes import FIELDS
 from .reader import Reader
 from .selector import compile_selector, equalities
 
 BATCH = 500
+Shown: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
 
 
-def find(reader: Reader, selector: Mapping[str, Any], limit: int, skip: int = 0) -> list[dict[str, Any]]:
-    """Live documents that match. A selector that requires neither an id nor a type is tried on every document."""
+def find(
+    reader: Reader, selector: Mapping[str, Any], limit: int, skip: int = 0, *, shown: Shown | None = None
+) -> list[dict[str, Any]]:
+    """Live documents that match. A selector that requires neither an id nor a type is tried on every document.
+
+    ``shown`` gives a document the form in which it is matched and returned, None to pass it over.
+    """
     matches = compile_selector(selector)
     found: list[dict[str, Any]] = []
     if limit <= 0:
         return found
-    for document in _candidates(reader, equalities(selector)):
-        if matches(document):
+    for stored in _candidates(reader, equalities(selector)):
+        document = stored if shown is None else shown(stored)
+        if document is not None and matches(document):
             if skip > 0:
                 skip -= 1
                 continue
-            found.append(document)
+            found.append(dict(document))
             if len(found) >= limit:
                 break
     return found

@@ -24,11 +24,12 @@ _hex_prefix = re.compile(r"[0-9a-f-]*")
 
 
 def ordered_rows(
-    connection: sqlite3.Connection, names: Names, start: str, end: str | None
+    connection: sqlite3.Connection, names: Names, start: str, end: str | None, *, files: bool = True
 ) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """Id and row (``COLUMNS``) of every document with ``start <= id <= end``, deleted ones too."""
+    """Id and row (``COLUMNS``) of every document with ``start <= id <= end``, deleted ones too; without ``files``,
+    those keyed by uuid are left out."""
     streams = [_stream(connection, names, 0, start)]
-    for node, node_id in connection.execute("SELECT node, node_id FROM nodes").fetchall():
+    for node, node_id in connection.execute("SELECT node, node_id FROM nodes").fetchall() if files else ():
         prefix = f"file::{node_id}::"
         if start <= prefix:
             streams.append(_stream(connection, names, node, b""))

@@ -19,6 +19,7 @@ from ..errors import NotFound
 from ..hooks.context import FileQuery, FileRecord, Page
 from ..rules.labels import LabelRules
 from . import revtree, search
+from .entries import Entry
 from .numbering import NumberCache
 from .ordered import ordered_rows
 from .reader_files import FileReader
@@ -31,6 +32,8 @@ from .schema import CONFLICT, DELETED, FILE, INACTIVE, LEAVES, QUARANTINED, READ
 _BY_HASH = f"SELECT {COLUMNS} FROM documents WHERE id_hash = ?"
 _BY_HASHES = f"SELECT {QUALIFIED} FROM json_each(?) AS wanted CROSS JOIN documents ON documents.id_hash = wanted.value"
 _BY_SEQ = f"SELECT {COLUMNS} FROM documents WHERE seq > ? ORDER BY seq LIMIT ?"
+_BY_SEQ_UP_TO = f"SELECT {COLUMNS} FROM documents WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
+_OTHERS_BY_SEQ_UP_TO = _BY_SEQ_UP_TO.replace("ORDER BY", "AND typeof(key) = 'text' ORDER BY")
 _BY_DOC = f"SELECT {COLUMNS} FROM documents WHERE doc = ?"
 
 
@@ -118,6 +121,41 @@ class Reader(FileReader):
         hashes = msgspec.json.encode([hash_of(name) for name in identifiers]).decode()
         rows = self._connection.execute(_BY_HASHES, (hashes,)).fetchall()
         return {id_of(row, self.names): row for row in rows}
+
+    def entries(self, identifiers: Iterable[str]) -> dict[str, Entry]:
+        """Documents by id, deleted ones too, with all their leaves at hand; unknown ids are left out."""
+        return {name: self._entry(row) for name, row in self._rows(identifiers).items()}
+
+    def entries_since(self, since: int, limit: int, *, files: bool = True) -> tuple[list[Entry], int]:
+        """At most ``limit`` documents that changed after ``since``, oldest first, and the sequence looked at so far.
+
+        That is the last one's when there may be more, else the replica's. Without ``files``, documents whose id is a
+        file's are passed over.
+        """
+        with self.snapshot():
+            end = self.seq()
+            sql = _BY_SEQ_UP_TO if files else _OTHERS_BY_SEQ_UP_TO
+            rows = self._connection.execute(sql, (since, end, limit)).fetchall()
+        found = [self._entry(row) for row in rows]
+        return found, found[-1].seq if len(found) == limit else max(since, end)
+
+    def entries_in_order(
+        self, start: str, end: str | None, limit: int, *, after: bool = False, files: bool = True
+    ) -> list[Entry]:
+        """At most ``limit`` documents with ``start <= id <= end`` in raw order of ids, deleted ones too.
+
+        ``after`` leaves out ``start`` itself. Needs the index that ``Store.order_ids`` makes.
+        """
+        found: list[Entry] = []
+        for identifier, row in ordered_rows(self._connection, self.names, start, end, files=files):
+            if len(found) >= limit:
+                break
+            if not (after and identifier == start):
+                found.append(self._entry(row))
+        return found
+
+    def _entry(self, row: tuple[Any, ...]) -> Entry:
+        return Entry(self._connection, self.names, row)
 
     def get_revision(self, identifier: str, rev: str) -> dict[str, Any] | None:
         """A leaf, tombstones and quarantined ones included; None for what is unknown or superseded."""

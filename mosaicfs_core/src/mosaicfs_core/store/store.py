@@ -14,15 +14,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..documents import validate as validate_document
-from ..errors import MosaicError, NotFound, Unavailable, UserError
-from . import maintenance, ordered, revtree, schema
+from ..errors import NotFound, Unavailable, UserError
+from . import exchange, maintenance, ordered, schema
 from .changes import Signal, follow
 from .failures import reads
 from .find import find as find_documents
 from .intake import Prepared, prepare
 from .reader import Reader
 from .records import BulkResult, Change, StoreInfo
-from .revtree import format_rev, parse_rev
 from .transaction import Session, WriteTransaction
 from .writer import Writer
 
@@ -116,7 +115,7 @@ class Store:
 
         ``latest`` answers a superseded revision with the leaves that came of it.
         """
-        return _open_revs(self.reader, identifier, revs, latest)
+        return exchange.open_revs(self.reader, identifier, revs, latest=latest)
 
     @reads
     async def get_many(self, identifiers: Iterable[str]) -> list[dict[str, Any] | None]:
@@ -128,20 +127,21 @@ class Store:
     ) -> list[dict[str, Any]]:
         """For each ``{"id", "rev"?}``: ``{"id", "docs": [{"ok": document} | {"error": {…}}]}``."""
 
-        def run(reader: Reader) -> list[dict[str, Any]]:
-            return [_bulk_get_one(reader, one, revs, latest) for one in wanted]
-
-        return await self.read(run)
+        return await self.read(lambda reader: exchange.bulk_get(reader, wanted, revs=revs, latest=latest))
 
     async def all_docs(self, *, start: str = "", end: str | None = None, limit: int = 1000) -> list[tuple[str, str]]:
         """Id and revision of live documents with ``start <= id <= end``, in raw order of ids.
 
         The first call makes an index (about a second at 500,000 documents).
         """
+        await self.order_ids()
+        return await self.read(lambda reader: reader.all_ids(start=start, end=end, limit=limit))
+
+    async def order_ids(self) -> None:
+        """Make the index that reading in order of ids needs, unless it is there."""
         sql = "SELECT 1 FROM sqlite_master WHERE name = 'documents_by_id'"
         if not await self.read(lambda reader: reader.has(sql)):
             await self.transaction(lambda tx: tx.execute(ordered.INDEX) and None)
-        return await self.read(lambda reader: reader.all_ids(start=start, end=end, limit=limit))
 
     async def find(self, selector: Mapping[str, Any], *, limit: int = 25, skip: int = 0) -> list[dict[str, Any]]:
         """Live documents that match a selector (see ``selector``), by an index when it names a type or an id."""
@@ -150,15 +150,7 @@ class Store:
     async def revs_diff(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, dict[str, list[str]]]:
         """``{id: {"missing": [rev], "possible_ancestors": [rev]}}`` for what this replica does not have."""
 
-        def run(reader: Reader) -> dict[str, dict[str, list[str]]]:
-            found = {}
-            for identifier, revs in wanted.items():
-                difference = _difference(reader, identifier, revs)
-                if difference:
-                    found[identifier] = difference
-            return found
-
-        return await self.read(run)
+        return await self.read(lambda reader: exchange.revs_diff(reader.entries(wanted), wanted))
 
     @reads
     async def conflicts(self, identifier: str) -> list[str]:
@@ -173,6 +165,11 @@ class Store:
     def writable(self) -> bool:
         """Whether it takes writes: not once it is closed, or an unforeseen error has stopped the writer."""
         return not self._writer.stopped
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed: live feeds end."""
+        return self._signal.closed
 
     @property
     def seq(self) -> int:
@@ -311,57 +308,3 @@ def _prepare(path: Path, validate: Callable[[Mapping[str, Any]], None]) -> Sessi
     except BaseException:
         connection.close()
         raise
-
-
-def _difference(reader: Reader, identifier: str, revs: Sequence[str]) -> dict[str, list[str]]:
-    tree = reader.tree(identifier) or revtree.Tree()
-    absent = revtree.missing(tree, [parse_rev(rev) for rev in revs])
-    if not absent:
-        return {}
-    found = {"missing": [format_rev(rev) for rev in absent]}
-    if ancestors := revtree.possible_ancestors(tree, absent):
-        found["possible_ancestors"] = [format_rev(rev) for rev in ancestors]
-    return found
-
-
-def _open_revs(
-    reader: Reader, identifier: str, revs: Sequence[str] | None, latest: bool, history: bool = True
-) -> list[dict[str, Any]]:
-    tree = reader.tree(identifier)
-    if tree is None:
-        if revs is None:
-            raise NotFound(f"{identifier} does not exist", id=identifier)
-        return [{"missing": rev} for rev in revs]
-    found: dict[str, dict[str, Any]] = {}
-    for wanted in [format_rev(rev) for rev in revtree.leaves(tree)] if revs is None else revs:
-        rev = parse_rev(wanted)
-        named = [rev]
-        if latest and rev in tree.parents:
-            named = [leaf for leaf in revtree.leaves(tree) if rev in revtree.history(tree, leaf)]
-        for one in named:
-            document = reader.get_revision(identifier, format_rev(one))
-            if document is None:
-                found[format_rev(one)] = {"missing": format_rev(one)}
-                continue
-            if history:
-                path = revtree.history(tree, one)
-                document["_revisions"] = {"start": path[0][0], "ids": [digest for _, digest in path]}
-            found[format_rev(one)] = document
-    return list(found.values())
-
-
-def _bulk_get_one(reader: Reader, wanted: Mapping[str, str], revs: bool, latest: bool) -> dict[str, Any]:
-    identifier, rev = wanted.get("id", ""), wanted.get("rev")
-    docs: list[dict[str, Any]] = []
-    try:
-        for found in _open_revs(reader, identifier, None if rev is None else [rev], latest, revs):
-            if "missing" in found:
-                docs.append(
-                    {"error": {"id": identifier, "rev": found["missing"], "error": "not_found", "reason": "missing"}}
-                )
-            else:
-                docs.append({"ok": found})
-    except MosaicError as error:
-        reason = {"id": identifier, "rev": rev or "undefined", "error": error.code, "reason": error.message}
-        docs.append({"error": reason})
-    return {"id": identifier, "docs": docs}

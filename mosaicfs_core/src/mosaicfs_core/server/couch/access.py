@@ -1,0 +1,36 @@
+"""From who is asking to what they may read and write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from mosaicfs_core.errors import NotAllowed
+from mosaicfs_core.plugins.host import PluginHost
+from mosaicfs_core.plugins.settings import schema_for
+from mosaicfs_core.replication.flows import Access
+from mosaicfs_core.server.state import Principal
+
+
+def access_of(who: Principal, host: PluginHost) -> Access:
+    """The access that a principal has. Raises ``NotAllowed`` for one that replicates nothing."""
+    if who.kind == "local":
+        return Access.everything("local")
+    if who.kind == "hub":
+        return Access.everything(f"hub:{who.access_key_id or ''}")
+    if who.kind == "node" and who.node_id:
+        return Access.for_node(who.node_id)
+    if who.kind == "user":
+        return Access.for_browser(f"user:{who.access_key_id or ''}", partial(masked_plugin, host))
+    raise NotAllowed("this key replicates nothing; an agent's key registers its machine first")
+
+
+def masked_plugin(host: PluginHost, document: Mapping[str, Any]) -> dict[str, Any]:
+    """A valid plugin document without its secrets, which the package's schema names, or else the document's own."""
+    package = str(document.get("package") or document["plugin_name"])
+    schema = schema_for(host, package, document)
+    return {
+        **document,
+        **{part: schema.masked(document[part]) for part in ("settings", "config") if document.get(part)},
+    }

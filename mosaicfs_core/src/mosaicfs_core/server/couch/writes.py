@@ -1,0 +1,104 @@
+"""Documents that others send: checked one by one for who may write them, written in batches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from mosaicfs_core.errors import Conflict, MosaicError, NotAllowed, UserError
+from mosaicfs_core.replication.flows import Access
+from mosaicfs_core.server.couch.bodies import decoded
+from mosaicfs_core.server.couch.errors import row_of
+from mosaicfs_core.store import BulkResult, Store
+
+SLICE: Final = 500
+"""Documents that are decoded and written together."""
+IN_FLIGHT: Final = 2
+"""Slices under way: one is made ready while the writer is at the other."""
+
+_KEPT: Final = (
+    "type",
+    "node_id",
+    "source",
+    "export_path",
+    "plugin_name",
+    "annotated_by",
+    "access_key_id",
+    "condition_key",
+)
+
+
+def tombstone(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The deletion of a document at its revision: what says whose it was stays."""
+    kept = {key: document[key] for key in _KEPT if key in document}
+    return {"_id": document["_id"], "_rev": document["_rev"], "_deleted": True, **kept}
+
+
+async def write_all(store: Store, access: Access, raw: Sequence[msgspec.Raw], *, new_edits: bool) -> list[BulkResult]:
+    """Write what this sender may write; the outcome of each document in order."""
+    results: list[BulkResult] = []
+    flying: deque[asyncio.Task[list[BulkResult]]] = deque()
+    try:
+        for start in range(0, len(raw), SLICE):
+            if len(flying) == IN_FLIGHT:
+                results += await flying[0]
+                flying.popleft()
+            documents = await asyncio.to_thread(_documents, raw[start : start + SLICE])
+            flying.append(asyncio.create_task(write(store, access, documents, new_edits=new_edits)))
+        while flying:
+            results += await flying[0]
+            flying.popleft()
+    finally:
+        await asyncio.gather(*flying, return_exceptions=True)
+    return results
+
+
+def _documents(raw: Sequence[msgspec.Raw]) -> list[dict[str, Any]]:
+    return [decoded(one, dict[str, Any]) for one in raw]
+
+
+async def write(
+    store: Store, access: Access, documents: Sequence[Mapping[str, Any]], *, new_edits: bool
+) -> list[BulkResult]:
+    """Write one batch; a document that is refused does not hinder the others."""
+    if access.unlimited:
+        return await store.bulk(documents, new_edits=new_edits)
+    own = [str(document["_id"]) for document in documents if access.needs_stored(document)]
+    stored = dict(zip(own, await store.get_many(own), strict=True)) if own else {}
+    refusals = [access.refusal(document, stored.get(str(document.get("_id")))) for document in documents]
+    allowed = [document for document, refusal in zip(documents, refusals, strict=True) if refusal is None]
+    written = iter(await store.bulk(allowed, new_edits=new_edits) if allowed else ())
+    return [
+        next(written) if refusal is None else BulkResult(str(document.get("_id", "")), None, NotAllowed(refusal))
+        for document, refusal in zip(documents, refusals, strict=True)
+    ]
+
+
+def rows_of(results: Sequence[BulkResult], *, new_edits: bool) -> list[dict[str, Any]]:
+    """What ``_bulk_docs`` answers: every document, or with replicated revisions only those that were refused."""
+    rows = []
+    for result in results:
+        if result.error is not None:
+            rows.append(row_of(result.id, as_couch_says(result.error)))
+        elif new_edits:
+            rows.append({"ok": True, "id": result.id, "rev": result.rev})
+    return rows
+
+
+def as_couch_says(error: MosaicError) -> MosaicError:
+    """Clients compare the text of a conflict."""
+    if isinstance(error, Conflict):
+        return Conflict("Document update conflict.")
+    return error
+
+
+def named_rev(query: Mapping[str, str], header: str | None, document: Mapping[str, Any]) -> str | None:
+    """The revision that a write names: in the query, in ``If-Match`` or in the document, all the same."""
+    named = [rev for rev in (query.get("rev"), header and header.strip().strip('"'), document.get("_rev")) if rev]
+    if any(rev != named[0] for rev in named):
+        raise UserError("rev: the request names different revisions", field="rev")
+    return str(named[0]) if named else None
