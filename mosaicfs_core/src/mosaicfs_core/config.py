@@ -27,12 +27,17 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """``[agent]``: this machine's name, when its full crawl begins (local time ``HH:MM``, empty: never), and plugins
-    that are not even imported."""
+    """``[agent]``: this machine's name, when its full crawl begins (local time ``HH:MM``, empty: never), plugins that
+    are not even imported, where other machines fetch its files (``listen_host``, ``listen_port``) and the addresses
+    that they are told for it (``endpoints``, found out when empty), and the port of its own API on loopback."""
 
     name: str = ""
     nightly_crawl: str = "03:00"
     disabled_plugins: tuple[str, ...] = ()
+    listen_host: str = "0.0.0.0"
+    listen_port: int = 6673
+    endpoints: tuple[str, ...] = ()
+    api_port: int = 6674
 
 
 class LoggingConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +111,13 @@ def _names(value: Any) -> tuple[str, ...]:
     return tuple(given)
 
 
+def _addresses(value: Any) -> tuple[str, ...]:
+    given = _names(value)
+    if not all(re.fullmatch(r"https?://[^\s/]+", address) for address in given):
+        raise ValueError(value)
+    return tuple(address.rstrip("/") for address in given)
+
+
 LEVELS: Final = ("debug", "info", "warning", "error")
 FIELDS: Final = (
     Field("server", "host", "a host name or an IP address", "Where the server listens.", _text(r"[^\s/]+")),
@@ -124,6 +136,34 @@ FIELDS: Final = (
         "a list of plugin names (in the variable: separated by commas)",
         "Plugins that are listed but not imported.",
         _names,
+    ),
+    Field(
+        "agent",
+        "listen_host",
+        "a host name or an IP address",
+        "Where an enrolled agent listens for other machines, with TLS.",
+        _text(r"[^\s/]+"),
+    ),
+    Field(
+        "agent",
+        "listen_port",
+        "an integer from 0 to 65535",
+        "TCP port for other machines; 0 takes a free one.",
+        _integer(0, 65535),
+    ),
+    Field(
+        "agent",
+        "endpoints",
+        "a list of addresses like https://192.168.1.5:6673 (in the variable: separated by commas)",
+        "Addresses at which other machines reach this one, when they cannot be found out.",
+        _addresses,
+    ),
+    Field(
+        "agent",
+        "api_port",
+        "an integer from 0 to 65535",
+        "TCP port of the agent's own API on loopback; 0 takes a free one.",
+        _integer(0, 65535),
     ),
     Field(
         "logging", "level", "one of " + ", ".join(LEVELS), "The least severe level that is logged.", _choice(*LEVELS)

@@ -20,6 +20,7 @@ from quart import Quart
 from mosaicfs_core.config import ServerConfig
 from mosaicfs_core.errors import ConfigError, Unavailable
 from mosaicfs_core.home import Home, write_private
+from mosaicfs_core.link import MESSAGE_LIMIT
 from mosaicfs_core.server.auth.limits import is_loopback
 from mosaicfs_core.server.state import EXTENSION, ServerState
 from mosaicfs_core.supervision import supervised
@@ -93,6 +94,7 @@ async def serving(app: Quart, listener: socket.socket, home: Home) -> AsyncItera
         home.endpoint_file.unlink(missing_ok=True)
         stop.set()
         state.live.end()
+        await state.links.close()
         done, _ = await asyncio.wait({server}, timeout=PATIENCE_SECONDS)
         if not done:
             state.streams.end()
@@ -110,6 +112,7 @@ def _hypercorn_config() -> HypercornConfig:
     config.keep_alive_max_requests = 1_000_000
     config.h11_max_incomplete_size = 64 * 1024
     config.backlog = BACKLOG
+    config.websocket_max_message_size = MESSAGE_LIMIT
     return config
 
 

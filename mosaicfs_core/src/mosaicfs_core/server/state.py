@@ -16,6 +16,9 @@ from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.server.auth.limits import RateLimit
 from mosaicfs_core.server.auth.sessions import Sessions
 from mosaicfs_core.server.auth.tokens import Tokens
+from mosaicfs_core.server.link.links import Links
+from mosaicfs_core.server.link.liveness import Liveness
+from mosaicfs_core.server.link.relay import Relay
 from mosaicfs_core.server.streaming import Streams
 
 EXTENSION: Final = "mosaicfs"
@@ -46,6 +49,9 @@ class ServerState:
     wrapping_key: bytes
     local_token: str
     dummy_hash: str
+    links: Links
+    liveness: Liveness
+    relay: Relay
     started: float = field(default_factory=time.time)
     login_by_address: RateLimit = field(default_factory=lambda: RateLimit(20, 6.0))
     login_by_key: RateLimit = field(default_factory=lambda: RateLimit(5, 12.0))

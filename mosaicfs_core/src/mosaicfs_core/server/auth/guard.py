@@ -11,7 +11,7 @@ import hmac
 from typing import Final
 from urllib.parse import urlsplit
 
-from quart import Request, g, request
+from quart import Request, Websocket, g, request, websocket
 
 from mosaicfs_core.documents import ids
 from mosaicfs_core.errors import NotAllowed, NotSignedIn
@@ -35,7 +35,7 @@ BY_COOKIE: Final = frozenset({"auth.refresh", "auth.logout"})
 CONTENT: Final = "files.content"
 
 
-def client_address(asked: Request) -> str:
+def client_address(asked: Request | Websocket) -> str:
     """The address of the peer as the socket knows it, never as a header claims it."""
     client = asked.scope.get("client")
     return client[0] if client else ""
@@ -52,7 +52,13 @@ async def require_key() -> None:
     g.principal = await identify(state(), request)
 
 
-async def identify(server: ServerState, asked: Request) -> Principal:
+async def require_key_of_websocket() -> None:
+    """Before every WebSocket: identify the caller, and refuse other sites, which browsers let open one anywhere."""
+    refuse_other_sites(websocket)
+    g.principal = await identify(state(), websocket)
+
+
+async def identify(server: ServerState, asked: Request | Websocket) -> Principal:
     """Who is asking. Raises ``NotSignedIn`` when that cannot be told."""
     scheme, _, credentials = asked.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer" and credentials:
@@ -85,7 +91,7 @@ async def _enabled_key(server: ServerState, access_key_id: str) -> tuple[str, st
     return document["kind"], document["name"]
 
 
-def refuse_other_sites(asked: Request) -> None:
+def refuse_other_sites(asked: Request | Websocket) -> None:
     """Raise ``NotAllowed`` when a browser says that the request was made by a page of another site."""
     origin = asked.headers.get("Origin")
     if origin is not None and urlsplit(origin).netloc != asked.headers.get("Host"):
