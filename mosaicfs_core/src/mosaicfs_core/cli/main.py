@@ -17,7 +17,7 @@ COMMANDS: Final[dict[str, CoreCommand]] = {
     ),
     "down": CoreCommand("mosaicfs_core.cli.commands.up", "Stop the MosaicFS that runs on this home."),
     "server": CoreCommand("mosaicfs_core.cli.commands.server", "Run the control plane alone, for agents elsewhere."),
-    "agent": CoreCommand("mosaicfs_core.cli.commands.agent", "Run the agent of a control plane that is elsewhere."),
+    "agent": CoreCommand("mosaicfs_core.cli.commands.agent", "Make this machine a node of a control plane elsewhere."),
     "status": CoreCommand("mosaicfs_core.cli.commands.status", "Show what runs, what is indexed and what is wrong."),
     "nodes": CoreCommand("mosaicfs_core.cli.commands.nodes", "List, inspect and rename nodes."),
     "files": CoreCommand("mosaicfs_core.cli.commands.files", "Find, inspect and fetch files."),

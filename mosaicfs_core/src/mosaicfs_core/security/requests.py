@@ -165,8 +165,9 @@ class PlainRequests:
         cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
         if isinstance(error, aiohttp.ClientConnectorCertificateError) or isinstance(cause, ssl.CertificateError):
             return Untrusted(
-                f"{self.base_url} cannot be trusted: {_why(cause).rstrip('.')}. Either another machine answers there, or its"
-                " authority was made anew; then compare fingerprints and enrol this machine again (mosaicfs agent init)",
+                f"{self.base_url} cannot be trusted: {_why(cause).rstrip('.')}. Another machine answers there, or its"
+                " authority was made anew: then compare fingerprints and enrol this machine again with"
+                " mosaicfs agent init",
                 url=self.base_url,
             )
         if isinstance(error, TimeoutError):

@@ -24,12 +24,25 @@ from mosaicfs_core.server.auth.offline import refuse_what_is_not_ours
 from mosaicfs_core.server.auth.sessions import LOCAL_PREFIX, Sessions
 from mosaicfs_core.server.auth.tokens import Tokens
 from mosaicfs_core.server.couch.bodies import MAX_DOCUMENTS_BYTES
+from mosaicfs_core.server.identity import identity_of, verifier
 from mosaicfs_core.server.link import methods
 from mosaicfs_core.server.link.links import Links
 from mosaicfs_core.server.link.liveness import Liveness
 from mosaicfs_core.server.link.relay import Relay
 from mosaicfs_core.server.moves import Mover
-from mosaicfs_core.server.routes import agents, auth, credentials, db, files, mounts, nodes, pages, plugins, system
+from mosaicfs_core.server.routes import (
+    agents,
+    auth,
+    credentials,
+    db,
+    enrolment,
+    files,
+    mounts,
+    nodes,
+    pages,
+    plugins,
+    system,
+)
 from mosaicfs_core.server.state import EXTENSION, ServerState, whoami
 from mosaicfs_core.supervision import supervised
 
@@ -38,6 +51,7 @@ _BLUEPRINTS = (
     auth.blueprint,
     credentials.blueprint,
     db.blueprint,
+    enrolment.blueprint,
     files.blueprint,
     mounts.blueprint,
     nodes.blueprint,
@@ -85,18 +99,22 @@ async def create_app(core: CoreServices) -> Quart:
     links = Links()
     relay = Relay(links)
     methods.install(links, relay, core.store)
+    wrapping_key = keys.subkey(instance_key, "credential wrapping")
+    identity = await identity_of(core)
     local_token = LOCAL_PREFIX + secrets.token_urlsafe(32)
     write_private(core.home.local_token_file, local_token.encode())
     server = ServerState(
         core=core,
         tokens=Tokens(instance_key),
         sessions=await Sessions.open(core.home.path / "auth.db"),
-        wrapping_key=keys.subkey(instance_key, "credential wrapping"),
+        wrapping_key=wrapping_key,
         local_token=local_token,
         dummy_hash=await asyncio.to_thread(keys.dummy_hash),
         links=links,
         liveness=Liveness(core.store, links.connected, core.node_id),
         relay=relay,
+        identity=identity,
+        verifier=verifier(core, identity, wrapping_key),
     )
     app = Quart("mosaicfs", static_folder=None)
     app.request_class = JsonRequest

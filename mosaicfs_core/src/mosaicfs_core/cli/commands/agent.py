@@ -1,4 +1,4 @@
-"""``mosaicfs agent``: run the agent of a control plane that is elsewhere, and see how it does."""
+"""``mosaicfs agent``: this machine as a node of a control plane that runs elsewhere."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from mosaicfs_core.cli.commands import agent_init
 from mosaicfs_core.cli.output import cell
 
 if TYPE_CHECKING:
@@ -27,9 +28,9 @@ class AgentOptions(msgspec.Struct, frozen=True, kw_only=True):
 def register(cli: click.Group, context: TerminalContext) -> None:
     """Add the group ``agent``."""
 
-    @cli.group("agent", short_help="Run the agent of a control plane that is elsewhere.")
+    @cli.group("agent", short_help="Make this machine a node of a control plane elsewhere.")
     def agent() -> None:
-        """Run the agent of a control plane that is elsewhere, and ask how it is."""
+        """Make this machine a node of a control plane that runs elsewhere, run its agent, and see how it does."""
 
     @agent.command("run")
     @click.argument("paths", nargs=-1)
@@ -43,6 +44,8 @@ def register(cli: click.Group, context: TerminalContext) -> None:
         """
         with context.home.lock():
             asyncio.run(_run(context, AgentOptions(paths=paths, mount=mount, safe_mode=safe_mode)))
+
+    agent_init.add(agent, context)
 
     @agent.command("status")
     def status() -> None:
