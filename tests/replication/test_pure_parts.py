@@ -175,6 +175,7 @@ def test_a_blank_line_is_a_heartbeat() -> None:
         (401, NotSignedIn),
         (403, NotAllowed),
         (404, NotFound),
+        (405, NotFound),
         (409, Stale),
         (400, UserError),
         (413, UserError),

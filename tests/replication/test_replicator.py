@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mosaicfs_core.errors import Unavailable
+from mosaicfs_core.errors import Unavailable, UserError
 from mosaicfs_core.replication import Filter, Peer, Replicator, Status, StorePeer
 from mosaicfs_core.store import Reader, Store
 from mosaicfs_core.testing.peers import Down, Flaky, PeerAround, Picky, Time
@@ -187,6 +187,15 @@ async def test_a_document_that_spoils_its_batch_is_found_and_left_out(near: Stor
     status = await push(near, Picky(StorePeer(far), chokes_on=lambda one: one["_id"] == bad))
     assert (status.refused, status.pushed) == (1, 49)
     assert set(await leaves(near)) - set(await leaves(far)) == {bad}
+
+
+async def test_a_request_that_is_wrong_itself_is_not_blamed_on_the_documents(
+    near: Store, far: Store, push: Push
+) -> None:
+    await near.bulk([file_document(f"/{number}") for number in range(50)])
+    with pytest.raises(UserError, match="bad_request"):
+        await push(near, Picky(StorePeer(far), chokes_on=lambda one: True))
+    assert (await push(near, far)).pushed == 50
 
 
 async def test_a_document_that_fails_for_a_while_is_offered_again(

@@ -3,13 +3,14 @@ leaves, hand over to it whenever the id is not new, and refuse the same document
 
 from __future__ import annotations
 
+from hashlib import md5
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mosaicfs_core.errors import Conflict, InvalidDocument, Unavailable
-from mosaicfs_core.store import Store
+from mosaicfs_core.store import Store, intake
 from mosaicfs_core.store.intake import NewFile, prepare
 from mosaicfs_core.testing.store import file_document
 
@@ -110,3 +111,50 @@ async def test_the_update_sequence_follows_the_order_of_the_batch(tmp_path: Path
         rev = (await store.get(old["_id"]) or {})["_rev"]
         await store.bulk([last, {**old, "_rev": rev, "size": 8}])
         assert [change.id for change in store.reader.changes(3, 10)] == [last["_id"], old["_id"]]
+
+
+def received(document: dict[str, Any], generations: int) -> dict[str, Any]:
+    """The document as it comes from another replica, with its history."""
+    ids = [md5(f"{document['_id']} {number}".encode()).hexdigest() for number in range(generations, 0, -1)]
+    return {**document, "_rev": f"{generations}-{ids[0]}", "_revisions": {"start": generations, "ids": ids}}
+
+
+async def test_both_ways_leave_the_same_of_what_others_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    documents = [received(document, number + 1) for number, document in enumerate(VARIED)]
+    assert all(isinstance(item, NewFile) for item in prepare(documents, no_check, new_edits=False).items)
+    left = []
+    for name in ("short", "tree"):
+        if name == "tree":
+            monkeypatch.setattr(intake, "_replicated_file", lambda *_: None)
+        store = await Store.open(tmp_path / name, validate=no_check)
+        results = await store.bulk(documents, new_edits=False)
+        assert (await store.bulk(documents, new_edits=False)) == results
+        leaves = [await store.open_revs(document["_id"]) for document in documents]
+        left.append((results, everything(store), leaves))
+        await store.close()
+    short, tree = left
+    assert [sorted(map(repr, table)) for table in short[1][1:]] == [sorted(map(repr, table)) for table in tree[1][1:]]
+    assert (short[0], short[2]) == (tree[0], tree[2])
+    assert [leaf["_revisions"] for (leaf,) in short[2]] == [document["_revisions"] for document in documents]
+
+
+async def test_what_others_made_wrong_is_put_into_quarantine(tmp_path: Path) -> None:
+    good, bad = received(file_document("/a/good"), 2), received({**file_document("/a/bad"), "size": -1}, 2)
+    async with await Store.open(tmp_path / "replica.db") as store:
+        assert [result.error for result in await store.bulk([good, bad], new_edits=False)] == [None, None]
+        assert (await store.get(good["_id"])) is not None
+        assert (await store.get(bad["_id"])) is None
+        (leaf,) = await store.open_revs(bad["_id"])
+        assert (leaf["_rev"], leaf["size"]) == (bad["_rev"], -1)
+
+
+async def test_generations_beyond_all_reason_are_kept(tmp_path: Path) -> None:
+    document, start = file_document("/a/old"), 10**14
+    ids = [character * 32 for character in "cba"]
+    made = {**document, "_rev": f"{start}-{ids[0]}", "_revisions": {"start": start, "ids": ids}}
+    async with await Store.open(tmp_path / "replica.db") as store:
+        (result,) = await store.bulk([made], new_edits=False)
+        assert result.rev == made["_rev"]
+        rev = await store.put({**document, "_rev": made["_rev"], "size": 1})
+        (leaf,) = await store.open_revs(document["_id"])
+        assert leaf["_revisions"] == {"start": start + 1, "ids": [rev.partition("-")[2], *ids]}

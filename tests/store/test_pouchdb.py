@@ -9,14 +9,12 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import md5
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 import pytest
 
 from mosaicfs_core.errors import Conflict
@@ -30,27 +28,14 @@ Revs = tuple[str, ...]  # hashes, newest first
 
 
 @pytest.fixture(scope="module")
-def modules() -> Path:
-    """A directory whose ``node_modules`` has PouchDB."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("Node.js with npm is not installed")
-    wanted = (HERE / "package.json").read_bytes()
-    default = platformdirs.user_cache_dir("mosaicfs-tests")
-    folder = Path(os.environ.get("MOSAICFS_TEST_CACHE", default)) / f"pouchdb-{md5(wanted).hexdigest()[:8]}"
-    if not (folder / "complete").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "package.json").write_bytes(wanted)
-        command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"npm could not install PouchDB: {done.stderr[-300:]}")
-        (folder / "complete").touch()
-    return folder
+def modules(node_packages: Callable[[Path], Path]) -> Path:
+    """The ``node_modules`` that has PouchDB."""
+    return node_packages(HERE)
 
 
 @pytest.fixture
 def pouchdb(modules: Path) -> Iterator[subprocess.Popen[str]]:
-    environment = {**os.environ, "NODE_PATH": str(modules / "node_modules")}
+    environment = {**os.environ, "NODE_PATH": str(modules)}
     command = ["node", str(HERE / "play.js")]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment

@@ -20,13 +20,15 @@ from mosaicfs_core.store import Store
 DB = "/db/mosaicfs"
 NODE = "node-laptop-7f3a"
 OTHER = "node-desktop-b2c4"
+KEY = "MOSAICFS_0123456789abcdef"
+HUB_KEY = "MOSAICFS_fedcba9876543210"
 TIME = "2026-02-16T09:22:00.000000Z"
 
 PRINCIPALS = {
     "node": Principal(kind="node", name="laptop", node_id=NODE),
     "other": Principal(kind="node", name="desktop", node_id=OTHER),
-    "user": Principal(kind="user", name="somebody", access_key_id="MOSAICFS_0123456789abcdef", session="s"),
-    "hub": Principal(kind="hub", name="couch", access_key_id="MOSAICFS_fedcba9876543210"),
+    "user": Principal(kind="user", name="somebody", access_key_id=KEY, session="s"),
+    "hub": Principal(kind="hub", name="couch", access_key_id=HUB_KEY),
     "agent": Principal(kind="agent", name="new machine", access_key_id="MOSAICFS_00000000000000aa"),
 }
 
@@ -56,13 +58,20 @@ class Samples:
         return file_document(number, node_id, **fields)
 
     @staticmethod
+    def keys() -> list[dict[str, Any]]:
+        """The documents of the access keys of the user and the hub that ask."""
+        return [credential(KEY), credential(HUB_KEY)]
+
+    @staticmethod
     def documents(node_id: str) -> dict[str, dict[str, Any]]:
         """A document of each type that concerns a node, by type."""
         return documents_of(node_id)
 
 
 class Couch(Samples):
-    """One endpoint and the ways to ask it."""
+    """One endpoint and the ways to ask it. ``key`` is the access key of the user who asks."""
+
+    key = KEY
 
     def __init__(self, url: str, instance: Any, client: aiohttp.ClientSession) -> None:
         self.url = url
@@ -136,12 +145,27 @@ def samples() -> type[Samples]:
 async def couch(instance: Any, principals: None) -> AsyncIterator[Couch]:
     """The instance of the test, served. Nobody seeds its tree: the test's documents are all there is."""
     instance.app.before_serving_funcs.clear()
+    await instance.harness.store.bulk([credential(KEY), credential(HUB_KEY)])
     listener = bind(ServerConfig(port=0))
     async with (
         serving(instance.app, listener, instance.harness.home) as url,
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as client,
     ):
         yield Couch(url, instance, client)
+
+
+def credential(key: str) -> dict[str, Any]:
+    """The document of an access key."""
+    return {
+        "_id": ids.credential_document_id(key),
+        "type": "credential",
+        "access_key_id": key,
+        "secret_key_hash": "hash-of-a-secret",
+        "signing_key": "wrapped-signing-key",
+        "name": key,
+        "kind": "user",
+        "created_at": TIME,
+    }
 
 
 def file_document(number: int, node_id: str, **fields: Any) -> dict[str, Any]:
@@ -162,7 +186,6 @@ def file_document(number: int, node_id: str, **fields: Any) -> dict[str, Any]:
 
 
 def documents_of(node_id: str) -> dict[str, dict[str, Any]]:
-    key = f"MOSAICFS_{ids.path_hash(node_id)[:16]}"
     place = {"node_id": node_id, "export_path": "/a"}
     return {
         "file": file_document(1, node_id),
@@ -183,16 +206,7 @@ def documents_of(node_id: str) -> dict[str, dict[str, Any]]:
             "public_key": "key-of-" + node_id,
             "control_version": 3,
         },
-        "credential": {
-            "_id": ids.credential_document_id(key),
-            "type": "credential",
-            "access_key_id": key,
-            "secret_key_hash": "hash-of-a-secret",
-            "signing_key": "wrapped-signing-key",
-            "name": node_id,
-            "kind": "user",
-            "created_at": TIME,
-        },
+        "credential": credential(f"MOSAICFS_{ids.path_hash(node_id)[:16]}"),
         "agent_status": {
             "_id": ids.status_document_id(node_id),
             "type": "agent_status",

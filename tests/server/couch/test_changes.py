@@ -178,3 +178,19 @@ async def test_feeds_end_when_the_client_leaves(couch: Any) -> None:
     async with asyncio.timeout(20):
         while live.open:
             await couch.store.wait(couch.store.seq, 0.01)
+
+
+@pytest.mark.parametrize("who", ["node", "user"])
+async def test_a_feed_ends_when_its_reader_is_disabled(couch: Any, who: str) -> None:
+    documents = couch.documents(couch.node)
+    await couch.store.put(documents["node"])
+    params = {"feed": "continuous", "since": "now", "heartbeat": "60000"}
+    async with couch.open("GET", "/_changes", who, params=params) as answer:
+        await couch.store.put(documents["label_rule"])
+        assert (await row_of(answer))["id"] == documents["label_rule"]["_id"]
+        if who == "node":
+            await couch.store.update(documents["node"]["_id"], lambda node: {**(node or {}), "status": "disabled"})
+        else:
+            await couch.store.update(f"credential::{couch.key}", lambda known: {**(known or {}), "enabled": False})
+        rest = await asyncio.wait_for(answer.content.read(), 20)
+    assert [row.keys() for row in map(json.loads, rest.splitlines())] == [{"last_seq", "pending"}]

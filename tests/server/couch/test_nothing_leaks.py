@@ -125,7 +125,7 @@ class Pair:
     def __init__(self, instances: list[Any], reader: str, documents: list[dict[str, Any]]) -> None:
         self.instances = instances
         self.reader = reader
-        self.ids = [*sorted({document["_id"] for document in documents}), "none", "dir::root", ""]
+        self.ids = [*sorted({document["_id"] for document in documents}), "none", "dir::root"]
         self.revs = [*sorted({document["_rev"] for document in documents}), "1-" + "0" * 32, "x"]
 
     async def ask(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
@@ -160,6 +160,7 @@ async def pair(
                 *made[6:],
                 *behind_visible_revisions(samples, reader, variant),
             ]
+            await instance.harness.store.bulk(samples.keys())
             results = await instance.harness.store.bulk(documents, new_edits=False)
             assert not [result for result in results if result.error]
             await instance.harness.store.local_put("hub:MOSAICFS_fedcba9876543210/checkpoint", {"seq": variant})

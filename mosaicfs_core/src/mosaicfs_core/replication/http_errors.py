@@ -13,19 +13,20 @@ _LATER: Final = frozenset({408, 425, 429})
 
 
 def error_of(status: int, body: bytes, retry_after: str | None = None) -> MosaicError:
-    """``Unavailable`` for what may work later, otherwise what is wrong with the request or its sender."""
+    """``Unavailable`` for what may work later, ``NotFound`` also for what a server has no answer to, otherwise what is
+    wrong with the request or its sender."""
     said = _said(body)
     if isinstance(said.get("error"), dict) and 400 <= status < 500 and status not in _LATER:
         return answers.error_of(status, "", retry_after, body)  # refused before the database was asked
     message = _message(status, said)
+    if status in (404, 405, 501):
+        return NotFound(message)
     if status in _LATER or status >= 500:
         return Unavailable(message, _seconds(retry_after))
     if status == 401:
         return NotSignedIn(message)
     if status == 403:
         return NotAllowed(message)
-    if status == 404:
-        return NotFound(message)
     if status == 409:
         return Stale(message)
     return UserError(message)

@@ -12,7 +12,7 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
@@ -27,9 +27,13 @@ QUEUED: Final = 2
 """Items that wait between two stages."""
 ATTEMPTS: Final = 3
 """How often a document that fails while others of its batch succeed is offered before it counts as refused."""
+HOPELESS: Final = 5
+"""So many documents in a row that fail one by one are not to blame."""
 SAMPLE: Final = 64
 """One document in so many is weighed."""
 
+T = TypeVar("T")
+R = TypeVar("R")
 Pages: TypeAlias = AsyncGenerator[Page | None, None]
 Reached: TypeAlias = Callable[[Page | None], Awaitable[None]]
 
@@ -149,17 +153,11 @@ class Pipeline:
         return [one for one in documents if self._accepts is None or self._accepts(one)]
 
     async def _get(self, wanted: Sequence[Wanted]) -> list[dict[str, Any]]:
-        """Fetch them; where the source cannot answer for all of them together, find out which one it is."""
-        try:
-            return await self._source.bulk_get(wanted)
-        except (NotAllowed, NotSignedIn):
-            raise
-        except UserError as error:
-            if len(wanted) == 1:
-                self._refuse(Refused(*wanted[0], f"cannot be read: {error.message}"))
-                return []
-        middle = len(wanted) // 2
-        return await self._get(wanted[:middle]) + await self._get(wanted[middle:])
+        divided: _Divided[Wanted, dict[str, Any]] = _Divided(self._source.bulk_get)
+        documents = await divided.run(wanted)
+        for one, error in divided.hopeless:
+            self._refuse(Refused(one.id, one.rev, f"cannot be read: {error.message}"))
+        return documents
 
     async def _write(self, fetched: asyncio.Queue[_Batch | _End], reached: Reached) -> None:
         while not isinstance(batch := await fetched.get(), _End):
@@ -192,24 +190,49 @@ class Pipeline:
         self._size.moved(0, self._surroundings.monotonic() - started)
 
     async def _put(self, documents: Sequence[Document]) -> list[Refused]:
-        """Write them; where the target refuses all of them together, find out which one it is."""
+        divided: _Divided[Document, Refused] = _Divided(self._target.bulk_docs)
         try:
-            return await self._target.bulk_docs(documents)
-        except (NotAllowed, NotSignedIn):
-            raise
+            refused = await divided.run(documents)
         except Unavailable:
             self._size.failed()
             raise
-        except UserError as error:
-            if len(documents) == 1:
-                return [Refused(str(documents[0]["_id"]), str(documents[0].get("_rev", "")), error.message)]
-        middle = len(documents) // 2
-        return await self._put(documents[:middle]) + await self._put(documents[middle:])
+        return refused + [
+            Refused(str(one["_id"]), str(one.get("_rev", "")), error.message) for one, error in divided.hopeless
+        ]
 
     def _refuse(self, refusal: Refused) -> None:
         level = logging.INFO if self._counters.refused else logging.WARNING
         self._counters.refused += 1
         logger.log(level, "%s %s was not replicated: %s", refusal.id, refusal.rev, refusal.reason)
+
+
+class _Divided(Generic[T, R]):
+    """A request about many documents that divides them when it is refused as a whole, until those are found that are to
+    blame: ``hopeless``, with the error. When the first ``HOPELESS`` ones all are, the request itself is: it is raised.
+    """
+
+    def __init__(self, request: Callable[[Sequence[T]], Awaitable[list[R]]]) -> None:
+        self._request = request
+        self._some = False
+        self.hopeless: list[tuple[T, UserError]] = []
+
+    async def run(self, items: Sequence[T]) -> list[R]:
+        """The answers for all that there are answers for."""
+        try:
+            found = await self._request(items)
+        except (NotAllowed, NotSignedIn):
+            raise
+        except UserError as error:
+            if len(items) == 1:
+                self.hopeless.append((items[0], error))
+                if not self._some and len(self.hopeless) >= HOPELESS:
+                    raise
+                return []
+        else:
+            self._some = True
+            return found
+        middle = len(items) // 2
+        return await self.run(items[:middle]) + await self.run(items[middle:])
 
 
 class _End:

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from mosaicfs_core.documents import ids
 from mosaicfs_core.errors import NotAllowed
 from mosaicfs_core.plugins.host import PluginHost
 from mosaicfs_core.plugins.settings import schema_for
 from mosaicfs_core.replication.flows import Access
-from mosaicfs_core.server.state import Principal
+from mosaicfs_core.server.state import Principal, ServerState
 
 
 def access_of(who: Principal, host: PluginHost) -> Access:
@@ -24,6 +25,22 @@ def access_of(who: Principal, host: PluginHost) -> Access:
     if who.kind == "user":
         return Access.for_browser(f"user:{who.access_key_id or ''}", partial(masked_plugin, host))
     raise NotAllowed("this key replicates nothing; an agent's key registers its machine first")
+
+
+async def still_allowed(who: Principal, server: ServerState) -> bool:
+    """Whether a principal whose request is still under way would be let in again: neither its key nor its node was
+    disabled, its session not ended."""
+    store = server.core.store
+    if who.session is not None and server.sessions.is_revoked(who.session):
+        return False
+    if who.access_key_id is not None:
+        key = await store.get(ids.credential_document_id(who.access_key_id))
+        if key is None or not key.get("enabled", True):
+            return False
+    if who.node_id is not None:
+        node = await store.get(ids.node_document_id(who.node_id))
+        return node is not None and node.get("status") != "disabled"
+    return True
 
 
 def masked_plugin(host: PluginHost, document: Mapping[str, Any]) -> dict[str, Any]:

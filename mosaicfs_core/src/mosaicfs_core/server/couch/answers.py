@@ -42,6 +42,8 @@ def json_answer(asked: Request, value: Any, status: int = 200, headers: Mapping[
 
 def stream_answer(asked: Request, chunks: AsyncIterator[bytes], streams: Streams, mimetype: str = JSON) -> Response:
     """An answer that is sent while it is made, and ends when ``streams`` ends."""
+    if asked.method == "HEAD":
+        return Response(b"", mimetype=mimetype)  # a live one would never end
     compressed = takes_gzip(asked)
     body = _compressed(chunks) if compressed else chunks
     answer = Response(_sent(body, streams), mimetype=mimetype)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Literal
@@ -39,12 +39,17 @@ class Asked:
 
 
 class Feed:
-    """One reader's changes. ``seq`` is how far they have been looked at."""
+    """One reader's changes. ``seq`` is how far they have been looked at.
 
-    def __init__(self, store: Store, view: View, asked: Asked) -> None:
+    ``allowed`` says whether the reader still may: it is asked before every look, so that a key that is disabled ends
+    its feeds.
+    """
+
+    def __init__(self, store: Store, view: View, asked: Asked, allowed: Callable[[], Awaitable[bool]]) -> None:
         self._store = store
         self._view = view
         self._asked = asked
+        self._allowed = allowed
         self.seq = asked.since
         self.pending = 0
 
@@ -52,7 +57,7 @@ class Feed:
         """Pages that have rows, and None when a heartbeat is due."""
         asked, clock = self._asked, asyncio.get_running_loop().time
         left, told, some = asked.limit, clock(), False
-        while left != 0 and not self._store.closed:
+        while left != 0 and not self._store.closed and await self._allowed():
             read = partial(pages.changes, view=self._view, asked=asked.what, since=self.seq, limit=left)
             page = await self._store.read(read)
             self.seq = page.seq

@@ -57,25 +57,38 @@ async def write_all(store: Store, access: Access, raw: Sequence[msgspec.Raw], *,
     return results
 
 
-def _documents(raw: Sequence[msgspec.Raw]) -> list[dict[str, Any]]:
-    return [decoded(one, dict[str, Any]) for one in raw]
+def _documents(raw: Sequence[msgspec.Raw]) -> list[dict[str, Any] | BulkResult]:
+    return [_document(one) for one in raw]
+
+
+def _document(raw: msgspec.Raw) -> dict[str, Any] | BulkResult:
+    """A document, or the refusal of what is none."""
+    try:
+        return decoded(raw, dict[str, Any])
+    except UserError as error:
+        return BulkResult("", None, error)
 
 
 async def write(
-    store: Store, access: Access, documents: Sequence[Mapping[str, Any]], *, new_edits: bool
+    store: Store, access: Access, documents: Sequence[Mapping[str, Any] | BulkResult], *, new_edits: bool
 ) -> list[BulkResult]:
     """Write one batch; a document that is refused does not hinder the others."""
-    if access.unlimited:
-        return await store.bulk(documents, new_edits=new_edits)
-    own = [str(document["_id"]) for document in documents if access.needs_stored(document)]
+    given = [document for document in documents if not isinstance(document, BulkResult)]
+    own = [str(document["_id"]) for document in given if access.needs_stored(document)]
     stored = dict(zip(own, await store.get_many(own), strict=True)) if own else {}
-    refusals = [access.refusal(document, stored.get(str(document.get("_id")))) for document in documents]
-    allowed = [document for document, refusal in zip(documents, refusals, strict=True) if refusal is None]
+    order: list[BulkResult | None] = []
+    allowed: list[Mapping[str, Any]] = []
+    for document in documents:
+        if isinstance(document, BulkResult):
+            order.append(document)
+            continue
+        identifier = str(document.get("_id", ""))
+        refusal = access.refusal(document, stored.get(identifier))
+        if refusal is None:
+            allowed.append(document)
+        order.append(None if refusal is None else BulkResult(identifier, None, NotAllowed(refusal)))
     written = iter(await store.bulk(allowed, new_edits=new_edits) if allowed else ())
-    return [
-        next(written) if refusal is None else BulkResult(str(document.get("_id", "")), None, NotAllowed(refusal))
-        for document, refusal in zip(documents, refusals, strict=True)
-    ]
+    return [next(written) if refused is None else refused for refused in order]
 
 
 def rows_of(results: Sequence[BulkResult], *, new_edits: bool) -> list[dict[str, Any]]:

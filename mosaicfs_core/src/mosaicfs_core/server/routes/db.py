@@ -12,7 +12,7 @@ from quart import Blueprint, Response, request
 from mosaicfs_core.errors import NotAllowed, NotFound, UserError
 from mosaicfs_core.replication.flows import Access
 from mosaicfs_core.server.couch import bodies, documents, errors, listings, pages, params, writes
-from mosaicfs_core.server.couch.access import access_of
+from mosaicfs_core.server.couch.access import access_of, still_allowed
 from mosaicfs_core.server.couch.answers import in_parts, json_answer, stream_answer
 from mosaicfs_core.server.couch.errors import Refused
 from mosaicfs_core.server.couch.feeds import Feed
@@ -22,7 +22,7 @@ from mosaicfs_core.store import Store
 
 NAME: Final = "mosaicfs"
 PREFIX: Final = "/db"
-METHODS: Final = ["GET", "POST", "PUT", "DELETE"]
+METHODS: Final = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 _NOT_SERVED: Final = frozenset(
     {
         "_cleanup",
@@ -91,6 +91,7 @@ async def info() -> Response:
         "db_name": NAME,
         "instance_start_time": figures.instance_id,
         "uuid": figures.instance_id,
+        "compression": ["gzip"],
         "update_seq": figures.update_seq,
         "doc_count": sum(types.get("live", 0) for types in seen),
         "doc_del_count": sum(types.get("deleted", 0) for types in seen),
@@ -147,7 +148,7 @@ async def changes() -> Response:
         body = await bodies.body_of(request, bodies.Filter, empty=b"{}")
     now = await store().read(lambda reader: reader.seq())
     asked = params.changes(request.args, body, now, request.headers.get("Last-Event-ID"))
-    feed = Feed(store(), eyes, asked)
+    feed = Feed(store(), eyes, asked, partial(still_allowed, principal(), state()))
     live = asked.kind != "normal"
     mimetype = "text/event-stream" if asked.kind == "eventsource" else "application/json"
     return stream_answer(request, feed.lines(), state().live if live else state().streams, mimetype)
