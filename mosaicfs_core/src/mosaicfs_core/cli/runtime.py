@@ -13,7 +13,7 @@ from quart import Quart
 from mosaicfs_core.agent import Agent
 from mosaicfs_core.cli.registration import add_watch_paths, register_nodes, watched_roots
 from mosaicfs_core.config import Config
-from mosaicfs_core.content import Content, LocalTier
+from mosaicfs_core.content import Content, node_content
 from mosaicfs_core.home import Home
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.plugins.host import PluginHost
@@ -60,7 +60,10 @@ async def running(
         await register_nodes(core, await watched_roots(core))
         agent = Agent(core)
         core.agent = agent
-        core.content = Content([LocalTier(node_id, agent.roots, agent.reindex, core.bridge_files)])
+        made = node_content(
+            home, store, node_id, config.cache, roots=agent.roots, on_change=agent.reindex, failing=core.failing
+        )
+        core.content = (await stack.enter_async_context(made)).content
         app = await stack.enter_async_context(running_app(core))
         url = await stack.enter_async_context(serving(app, listener, home))
         await stack.enter_async_context(agent)

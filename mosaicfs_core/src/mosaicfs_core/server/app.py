@@ -23,6 +23,7 @@ from mosaicfs_core.server.auth.sessions import LOCAL_PREFIX, Sessions
 from mosaicfs_core.server.auth.tokens import Tokens
 from mosaicfs_core.server.moves import Mover
 from mosaicfs_core.server.routes import auth, credentials, files, nodes, pages, plugins, system
+from mosaicfs_core.server.routes.transfer import transfer_blueprint
 from mosaicfs_core.server.state import EXTENSION, ServerState, whoami
 from mosaicfs_core.supervision import supervised
 
@@ -88,7 +89,7 @@ async def create_app(core: CoreServices) -> Quart:
     errors.install(app)
     app.before_request(require_key)
     security.install(app)
-    for blueprint in _BLUEPRINTS:
+    for blueprint in (*_BLUEPRINTS, transfer_blueprint(core, server.streams)):
         app.register_blueprint(blueprint)
     _add_plugin_routes(app, core)
     return app

@@ -95,7 +95,7 @@ async def content(file_id: str, query_args: ContentQuery) -> Response:
     if record.status != "active":
         raise NotFound("the file was deleted")
     source = cast(ByteSource, await server.core.content.open(record))
-    return content_answer(request, record, source, server.streams, inline=query_args.inline)
+    return await content_answer(request, record, source, server.streams, inline=query_args.inline)
 
 
 @blueprint.post("/<file_id>/download-token")
