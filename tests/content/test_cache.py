@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from tests.content.bed import MIB, Bed, content
 
 from mosaicfs_core.content.cache import BLOCK, WHOLE_LIMIT
 from mosaicfs_core.errors import NotFound, Stale, Unavailable
-
-from .conftest import MIB, Bed, content
 
 BIG = WHOLE_LIMIT + 7 * MIB + 123
 

@@ -4,18 +4,21 @@ JSON lines both ways. The agent greets with ``{"hello": {"node_id", "version"}, 
 ``{"seq": N}`` after commits. A client sends
 
 * ``{"mounts": ["/dir", …]}``: these are its mount points, for as long as the connection lives; no answer;
-* ``{"id": 7, "open": "{node}.{uuid}"}``: hold a file open; answered by ``{"id": 7, "handle": 3, "size", "version",
-  "present": [[from, to], …], "stamp", "descriptor": true}`` with one descriptor beside the line (SCM_RIGHTS) where
-  there is one already, or by ``{"id": 7, "error": {"code", "message"}}``. Asks no other machine;
-* ``{"id": 8, "fetch": 3, "offset", "length"}``: make a range of a handle present; answered by ``{"id": 8, "size",
-  "present", "stamp"}``, with a descriptor when the handle got one only now, or by ``{"id": 8, "lent": N, "descriptor":
-  true}`` beside a descriptor that holds these N bytes alone, from its beginning, when they can be kept nowhere;
+* ``{"id": 7, "open": "{node}.{uuid}"}``: hold a file open, without asking another machine; answered by ``{"id": 7,
+  "handle": 3, "version", "size", "present": [[from, to], …], "kept", "stamp", "received"}`` or by ``{"id": 7, "error":
+  {"code", "message"}}``;
+* ``{"id": 8, "fetch": 3, "offset", "length"}``: make a range of a handle present; answered as ``open`` without handle
+  and version, or by ``{"id": 8, "lent": N, "size", "received"}`` beside a descriptor that holds these N bytes alone,
+  from its beginning, when they can be kept nowhere;
 * ``{"close": 3}``: give a handle back, as the end of the connection does for all; no answer;
 * ``{"reindex": "{node}.{uuid}"}``: what is on disk is not what the document says; no answer.
 
-``version`` tells apart versions of a file's bytes. ``stamp`` is the change time (ns) of the descriptor's file as the
-agent left it: another one says that somebody else wrote to it and that what is present is to be asked for again. While
-bytes come from afar, ``{"id": 8, "progress": true}`` says every few seconds that waiting makes sense.
+An answer with ``"descriptor": true`` has a descriptor beside its line (SCM_RIGHTS): the one that ``present`` is about,
+which a handle gets once, at once or when there is one. ``kept`` are the ranges that can be made present without asking
+another machine. ``version`` tells apart versions of a file's bytes. ``stamp`` is the change time (ns) of the
+descriptor's file as the agent left it: another one says that somebody else wrote to it and that what is present is to
+be asked for again. ``received`` counts the bytes that came from afar. While they come, ``{"id": 8, "progress": true}``
+says every few seconds that waiting makes sense.
 
 Only processes of the same user are served.
 """
@@ -249,12 +252,20 @@ class _Connection:
         data = await self._patiently(number, source, source.read(offset, length))
         with _lent(data) as descriptor:
             await self._send(
-                {"id": number, "lent": len(data), "size": source.size, "descriptor": True}, descriptor.fileno()
+                {
+                    "id": number,
+                    "lent": len(data),
+                    "size": source.size,
+                    "received": source.received,
+                    "descriptor": True,
+                },
+                descriptor.fileno(),
             )
 
     async def _show(self, answer: dict[str, Any], handle: int, source: ByteSource) -> None:
         """Answer with what a source has; its descriptor goes along once."""
-        answer |= {"size": source.size, "present": [list(part) for part in source.present], "stamp": source.stamp}
+        answer |= {"size": source.size, "present": source.present, "kept": source.kept}
+        answer |= {"stamp": source.stamp, "received": source.received}
         if source.descriptor is None or handle in self._described:
             await self._send(answer)
             return

@@ -61,6 +61,11 @@ class ByteSource:
         return ()
 
     @property
+    def kept(self) -> Ranges:
+        """The ranges that can be made present without asking another machine."""
+        return self.present
+
+    @property
     def version(self) -> str:
         """Tells apart what is held open: two sources with the same text have the same bytes."""
         return self.etag

@@ -13,10 +13,11 @@ import logging
 import os
 import socket
 from collections import deque
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from mosaicfs_vfs.fuse.remote import AgentFile, Fetched, Stale
+from mosaicfs_vfs.fuse.remote import AgentFile, Fetched, Ranges, Stale
 
 _log = logging.getLogger(__name__)
 _FIRST_PAUSE_S: Final = 0.2
@@ -224,13 +225,19 @@ def _resolve(future: asyncio.Future[None]) -> None:
 def _fetched(answer: dict[str, Any], descriptor: int | None) -> Fetched:
     return Fetched(
         size=int(answer.get("size", 0)),
-        present=tuple((int(start), int(end)) for start, end in answer.get("present", ())),
+        present=_ranges(answer.get("present", ())),
+        kept=_ranges(answer.get("kept", ())),
         stamp=answer.get("stamp"),
         descriptor=descriptor,
         lent=answer.get("lent"),
+        received=int(answer.get("received", 0)),
         handle=int(answer.get("handle", 0)),
         version=str(answer.get("version", "")),
     )
+
+
+def _ranges(given: Iterable[Sequence[int]]) -> Ranges:
+    return tuple((int(start), int(stop)) for start, stop in given)
 
 
 def _refusal(error: dict[str, Any]) -> OSError:

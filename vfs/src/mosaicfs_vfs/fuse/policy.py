@@ -38,31 +38,30 @@ class ReadPolicy:
         self._at = clock()
         self._told: dict[str, float] = {}
 
-    def gate(self, pid: int, path: str) -> Gate:
-        """What asks on behalf of the process that opens a file."""
+    def gate(self, pid: int, name: str) -> Gate:
+        """What asks on behalf of the process that opens the file of that name."""
         program = program_of(pid) if self._programs else ""
-        refused = program in self._programs
+        return _Gate(self, name, program if program in self._programs else "")
 
-        def gate(count: int) -> None:
-            if refused:
-                self._tell(program, f"{program} may not read files of other machines ([mount] refuse_programs): {path}")
-                raise PermissionError(errno.EIO, f"{program} may not read files of other machines")
-            if self._per_minute and not self._spend(count):
-                self._tell(
-                    "", f"no more than {self._per_minute} bytes a minute ([mount] remote_bytes_per_minute): {path}"
-                )
-                raise OSError(errno.EIO, "The minute's bytes are used up")
+    def refuse(self, program: str, name: str) -> OSError:
+        """The error for a program that is on the list."""
+        self._tell(program, f"{program} may not read files of other machines ([mount] refuse_programs): {name}")
+        return OSError(errno.EIO, f"{program} may not read files of other machines")
 
-        return gate
-
-    def _spend(self, count: int) -> bool:
+    def admit(self, name: str) -> None:
+        """Raise ``OSError`` when the budget is used up."""
+        if not self._per_minute:
+            return
         now = self._clock()
         self._left = min(float(self._per_minute), self._left + (now - self._at) * self._per_minute / _MINUTE_S)
         self._at = now
-        if count > self._left:
-            return False
+        if self._left <= 0:
+            self._tell("", f"{self._per_minute} bytes a minute are used up ([mount] remote_bytes_per_minute): {name}")
+            raise OSError(errno.EIO, "The bytes of this minute are used up")
+
+    def spend(self, count: int) -> None:
+        """So many bytes came."""
         self._left -= count
-        return True
 
     def _tell(self, who: str, message: str) -> None:
         """Log a refusal, not each of a thousand."""
@@ -70,6 +69,25 @@ class ReadPolicy:
         if now - self._told.get(who, -_TELL_AGAIN_S) >= _TELL_AGAIN_S:
             self._told[who] = now
             _log.warning("Refused to fetch: %s", message)
+
+
+class _Gate:
+    """The policy for one open file; ``refused`` names the program that may not read it."""
+
+    def __init__(self, policy: ReadPolicy, name: str, refused: str) -> None:
+        self._policy = policy
+        self._name = name
+        self._refused = refused
+
+    def admit(self) -> None:
+        """Raises ``OSError`` when bytes must not be fetched."""
+        if self._refused:
+            raise self._policy.refuse(self._refused, self._name)
+        self._policy.admit(self._name)
+
+    def spend(self, count: int) -> None:
+        """So many bytes came."""
+        self._policy.spend(count)
 
 
 def program_of(pid: int) -> str:

@@ -14,9 +14,6 @@ from mosaicfs_core.content.cache.offline import CachedFile
 from mosaicfs_core.content.source import pread_all
 
 Ranges = tuple[tuple[int, int], ...]
-Gate = Callable[[int], None]
-"""Asked before bytes are fetched from elsewhere, with their number: raises ``OSError`` when they must not be."""
-
 _ROUNDS: Final = 4
 
 
@@ -33,11 +30,33 @@ class Fetched:
 
     size: int
     present: Ranges = ()
+    kept: Ranges = ()
     stamp: int | None = None
     descriptor: int | None = None
     lent: int | None = None
+    received: int = 0
     handle: int = 0
     version: str = ""
+
+
+class Gate(Protocol):
+    """What stands before another machine."""
+
+    def admit(self) -> None:
+        """Called before bytes are fetched: raises ``OSError`` when they must not be."""
+
+    def spend(self, count: int) -> None:
+        """So many bytes came."""
+
+
+class OpenGate:
+    """Lets everything through."""
+
+    def admit(self) -> None:
+        """Always."""
+
+    def spend(self, count: int) -> None:
+        """Nobody counts."""
 
 
 class RemoteFile(Protocol):
@@ -54,10 +73,6 @@ class RemoteFile(Protocol):
         """Give it back."""
 
 
-def _open_gate(_: int) -> None:
-    """Lets everything through."""
-
-
 class AgentFile:
     """A file that the agent holds open: what is present is read from its descriptor, the rest is asked for.
 
@@ -69,33 +84,35 @@ class AgentFile:
     ) -> None:
         self.size = opened.size
         self.version = opened.version
-        self.gate: Gate = _open_gate
+        self.gate: Gate = OpenGate()
         self._fetch = fetch
         self._closed = closed
         self._descriptor: int | None = None
-        self._starts: tuple[int, ...] = ()
-        self._stops: tuple[int, ...] = ()
+        self._present: Ranges = ()
+        self._kept: Ranges = ()
         self._stamp: int | None = None
+        self._received = opened.received
         self.take(opened)
 
     async def read(self, offset: int, length: int) -> bytes:
         """Up to ``length`` bytes from ``offset``; short at the end of the file only."""
+        end = min(offset + length, self.size)
+        data = self._read_present(offset, end, watched=True)
         for _ in range(_ROUNDS):
-            end = min(offset + length, self.size)
-            if offset >= end:
-                return b""
-            if self._has(offset, end):
-                assert self._descriptor is not None
-                data = os.pread(self._descriptor, end - offset, offset)
-                if len(data) == end - offset:
-                    return data
-                self._starts = self._stops = ()  # somebody cut the file off
-            self.gate(end - offset)
+            if data is not None:
+                return data
+            if not _covers(self._kept, offset, end):
+                self.gate.admit()
             fetched = await self._fetch(offset, end - offset)
+            self.gate.spend(max(0, fetched.received - self._received))
+            self._received = fetched.received
             if fetched.lent is not None:
                 self.size = fetched.size
                 return _taken(fetched)
             self.take(fetched)
+            end = min(offset + length, self.size)
+            # As of this moment: while the agent fetches on, the file's time never stands still.
+            data = self._read_present(offset, end, watched=False)
         raise OSError(errno.EIO, "The agent did not make the range present")
 
     def close(self) -> None:
@@ -108,20 +125,32 @@ class AgentFile:
     def take(self, fetched: Fetched) -> None:
         """Go by what the agent says now."""
         self.size = fetched.size
-        self._starts = tuple(start for start, _ in fetched.present)
-        self._stops = tuple(stop for _, stop in fetched.present)
+        self._present, self._kept = fetched.present, fetched.kept
         self._stamp = fetched.stamp
         if fetched.descriptor is not None:
             if self._descriptor is not None:
                 os.close(self._descriptor)
             self._descriptor = fetched.descriptor
 
-    def _has(self, start: int, stop: int) -> bool:
-        """Whether the range can be read now: present, and nobody but the agent has touched the file since."""
-        position = bisect_right(self._starts, start) - 1
-        if position < 0 or stop > self._stops[position] or self._descriptor is None:
-            return False
-        return self._stamp is None or os.fstat(self._descriptor).st_ctime_ns == self._stamp
+    def _read_present(self, start: int, stop: int, *, watched: bool) -> bytes | None:
+        """A range from the descriptor; None when it is not all there, or (``watched``) when the file was touched."""
+        if start >= stop:
+            return b""
+        if self._descriptor is None or not _covers(self._present, start, stop):
+            return None
+        if watched and self._stamp is not None and os.fstat(self._descriptor).st_ctime_ns != self._stamp:
+            return None
+        data = os.pread(self._descriptor, stop - start, start)
+        return data if len(data) == stop - start else None  # or somebody cut the file off
+
+
+def _covers(ranges: Ranges, start: int, stop: int) -> bool:
+    position = bisect_right(ranges, start, key=_first) - 1
+    return position >= 0 and stop <= ranges[position][1]
+
+
+def _first(part: tuple[int, int]) -> int:
+    return part[0]
 
 
 class OfflineFile:
@@ -130,7 +159,7 @@ class OfflineFile:
     def __init__(self, cached: CachedFile) -> None:
         self.size = cached.size
         self.version = f"cache:{cached.id}"
-        self.gate: Gate = _open_gate
+        self.gate: Gate = OpenGate()
         self._cached = cached
 
     async def read(self, offset: int, length: int) -> bytes:

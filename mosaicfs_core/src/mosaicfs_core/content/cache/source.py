@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict
 from concurrent.futures import Executor
 from typing import Final
@@ -15,6 +16,8 @@ from mosaicfs_core.content.owners import Differs, Facts, Owners
 from mosaicfs_core.content.source import ByteSource, Ranges
 from mosaicfs_core.errors import Unavailable
 from mosaicfs_core.hooks import FileRecord
+
+logger = logging.getLogger(__name__)
 
 _WIDEST: Final = 16
 # A reader whose next read begins so near to the end of its last one reads on: requests of the kernel overtake another.
@@ -38,7 +41,13 @@ class CacheTier:
 
     async def open(self, file: FileRecord) -> ByteSource:
         """A source that fetches what it is asked for."""
-        return CachedSource(self._cache, file, await self._cache.acquire(file))
+        source = CachedSource(self._cache, file, await self._cache.acquire(file))
+        try:
+            await source.attach()
+        except BaseException:
+            source.close()
+            raise
+        return source
 
 
 class CachedSource(ByteSource):
@@ -78,6 +87,11 @@ class CachedSource(ByteSource):
         return () if self.descriptor is None else byte_ranges(self._entry.verified, self._entry.size)
 
     @property
+    def kept(self) -> Ranges:
+        """What is on disk, verified yet or not."""
+        return byte_ranges(self._entry.present, self._entry.size)
+
+    @property
     def version(self) -> str:
         """The entry's number: an entry is one version."""
         return f"cache:{self._entry.id}"
@@ -86,6 +100,15 @@ class CachedSource(ByteSource):
     def stamp(self) -> int | None:
         """The change time that our own last write left."""
         return self._entry.stamp
+
+    async def attach(self) -> None:
+        """Open the data file, if there is one already."""
+        if self._entry.present.total:
+            try:
+                await self._cache.ensure(self._entry, 0, 0)
+            except NoRoom as error:
+                logger.warning("a cached file cannot be opened: %s", error, extra={"operation": "cache"})
+            self._describe()
 
     async def settle(self) -> None:
         """Ask the owner for its ETag, once."""
@@ -116,8 +139,7 @@ class CachedSource(ByteSource):
             raise NoRoom("this version of the file is not kept in the cache") from error
         if self._closed:
             raise Unavailable("the file was closed while it was fetched")
-        if self.descriptor is None and self._entry.descriptor is not None:
-            self.descriptor = self._entry.reopen()
+        self._describe()
 
     async def read(self, offset: int, length: int, executor: Executor | None = None) -> bytes:
         """Bytes from the cache, or from the owner when the cache cannot keep them."""
@@ -137,6 +159,10 @@ class CachedSource(ByteSource):
         if len(data) != length:
             raise Unavailable("the cache's data file was cut off while it was read", retry_after=0)
         return data
+
+    def _describe(self) -> None:
+        if self.descriptor is None and self._entry.descriptor is not None:
+            self.descriptor = self._entry.reopen()
 
     def _go_past(self, facts: Facts) -> None:
         """The owner has a version that no document tells of yet: serve it, and keep nothing of it."""
