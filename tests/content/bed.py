@@ -26,8 +26,9 @@ MIB = 1 << 20
 class Plain:
     """``Requests`` without a signature."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
         self.url = url
+        self._headers = dict(headers or {})
         self._session: aiohttp.ClientSession | None = None
 
     @asynccontextmanager
@@ -45,7 +46,12 @@ class Plain:
             self._session = aiohttp.ClientSession(auto_decompress=False)
         bounds = aiohttp.ClientTimeout(total=None, sock_connect=timeout, sock_read=timeout)
         given = self._session.request(
-            method, self.url + path, params=params, data=body, headers=headers, timeout=bounds
+            method,
+            self.url + path,
+            params=params,
+            data=body,
+            headers={**self._headers, **(headers or {})},
+            timeout=bounds,
         )
         async with given as answer:
             yield answer
@@ -56,14 +62,14 @@ class Plain:
 
 
 class Owner:
-    """A node that serves ``files`` (id → bytes) as the transfer endpoint does, and counts what it sends.
+    """A node that serves ``files`` (id → bytes, or what has a length and slices) as the transfer endpoint does.
 
     ``disturb(request, data)`` may change the bytes of an answer, or wait; ``cut`` breaks bodies off after so many
-    bytes. ``requests`` are (method, Range header) in order.
+    bytes. ``requests`` are (method, Range header) in order, ``sent`` counts bytes.
     """
 
     def __init__(self) -> None:
-        self.files: dict[str, bytes] = {}
+        self.files: dict[str, Any] = {}
         self.versions: dict[str, int] = {}
         self.requests: list[tuple[str, str]] = []
         self.sent = 0
@@ -78,6 +84,7 @@ class Owner:
         app = web.Application()
         app.router.add_get("/api/agent/transfer/{file}", self._transfer)
         app.router.add_get("/api/agent/transfer/{file}/digest", self._digest)
+        app.router.add_get("/api/files/{file}/content", self._transfer)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", port)
@@ -120,7 +127,7 @@ class Owner:
         if found:
             status, start, stop = 206, int(found[1]), min(int(found[2]) + 1, len(data))
             headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(data)}"
-        body = data[start:stop]
+        body = b"" if request.method == "HEAD" else data[start:stop]
         if found and self.content_digests and "Want-Content-Digest" in request.headers:
             headers["Content-Digest"] = header(body)
         if not found and self.digests and request.method == "GET":
@@ -187,7 +194,7 @@ class Bed:
             await plain.close()
         await self.owner.stop()
 
-    def put(self, name: str, data: bytes, *, mtime: int = 1_000_000) -> FileRecord:
+    def put(self, name: str, data: Any, *, mtime: int = 1_000_000) -> FileRecord:
         """Give the owner a file (another version, when it has one); what its document says."""
         record = FileRecord(
             file_id=f"{OWNER}.{name}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,21 @@ async def test_the_digest_is_asked_for_when_no_header_tells_it(bed: Bed) -> None
     file = bed.put("a", b"bytes")
     assert await bed.read(file) == b"bytes"
     assert ("DIGEST", "") in bed.owner.requests
+
+
+async def test_through_a_relay_that_knows_no_digest_it_comes_by_blocks(bed: Bed) -> None:
+    bed.routes = [replace(bed.routes[0], relay=True)]
+    bed.owner.digests = False
+    data = content(6 * MIB + 1)
+    file = bed.put("a", data)
+    assert await bed.read(file) == data
+    assert await bed.read(file) == data
+    assert bed.owner.gets() == ["", *bed.owner.gets()[1:]]
+    assert bed.data_files()[0].read_bytes() == data
+    await bed.restart()
+    bed.owner.requests.clear()
+    assert await bed.read(file) == data
+    assert bed.owner.gets() == []
 
 
 async def test_a_damaged_file_is_discarded_and_fetched_again(bed: Bed) -> None:

@@ -74,6 +74,12 @@ class Differs(Stale):
         self.facts = facts
 
 
+class Undigested(MosaicError):
+    """A whole file cannot be checked, for want of its digest; its parts come with digests of their own."""
+
+    code = "undigested"
+
+
 Sink = Callable[[bytes], None]
 
 
@@ -129,7 +135,8 @@ class Owners:
         """All bytes, in order and checked against the owner's digest: the facts and the SHA-256.
 
         ``begin`` is called at the start of each attempt and gives what takes the blocks of that attempt, in a worker
-        thread; they are good only once this returns. Raises as ``range``, and what ``begin`` and its sink raise.
+        thread; they are good only once this returns. Raises as ``range``, ``Undigested``, and what ``begin`` and its
+        sink raise.
         """
 
         async def read(answer: aiohttp.ClientResponse, route: Route) -> tuple[Facts, bytes]:
@@ -154,7 +161,7 @@ class Owners:
 
     async def _ask_digest(self, route: Route, file: FileRecord, etag: str) -> bytes:
         if route.relay:
-            raise Damaged("the control plane does not know the file's digest")
+            raise Undigested(f"nobody on the way knows the digest of {file.export_path}")
         path = f"{route.path(file.file_id)}/digest"
         # An owner that has not hashed this version yet reads it once more for the answer.
         async with route.requests.request("GET", path, params={"etag": etag}, timeout=6 * self._patience_s) as answer:

@@ -215,9 +215,9 @@ class _Hashing:
 
 
 def _learn(source: ByteSource, digest: bytes) -> None:
+    source.sha256 = digest
     if source.learn is not None:
         source.learn(digest)
-    source.sha256 = digest if source.learn is not None else source.sha256
 
 
 def _sha256(data: bytes) -> bytes:

@@ -19,6 +19,7 @@ class Entry:
     right and that nobody has touched since. ``flights`` are the tasks that bring blocks, by block. ``users`` counts
     open sources, ``busy`` tasks: while there is any, the data file stays open and is not evicted. A ``detached`` entry
     is in the cache no more and serves those who have it open. ``failure`` says why nothing can be added any more.
+    ``by_blocks``: small as it is, it comes by blocks, for nobody knows its digest.
     """
 
     def __init__(self, identifier: int, key: str, file: FileRecord, path: Path) -> None:
@@ -31,6 +32,7 @@ class Entry:
         self.present = BlockMap()
         self.verified = BlockMap()
         self.recorded = False
+        self.by_blocks = False
         self.detached = False
         self.failure: MosaicError | None = None
         self.users = 0
@@ -75,7 +77,7 @@ class Entry:
     @property
     def comes_whole(self) -> bool:
         """Whether the next fetch is of the whole file: a small one of which there is nothing yet."""
-        return self.size <= WHOLE_LIMIT and not len(self.present)
+        return self.size <= WHOLE_LIMIT and not len(self.present) and not self.by_blocks
 
     @property
     def cached_bytes(self) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from mosaicfs_core.content.cache.entry import Entry
 from mosaicfs_core.content.cache.layout import BLOCK, checksum, read_block, temporary_file
-from mosaicfs_core.content.owners import Differs, Facts, Sink
+from mosaicfs_core.content.owners import Differs, Facts, Sink, Undigested
 from mosaicfs_core.errors import MosaicError, Stale, Unavailable
 
 if TYPE_CHECKING:
@@ -145,6 +145,9 @@ class Fetching:
                 await self._fetch_whole(entry)
             else:
                 await self._fetch_run(entry, start, stop)
+        except Undigested:
+            entry.by_blocks = True
+            await self._cache.in_thread(_move_into_place, self._cache.directory, entry)
         except Differs:
             raise
         except Stale as error:
