@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from quart import Quart
 
@@ -15,11 +16,11 @@ from mosaicfs_core.agent.link import Connect
 from mosaicfs_core.agent.link.connect import connector
 from mosaicfs_core.config import ServerConfig
 from mosaicfs_core.documents import ids
-from mosaicfs_core.security.requests import PlainRequests
+from mosaicfs_core.security.node_keys import NodeKey, NodeSigner
+from mosaicfs_core.security.requests import PlainRequests, SignedRequests
 from mosaicfs_core.server.app import running_app
-from mosaicfs_core.server.auth import guard
 from mosaicfs_core.server.serve import bind, serving
-from mosaicfs_core.server.state import EXTENSION, Principal, ServerState
+from mosaicfs_core.server.state import EXTENSION, ServerState
 from mosaicfs_core.store import Store
 from mosaicfs_core.testing.harness import Harness
 
@@ -35,7 +36,8 @@ class ControlPlane:
         self.app = app
         self.harness = harness
         self.url = url
-        self.opened: list[PlainRequests] = []
+        self.opened: list[SignedRequests] = []
+        self.keys: dict[str, NodeKey] = {}
 
     @property
     def store(self) -> Store:
@@ -48,9 +50,11 @@ class ControlPlane:
         state: ServerState = self.app.extensions[EXTENSION]
         return state
 
-    def requests(self, node_id: str) -> PlainRequests:
-        """Requests of a node."""
-        return PlainRequests(self.url, headers={"Authorization": f"Node {node_id}"})
+    def requests(self, node_id: str) -> SignedRequests:
+        """Requests of a node, signed by it."""
+        known = self.server.identity
+        signer = NodeSigner(node_id, self.keys[node_id], {known.node_id: known.key.public}.get)
+        return SignedRequests(self.url, known.node_id, signer)
 
     def connect(self, node_id: str) -> Connect:
         """How a node opens its link."""
@@ -63,14 +67,15 @@ class ControlPlane:
         local = PlainRequests(self.url, headers={"Authorization": f"Bearer {self.server.local_token}"})
         try:
             headers = {} if body is None else {"Content-Type": "application/json"}
-            data = None if body is None else msgspec_encode(body)
+            data = None if body is None else msgspec.json.encode(body)
             async with local.request(method, path, body=data, headers=headers, timeout=PATIENCE_S) as answer:
                 return answer.status, await answer.json(content_type=None)
         finally:
             await local.close()
 
     async def add_node(self, node_id: str, **fields: Any) -> None:
-        """A node document."""
+        """An enrolled node."""
+        key = self.keys.setdefault(node_id, NodeKey.generate())
         await self.store.put(
             {
                 "_id": ids.node_document_id(node_id),
@@ -78,6 +83,7 @@ class ControlPlane:
                 "node_id": node_id,
                 "friendly_name": node_id,
                 "status": "offline",
+                "public_key": key.public,
                 **fields,
             }
         )
@@ -86,13 +92,6 @@ class ControlPlane:
         """The control plane's word on a node."""
         document = await self.store.get(ids.node_document_id(node_id))
         return document and document["status"]
-
-
-def msgspec_encode(value: Any) -> bytes:
-    """JSON."""
-    import msgspec
-
-    return msgspec.json.encode(value)
 
 
 async def eventually(condition: Callable[[], Any], within: float = PATIENCE_S) -> Any:
@@ -111,20 +110,6 @@ async def eventually(condition: Callable[[], Any], within: float = PATIENCE_S) -
 def eventually_fixture() -> Callable[..., Any]:
     """``await eventually(condition)``."""
     return eventually
-
-
-@pytest.fixture
-def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nodes are believed when they say who they are: signatures are tested elsewhere."""
-    real = guard.identify
-
-    async def identify(server: ServerState, asked: Any) -> Principal:
-        scheme, _, name = asked.headers.get("Authorization", "").partition(" ")
-        if scheme == "Node":
-            return Principal(kind="node", name=name, node_id=name)
-        return await real(server, asked)
-
-    monkeypatch.setattr(guard, "identify", identify)
 
 
 @asynccontextmanager
@@ -147,7 +132,7 @@ def serve() -> Callable[[Path], Any]:
 
 
 @pytest.fixture
-async def control_plane(tmp_path: Path, trusting: None) -> AsyncIterator[ControlPlane]:
+async def control_plane(tmp_path: Path) -> AsyncIterator[ControlPlane]:
     """A control plane that knows ``NODE`` and ``OTHER``."""
     async with serving_control_plane(tmp_path / "control") as running:
         await running.add_node(NODE)

@@ -53,11 +53,11 @@ async def test_only_a_node_is_heard(control_plane: Any, what: str) -> None:
 async def test_a_heartbeat_makes_a_node_online_and_writes_nothing_else(control_plane: Any) -> None:
     assert (await tell(control_plane, "heartbeat", {}))[0] == 200
     assert await control_plane.status_of(NODE) == "online"
-    before = control_plane.store.seq
+    before = control_plane.store.reader.seq()
     for _ in range(5):
         status, answer = await tell(control_plane, "heartbeat", {"overall": "healthy"})
         assert (status, answer["node_id"]) == (200, NODE)
-    assert control_plane.store.seq == before
+    assert control_plane.store.reader.seq() == before
     _, shown = await control_plane.ask("GET", f"/api/nodes/{NODE}/status")
     assert (shown["status"], shown["connected"]) == ("online", False)
     assert shown["last_heard"] <= answer["time"]

@@ -10,8 +10,10 @@ from typing import Any
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from mosaicfs_core.agent.link import Link
+from mosaicfs_core.agent.link.client import PATH
 from mosaicfs_core.errors import NotFound, Unavailable
 from mosaicfs_core.link import MESSAGE_LIMIT, Backoff, Method
 
@@ -116,7 +118,9 @@ async def test_only_a_nodes_key_opens_the_link(control_plane: Any) -> None:
     url = control_plane.url.replace("http", "ws") + "/api/agent/link"
     local = {"Authorization": f"Bearer {control_plane.server.local_token}"}
     refused = [({}, 401), ({"Authorization": "Bearer x"}, 401), (local, 403)]
-    refused.append(({"Authorization": f"Node {NODE}", "Origin": "https://evil.example"}, 403))
+    own = control_plane.requests(NODE)
+    signed = own._headers_for("GET", URL(control_plane.url + PATH), None, None)
+    refused.append(({**signed, "Origin": "https://evil.example"}, 403))
     async with aiohttp.ClientSession() as session:
         for headers, status in refused:
             with pytest.raises(aiohttp.WSServerHandshakeError) as found:
@@ -134,10 +138,10 @@ async def test_hostile_messages_end_their_own_link_alone(
     control_plane: Any, eventually: Any, message: str | bytes
 ) -> None:
     links = control_plane.server.links
-    url = control_plane.url.replace("http", "ws") + "/api/agent/link"
-    async with linked(control_plane, OTHER), aiohttp.ClientSession() as session:
+    requests = control_plane.requests(NODE)
+    async with linked(control_plane, OTHER):
         await eventually(lambda: links.connected(OTHER))
-        async with session.ws_connect(url, headers={"Authorization": f"Node {NODE}"}) as socket:
+        async with requests.websocket(PATH) as socket:
             if isinstance(message, bytes):
                 await socket.send_bytes(message)
             else:
@@ -150,6 +154,7 @@ async def test_hostile_messages_end_their_own_link_alone(
                     aiohttp.WSMsgType.ERROR,
                 ):
                     continue
+        await requests.close()
         await eventually(lambda: not links.connected(NODE))
         assert await links.call(OTHER, "echo", {"still": "there"}) == {"still": "there"}
 
@@ -200,9 +205,7 @@ async def test_a_server_that_is_gone_without_a_word_is_noticed(eventually: Any) 
     await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_the_control_plane_stops_at_once_with_links_open(
-    tmp_path: Any, trusting: None, serve: Any, eventually: Any
-) -> None:
+async def test_the_control_plane_stops_at_once_with_links_open(tmp_path: Any, serve: Any, eventually: Any) -> None:
     async with serve(tmp_path / "home") as plane:
         await plane.add_node(NODE)
         async with linked(plane, backoff=Backoff(first_s=1000)) as link:
@@ -211,3 +214,15 @@ async def test_the_control_plane_stops_at_once_with_links_open(
             await plane.server.links.close()
             await eventually(lambda: not link.state.connected)
             assert time.monotonic() - begun < 2
+
+
+async def test_a_machine_whose_key_is_disabled_loses_its_link(control_plane: Any, eventually: Any) -> None:
+    links = control_plane.server.links
+    async with linked(control_plane) as link, linked(control_plane, OTHER) as other:
+        await eventually(lambda: link.state.connected and other.state.connected)
+        status, _ = await control_plane.ask("DELETE", f"/api/nodes/{NODE}")
+        assert status == 200
+        await eventually(lambda: not links.connected(NODE) and not link.state.connected)
+        await eventually(lambda: link.state.problem and "disabled" in link.state.problem)
+        assert links.connected(OTHER)
+        assert await control_plane.status_of(NODE) == "disabled"

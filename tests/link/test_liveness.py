@@ -47,9 +47,9 @@ async def test_three_missed_checks_make_a_node_offline_and_a_sign_makes_it_onlin
     assert found == ["online", "online", "online", "online", "offline"]
     assert world.slept[0] == CHECK_S
     assert world.liveness.last_heard(NODE) == 1_000_000.0
-    before = store.seq
+    before = store.reader.seq()
     await world.liveness.check()
-    assert store.seq == before
+    assert store.reader.seq() == before
     await world.liveness.heard(NODE)
     assert await control_plane.status_of(NODE) == "online"
     assert world.liveness.last_heard(NODE) == world.now
@@ -62,11 +62,11 @@ async def test_a_link_is_a_sign_of_life_and_nothing_is_written_while_nothing_cha
     world.connected.add(NODE)
     await world.liveness.check()
     assert await control_plane.status_of(NODE) == "online"
-    before = store.seq
+    before = store.reader.seq()
     for _ in range(10):
         await world.liveness.heard(NODE)
         await world.liveness.check()
-    assert store.seq == before
+    assert store.reader.seq() == before
     document = await store.get(ids.node_document_id(NODE))
     assert document["control_version"] == 1
     world.connected.clear()

@@ -18,6 +18,31 @@ import msgspec
 
 from mosaicfs_core.errors import ConfigError
 
+REFUSED_PROGRAMS: Final = (
+    "baloo_file",
+    "baloo_file_extractor",
+    "evince-thumbnailer",
+    "ffmpegthumbnailer",
+    "gdk-pixbuf-thumbnailer",
+    "glycin-thumbnailer",
+    "gnome-thumbnail-font",
+    "gsf-office-thumbnailer",
+    "kioslave",
+    "kio-thumbnail",
+    "localsearch-3",
+    "localsearch-extractor-3",
+    "recollindex",
+    "thumbnail.so",
+    "totem-video-thumbnailer",
+    "tracker-extract-3",
+    "tracker-miner-fs-3",
+    "tumblerd",
+    "updatedb",
+    "updatedb.mlocate",
+    "updatedb.plocate",
+)
+"""Programs that open every file they come across: they draw icons or build indexes of their own."""
+
 
 class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """``[server]``: where the API and the pages are served. ``tls`` is ``auto`` (beyond loopback), ``on`` or ``off``;
@@ -43,6 +68,20 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
     api_port: int = 6674
 
 
+class CacheConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """``[cache]``: how much of other machines' files is kept on this one's disk, and what is left free there."""
+
+    max_bytes: int = 10_000_000_000
+    min_free_bytes: int = 1_000_000_000
+
+
+class MountConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """``[mount]``: which programs get no bytes over the network, and how many everybody gets per minute (0: any)."""
+
+    refuse_programs: tuple[str, ...] = REFUSED_PROGRAMS
+    remote_bytes_per_minute: int = 0
+
+
 class LoggingConfig(msgspec.Struct, frozen=True, kw_only=True):
     """``[logging]``: ``rotate_bytes`` and ``keep`` bound the log; ``format`` is ``auto``, ``human`` or ``json``."""
 
@@ -57,6 +96,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     server: ServerConfig = ServerConfig()
     agent: AgentConfig = AgentConfig()
+    cache: CacheConfig = CacheConfig()
+    mount: MountConfig = MountConfig()
     logging: LoggingConfig = LoggingConfig()
 
 
@@ -189,6 +230,34 @@ FIELDS: Final = (
         "an integer from 0 to 65535",
         "TCP port of the agent's own API on loopback; 0 takes a free one.",
         _integer(0, 65535),
+    ),
+    Field(
+        "cache",
+        "max_bytes",
+        "an integer from 0 to 10**15",
+        "How much is kept of other machines' files.",
+        _integer(0, 10**15),
+    ),
+    Field(
+        "cache",
+        "min_free_bytes",
+        "an integer from 0 to 10**15",
+        "How much the cache leaves free on its disk.",
+        _integer(0, 10**15),
+    ),
+    Field(
+        "mount",
+        "refuse_programs",
+        "a list of program names (in the variable: separated by commas)",
+        "Programs that get no bytes over the network through the mount.",
+        _names,
+    ),
+    Field(
+        "mount",
+        "remote_bytes_per_minute",
+        "an integer from 0 to 10**15",
+        "How much the mount fetches over the network per minute; 0: no limit.",
+        _integer(0, 10**15),
     ),
     Field(
         "logging", "level", "one of " + ", ".join(LEVELS), "The least severe level that is logged.", _choice(*LEVELS)

@@ -26,8 +26,8 @@ async def write_node(core: CoreServices, *, endpoints: Sequence[str] = (), capab
     """Bring this machine's node document up to date, where it differs from what is so now.
 
     ``endpoints`` are the addresses at which other nodes may fetch its files. Where the control plane is in another
-    process only the agent's fields are written, and a document that is not there yet gets a name that gives way to the
-    control plane's.
+    process only the agent's fields are written, of a document that has come from there: it is the control plane that
+    registers nodes.
     """
     name = core.config.agent.name or socket.gethostname()
     documents = await core.store.read(lambda reader: reader.documents_of("plugin", (core.node_id,)))
@@ -44,6 +44,8 @@ async def write_node(core: CoreServices, *, endpoints: Sequence[str] = (), capab
     public_key = NodeKey.of_home(core.home).public
 
     def apply(present: dict[str, Any] | None) -> dict[str, Any] | None:
+        if present is None and not core.control:
+            return None
         document = present or {
             "type": "node",
             "node_id": core.node_id,
@@ -51,7 +53,7 @@ async def write_node(core: CoreServices, *, endpoints: Sequence[str] = (), capab
             "friendly_name": name,
             "status": "online",
             "agent_version": 0,
-            "control_version": 1 if core.control else 0,
+            "control_version": 1,
         }
         changed = {**document, **facts}
         if "vfs_backend" not in facts:

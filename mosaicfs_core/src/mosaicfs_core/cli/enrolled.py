@@ -6,8 +6,8 @@ from mosaicfs_core.agent.link.connect import connector
 from mosaicfs_core.cli.runtime import ControlPlane
 from mosaicfs_core.errors import UserError
 from mosaicfs_core.home import Home
-from mosaicfs_core.security import enrolment
-from mosaicfs_core.security.node_keys import NodeKey, NodeSigner
+from mosaicfs_core.security import enrolment, joining
+from mosaicfs_core.security.node_keys import NodeKey
 from mosaicfs_core.security.requests import SignedRequests
 
 
@@ -19,9 +19,9 @@ def control_plane_of(home: Home) -> ControlPlane:
             f"{home.path} is not enrolled with a control plane yet: mosaicfs agent init https://SERVER:6672 does it;"
             " to have everything on this machine alone, start: mosaicfs up"
         )
-    signer = NodeSigner(known.node_id, NodeKey.of_home(home), {known.control_plane_id: known.control_plane_key}.get)
+    signer = joining.signer_of(known, NodeKey.of_home(home))
     requests = SignedRequests(known.urls[0], known.control_plane_id, signer, known.ca_pem)
-    return ControlPlane(known.urls[0], known.node_id, known.control_plane_id, requests, connector(requests))
+    return ControlPlane(known, requests, connector(requests))
 
 
 def refuse_enrolled(home: Home) -> None:

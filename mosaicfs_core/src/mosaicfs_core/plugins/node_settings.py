@@ -20,7 +20,6 @@ from mosaicfs_core.store import Store
 logger = logging.getLogger(__name__)
 
 RESERVED: Final = "agent"
-GIB: Final = 1 << 30
 SCHEMA: Final[Mapping[str, Any]] = {
     "type": "object",
     "additionalProperties": False,
@@ -65,8 +64,8 @@ SCHEMA: Final[Mapping[str, Any]] = {
 class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What holds on a node."""
 
-    cache_max_bytes: int = 10 * GIB
-    cache_min_free_bytes: int = GIB
+    cache_max_bytes: int = 10_000_000_000
+    cache_min_free_bytes: int = 1_000_000_000
     snapshot_days: int = 90
     nightly_crawl: str = "03:00"
     log_level: str = "info"
@@ -79,7 +78,12 @@ def schema() -> SettingsSchema:
 
 def of_config(config: Config) -> NodeSettings:
     """What the node's own file says."""
-    return NodeSettings(nightly_crawl=config.agent.nightly_crawl, log_level=config.logging.level)
+    return NodeSettings(
+        cache_max_bytes=config.cache.max_bytes,
+        cache_min_free_bytes=config.cache.min_free_bytes,
+        nightly_crawl=config.agent.nightly_crawl,
+        log_level=config.logging.level,
+    )
 
 
 def effective(config: Config, document: Mapping[str, Any] | None) -> tuple[NodeSettings, list[FieldError]]:

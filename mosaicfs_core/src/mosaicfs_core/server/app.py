@@ -14,9 +14,11 @@ from quart import Quart, Request
 from quart.json.provider import JSONProvider
 from werkzeug.exceptions import BadRequest
 
+from mosaicfs_core.documents.ids import CONTROL_PLANE
 from mosaicfs_core.errors import PluginError
 from mosaicfs_core.home import write_private
 from mosaicfs_core.plugins.context import CoreServices, RoutesContextImpl
+from mosaicfs_core.replication import ConflictResolver
 from mosaicfs_core.server import background, errors, openapi, security
 from mosaicfs_core.server.auth import keys
 from mosaicfs_core.server.auth.guard import API_PREFIX, require_key, require_key_of_websocket
@@ -26,6 +28,7 @@ from mosaicfs_core.server.auth.tokens import Tokens
 from mosaicfs_core.server.couch.bodies import MAX_DOCUMENTS_BYTES
 from mosaicfs_core.server.identity import identity_of, verifier
 from mosaicfs_core.server.link import methods
+from mosaicfs_core.server.link.disabled import cut_disabled
 from mosaicfs_core.server.link.links import Links
 from mosaicfs_core.server.link.liveness import Liveness
 from mosaicfs_core.server.link.relay import Relay
@@ -43,6 +46,7 @@ from mosaicfs_core.server.routes import (
     plugins,
     system,
 )
+from mosaicfs_core.server.routes.transfer import transfer_blueprint
 from mosaicfs_core.server.state import EXTENSION, ServerState, whoami
 from mosaicfs_core.supervision import supervised
 
@@ -130,7 +134,7 @@ async def create_app(core: CoreServices) -> Quart:
     app.before_request(refuse_what_is_not_ours)
     app.before_websocket(require_key_of_websocket)
     security.install(app)
-    for blueprint in _BLUEPRINTS:
+    for blueprint in (*_BLUEPRINTS, transfer_blueprint(core, server.streams)):
         app.register_blueprint(blueprint)
     _add_plugin_routes(app, core)
     return app
@@ -160,6 +164,9 @@ async def running_app(core: CoreServices) -> AsyncIterator[Quart]:
     work = {"labels of moved files": mover.run}
     if core.control:
         work["who is there"] = server.liveness.run
+        work["links of disabled machines"] = partial(cut_disabled, server)
+        resolver = ConflictResolver.for_writer(core.store, CONTROL_PLANE, core.node_id, server.identity.node_id)
+        work["conflicts"] = resolver.run
     tasks = [asyncio.create_task(supervised(name, run, core.failing), name=name) for name, run in work.items()]
     try:
         yield app

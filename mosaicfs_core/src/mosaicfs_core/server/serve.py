@@ -92,13 +92,13 @@ async def serving(app: Quart, listener: socket.socket, home: Home) -> AsyncItera
     config = state.core.config.server
     tls = None
     if wanted(config, str(listener.getsockname()[0])):
-        tls = await asyncio.to_thread(Tls, home, config, state.identity.node_id)
+        tls = await asyncio.to_thread(Tls, home, config, state.identity.node_id, state.core.node_id)
 
     async def serve() -> None:
         # Each attempt closes the socket it was given.
         given = [listener.dup()]
         sockets = Sockets(given if tls else [], [] if tls else given, [])
-        served = _hypercorn_config(tls.context if tls else None)
+        served = listener_config(tls.context if tls else None)
         await worker_serve(wrap_app(app, 0, "asgi"), served, sockets=sockets, shutdown_trigger=stop.wait)
 
     tasks = [asyncio.create_task(supervised("api server", serve, state.core.failing), name="api server")]
@@ -126,7 +126,8 @@ async def serving(app: Quart, listener: socket.socket, home: Home) -> AsyncItera
         listener.close()
 
 
-def _hypercorn_config(context: ssl.SSLContext | None) -> ListenerConfig:
+def listener_config(context: ssl.SSLContext | None) -> ListenerConfig:
+    """How every listener of ours is served."""
     config = ListenerConfig(context)
     config.accesslog = None
     config.errorlog = logging.getLogger("hypercorn.error")

@@ -37,7 +37,8 @@ class Uplink:
     """``async with Uplink(…)`` runs it around a block.
 
     ``requests`` and ``connect`` lead to the control plane, ``endpoints`` tells at which addresses other nodes reach
-    this one at the moment, ``paths`` are folders (native) to watch from now on.
+    this one at the moment, ``paths`` are folders (native) to watch from now on, ``reconnected`` is called when the
+    control plane is there again.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Uplink:
         *,
         endpoints: Callable[[], Sequence[str]] = tuple,
         paths: Sequence[str] = (),
+        reconnected: Callable[[], None] | None = None,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -57,6 +59,7 @@ class Uplink:
         self._requests = requests
         self._endpoints = endpoints
         self._paths = tuple(paths)
+        self._reconnected = reconnected
         self._pause = pause
         self._clock = clock
         self._reconciled: float | None = None
@@ -85,7 +88,8 @@ class Uplink:
     def subsystem(self) -> dict[str, Any]:
         """How the connection is, as it stands in the agent's status."""
         state = self.link.state
-        problem = state.problem if not state.connected else self._beat_problem
+        # An answer to a request says why; a connection that is refused does not.
+        problem = self._beat_problem or (None if state.connected else state.problem)
         return {
             "status": "healthy" if state.connected and problem is None else "degraded",
             "detail": problem or ("" if state.connected else "not connected yet"),
@@ -99,6 +103,8 @@ class Uplink:
 
     async def _up(self, again: bool) -> None:
         """The link is up: what the control plane should know, and what may have been missed meanwhile."""
+        if again and self._reconnected is not None:
+            self._reconnected()
         documents = Instances(self._core).defaults()
         fields = ("plugin_name", "package", "name", "settings_schema", "provides_filesystem", "file_path_prefix")
         wanted = [{key: one[key] for key in fields if one.get(key) is not None} for one in documents]

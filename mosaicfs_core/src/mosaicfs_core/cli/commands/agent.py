@@ -80,7 +80,7 @@ async def _run(context: TerminalContext, options: AgentOptions) -> None:
     if not context.verbose:
         keep_the_terminal_quiet()
     async with running_agent(
-        home, config, listener, control_plane, paths=roots, safe_mode=options.safe_mode
+        home, config, listener, control_plane, stop, paths=roots, safe_mode=options.safe_mode
     ) as runtime:
         keeper, problem = await start_mount(home, directory, stop, safe_mode=options.safe_mode)
         try:
