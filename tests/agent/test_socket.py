@@ -99,9 +99,12 @@ async def test_a_file_is_opened_and_its_descriptor_travels(started: Any) -> None
         assert (answer["size"], answer["present"]) == (9, [[0, 9]])
         (descriptor,) = client.descriptors
         assert os.pread(descriptor, 100, 4) == b"bytes"
-        await client.send({"id": 8, "fetch": file_id, "offset": 0, "length": 4})
+        await client.send({"id": 8, "fetch": answer["handle"], "offset": 0, "length": 4})
         assert (await client.answer(8))["present"] == [[0, 9]]
         assert len(client.descriptors) == 1
+        await client.send({"close": answer["handle"]})
+        await client.send({"id": 9, "fetch": answer["handle"], "offset": 0, "length": 4})
+        assert (await client.answer(9))["error"]["code"] == "not_found"
 
 
 async def test_what_cannot_be_opened_is_said(started: Any) -> None:

@@ -5,20 +5,17 @@ from __future__ import annotations
 import copy
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from mosaicfs_core.documents import ids, times
 from mosaicfs_core.errors import PluginError
 from mosaicfs_core.plugins.context import CoreServices, InstanceContext
+from mosaicfs_core.plugins.first_instances import seed_instances
 from mosaicfs_core.plugins.loading import LoadedPlugin
+from mosaicfs_core.plugins.node_settings import RESERVED
 
 if TYPE_CHECKING:
     from mosaicfs_core.store import Reader
-
-# Settings of a node that are no plugin's stand under this reserved instance.
-RESERVED: Final = "agent"
-_SEEDED: Final = "default-instances"
 
 
 @dataclass(frozen=True)
@@ -74,22 +71,19 @@ class Instances:
 
         ``settings`` gives first settings by plugin name. Returns the names of what was made.
         """
-        kept = await self._core.store.local_get(_SEEDED)
-        seeded: list[str] = list(kept["names"]) if kept else []
-        made: list[str] = []
-        for plugin in self._core.host.plugins.values():
-            manifest = plugin.manifest
-            if plugin.status != "ok" or manifest is None or plugin.name in seeded:
-                continue
-            if not (manifest.default_enabled and manifest.available):
-                continue
-            document = default_document(self._core.node_id, plugin, (settings or {}).get(plugin.name))
-            await self._core.store.update(document["_id"], partial(_first, document))
-            made.append(plugin.name)
-        if made:
-            body = {"names": seeded + made}
-            await self._core.store.local_put(_SEEDED, {**body, "_rev": kept["_rev"]} if kept else body)
-        return made
+        made = self.defaults(settings)
+        return await seed_instances(self._core.store, self._core.node_id, made)
+
+    def defaults(self, settings: Mapping[str, Mapping[str, Any]] | None = None) -> list[dict[str, Any]]:
+        """The documents of the instances that the installed plugins ask for by default."""
+        return [
+            default_document(self._core.node_id, plugin, (settings or {}).get(plugin.name))
+            for plugin in self._core.host.plugins.values()
+            if plugin.status == "ok"
+            and plugin.manifest is not None
+            and plugin.manifest.default_enabled
+            and plugin.manifest.available
+        ]
 
     async def refresh(self) -> Mapping[str, Instance]:
         """Read this node's plugin documents."""
@@ -161,10 +155,6 @@ class Instances:
         settings = schema.filled(given)
         wrong = schema.errors(settings)
         return settings, "; ".join(f"setting {field or '(all)'}: {text}" for field, text in wrong) or None
-
-
-def _first(made: dict[str, Any], present: dict[str, Any] | None) -> dict[str, Any] | None:
-    return made if present is None else None
 
 
 def default_document(node_id: str, plugin: LoadedPlugin, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -21,9 +21,11 @@ from mosaicfs_core.errors import MosaicError, NotFound
 from mosaicfs_vfs.fuse.attributes import Describer
 from mosaicfs_vfs.fuse.handles import REMOTE_HANDLES, FileOpener, NotHere, OpenFiles
 from mosaicfs_vfs.fuse.notify import Notifier
+from mosaicfs_vfs.fuse.policy import ReadPolicy
+from mosaicfs_vfs.fuse.remote import Stale
 from mosaicfs_vfs.fuse.source import Source
 from mosaicfs_vfs.fuse.table import ROOT_INODE, ForgetAttributes, Listed, Table
-from mosaicfs_vfs.fuse.tree import Changes
+from mosaicfs_vfs.fuse.tree import Changes, Entry
 
 P = ParamSpec("P")
 S = TypeVar("S")
@@ -74,14 +76,18 @@ class MountOperations(pyfuse3.Operations):
 
     supports_dot_lookup = False
 
-    def __init__(self, source: Source, opener: FileOpener, notifier: Notifier, since: int) -> None:
-        """``since`` (microseconds) is the time shown on directories that have none of their own."""
+    def __init__(
+        self, source: Source, opener: FileOpener, notifier: Notifier, since: int, policy: ReadPolicy | None = None
+    ) -> None:
+        """``since`` (microseconds) is the time shown on directories that have none of their own. ``policy`` says who
+        may read files of other machines (default: everybody)."""
         super().__init__()
         self.started = asyncio.Event()
         self.table: Table[pyfuse3.EntryAttributes] = Table(describer := Describer(since), unescape)
         self._describe = describer
         self._source = source
         self._opener = opener
+        self._policy = policy or ReadPolicy()
         self._notifier = notifier
         self._root = describer.directory(ROOT_INODE, since)
         self._absent = describer.absent()
@@ -183,12 +189,7 @@ class MountOperations(pyfuse3.Operations):
         try:
             descriptor = self._opener.open_local(entry)
         except NotHere:
-            # Taken first: while we wait the inode may leave the table.
-            told = self.table.attributes[inode]
-            async with asyncio.timeout(WAIT_S):
-                file = await self._opener.open_elsewhere(entry)
-            handle = self._files.add_elsewhere(file, inode, told, _version(told))
-            return pyfuse3.FileInfo(fh=handle, keep_cache=self._undoubted(inode))
+            return await self._open_elsewhere(inode, entry, 0 if ctx is None else ctx.pid)
         try:
             found = os.fstat(descriptor)
             keep = self._agrees(inode, found)
@@ -212,8 +213,7 @@ class MountOperations(pyfuse3.Operations):
             if len(data) < size:
                 self._short(fh, off + len(data))
             return data
-        async with asyncio.timeout(WAIT_S):
-            return await self._files.elsewhere[fh].read(off, size)
+        return await self._read_elsewhere(fh, off, size)
 
     @guarded
     async def release(self, fh: int) -> None:
@@ -221,6 +221,30 @@ class MountOperations(pyfuse3.Operations):
         inode = self._files.inode_of(fh)
         if self._files.close(fh, _version(self.table.attributes.get(inode))):
             self._doubtful.add(inode)
+
+    async def _open_elsewhere(self, inode: int, entry: Entry, pid: int) -> pyfuse3.FileInfo:
+        # Taken first: while we wait the inode may leave the table.
+        told = self.table.attributes[inode]
+        async with asyncio.timeout(WAIT_S):
+            file = await self._opener.open_elsewhere(entry)
+        file.gate = self._policy.gate(pid, entry.name)
+        aside = self._files.replaced(inode, file.version)
+        handle = self._files.add_elsewhere(file, inode, told, _version(told))
+        return pyfuse3.FileInfo(fh=handle, keep_cache=self._undoubted(inode), direct_io=aside)
+
+    async def _read_elsewhere(self, handle: int, offset: int, size: int) -> bytes:
+        """Bytes from another machine. The agent bounds the wait, for as long as bytes keep coming."""
+        file = self._files.elsewhere[handle]
+        inode = self._files.inode_of(handle)
+        try:
+            data = await file.read(offset, size)
+        except Stale:
+            # The kernel has pages of the version that is gone: the next open drops them.
+            self._doubtful.add(inode)
+            raise
+        if len(data) < size:
+            self._short(handle, offset + len(data))
+        return data
 
     # Changes
 

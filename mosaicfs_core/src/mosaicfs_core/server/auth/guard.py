@@ -11,7 +11,7 @@ import hmac
 from typing import Final
 from urllib.parse import urlsplit
 
-from quart import Request, g, request
+from quart import Request, Websocket, g, request, websocket
 
 from mosaicfs_core.documents import ids
 from mosaicfs_core.errors import NotAllowed, NotSignedIn
@@ -37,13 +37,13 @@ BY_COOKIE: Final = frozenset({"auth.refresh", "auth.logout"})
 CONTENT: Final = "files.content"
 
 
-def client_address(asked: Request) -> str:
+def client_address(asked: Request | Websocket) -> str:
     """The address of the peer as the socket knows it, never as a header claims it."""
     client = asked.scope.get("client")
     return client[0] if client else ""
 
 
-def from_this_machine(asked: Request) -> bool:
+def from_this_machine(asked: Request | Websocket) -> bool:
     """Whether the peer is this machine: over loopback, or from the very address that it asked, which nobody else can
     have a connection from."""
     address, server = client_address(asked), asked.scope.get("server")
@@ -61,7 +61,13 @@ async def require_key() -> None:
     g.principal = await identify(state(), request)
 
 
-async def identify(server: ServerState, asked: Request) -> Principal:
+async def require_key_of_websocket() -> None:
+    """Before every WebSocket: identify the caller, and refuse other sites, which browsers let open one anywhere."""
+    refuse_other_sites(websocket)
+    g.principal = await identify(state(), websocket)
+
+
+async def identify(server: ServerState, asked: Request | Websocket) -> Principal:
     """Who is asking. Raises ``NotSignedIn`` when that cannot be told, and ``NotAllowed`` where such a caller has no
     business."""
     if is_signed(asked.headers.get("Authorization", "")):
@@ -97,7 +103,7 @@ async def _enabled_key(server: ServerState, access_key_id: str) -> tuple[str, st
     return document["kind"], document["name"]
 
 
-def refuse_other_sites(asked: Request) -> None:
+def refuse_other_sites(asked: Request | Websocket) -> None:
     """Raise ``NotAllowed`` when a browser says that the request was made by a page of another site."""
     origin = asked.headers.get("Origin")
     if origin is not None and urlsplit(origin).netloc != asked.headers.get("Host"):

@@ -16,7 +16,9 @@ from mosaicfs_core.hooks import etag_of
 from mosaicfs_core.plugins.host import PluginHost
 from mosaicfs_core.plugins.instances import remembered_schema
 from mosaicfs_core.plugins.loading import LoadedPlugin
-from mosaicfs_core.plugins.settings import schema_for
+from mosaicfs_core.plugins.node_settings import RESERVED, SCHEMA, empty_document
+from mosaicfs_core.plugins.node_settings import schema as node_settings_schema
+from mosaicfs_core.plugins.settings import SettingsSchema, schema_for, translate
 from mosaicfs_core.server.idempotency import idempotent
 from mosaicfs_core.server.listing import (
     ListAnswer,
@@ -36,6 +38,7 @@ InstanceName = Annotated[str, Meta(pattern=f"^{ids.INSTANCE_PATTERN}$")]
 Positive = Annotated[int, Meta(ge=1, le=1000)]
 Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 MISSING: Final = "this node has no such plugin instance"
+_UNWRITTEN: Final = "0-unwritten"
 _KEPT: Final = ("_id", "type", "node_id", "plugin_name")
 
 
@@ -121,10 +124,11 @@ def plugin_body(plugin: LoadedPlugin) -> PluginAnswer:
 def instance_body(document: Mapping[str, Any], warnings: list[str] | None = None) -> dict[str, Any]:
     """An instance as the API shows it, secrets masked."""
     body = shown(document, document["plugin_name"])
-    package = str(document.get("package") or document["plugin_name"])
     host = state().core.host
     for part in ("settings", "config"):
-        body[part] = schema_for(host, package, document).masked(body[part]) if body.get(part) else {}
+        body[part] = _schema(host, document).masked(body[part]) if body.get(part) else {}
+    if document["plugin_name"] == RESERVED:
+        body["settings_schema"] = translate(SCHEMA)
     if warnings:
         body["warnings"] = warnings
     return body
@@ -140,17 +144,30 @@ def checked_settings(host: PluginHost, document: Mapping[str, Any], given: Mappi
     package = str(document.get("package") or document["plugin_name"])
     stored = document.get("settings") or {}
     merged = {key: value for key, value in {**stored, **given}.items() if value is not None}
-    schema = schema_for(host, package, document)
+    schema = _schema(host, document)
     merged = schema.unmasked(merged, stored)
+    if document["plugin_name"] == RESERVED:
+        _refuse_wrong(schema, merged)
+        return {"settings": merged}
     plugin = host.plugins.get(package)
     if plugin is None or plugin.status != "ok" or plugin.manifest is None:
         return {"settings": merged}
-    wrong = schema.errors(schema.filled(merged))
+    _refuse_wrong(schema, schema.filled(merged))
+    return {"settings": merged, **remembered_schema(plugin)}
+
+
+def _schema(host: PluginHost, document: Mapping[str, Any]) -> SettingsSchema:
+    if document["plugin_name"] == RESERVED:
+        return node_settings_schema()
+    return schema_for(host, str(document.get("package") or document["plugin_name"]), document)
+
+
+def _refuse_wrong(schema: SettingsSchema, settings: Mapping[str, Any]) -> None:
+    wrong = schema.errors(settings)
     if wrong:
         fields = {error.field or "(all)": error.message for error in wrong}
         summary = "; ".join(f"settings.{field}: {text}" for field, text in fields.items())
         raise UserError(summary, field=f"settings.{wrong[0].field}", fields=fields)
-    return {"settings": merged, **remembered_schema(plugin)}
 
 
 def package_warnings(package: str) -> list[str]:
@@ -178,9 +195,12 @@ async def list_installed(query_args: Paging) -> Response:
 @validate_querystring(Paging)
 @document_response(ListAnswer)
 async def list_instances(node_id: str, query_args: Paging) -> Response:
-    """List the plugin instances of a node."""
+    """List the plugin instances of a node. ``agent`` holds the settings of the node itself, and is always there."""
     await get_node_document(node_id)
-    found = [instance_body(document) for document in await documents_of(state().core.store, "plugin", node_id)]
+    documents = await documents_of(state().core.store, "plugin", node_id)
+    if not any(document["plugin_name"] == RESERVED for document in documents):
+        documents.append(_nothing_set(node_id))
+    found = [instance_body(document) for document in documents]
     return json_answer(page_of(found, query_args))
 
 
@@ -191,6 +211,8 @@ async def list_instances(node_id: str, query_args: Paging) -> Response:
 async def create_instance(node_id: str, data: NewInstance) -> Response:
     """Make an instance of a plugin on a node."""
     await get_node_document(node_id)
+    if RESERVED in (data.plugin_name, data.package):
+        raise UserError(f"{RESERVED} is the name of the node's own settings: change those", field="plugin_name")
     package = data.package or data.plugin_name
     warnings = package_warnings(package)
     changes = _changes(data)
@@ -230,22 +252,30 @@ async def get_instance(node_id: str, name: str) -> Response:
 @validate_request(InstanceChange)
 @document_response(InstanceAnswer)
 async def change_instance(node_id: str, name: str, data: InstanceChange) -> Response:
-    """Change an instance: switch it, pause it, set its settings. It takes effect at once."""
+    """Change an instance: switch it, pause it, set its settings. It takes effect at once, on another node as soon as
+    the change has reached it. The settings of a node itself are those of the instance ``agent``."""
     changes = _changes(data)
     host = state().core.host
+    if name == RESERVED and changes.keys() - {"settings"}:
+        raise UserError("only its settings can be changed", field=sorted(changes.keys() - {"settings"})[0])
 
     def apply(document: dict[str, Any]) -> dict[str, Any]:
         settings = checked_settings(host, document, changes["settings"]) if "settings" in changes else {}
         return {**document, **changes, **settings}
 
-    document = await replace(state().core.store, ids.plugin_document_id(node_id, name), apply, MISSING)
+    absent: dict[str, Any] | None = None
+    if name == RESERVED:
+        await get_node_document(node_id)
+        absent = {**_nothing_set(node_id), "created_at": times.format_time(times.now_micros())}
+    document = await replace(state().core.store, ids.plugin_document_id(node_id, name), apply, MISSING, absent=absent)
     return document_answer(document, instance_body(document))
 
 
 @blueprint.delete("/nodes/<node_id>/plugins/<name>")
 @document_response(RemovedAnswer)
 async def remove_instance(node_id: str, name: str) -> Response:
-    """Remove an instance from a node. A default one does not come back by itself."""
+    """Remove an instance from a node. A default one does not come back by itself; without ``agent`` the node goes by
+    its own configuration file."""
     await _instance_document(node_id, name)
 
     def bury(document: dict[str, Any]) -> dict[str, Any]:
@@ -258,9 +288,16 @@ async def remove_instance(node_id: str, name: str) -> Response:
 async def _instance_document(node_id: str, name: str) -> Mapping[str, Any]:
     await get_node_document(node_id)
     document = await state().core.store.get(ids.plugin_document_id(node_id, name))
+    if document is None and name == RESERVED:
+        return _nothing_set(node_id)
     if document is None:
         raise NotFound(MISSING)
     return document
+
+
+def _nothing_set(node_id: str) -> dict[str, Any]:
+    """The node's own settings before the first one was made; its version is one that no stored document has."""
+    return {**empty_document(node_id), "_rev": _UNWRITTEN}
 
 
 def _changes(data: InstanceChange) -> dict[str, Any]:
