@@ -27,6 +27,7 @@ NAMES = {
     "namespace": "Namespace",
     "search": "Search",
     "mount": "Mount",
+    "transfer": "Transfer and cache",
     "footprint": "Memory and disk",
 }
 INTRODUCTION = """# Performance

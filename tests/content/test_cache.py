@@ -191,6 +191,7 @@ async def test_a_changed_document_makes_the_entry_invalid(bed: Bed, size: int) -
         assert await source.read(0, 1000) == old[:1000]
         assert await bed.read(changed, 0, 1000) == new[:1000]
         assert await source.read(0, 1000) == old[:1000], "who has the old version open keeps it"
+    await bed.settled()
     assert len(bed.data_files()) == 1
 
 
@@ -303,6 +304,7 @@ async def test_a_data_file_cut_off_or_deleted(bed: Bed, size: int) -> None:
         bed.data_files()[0].unlink()
         assert await source.read(0, 2 * MIB) == data[: 2 * MIB]
         assert await bed.read(file, 0, MIB) == data[:MIB]
+    await bed.settled()
     bed.data_files()[0].unlink()
     assert await bed.read(file, 0, MIB) == data[:MIB]
     assert len(bed.data_files()) == 1
@@ -438,6 +440,7 @@ async def test_entries_go_with_their_documents(bed: Bed) -> None:
     now = {kept.file_id: kept, changed.file_id: bed.put("changed", b"other", mtime=5)}
     assert await bed.cache.changed([kept.file_id, changed.file_id, gone.file_id, "x.y"], now.get) == 2
     assert await bed.cache.compare(now.get) == 0
+    await bed.settled()
     assert len(bed.data_files()) == 1
     with await bed.open(kept) as source:
         await source.read(0, 1)

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 from quart import g
-from tests.content.bed import Plain
 
 from mosaicfs_core.content import Content, DigestBook, LocalTier, Owners, Route
 from mosaicfs_core.content.cache import Cache, CacheTier
 from mosaicfs_core.hooks import FileRecord
+from mosaicfs_core.security.requests import PlainRequests
 from mosaicfs_core.server.state import Principal
 from mosaicfs_core.server.streaming import CHUNK
 
@@ -129,8 +129,8 @@ async def test_kinds_of_callers(instance: Any, tmp_path: Path, kind: str, status
 
 @pytest.mark.parametrize("relay", [False, True])
 async def test_another_nodes_cache_reads_from_the_real_server(served: Any, tmp_path: Path, relay: bool) -> None:
-    plain = Plain(f"http://127.0.0.1:{served.port}", {"Authorization": f"Bearer {served.token}"})
-    owners = Owners(lambda node_id: [Route(plain.url, plain, relay)])
+    plain = PlainRequests(f"http://127.0.0.1:{served.port}", {"Authorization": f"Bearer {served.token}"})
+    owners = Owners(lambda node_id: [Route(plain.base_url, plain, relay)])
     cache = Cache(tmp_path / "cache", owners, capacity=1 << 30, minimum_free=0)
     await cache.start()
     size = len(served.content)

@@ -311,7 +311,7 @@ def _open_file(path: Path, size: int) -> tuple[int, bool]:
     return descriptor, fresh
 
 
-def _write_blocks(descriptor: int, start: int, data: bytes) -> tuple[dict[int, int], int]:
+def _write_blocks(descriptor: int, start: int, data: bytes | bytearray) -> tuple[dict[int, int], int]:
     """Write whole blocks from block ``start`` on; their checksums, and the file's change time (ns) afterwards."""
     sums = {}
     view = memoryview(data)
