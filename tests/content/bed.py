@@ -8,6 +8,7 @@ import hashlib
 import random
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,7 @@ def header(data: bytes) -> str:
     return f"sha-256=:{base64.b64encode(hashlib.sha256(data).digest()).decode()}:"
 
 
+@lru_cache(8)
 def content(size: int, seed: int = 1) -> bytes:
     """Bytes that differ at every place and with every seed."""
     return random.Random(seed).randbytes(size)
