@@ -1,6 +1,6 @@
 """The content cache: bytes of other nodes' files on this disk, fetched when they are read, one writer (the agent).
 
-What may be believed (docs/decisions/0008-cache-trusts-checksums.md has the reasons):
+What may be believed (docs/decisions/0011-cache-trusts-checksums.md has the reasons):
 
 * A source shows a block only after this process has fetched it or has compared it with its checksum.
 * All of an entry's blocks were fetched with ``If-Match`` on one ETag; a change at the owner ends the entry.
