@@ -148,6 +148,14 @@ async def test_what_others_made_wrong_is_put_into_quarantine(tmp_path: Path) -> 
         assert (leaf["_rev"], leaf["size"]) == (bad["_rev"], -1)
 
 
+async def test_a_history_beyond_the_limit_is_cut_on_its_way_in(tmp_path: Path) -> None:
+    async with await Store.open(tmp_path / "replica.db") as store:
+        made = received(file_document("/a/often"), 1_500)
+        await store.bulk([made], new_edits=False)
+        (leaf,) = await store.open_revs(made["_id"])
+        assert leaf["_revisions"] == {"start": 1_500, "ids": made["_revisions"]["ids"][:1_000]}
+
+
 async def test_generations_beyond_all_reason_are_kept(tmp_path: Path) -> None:
     document, start = file_document("/a/old"), 10**14
     ids = [character * 32 for character in "cba"]

@@ -104,9 +104,9 @@ class Couch(Samples):
         return {"Authorization": f"Bearer {self.token}"} if who == "local" else {"X-Test-Principal": who}
 
     def open(self, method: str, path: str, who: str | None = "local", **given: Any) -> Any:
-        """A request under way; ``path`` is below the database unless it begins with /db."""
+        """A request under way; ``path`` is below the database unless it begins with /db or /api."""
         headers = {**self.headers(who), **given.pop("headers", {})}
-        address = self.url + (path if path.startswith("/db") else f"{DB}{path}")
+        address = self.url + (path if path.startswith(("/db", "/api")) else f"{DB}{path}")
         return self.client.request(method, address, headers=headers, **given)
 
     async def ask(self, method: str, path: str, who: str | None = "local", **given: Any) -> Answer:

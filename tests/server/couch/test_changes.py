@@ -6,7 +6,11 @@ import asyncio
 import json
 from typing import Any
 
+import aiohttp
 import pytest
+
+from mosaicfs_core.config import ServerConfig
+from mosaicfs_core.server import serve
 
 
 async def write(couch: Any, *numbers: int) -> list[str]:
@@ -194,3 +198,20 @@ async def test_a_feed_ends_when_its_reader_is_disabled(couch: Any, who: str) -> 
             await couch.store.update(f"credential::{couch.key}", lambda known: {**(known or {}), "enabled": False})
         rest = await asyncio.wait_for(answer.content.read(), 20)
     assert [row.keys() for row in map(json.loads, rest.splitlines())] == [{"last_seq", "pending"}]
+
+
+async def test_an_open_feed_does_not_hold_up_the_end(
+    instance: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(serve, "PATIENCE_SECONDS", 60.0)
+    listener = serve.bind(ServerConfig(port=0))
+    headers = {"Authorization": f"Bearer {instance.server.local_token}"}
+    params = {"feed": "continuous", "since": "now", "heartbeat": "100"}
+    async with asyncio.timeout(30), aiohttp.ClientSession(headers=headers) as client:
+        async with serve.serving(instance.app, listener, instance.harness.home) as url:
+            answer = await client.get(f"{url}/db/mosaicfs/_changes", params=params)
+            assert await answer.content.readline()
+        with pytest.raises(aiohttp.ClientError):
+            await answer.content.read()
+        answer.close()
+    assert not [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]

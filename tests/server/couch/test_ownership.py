@@ -168,3 +168,8 @@ async def test_an_invalid_document_is_kept_for_the_nodes_and_shown_to_no_page(co
     assert (await couch.get(path, "user")).json == {"error": "not_found", "reason": "deleted"}
     (row,) = (await couch.get("/_changes", "user")).json["results"][-1:]
     assert (row["deleted"], row["changes"]) == (True, [{"rev": broken["_rev"]}])
+
+
+async def test_a_node_that_is_not_known_here_is_told_so(couch: Any) -> None:
+    answer = await couch.get("/_changes", "node")
+    assert (answer.status, answer.json["error"]) == (403, "forbidden")

@@ -67,9 +67,10 @@ def open_revs(
     reader: Reader, identifier: str, revs: Sequence[str] | None, *, latest: bool = False
 ) -> list[dict[str, Any]]:
     """``leaves_of`` by id. Raises NotFound when all leaves are wanted of what does not exist."""
-    entry = reader.entries((identifier,)).get(identifier)
-    if entry is not None:
-        return leaves_of(entry, revs, latest=latest)
+    with reader.snapshot():
+        entry = reader.entries((identifier,)).get(identifier)
+        if entry is not None:
+            return leaves_of(entry, revs, latest=latest)
     if revs is None:
         raise NotFound(f"{identifier} does not exist", id=identifier)
     return [{"missing": rev} for rev in revs]
@@ -77,8 +78,9 @@ def open_revs(
 
 def bulk_get(reader: Reader, wanted: Sequence[Mapping[str, str]], *, revs: bool, latest: bool) -> list[dict[str, Any]]:
     """For each ``{"id", "rev"?}``: ``{"id", "docs": [{"ok": document} | {"error": {…}}]}``."""
-    entries = reader.entries({one.get("id", "") for one in wanted})
-    return [bulk_get_one(entries.get(one.get("id", "")), one, revs=revs, latest=latest) for one in wanted]
+    with reader.snapshot():
+        entries = reader.entries({one.get("id", "") for one in wanted})
+        return [bulk_get_one(entries.get(one.get("id", "")), one, revs=revs, latest=latest) for one in wanted]
 
 
 def bulk_get_one(entry: Entry | None, wanted: Mapping[str, str], *, revs: bool, latest: bool) -> dict[str, Any]:

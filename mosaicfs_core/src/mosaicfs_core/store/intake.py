@@ -39,6 +39,10 @@ _PLAIN = frozenset(
 _md5 = hashlib.md5
 
 
+SHORT_HISTORY = 100
+"""Revisions of a replicated file that are taken over as they are; a longer history may be beyond the limit."""
+
+
 class NewFile(NamedTuple):
     """A valid file that names no revision, or one made elsewhere with its history. It is inserted as it is when its id
     is new; else it is an ``edit``."""
@@ -110,7 +114,7 @@ def _replicated_file(document: Mapping[str, Any], edit: Edit, validate: Validate
     if edit.deleted or not _is_plain_file({**edit.body, "_id": edit.id}):
         return None
     path = edit.path
-    if not is_linear(path):
+    if len(path) > SHORT_HISTORY or not is_linear(path):
         return None
     try:
         validate(document)

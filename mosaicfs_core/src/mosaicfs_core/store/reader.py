@@ -56,7 +56,11 @@ class Reader(FileReader):
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """Several reads of one state. Keep it short: the write-ahead log cannot shrink meanwhile."""
+        """Several reads of one state. Keep it short: the write-ahead log cannot shrink meanwhile. One inside another is
+        the same."""
+        if self._connection.in_transaction:
+            yield
+            return
         self._connection.execute("BEGIN")
         try:
             yield

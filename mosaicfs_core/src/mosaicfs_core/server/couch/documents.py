@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from mosaicfs_core.replication.flows import Access
 from mosaicfs_core.server.couch import params, writes
 from mosaicfs_core.server.couch.answers import json_answer
 from mosaicfs_core.server.couch.bodies import decoded
+from mosaicfs_core.server.couch.pages import of_one_state
 from mosaicfs_core.server.couch.view import Seen, View
 from mosaicfs_core.server.couch.writes import tombstone
 from mosaicfs_core.store import Entry, Reader, Store
@@ -38,13 +40,14 @@ async def get(asked: Request, store: Store, view: View, document_id: str) -> Res
     query = asked.args
     if "open_revs" in query:
         return await _open_revs(asked, store, view, document_id)
-    found = await store.read(lambda reader: _found(reader, view, document_id, query))
+    found = await store.read(partial(_found, view=view, document_id=document_id, query=query))
     tag = f'"{found["_rev"]}"'
     if asked.headers.get("If-None-Match") == tag:
         return Response(b"", status=HTTPStatus.NOT_MODIFIED, headers={"ETag": tag})
     return json_answer(asked, found, headers={"ETag": tag})
 
 
+@of_one_state
 def _found(reader: Reader, view: View, document_id: str, query: Mapping[str, str]) -> dict[str, Any]:
     entry = view.entries(reader, (document_id,)).get(document_id)
     leaves = [] if entry is None else view.leaves(entry)
@@ -95,6 +98,7 @@ async def _open_revs(asked: Request, store: Store, view: View, document_id: str)
         parse_rev(rev)
     latest, history = params.flag(asked.args, "latest"), params.flag(asked.args, "revs")
 
+    @of_one_state
     def read(reader: Reader) -> list[Mapping[str, Any]]:
         entry = view.entries(reader, (document_id,)).get(document_id)
         if entry is not None:
@@ -136,6 +140,7 @@ async def delete(asked: Request, store: Store, access: Access, document_id: str)
     rev = writes.named_rev(asked.args, asked.headers.get("If-Match"), {})
     view = View(access)
 
+    @of_one_state
     def read(reader: Reader) -> Mapping[str, Any] | None:
         entry = view.entries(reader, (document_id,)).get(document_id)
         if entry is None or (rev is None and entry.deleted):

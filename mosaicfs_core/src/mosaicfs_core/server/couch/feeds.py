@@ -17,6 +17,8 @@ Kind = Literal["normal", "longpoll", "continuous", "eventsource"]
 KINDS: Final[tuple[Kind, ...]] = ("normal", "longpoll", "continuous", "eventsource")
 TIMEOUT_S: Final = 60.0
 """How long a feed without heartbeat waits for a change, unless it is told."""
+PAUSE_S: Final = 0.05
+"""After a look that told nothing: a crawl commits far more often than that, and most of it is not for browsers."""
 HEARTBEATS: Final[dict[Kind, bytes]] = {
     "normal": b"\n",
     "longpoll": b"\n",
@@ -72,6 +74,8 @@ class Feed:
                 return
             patience = asked.timeout if asked.heartbeat is None else asked.heartbeat
             # Changes that are not for this reader wake it too, and do not count as a sign of life.
+            if not page.rows:
+                await asyncio.sleep(min(PAUSE_S, patience))
             if await self._store.wait(self.seq, max(0.0, told + patience - clock())) and clock() < told + patience:
                 continue
             if asked.heartbeat is None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from functools import wraps
+from typing import Any, Concatenate, Final, NamedTuple, ParamSpec, TypeVar
 
 import msgspec
 
@@ -21,6 +22,21 @@ PAGE: Final = 500
 SEPARATOR: Final = b",\n"
 Matches = Callable[[Mapping[str, Any]], bool]
 _encode = msgspec.json.Encoder().encode
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def of_one_state(function: Callable[Concatenate[Reader, P], T]) -> Callable[Concatenate[Reader, P], T]:
+    """All that the function reads is of one moment: a leaf that was there is there when its body is wanted."""
+
+    @wraps(function)
+    def within(reader: Reader, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with reader.snapshot():
+            return function(reader, *args, **kwargs)
+
+    return within
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -50,6 +66,7 @@ class ChangesPage(NamedTuple):
     more: bool
 
 
+@of_one_state
 def changes(reader: Reader, view: View, asked: Changes, since: int, limit: int | None) -> ChangesPage:
     """The next changes after ``since``, at most ``limit`` of them."""
     if asked.ids is None:
@@ -89,12 +106,14 @@ def _change(entry: Entry, view: View, asked: Changes) -> dict[str, Any] | None:
     return row
 
 
+@of_one_state
 def missing(reader: Reader, access: Access, wanted: Mapping[str, Sequence[str]]) -> dict[str, dict[str, list[str]]]:
     """The answer of ``_revs_diff``. What the caller may not know of is missing, like what does not exist."""
     told = [name for name in wanted if access.may_learn_revisions(name)]
     return exchange.revs_diff(reader.entries(told), wanted)
 
 
+@of_one_state
 def bulk_get(reader: Reader, view: View, wanted: Sequence[Wanted], *, revs: bool, latest: bool) -> bytes:
     """Rows of ``_bulk_get``."""
     entries = view.entries(reader, list({one.id for one in wanted}))
@@ -112,6 +131,7 @@ class ListPage(NamedTuple):
     last: str | None
 
 
+@of_one_state
 def listed(
     reader: Reader,
     view: View,
@@ -135,6 +155,7 @@ def listed(
     return ListPage(rows, entries[-1].id if len(entries) == PAGE else None)
 
 
+@of_one_state
 def named(reader: Reader, view: View, keys: Sequence[Any], *, documents: bool, conflicts: bool) -> list[bytes]:
     """Rows of ``_all_docs`` for these ids, in order: deleted ones say so, unknown ones too."""
     entries = view.entries(reader, [key for key in keys if isinstance(key, str)])

@@ -148,7 +148,10 @@ async def changes() -> Response:
         body = await bodies.body_of(request, bodies.Filter, empty=b"{}")
     now = await store().read(lambda reader: reader.seq())
     asked = params.changes(request.args, body, now, request.headers.get("Last-Event-ID"))
-    feed = Feed(store(), eyes, asked, partial(still_allowed, principal(), state()))
+    allowed = partial(still_allowed, principal(), state())
+    if not await allowed():
+        raise NotAllowed("this key, or the node that it is of, was disabled or is not known here")
+    feed = Feed(store(), eyes, asked, allowed)
     live = asked.kind != "normal"
     mimetype = "text/event-stream" if asked.kind == "eventsource" else "application/json"
     return stream_answer(request, feed.lines(), state().live if live else state().streams, mimetype)
