@@ -26,6 +26,7 @@ NAMES = {
     "crawl": "Crawl",
     "namespace": "Namespace",
     "search": "Search",
+    "replication": "Replication",
     "mount": "Mount",
     "footprint": "Memory and disk",
 }
