@@ -229,15 +229,21 @@ class Agent:
         while True:
             now = datetime.now().astimezone()
             if moment is not None and now >= moment:
-                for runner in self._runners.values():
-                    runner.crawl(CrawlRequest(trigger="scheduled", full=True))
-                at = None
+                await self.tend()
+                at, now = None, datetime.now().astimezone()
             if at != self._core.settings.current.nightly_crawl:
                 at = self._core.settings.current.nightly_crawl
                 moment = next_nightly(now, at)
             # In steps, so that a clock that is set, a machine that slept or a new setting does not shift the hour.
             left = NIGHTLY_LOOK_S if moment is None else (moment - now).total_seconds()
             await asyncio.sleep(min(max(left, 0.0), NIGHTLY_LOOK_S))
+
+    async def tend(self) -> None:
+        """The work of the night: look at everything again, then give back what the replica holds in vain."""
+        request = CrawlRequest(trigger="scheduled", full=True)
+        crawls = [runner.crawl(request) for runner in self._runners.values()]
+        await asyncio.gather(*crawls, return_exceptions=True)  # the status has what went wrong
+        await self._core.store.compact()
 
     async def _write_status(self) -> None:
         written: dict[str, Any] | None = None
