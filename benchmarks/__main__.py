@@ -28,6 +28,7 @@ NAMES = {
     "search": "Search",
     "replication": "Replication",
     "mount": "Mount",
+    "transfer": "Transfer and cache",
     "footprint": "Memory and disk",
 }
 INTRODUCTION = """# Performance

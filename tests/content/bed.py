@@ -7,58 +7,20 @@ import base64
 import hashlib
 import random
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 from aiohttp import web
 
 from mosaicfs_core.content.cache import Cache, CachedSource, CacheTier
 from mosaicfs_core.content.owners import Owners, Route
 from mosaicfs_core.hooks import FileRecord
+from mosaicfs_core.security.requests import PlainRequests
 
 OWNER = "node-owner"
 MIB = 1 << 20
-
-
-class Plain:
-    """``Requests`` without a signature."""
-
-    def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
-        self.url = url
-        self._headers = dict(headers or {})
-        self._session: aiohttp.ClientSession | None = None
-
-    @asynccontextmanager
-    async def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout: float | None = None,
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(auto_decompress=False)
-        bounds = aiohttp.ClientTimeout(total=None, sock_connect=timeout, sock_read=timeout)
-        given = self._session.request(
-            method,
-            self.url + path,
-            params=params,
-            data=body,
-            headers={**self._headers, **(headers or {})},
-            timeout=bounds,
-        )
-        async with given as answer:
-            yield answer
-
-    async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
 
 
 class Owner:
@@ -153,6 +115,7 @@ def header(data: bytes) -> str:
     return f"sha-256=:{base64.b64encode(hashlib.sha256(data).digest()).decode()}:"
 
 
+@lru_cache(8)
 def content(size: int, seed: int = 1) -> bytes:
     """Bytes that differ at every place and with every seed."""
     return random.Random(seed).randbytes(size)
@@ -168,7 +131,7 @@ class Bed:
         self.settings = {"capacity": 1 << 40, "minimum_free": 0, **settings}
         self.patience_s = 5.0
         self.cache: Cache
-        self._plain: list[Plain] = []
+        self._plain: list[PlainRequests] = []
 
     async def start(self) -> None:
         await self.owner.start()
@@ -176,7 +139,7 @@ class Bed:
         await self.open_cache()
 
     def route(self, url: str) -> Route:
-        self._plain.append(Plain(url))
+        self._plain.append(PlainRequests(url))
         return Route(url, self._plain[-1])
 
     async def open_cache(self) -> None:
@@ -218,6 +181,7 @@ class Bed:
         """Bytes through a source of its own."""
         with await self.open(file) as source:
             parts = [part async for part in source.stream(offset, length)]
+        await self.settled()
         return b"".join(parts)
 
     async def settled(self) -> None:

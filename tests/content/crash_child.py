@@ -14,13 +14,14 @@ import sys
 import time
 from pathlib import Path
 
-from tests.content.bed import MIB, OWNER, Plain, content
+from tests.content.bed import MIB, OWNER, content
 
 from mosaicfs_core.content.cache import Cache, CacheTier
 from mosaicfs_core.content.cache.offline import open_cached
 from mosaicfs_core.content.owners import Owners, Route
 from mosaicfs_core.errors import MosaicError
 from mosaicfs_core.hooks import FileRecord
+from mosaicfs_core.security.requests import PlainRequests
 
 SIZES = {"a": 300_000, "b": 2 * MIB + 1, "c": 5 * MIB, "big": 52 * MIB + 77}
 
@@ -43,9 +44,9 @@ def record(name: str) -> FileRecord:
     )
 
 
-async def opened(url: str, directory: Path) -> tuple[Cache, Plain]:
+async def opened(url: str, directory: Path) -> tuple[Cache, PlainRequests]:
     """A cache that is too small for everything."""
-    plain = Plain(url)
+    plain = PlainRequests(url)
     cache = Cache(directory, Owners(lambda node_id: [Route(url, plain)]), capacity=40 * MIB, minimum_free=0)
     await cache.start()
     return cache, plain

@@ -178,6 +178,17 @@ async def test_damaged_and_broken_off_blocks_come_again(bed: Bed) -> None:
     assert len(bed.owner.gets()) == 3
 
 
+async def test_a_file_is_filled_for_later(bed: Bed) -> None:
+    small, big, empty = bed.put("a", content(MIB)), bed.put("big", content(BIG)), bed.put("e", b"")
+    for file in (small, big, empty):
+        await bed.cache.fill(file)
+    await bed.owner.stop()
+    assert await bed.read(big) == content(BIG)
+    assert await bed.read(small) == content(MIB)
+    with pytest.raises(Unavailable):
+        await bed.cache.fill(bed.put("other", b"x"))
+
+
 # Versions.
 
 
@@ -191,7 +202,21 @@ async def test_a_changed_document_makes_the_entry_invalid(bed: Bed, size: int) -
         assert await source.read(0, 1000) == old[:1000]
         assert await bed.read(changed, 0, 1000) == new[:1000]
         assert await source.read(0, 1000) == old[:1000], "who has the old version open keeps it"
+    await bed.settled()
     assert len(bed.data_files()) == 1
+
+
+async def test_readers_that_meet_a_change_together_get_the_new_version(bed: Bed) -> None:
+    old, new = content(MIB, 1), content(MIB, 2)
+    file = bed.put("a", old)
+    for restart in (False, True):
+        assert await bed.read(file) == old
+        if restart:
+            await bed.restart()
+        changed = bed.put("a", new, mtime=2_000_000)
+        found = await asyncio.gather(*(bed.read(changed) for _ in range(20)))
+        assert set(found) == {new}
+        file = bed.put("a", old, mtime=3_000_000)
 
 
 async def test_a_file_changed_while_it_is_read_is_never_mixed(bed: Bed) -> None:
@@ -303,6 +328,7 @@ async def test_a_data_file_cut_off_or_deleted(bed: Bed, size: int) -> None:
         bed.data_files()[0].unlink()
         assert await source.read(0, 2 * MIB) == data[: 2 * MIB]
         assert await bed.read(file, 0, MIB) == data[:MIB]
+    await bed.settled()
     bed.data_files()[0].unlink()
     assert await bed.read(file, 0, MIB) == data[:MIB]
     assert len(bed.data_files()) == 1
@@ -438,6 +464,7 @@ async def test_entries_go_with_their_documents(bed: Bed) -> None:
     now = {kept.file_id: kept, changed.file_id: bed.put("changed", b"other", mtime=5)}
     assert await bed.cache.changed([kept.file_id, changed.file_id, gone.file_id, "x.y"], now.get) == 2
     assert await bed.cache.compare(now.get) == 0
+    await bed.settled()
     assert len(bed.data_files()) == 1
     with await bed.open(kept) as source:
         await source.read(0, 1)

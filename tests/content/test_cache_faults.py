@@ -127,6 +127,8 @@ class CacheMachine(RuleBasedStateMachine):
             data = self.runner.run(self._read(record, offset, length))
         except MosaicError:
             return
+        finally:
+            self._settled()
         possible = self.versions[name][number:]
         assert any(data == version[offset : offset + length] for version in possible)
 
@@ -135,6 +137,10 @@ class CacheMachine(RuleBasedStateMachine):
             first, second = await asyncio.gather(source.read(offset, length), source.read(offset, length))
         assert first == second
         return first
+
+    def _settled(self) -> None:
+        """What the cache does in the background must not meet the next step at random."""
+        self.runner.run(self.bed.settled())
 
     @rule()
     def restart(self) -> None:

@@ -12,17 +12,28 @@ from typing import Any
 
 import pytest
 from quart import g
-from tests.content.bed import Plain
+from tests.content.bed import OWNER, Bed
 
 from mosaicfs_core.content import Content, DigestBook, LocalTier, Owners, Route
 from mosaicfs_core.content.cache import Cache, CacheTier
+from mosaicfs_core.documents import ids, times
 from mosaicfs_core.hooks import FileRecord
+from mosaicfs_core.security.requests import PlainRequests
 from mosaicfs_core.server.state import Principal
 from mosaicfs_core.server.streaming import CHUNK
 
 
 def header(data: bytes) -> str:
     return f"sha-256=:{base64.b64encode(hashlib.sha256(data).digest()).decode()}:"
+
+
+@pytest.fixture
+async def bed(tmp_path: Path) -> AsyncIterator[Bed]:
+    """An owner of other files, and a cache."""
+    made = Bed(tmp_path / "cache")
+    await made.start()
+    yield made
+    await made.stop()
 
 
 @pytest.fixture
@@ -129,8 +140,8 @@ async def test_kinds_of_callers(instance: Any, tmp_path: Path, kind: str, status
 
 @pytest.mark.parametrize("relay", [False, True])
 async def test_another_nodes_cache_reads_from_the_real_server(served: Any, tmp_path: Path, relay: bool) -> None:
-    plain = Plain(f"http://127.0.0.1:{served.port}", {"Authorization": f"Bearer {served.token}"})
-    owners = Owners(lambda node_id: [Route(plain.url, plain, relay)])
+    plain = PlainRequests(f"http://127.0.0.1:{served.port}", {"Authorization": f"Bearer {served.token}"})
+    owners = Owners(lambda node_id: [Route(plain.base_url, plain, relay)])
     cache = Cache(tmp_path / "cache", owners, capacity=1 << 30, minimum_free=0)
     await cache.start()
     size = len(served.content)
@@ -145,3 +156,32 @@ async def test_another_nodes_cache_reads_from_the_real_server(served: Any, tmp_p
         assert await source.read(10, 100) == served.content[10:110], "past the cache, by range"
     await cache.close()
     await plain.close()
+
+
+async def test_users_read_other_nodes_files_through_the_cache(instance: Any, bed: Bed, tmp_path: Path) -> None:
+    core = instance.harness.core
+    core.content = Content([LocalTier(core.node_id, lambda: (b"/",)), CacheTier(core.node_id, bed.cache)])
+    name = "0b0e7a52-8d06-5c0e-9f0e-3a6b5a0d0c01"
+    file = bed.put(name, b"far away")
+    identifier = ids.file_document_id(OWNER, name)
+    document = {
+        "_id": identifier,
+        "type": "file",
+        "inode": ids.derived_inode(identifier),
+        "name": name,
+        "source": {"node_id": OWNER, "export_path": file.export_path, "export_parent": "/files"},
+        "size": file.size,
+        "mtime": times.format_time(file.mtime),
+        "status": "active",
+    }
+    await instance.harness.store.put(document)
+    path = f"/api/files/{file.file_id}/content"
+    answer = await instance.ask("GET", path)
+    assert (answer.status_code, await answer.get_data()) == (200, b"far away")
+    assert answer.headers["ETag"] == bed.owner.etag(file.file_id)
+    assert answer.headers["Repr-Digest"] == header(b"far away")
+    part = await instance.ask("GET", path, headers={"Range": "bytes=4-"})
+    assert (part.status_code, await part.get_data()) == (206, b"away")
+    await bed.cache.compare({}.get)
+    await bed.owner.stop()
+    assert (await instance.ask("GET", path)).status_code == 503

@@ -15,10 +15,10 @@ JSON lines both ways. The agent greets with ``{"hello": {"node_id", "version"}, 
 
 An answer with ``"descriptor": true`` has a descriptor beside its line (SCM_RIGHTS): the one that ``present`` is about,
 which a handle gets once, at once or when there is one. ``kept`` are the ranges that can be made present without asking
-another machine. ``version`` tells apart versions of a file's bytes. ``stamp`` is the change time (ns) of the
-descriptor's file as the agent left it: another one says that somebody else wrote to it and that what is present is to
-be asked for again. ``received`` counts the bytes that came from afar. While they come, ``{"id": 8, "progress": true}``
-says every few seconds that waiting makes sense.
+another machine; of very many ranges those around the offset are told. ``version`` tells apart versions of a file's
+bytes. ``stamp`` is the change time (ns) of the descriptor's file as the agent left it: another one says that somebody
+else wrote to it and that what is present is to be asked for again. ``received`` counts the bytes that came from afar.
+While they come, ``{"id": 8, "progress": true}`` says every few seconds that waiting makes sense.
 
 Only processes of the same user are served.
 """
@@ -33,15 +33,18 @@ import socket
 import struct
 import sys
 import tempfile
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeVar, cast
 
 from mosaicfs_core.content import ByteSource
 from mosaicfs_core.content.cache import NoRoom
+from mosaicfs_core.content.source import Ranges
 from mosaicfs_core.errors import MosaicError, NotFound, Unavailable, UserError
 from mosaicfs_core.hooks import FileRecord
 from mosaicfs_core.plugins.context import CoreServices
@@ -56,6 +59,7 @@ _PATH_LIMIT: Final = 100  # a Unix socket's address holds 108 bytes on Linux and
 _CONNECTIONS: Final = 64
 _HANDLES: Final = 65536
 _PROGRESS_S: Final = 2.0
+_RANGES: Final = 256
 _LENT_LIMIT: Final = 16 << 20
 
 
@@ -231,7 +235,7 @@ class _Connection:
         self._next_handle += 1
         self._open[handle] = source
         answer = {"id": number, "handle": handle, "version": source.version}
-        await self._show(answer, handle, source)
+        await self._show(answer, handle, source, 0)
 
     async def _fetch(self, number: Any, message: dict[str, Any]) -> None:
         handle, offset, length = message["fetch"], message.get("offset"), message.get("length")
@@ -247,7 +251,7 @@ class _Connection:
         else:
             kept = source.descriptor is not None
         if kept:
-            await self._show({"id": number}, handle, source)
+            await self._show({"id": number}, handle, source, offset)
             return
         data = await self._patiently(number, source, source.read(offset, length))
         with _lent(data) as descriptor:
@@ -262,9 +266,10 @@ class _Connection:
                 descriptor.fileno(),
             )
 
-    async def _show(self, answer: dict[str, Any], handle: int, source: ByteSource) -> None:
-        """Answer with what a source has; its descriptor goes along once."""
-        answer |= {"size": source.size, "present": source.present, "kept": source.kept}
+    async def _show(self, answer: dict[str, Any], handle: int, source: ByteSource, offset: int) -> None:
+        """Answer with what a source has around ``offset``; its descriptor goes along once."""
+        present, kept = _nearest(source.present, offset), _nearest(source.kept, offset)
+        answer |= {"size": source.size, "present": present, "kept": kept}
         answer |= {"stamp": source.stamp, "received": source.received}
         if source.descriptor is None or handle in self._described:
             await self._send(answer)
@@ -310,6 +315,14 @@ class _Connection:
                 return socket.send_fds(self._client, [data], [descriptor])
             except BlockingIOError:
                 await _writable(self._client)
+
+
+def _nearest(ranges: Ranges, offset: int) -> Ranges:
+    """The ranges around an offset: all of them, unless a file was read all over the place."""
+    if len(ranges) <= _RANGES:
+        return ranges
+    position = max(0, bisect_right(ranges, offset, key=itemgetter(0)) - _RANGES // 2)
+    return ranges[position : position + _RANGES]
 
 
 def _lent(data: bytes) -> BinaryIO:

@@ -42,12 +42,16 @@ async def node_content(
     roots: Callable[[], Sequence[bytes]],
     on_change: Callable[[FileRecord], None] | None = None,
     routes: Routes = lambda node_id: (),
+    pinned: Callable[[str, str], bool] = lambda node_id, path: False,
     failing: dict[str, str] | None = None,
 ) -> AsyncIterator[NodeContent]:
     """The content of a node around a block: local files under ``roots``, network mounts and cloud-sync folders as its
-    node document names them, and everything else from its owner by ``routes`` through the cache."""
+    node document names them, and everything else from its owner by ``routes`` through the cache. What is ``pinned``
+    (node id, path) is never evicted from it."""
     digests = await asyncio.to_thread(DigestBook, home.cache_dir / "digests.db")
-    cache = Cache(home.cache_dir, Owners(routes), capacity=settings.max_bytes, minimum_free=settings.min_free_bytes)
+    cache = Cache(
+        home.cache_dir, Owners(routes), capacity=settings.max_bytes, minimum_free=settings.min_free_bytes, pinned=pinned
+    )
     try:
         await cache.start()
         mounts = partial(_network_mounts, store, node_id)

@@ -102,7 +102,7 @@ class Owners:
 
     async def range(
         self, file: FileRecord, start: int, stop: int, etag: str | None, arrived: Callable[[int], None]
-    ) -> tuple[Facts, bytes]:
+    ) -> tuple[Facts, bytearray]:
         """Bytes ``start`` up to ``stop`` of the version ``etag`` (None: whichever there is), whole and checked.
 
         ``arrived`` is told how many bytes came, as they come. Raises ``Stale`` when the owner has another version,
@@ -110,7 +110,7 @@ class Owners:
         damaged; within a bounded time without progress.
         """
 
-        async def read(answer: aiohttp.ClientResponse, _: Route) -> tuple[Facts, bytes]:
+        async def read(answer: aiohttp.ClientResponse, _: Route) -> tuple[Facts, bytearray]:
             first, last, size = _content_range(answer)
             facts = _facts(answer, size)
             if first != start or last > stop or (last < stop and last != size):
@@ -126,7 +126,7 @@ class Owners:
             expected = _digest(answer, "Content-Digest")
             if expected is not None and await asyncio.to_thread(_sha256, data) != expected:
                 raise Damaged("the bytes do not have the digest that the owner announced")
-            return facts, bytes(data)
+            return facts, data
 
         headers = {"Range": f"bytes={start}-{stop - 1}", "Want-Content-Digest": "sha-256=1"}
         return await self._attempt(file, headers, read, etag=etag, status=206)

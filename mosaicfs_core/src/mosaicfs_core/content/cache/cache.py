@@ -24,7 +24,7 @@ from typing import Final, TypeVar
 from mosaicfs_core.content.blockmap import BlockMap
 from mosaicfs_core.content.cache import startup
 from mosaicfs_core.content.cache.entry import Entry
-from mosaicfs_core.content.cache.fetching import Fetching, NoRoom
+from mosaicfs_core.content.cache.fetching import RUN, Fetching, NoRoom
 from mosaicfs_core.content.cache.index import Index, IndexLost
 from mosaicfs_core.content.cache.layout import Row, cache_key, data_file
 from mosaicfs_core.content.owners import Owners
@@ -115,17 +115,9 @@ class Cache:
     async def acquire(self, file: FileRecord) -> Entry:
         """The entry of a file in its present version, made when there is none; ``release`` it. Asks no network."""
         if self._index.lost:
-            await self.reset("the index was deleted or replaced")
+            await self.reset("the index was deleted or replaced", self._index.generation)
         key = cache_key(file.node_id, file.export_path)
-        if key not in self._entries:
-            row = await self._guarded(self._index.find(key))
-            if row is not None and key not in self._entries:
-                self._remember(row, file)
-        entry = self._entries.get(key)
-        if entry is not None and not (entry.is_version_of(file) and entry.failure is None and self._is_there(entry)):
-            self._forget(entry)
-            await self._guarded(self._index.delete([entry.id]))
-            entry = self._entries.get(key)
+        entry = await self._present_entry(key, file)
         if entry is None:
             entry = Entry(self._next_id, key, file, data_file(self.directory, key, self._next_id))
             self._next_id += 1
@@ -134,6 +126,35 @@ class Cache:
         entry.users += 1
         entry.last_access = time.time_ns() // 1000
         return entry
+
+    async def _present_entry(self, key: str, file: FileRecord) -> Entry | None:
+        """The entry of a file in its present version; another version's is dropped. None when there is none at the
+        moment of the return: whoever makes one must not wait in between."""
+        dropped: set[int] = set()
+        while True:
+            entry = self._entries.get(key)
+            if entry is None:
+                row = await self._guarded(self._index.find(key))
+                if key in self._entries:
+                    continue
+                if row is None or row.id in dropped or not self._remember(row, file):
+                    return None
+                entry = self._entries[key]
+            if entry.is_version_of(file) and entry.failure is None and self._is_there(entry):
+                return entry
+            self._forget(entry)
+            dropped.add(entry.id)
+            await self._guarded(self._index.delete([entry.id]))
+
+    async def fill(self, file: FileRecord) -> None:
+        """Have all of a file in the cache. Raises as ``ensure``; what came until then stays."""
+        entry = await self.acquire(file)
+        try:
+            await self._fetching.settle(entry)
+            for start in range(0, max(entry.count, 1), RUN):
+                await self.ensure(entry, start, min(start + RUN, entry.count))
+        finally:
+            self.release(entry)
 
     def release(self, entry: Entry) -> None:
         """Give an entry back."""
@@ -302,9 +323,12 @@ class Cache:
         """What an entry's blocks must sum up to."""
         return await self._guarded(self._index.checksums(entry.id, start, stop)) or {}
 
-    async def reset(self, reason: str) -> None:
-        """Forget everything: what the index said cannot be trusted. Open sources keep what they have verified."""
+    async def reset(self, reason: str, generation: int) -> None:
+        """Forget everything: what the index of that generation said cannot be trusted. Open sources keep what they
+        have verified."""
         async with self._resetting:
+            if self._index.generation != generation:
+                return  # it was done meanwhile
             logger.warning("the content cache begins anew: %s", reason, extra={"operation": "cache"})
             for entry in list(self._entries.values()):
                 self._forget(entry)
@@ -318,10 +342,11 @@ class Cache:
 
     async def _guarded(self, asked: Awaitable[T]) -> T | None:
         """What the index answers; None when it cannot, which is logged and, for a lost index, mended."""
+        generation = self._index.generation
         try:
             return await asked
         except IndexLost as error:
-            await self.reset(str(error))
+            await self.reset(str(error), generation)
         except sqlite3.OperationalError as error:
             logger.warning("the cache's index cannot be used: %s", error, extra={"operation": "cache"})
         return None
@@ -347,7 +372,8 @@ class Cache:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    def _remember(self, row: Row, file: FileRecord) -> None:
+    def _remember(self, row: Row, file: FileRecord) -> bool:
+        """Take an entry from the index; False when its row makes no sense."""
         known = FileRecord(
             file_id=row.file_id,
             node_id=row.node_id,
@@ -362,9 +388,10 @@ class Cache:
         except (ValueError, TypeError) as error:
             logger.warning("an entry of the cache is damaged: %s", error, extra={"operation": "cache"})
             self._later(self._index.delete, [row.id])
-            return
+            return False
         self._make_way()
         self._entries[row.cache_key] = entry
+        return True
 
     def _is_there(self, entry: Entry) -> bool:
         """Whether an entry's data file is where it should be."""

@@ -147,7 +147,7 @@ class Fetching:
                 await self._fetch_run(entry, start, stop)
         except Undigested:
             entry.by_blocks = True
-            await self._cache.in_thread(_move_into_place, self._cache.directory, entry)
+            await self._into_place(entry)
         except Differs:
             raise
         except Stale as error:
@@ -243,8 +243,7 @@ class Fetching:
             async with self._requests:
                 facts, digest = await self._cache.owners.whole(entry.file, entry.etag or None, begin)
             entry.etag, entry.sha256 = facts.etag, digest
-            if not entry.detached:
-                await self._cache.in_thread(_move_into_place, self._cache.directory, entry)
+            await self._into_place(entry)
             stamp = os.fstat(descriptor).st_ctime_ns
         except OSError as error:
             raise NoRoom(f"the cache cannot be written: {error.strerror}") from error
@@ -252,6 +251,14 @@ class Fetching:
             entry.writing -= 1
             self._cache.unreserve(entry.size)
         await self._landed(entry, 0, entry.count, sums, stamp)
+
+    async def _into_place(self, entry: Entry) -> None:
+        """Move a data file out of ``tmp``; one of a detached entry has no name any more."""
+        if not entry.detached:
+            try:
+                await self._cache.in_thread(_move_into_place, self._cache.directory, entry)
+            except OSError as error:
+                raise NoRoom(f"the cache cannot be written: {error.strerror}") from error
 
     async def _landed(self, entry: Entry, start: int, stop: int, sums: dict[int, int], stamp: int) -> None:
         if not entry.writing:
@@ -311,7 +318,7 @@ def _open_file(path: Path, size: int) -> tuple[int, bool]:
     return descriptor, fresh
 
 
-def _write_blocks(descriptor: int, start: int, data: bytes) -> tuple[dict[int, int], int]:
+def _write_blocks(descriptor: int, start: int, data: bytes | bytearray) -> tuple[dict[int, int], int]:
     """Write whole blocks from block ``start`` on; their checksums, and the file's change time (ns) afterwards."""
     sums = {}
     view = memoryview(data)

@@ -26,13 +26,15 @@ class IndexLost(Exception):
 
 
 class Index:
-    """The open index. Methods that end in ``_now`` block and run in its thread or before there is a loop."""
+    """The open index; ``generation`` counts how often it was begun or opened. Methods that end in ``_now`` block and
+    run in its thread."""
 
     def __init__(self, directory: Path) -> None:
         self._file = directory / INDEX
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="cache-index")
         self._db: sqlite3.Connection | None = None
         self._inode = (0, 0)
+        self.generation = 0
 
     async def open(self) -> None:
         """Open the file, or begin a new one in the place of what cannot be read."""
@@ -179,6 +181,7 @@ class Index:
             connection.close()
             raise
         self._db = connection
+        self.generation += 1
         facts = os.stat(self._file)
         self._inode = (facts.st_dev, facts.st_ino)
 
