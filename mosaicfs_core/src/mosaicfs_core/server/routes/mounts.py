@@ -12,8 +12,9 @@ from quart_schema import document_response, validate_querystring, validate_reque
 
 from mosaicfs_core.documents import ids, paths
 from mosaicfs_core.errors import Conflict, NotFound, UserError
+from mosaicfs_core.hooks import etag_of
 from mosaicfs_core.server.idempotency import idempotent
-from mosaicfs_core.server.listing import ListAnswer, Paging, document_answer, etag_of, json_answer, page_of
+from mosaicfs_core.server.listing import ListAnswer, Paging, document_answer, json_answer, page_of
 from mosaicfs_core.server.routes.nodes import MISSING, get_node_document
 from mosaicfs_core.server.state import state
 from mosaicfs_core.server.stored import replace
