@@ -49,6 +49,7 @@ async def test_both_ends_ask_and_answer_at_the_same_time() -> None:
     assert [one["n"] for one in found] == [*range(40), *(-n for n in range(40))]
 
 
+@pytest.mark.logs("a request over the link failed")
 async def test_errors_arrive_as_what_they_were(caplog: pytest.LogCaptureFixture) -> None:
     async def missing(_: dict[str, Any]) -> None:
         raise NotFound("no such file", file_id="x")

@@ -193,6 +193,7 @@ async def test_a_node_that_goes_away_is_not_waited_for_for_ever(
                     pass
 
 
+@pytest.mark.logs("could not be sent")
 async def test_a_file_that_shrinks_is_an_error_and_no_short_answer(
     control_plane: Any, node: Node, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -89,10 +89,10 @@ async def test_a_change_takes_effect_while_the_node_runs(instance: Any) -> None:
     running = asyncio.create_task(core.settings.run())
     address = f"/api/nodes/{instance.node_id}/plugins/{RESERVED}"
     async with asyncio.timeout(10):
-        assert (await seen.get()).cache_max_bytes == 10 << 30
+        assert (await seen.get()).cache_max_bytes == 10_000_000_000
         await instance.ask("PATCH", address, json={"settings": {"cache_max_bytes": 5}})
         assert (await seen.get()).cache_max_bytes == 5
         await instance.ask("DELETE", address)
-        assert (await seen.get()).cache_max_bytes == 10 << 30
+        assert (await seen.get()).cache_max_bytes == 10_000_000_000
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)

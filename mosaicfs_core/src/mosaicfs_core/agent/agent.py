@@ -230,7 +230,7 @@ class Agent:
             now = datetime.now().astimezone()
             if moment is not None and now >= moment:
                 await self.tend()
-                at = None
+                at, now = None, datetime.now().astimezone()
             if at != self._core.settings.current.nightly_crawl:
                 at = self._core.settings.current.nightly_crawl
                 moment = next_nightly(now, at)

@@ -26,12 +26,14 @@ from mosaicfs_core.cli.registration import add_watch_paths, register_control_pla
 from mosaicfs_core.config import Config
 from mosaicfs_core.content import Content, Route, node_content
 from mosaicfs_core.documents import paths as written
+from mosaicfs_core.documents.ids import CONTROL_PLANE
 from mosaicfs_core.errors import MosaicError, Unavailable
 from mosaicfs_core.home import Home
 from mosaicfs_core.link import Backoff
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.plugins.host import PluginHost
 from mosaicfs_core.plugins.node_settings import NodeSettings
+from mosaicfs_core.replication import ConflictResolver
 from mosaicfs_core.security.enrolment import Enrolment
 from mosaicfs_core.security.node_keys import NodeKey, NodeSigner
 from mosaicfs_core.security.requests import Requests, SignedRequests
@@ -124,6 +126,7 @@ async def running(
         agent = await _agent(stack, core, PeerRoutes(store, signer, authority, lambda _node_id: relay))
         app = await stack.enter_async_context(running_app(core))
         url = await stack.enter_async_context(serving(app, listener, home))
+        await _settle_conflicts(stack, core, identity.node_id)
         await stack.enter_async_context(agent)
         yield AgentRuntime(core, app, url, agent)
 
@@ -145,6 +148,7 @@ async def running_server(
         server: ServerState = app.extensions[EXTENSION]
         core.content = Content([RelayTier(server.relay, core.node_id)])
         url = await stack.enter_async_context(serving(app, listener, home))
+        await _settle_conflicts(stack, core, identity.node_id)
         yield Runtime(core, app, url)
 
 
@@ -243,6 +247,12 @@ async def _beside(stack: AsyncExitStack, core: CoreServices, name: str, work: Ca
         await asyncio.gather(task, return_exceptions=True)
 
     stack.push_async_callback(end)
+
+
+async def _settle_conflicts(stack: AsyncExitStack, core: CoreServices, control_id: str) -> None:
+    """Make one document of those that two machines wrote at once, where they are the control plane's."""
+    resolver = ConflictResolver.for_writer(core.store, CONTROL_PLANE, control_id, core.node_id)
+    await _beside(stack, core, "conflicts", resolver.run)
 
 
 async def _until_met(replication: Replication, url: str, stop: asyncio.Event) -> None:

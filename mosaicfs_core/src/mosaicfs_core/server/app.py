@@ -14,11 +14,9 @@ from quart import Quart, Request
 from quart.json.provider import JSONProvider
 from werkzeug.exceptions import BadRequest
 
-from mosaicfs_core.documents.ids import CONTROL_PLANE
 from mosaicfs_core.errors import PluginError
 from mosaicfs_core.home import write_private
 from mosaicfs_core.plugins.context import CoreServices, RoutesContextImpl
-from mosaicfs_core.replication import ConflictResolver
 from mosaicfs_core.server import background, errors, openapi, security
 from mosaicfs_core.server.auth import keys
 from mosaicfs_core.server.auth.guard import API_PREFIX, require_key, require_key_of_websocket
@@ -165,8 +163,6 @@ async def running_app(core: CoreServices) -> AsyncIterator[Quart]:
     if core.control:
         work["who is there"] = server.liveness.run
         work["links of disabled machines"] = partial(cut_disabled, server)
-        resolver = ConflictResolver.for_writer(core.store, CONTROL_PLANE, core.node_id, server.identity.node_id)
-        work["conflicts"] = resolver.run
     tasks = [asyncio.create_task(supervised(name, run, core.failing), name=name) for name, run in work.items()]
     try:
         yield app

@@ -97,6 +97,8 @@ def _path(document: Mapping[str, Any]) -> tuple[Rev, ...]:
         return (parse_rev(document["_rev"]),)
     try:
         start, ids = given["start"], given["ids"]
+        if start == 1 and len(ids) == 1 and type(ids[0]) is str and document.get("_rev") == f"1-{ids[0]}":
+            return (parse_rev(document["_rev"]),)  # as most are
         path = tuple([(start - index, digest) for index, digest in enumerate(ids)])
         sound = bool(path) and path[-1][0] >= 1 and all(isinstance(digest, str) and digest for digest in ids)
     except (TypeError, KeyError):

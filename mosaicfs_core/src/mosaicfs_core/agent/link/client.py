@@ -13,7 +13,7 @@ import aiohttp
 import msgspec
 
 from mosaicfs_core.errors import MosaicError, Unavailable
-from mosaicfs_core.link import Backoff, Method, Peer, converse
+from mosaicfs_core.link import Backoff, BrokenLink, Method, Peer, converse
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +21,8 @@ PATH: Final = "/api/agent/link"
 PING_S: Final = 20.0
 """Seconds between questions whether the other side is there, and the longest wait for the answer."""
 CONNECT_S: Final = 20.0
+REFUSED: Final = 4000
+"""Close codes from here on are this plus an HTTP status."""
 STEADY_S: Final = 60.0
 """A connection that held for so long was no failure."""
 
@@ -63,8 +65,11 @@ class WebSocket:
             raise OSError(str(error) or type(error).__name__) from error
 
     async def receive(self) -> str | bytes | None:
-        """As ``Socket.receive``; a frame that is too long or broken ends the connection."""
+        """As ``Socket.receive``; a frame that is too long or broken ends the connection. Raises ``BrokenLink`` with the
+        reason when the other side gave one for closing it."""
         message = await self._inner.receive()
+        if message.type == aiohttp.WSMsgType.CLOSE and int(message.data or 0) >= REFUSED:
+            raise BrokenLink(str(message.extra or "the control plane refused the connection"))
         if message.type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
             data: str | bytes = message.data
             return data
@@ -162,6 +167,6 @@ class Link:
     def _tell(self, problem: str, retry: float) -> None:
         # The log gets a line when the link is lost and when the reason changes, not one for each attempt of a night.
         if self.state.connected or problem != self.state.problem:
-            logger.warning("no connection to the control plane: %s", problem, extra={"operation": "link"})
+            logger.info("no connection to the control plane: %s", problem, extra={"operation": "link"})
         since = time.time() if self.state.connected or self.state.since is None else self.state.since
         self.state = LinkState(problem=problem, retry_s=round(retry, 1), since=since)

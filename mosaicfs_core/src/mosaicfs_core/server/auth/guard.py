@@ -14,10 +14,11 @@ from urllib.parse import urlsplit
 from quart import Request, Websocket, g, request, websocket
 
 from mosaicfs_core.documents import ids
-from mosaicfs_core.errors import NotAllowed, NotSignedIn
+from mosaicfs_core.errors import MosaicError, NotAllowed, NotSignedIn
 from mosaicfs_core.security.signatures import is_signed
 from mosaicfs_core.server.auth import signed
 from mosaicfs_core.server.auth.limits import is_loopback
+from mosaicfs_core.server.errors import status_of
 from mosaicfs_core.server.state import Principal, ServerState, state
 
 API_PREFIX: Final = "/api"
@@ -35,6 +36,9 @@ PUBLIC: Final = frozenset(
 )
 BY_COOKIE: Final = frozenset({"auth.refresh", "auth.logout"})
 CONTENT: Final = "files.content"
+CLOSED_FOR: Final = 4000
+"""Plus the HTTP status: the code with which a refused WebSocket is closed."""
+CLOSE_REASON_BYTES: Final = 123
 
 
 def client_address(asked: Request | Websocket) -> str:
@@ -61,10 +65,23 @@ async def require_key() -> None:
     g.principal = await identify(state(), request)
 
 
-async def require_key_of_websocket() -> None:
+async def require_key_of_websocket() -> str | None:
     """Before every WebSocket: identify the caller, and refuse other sites, which browsers let open one anywhere."""
-    refuse_other_sites(websocket)
-    g.principal = await identify(state(), websocket)
+    try:
+        refuse_other_sites(websocket)
+        g.principal = await identify(state(), websocket)
+    except MosaicError as error:
+        await refuse_websocket(error)
+        return "refused"
+    return None
+
+
+async def refuse_websocket(error: MosaicError) -> None:
+    """Close the WebSocket with the reason (4401, 4403, 4429), once it was accepted: a refused handshake can tell none
+    to a common client, and Hypercorn reports an error of its own after one."""
+    await websocket.accept()
+    reason = error.message.encode()[:CLOSE_REASON_BYTES].decode(errors="ignore")
+    await websocket.close(CLOSED_FOR + status_of(error), reason)
 
 
 async def identify(server: ServerState, asked: Request | Websocket) -> Principal:

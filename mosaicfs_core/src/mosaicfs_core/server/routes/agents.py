@@ -11,6 +11,7 @@ from quart_schema import document_response, validate_querystring, validate_reque
 
 from mosaicfs_core.documents import ids, owners, times
 from mosaicfs_core.errors import NotAllowed
+from mosaicfs_core.server.auth.guard import refuse_websocket
 from mosaicfs_core.server.listing import json_answer
 from mosaicfs_core.server.state import principal, state
 from mosaicfs_core.store import BulkResult
@@ -106,7 +107,11 @@ def calling_node() -> str:
 @blueprint.websocket("/link")
 async def link() -> None:
     """Keep a link to a node."""
-    server, node_id = state(), calling_node()
+    try:
+        server, node_id = state(), calling_node()
+    except NotAllowed as error:
+        await refuse_websocket(error)
+        return
     await server.liveness.heard(node_id)
 
     # Others than this view send as well, and they have no context of it.

@@ -25,7 +25,7 @@ from mosaicfs_core.server.listing import (
     shown,
 )
 from mosaicfs_core.server.routes.files import FileFilter, files_answer
-from mosaicfs_core.server.routes.system import Started, agent_status, started
+from mosaicfs_core.server.routes.system import Started, agent_status, control_plane_status, started
 from mosaicfs_core.server.state import state
 from mosaicfs_core.server.stored import documents_of, replace
 
@@ -209,9 +209,12 @@ async def get_status(node_id: str) -> Response:
     server = state()
     if node_id == server.core.node_id and server.core.agent is not None:
         return json_answer({"node_id": node_id, "status": node.get("status"), **_plain(agent_status(server))})
+    if node_id in (server.core.node_id, server.identity.node_id) and server.core.control:
+        body = {"node_id": node_id, "status": node.get("status"), **await control_plane_status(server)}
+        return json_answer(body)
     document = await server.core.store.get(ids.status_document_id(node_id))
     heard = server.liveness.last_heard(node_id)
-    body: dict[str, Any] = {"node_id": node_id, **_plain(document or {"overall": "unknown"})}
+    body = {"node_id": node_id, **_plain(document or {"overall": "unknown"})}
     body |= {"status": node.get("status"), "connected": server.links.connected(node_id)}
     if heard is not None:
         body["last_heard"] = times.format_time(int(heard * 1_000_000))

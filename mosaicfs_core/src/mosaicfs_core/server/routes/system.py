@@ -18,9 +18,11 @@ from quart_schema import document_response, validate_request
 from mosaicfs_core.documents import times
 from mosaicfs_core.errors import MosaicError
 from mosaicfs_core.server.background import spawn
+from mosaicfs_core.server.identity import CONTROL_ROLE
 from mosaicfs_core.server.link.remote import RemoteAgent
 from mosaicfs_core.server.listing import json_answer
 from mosaicfs_core.server.state import ServerState, state
+from mosaicfs_core.server.stored import documents_of
 
 logger = logging.getLogger(__name__)
 blueprint = Blueprint("system", __name__, url_prefix="/api")
@@ -133,6 +135,38 @@ async def reindex(data: Reindex) -> Response:
 def started(node_id: str, others: Sequence[str] = ()) -> Started:
     """The answer to a request that begins something."""
     return Started(started=True, node_id=node_id, nodes=list(others))
+
+
+async def control_plane_status(server: ServerState) -> dict[str, Any]:
+    """How the control plane of this process is, in the form of an agent's status."""
+    nodes = [
+        node
+        for node in await documents_of(server.core.store, "node")
+        if node.get("role") != CONTROL_ROLE and node.get("status") != "disabled"
+    ]
+    away = sorted(str(node["friendly_name"]) for node in nodes if node.get("status") == "offline")
+    failing = server.core.failing
+    conflicts = (await server.core.store.info()).conflicts
+    subsystems: dict[str, dict[str, Any]] = {
+        "store": {"status": "healthy" if server.core.store.writable else "unhealthy", "detail": ""},
+        "nodes": {
+            "status": "healthy",
+            "detail": f"{len(nodes) - len(away)} of {len(nodes)} online"
+            + (f"; away: {', '.join(away)}" if away else ""),
+            "connected": sorted(server.links.nodes),
+        },
+        "replication": {
+            "status": "healthy",
+            "detail": f"{conflicts} conflicts are not settled yet" if conflicts else "",
+        },
+        "tasks": {
+            "status": "degraded" if failing else "healthy",
+            "detail": "; ".join(f"{name}: {reason}" for name, reason in sorted(failing.items())),
+        },
+    }
+    grades = {str(part["status"]) for part in subsystems.values()}
+    worst = next((grade for grade in ("unhealthy", "degraded") if grade in grades), "healthy")
+    return {"overall": worst, "subsystems": subsystems}
 
 
 def agent_status(server: ServerState) -> dict[str, Any]:
