@@ -11,7 +11,6 @@ from mosaicfs_core.errors import Unavailable, UserError
 from mosaicfs_core.replication import Filter, Page, Peer, PeerInfo, Refused, Row, Surroundings, Wanted
 from mosaicfs_core.replication.peer import Document, Seq
 
-
 T = TypeVar("T")
 
 
