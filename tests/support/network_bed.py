@@ -55,9 +55,9 @@ class Host:
     environment: dict[str, str]
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def _enter(self) -> Sequence[str]:
+    def _enter(self, namespace: str | None = None) -> Sequence[str]:
         """Enters the network alone: `ip netns exec` would take a mount namespace too, and mounts be seen by nobody."""
-        return ("nsenter", f"--net=/run/netns/{self.namespace}", "--")
+        return ("nsenter", f"--net=/run/netns/{namespace or self.namespace}", "--")
 
     def start(
         self, command: Sequence[str], *, clock: str | None = None, environment: Mapping[str, str] = {}, **options: Any
@@ -100,11 +100,16 @@ class Host:
         """Plug it in again."""
         _ip("link", "set", self.port, "master", "switch", inside=self.switch)
 
+    def isolate(self) -> None:
+        """Put it behind a wall: hosts that are isolated reach those that are not, and never one another."""
+        command = [*self._enter(self.switch), "bridge", "link", "set", "dev", self.port, "isolated", "on"]
+        subprocess.run(command, check=True, capture_output=True)
+
     def shape(self, rate: str) -> None:
         """Bound what leaves and reaches it (``1gbit``)."""
         words = ["root", "tbf", "rate", rate, "burst", "256k", "latency", "50ms"]
         for namespace, device in ((self.namespace, "wire"), (self.switch, self.port)):
-            command = ["ip", "netns", "exec", namespace, "tc", "qdisc", "replace", "dev", device, *words]
+            command = [*self._enter(namespace), "tc", "qdisc", "replace", "dev", device, *words]
             subprocess.run(command, check=True, capture_output=True)
 
     def kill(self, process: subprocess.Popen[bytes]) -> None:
