@@ -29,6 +29,7 @@ NAMES = {
     "replication": "Replication",
     "mount": "Mount",
     "transfer": "Transfer and cache",
+    "remote": "Files of other machines",
     "footprint": "Memory and disk",
 }
 INTRODUCTION = """# Performance
