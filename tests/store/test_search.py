@@ -3,7 +3,9 @@ walk through a result without losing or repeating a file."""
 
 from __future__ import annotations
 
+import json
 import random
+from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -146,6 +148,11 @@ async def test_a_glob_matches_the_whole_name(store: Store) -> None:
     assert all(name.startswith("a[1] ") and len(name) == 10 for name in names)
 
 
+@pytest.mark.parametrize("text", ["\0", "report\0", "rep\0ort*"])
+async def test_no_name_holds_a_nul(store: Store, text: str) -> None:
+    assert store.reader.search(FileQuery(text=text, status=None)).items == ()
+
+
 async def test_by_export_path(store: Store) -> None:
     file = next(file for file in FILES if file["status"] == "active")
     path = file["source"]["export_path"]
@@ -178,7 +185,6 @@ async def test_a_total_is_exact_up_to_a_thousand(store: Store) -> None:
         {"offset": -1},
         {"status": "gone"},
         {"cursor": "nonsense"},
-        {"cursor": "WzAsWzEsMl0sM10", "text": "report"},
         {"annotations": {"plain": "x"}},
         {"annotations": {"sum/kind": "~("}},
     ],
@@ -187,6 +193,39 @@ async def test_a_total_is_exact_up_to_a_thousand(store: Store) -> None:
 async def test_nonsense_is_refused(store: Store, wanted: dict[str, Any]) -> None:
     with pytest.raises(UserError):
         store.reader.search(FileQuery(**wanted))
+
+
+@pytest.mark.parametrize("wanted", [{}, {"text": "report"}, {"export_path": "/a"}, {"labels": ("red",)}, {"text": "x"}])
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        [0, [2**63], 0],
+        [0, [-(2**63) - 1], 0],
+        [0, [2**200], 0],
+        [-5, [0], 0],
+        [2**70, [0], 0],
+        [0, [0], -1],
+        [0, [0], 2**64],
+        [0, [1, 2], 3],
+        [0, [True], 0],
+        [0, [None], 0],
+        [0, [[]], 0],
+        [0, [0, "", 0, 0], 0],
+        [0, ["x", "x", "x"], 0],
+        [0, [0, 0], 0],
+        [0, 0, 0],
+        [],
+        {},
+    ],
+    ids=str,
+)
+async def test_a_cursor_that_no_search_has_given_out_is_refused(
+    store: Store, wanted: dict[str, Any], cursor: object
+) -> None:
+    text = urlsafe_b64encode(json.dumps(cursor).encode()).decode()
+    with pytest.raises(UserError, match="cursor: ") as refused:
+        store.reader.search(FileQuery(**wanted, cursor=text))
+    assert refused.value.details["field"] == "cursor"
 
 
 async def test_effective_labels(store: Store) -> None:

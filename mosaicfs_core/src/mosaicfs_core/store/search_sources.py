@@ -116,6 +116,8 @@ def _facts(reader: Reader, query: FileQuery) -> _Condition | None:
         parts.append(sql)
         parameters.extend(values)
 
+    if query.text is not None and "\0" in query.text:
+        return None  # no name holds it, and the index of names would take it for the end of the text
     if query.node_id is not None:
         number = reader.node_number(query.node_id)
         if number is None:
