@@ -5,7 +5,14 @@ from mosaicfs_core.content.content import Content
 from mosaicfs_core.content.digests import DigestBook
 from mosaicfs_core.content.fragile import MountedTier
 from mosaicfs_core.content.owners import Owners, Route, Routes
-from mosaicfs_core.content.roots import native_roots, root_path, settings_of, watch_roots
+from mosaicfs_core.content.roots import (
+    WatchedRoot,
+    native_roots,
+    root_path,
+    settings_of,
+    watch_roots,
+    watched_roots,
+)
 from mosaicfs_core.content.source import ByteSource, LocalSource
 from mosaicfs_core.content.tiers import AccessTier, LocalTier
 
@@ -21,9 +28,11 @@ __all__ = [
     "Owners",
     "Route",
     "Routes",
+    "WatchedRoot",
     "native_roots",
     "node_content",
     "root_path",
     "settings_of",
     "watch_roots",
+    "watched_roots",
 ]
