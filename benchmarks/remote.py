@@ -20,6 +20,7 @@ from pathlib import Path
 
 from benchmarks import mount_loads as loads
 from benchmarks.rows import Row, seconds
+from mosaicfs_core.config import AgentConfig
 from mosaicfs_core.home import Home
 from mosaicfs_core.security import enrolment, signatures
 from mosaicfs_core.security.node_keys import NodeKey, NodeSigner
@@ -68,15 +69,17 @@ def curl_command(reader: Machine, owner: Machine, name: str, place: Path) -> lis
     known = enrolment.load(home)
     assert known is not None
     file_id = reader.run("files", "search", name)["items"][0]["id"]
-    node = reader.run("nodes", "status", owner.node_id)
-    signer = NodeSigner(known.node_id, NodeKey.of_home(home), lambda _: node["public_key"])
+    theirs = NodeKey.of_home(Home(owner.home)).public
+    signer = NodeSigner(known.node_id, NodeKey.of_home(home), lambda _: theirs)
     path = f"/api/agent/transfer/{file_id}"
-    target = signatures.Target("GET", owner.node_id, path, "", signatures.sha256_of(None))
+    target = signatures.Target(
+        method="GET", destination=owner.node_id, path=path, range="", body_sha256=signatures.sha256_of(None)
+    )
     header = signatures.authorization(signer.key_for(owner.node_id), signer.key_id, target)
     secret, authority = place / "header", place / "ca.pem"
     secret.write_text(f"Authorization: {header}\n")
     authority.write_text(known.ca_pem)
-    port = node["transfer"]["endpoints"][0].rpartition(":")[2]
+    port = AgentConfig().listen_port
     reached = f"{owner.node_id}:{port}:{owner.host.address}"
     return [
         *("curl", "-fsS", "-o", "/dev/null", "-H", f"@{secret}", "--cacert", str(authority), "--resolve", reached),
