@@ -274,3 +274,17 @@ async def test_the_status_document_is_valid_and_written(node: Any, write: Write)
     document = await node.core.store.get(status_id)
     assert document["subsystems"]["crawler"]["status"] == "healthy"
     assert document["available_plugins"] == [{"name": "localfs", "status": "ok", "error": None}]
+
+
+async def test_the_work_of_the_night_looks_again_and_compacts(node: Any, write: Write) -> None:
+    write(node.tree, {"a": "1"})
+    await node.start()
+    store = node.core.store
+    document = await store.get(node.rows()["a"].document_id)
+    for size in range(4):  # as somebody else's edits would
+        document["_rev"] = await store.put({**document, "size": 100 + size})
+    await store.set_revs_limit(2)
+    write(node.tree, {"b": "2"})
+    await node.agent.tend()
+    assert node.agrees()
+    assert len((await store.get(document["_id"], revs=True))["_revisions"]["ids"]) == 2

@@ -112,6 +112,7 @@ async def test_a_killed_crawl_is_made_good_by_the_next(make_node: Any, write: Wr
         assert (await node.crawl()).written == 0
 
 
+@pytest.mark.logs("Is the disk full")
 async def test_a_full_disk_ends_the_crawl_and_a_later_one_makes_it_good(
     make_node: Any, write: Write, tmp_path: Path
 ) -> None:
@@ -132,6 +133,7 @@ async def test_a_full_disk_ends_the_crawl_and_a_later_one_makes_it_good(
             assert node.agent.status()["subsystems"]["crawler"]["status"] == "healthy"
 
 
+@pytest.mark.logs("mosaicfs_crawl failed")
 async def test_a_crawl_that_fails_half_way_deletes_nothing(
     node: Any, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:

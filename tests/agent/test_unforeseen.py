@@ -30,6 +30,7 @@ def once(real: Any) -> Any:
     return method
 
 
+@pytest.mark.logs("^crawl failed: unforeseen")
 async def test_a_first_crawl_that_breaks_is_told_and_another_works(
     node: Any, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -43,6 +44,7 @@ async def test_a_first_crawl_that_breaks_is_told_and_another_works(
     assert node.agrees()
 
 
+@pytest.mark.logs("^crawl failed: unforeseen")
 async def test_who_waits_for_a_broken_crawl_gets_its_error(
     node: Any, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -57,6 +59,7 @@ async def test_who_waits_for_a_broken_crawl_gets_its_error(
     assert node.agrees()
 
 
+@pytest.mark.logs("^instances failed and starts again")
 async def test_the_agents_own_tasks_go_on_and_say_what_failed(
     node: Any, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:

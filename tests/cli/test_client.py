@@ -27,6 +27,7 @@ from mosaicfs_core.errors import (
     UserError,
 )
 from mosaicfs_core.home import Home
+from mosaicfs_core.security import signatures, user_keys
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -71,8 +72,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(b"x" * 10)
             self.close_connection = True
-        elif self.path == "/api/auth/login":
-            self._send(200, {"access_token": "a-session"})
         else:
             self._send(200, {"ok": True})
 
@@ -176,7 +175,7 @@ def test_a_killed_instance_is_not_running(tmp_path: Path) -> None:
         gone.get("health")
 
 
-@pytest.mark.parametrize("secret", [{"credentials": ("MOSAICFS_0", "secret")}, {"token": "t"}])
+@pytest.mark.parametrize("secret", [{"credentials": ("MOSAICFS_0123456789abcdef", "mosaicfs_secret")}, {"token": "t"}])
 def test_no_secret_goes_unencrypted_to_another_machine(
     url: str, secret: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,14 +208,37 @@ def test_what_an_unhealthy_instance_says_is_kept(api: HttpApi) -> None:
     assert caught.value.details["answer"]["status"] == "unhealthy"
 
 
-def test_an_access_key_signs_in_once(url: str) -> None:
-    api = HttpApi(Endpoint(url, credentials=("MOSAICFS_0", "secret")))
-    api.get("a")
-    api.get("b")
+def test_an_access_key_signs_every_request_and_its_secret_is_not_sent(url: str) -> None:
+    key_id, secret = "MOSAICFS_0123456789abcdef", "mosaicfs_" + "s" * 43
+    api = HttpApi(Endpoint(url, credentials=(key_id, secret)))
+    api.get("a b", q="x y")
+    api.send("POST", "b", {"name": "ü"})
     api.close()
-    login, first, second = Handler.asked
-    assert login["body"] == {"access_key_id": "MOSAICFS_0", "secret_key": "secret"}
-    assert first["authorization"] == second["authorization"] == "Bearer a-session"
+    key = user_keys.derive_signing_key(key_id, secret)
+    bodies = [b"", json.dumps({"name": "ü"}).encode()]
+    nonces = set()
+    for asked, body in zip(Handler.asked, bodies, strict=True):
+        claim = signatures.parse(asked["authorization"])
+        target = signatures.Target(
+            method=asked["method"],
+            destination="control-plane",
+            path=asked["path"],
+            body_sha256=signatures.sha256_of(body),
+        )
+        assert signatures.holds(key, claim, target)
+        nonces.add(claim.nonce)
+    assert len(nonces) == 2
+    assert secret not in str(Handler.asked)
+
+
+def test_a_secret_that_is_nowhere_is_asked_for_on_a_terminal_alone(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    api = HttpApi(Endpoint(url, credentials=("MOSAICFS_0123456789abcdef", None)))
+    with open("/dev/null") as nothing:
+        monkeypatch.setattr("sys.stdin", nothing)
+        with pytest.raises(UserError, match="set MOSAICFS_SECRET_KEY"):
+            api.get("a")
+    api.close()
+    assert Handler.asked == []
 
 
 @pytest.fixture

@@ -19,6 +19,8 @@ from mosaicfs_core.hooks import HOOK_API, PluginManifest, hookimpl
 from mosaicfs_core.plugins.host import PluginHost
 from mosaicfs_core.testing.faults import faulty
 
+pytestmark = pytest.mark.logs("^plugin fails_to_import ")
+
 original = PluginHost.discover
 
 

@@ -31,6 +31,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOSAICFS_HOME", str(tmp_path / "home"))
 
 
+@pytest.mark.logs("^plugin fails_to_import ")
 def test_list_shows_working_announced_failed_and_disabled_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     email = EntryPoint(name="email", value="mosaicfs_bridge_email", group="mosaicfs")
     points = [email, *faulty("fails_to_import", "restless")]

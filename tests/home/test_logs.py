@@ -51,6 +51,7 @@ def test_json_lines_carry_the_fields() -> None:
     assert entry["time"].endswith("Z")
 
 
+@pytest.mark.logs("^login with|^failed")
 @pytest.mark.parametrize("style", ["human", "json"])
 def test_secrets_never_reach_a_log(style: str, tmp_path: Path) -> None:
     stream = io.StringIO()
@@ -118,6 +119,7 @@ def test_the_level_changes_at_run_time() -> None:
     assert "seen" in stream.getvalue()
 
 
+@pytest.mark.logs("^one line")
 def test_a_full_disk_costs_log_lines_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = LoggingConfig()
     stream = io.StringIO()

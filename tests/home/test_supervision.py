@@ -10,6 +10,7 @@ import pytest
 from mosaicfs_core.supervision import supervised
 
 
+@pytest.mark.logs("failed and starts again")
 async def test_work_that_fails_starts_again_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
     failing: dict[str, str] = {}
     seen: list[dict[str, str]] = []
@@ -26,6 +27,7 @@ async def test_work_that_fails_starts_again_and_says_so(caplog: pytest.LogCaptur
     assert caplog.text.count("Traceback") == 2
 
 
+@pytest.mark.logs("failed and starts again")
 async def test_cancelled_work_ends_and_leaves_nothing_behind() -> None:
     failing: dict[str, str] = {}
     failed = asyncio.Event()

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+import queue
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from watchdog.events import FileSystemEvent
 
 from mosaicfs_core.hooks import Create, Directory, FileOperation, Problem
 from mosaicfs_core.testing import Harness
+from mosaicfs_plugins.localfs.observer import Observation
 from mosaicfs_plugins.localfs.watch import Watcher
 
 
@@ -61,6 +65,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "root"
 
 
+@pytest.mark.logs("^change queue overflowed")
 async def test_an_overflow_looks_through_the_root_and_watches_on(mosaicfs_host: Harness, root: Path) -> None:
     async with watching(mosaicfs_host, root) as (watcher, heard):
         watcher.overflowed(str(root))
@@ -74,14 +79,14 @@ async def test_directories_beyond_the_limit_are_reported_and_polled(
 ) -> None:
     from watchdog.observers.inotify_c import InotifyFD
 
-    real = InotifyFD.add_callback
+    real = InotifyFD._get_or_create_watch
 
     def limited(self: InotifyFD, path: bytes, *rest: Any) -> Any:
         if path.endswith(b"/sub"):
             raise OSError(errno.ENOSPC, "inotify watch limit reached")
         return real(self, path, *rest)
 
-    monkeypatch.setattr(InotifyFD, "add_callback", limited)
+    monkeypatch.setattr(InotifyFD, "_get_or_create_watch", limited)
     async with watching(mosaicfs_host, root, unwatched_poll_s=1) as (_, heard):
         problem = await heard.until(lambda found: isinstance(found, Problem) and found.kind == "watch")
         assert isinstance(problem, Problem)
@@ -113,3 +118,42 @@ async def test_ignored_directories_take_no_watches(mosaicfs_host: Harness, root:
     (root / "node_modules/deep").mkdir(parents=True)
     async with watching(mosaicfs_host, root) as (watcher, _):
         assert set(watcher.directories(str(root), str(root))) == {str(root), os.path.join(root, "sub")}
+
+
+class Racing:
+    """A listener in whose tree a directory appears between the watch of its parent and the look into it."""
+
+    def __init__(self) -> None:
+        self.heard_paths: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def directories(self, root: str, start: str) -> Iterator[str]:
+        yield start
+        if os.path.basename(start) == "copied":
+            os.mkdir(os.path.join(start, "late"))
+            yield os.path.join(start, "late")
+
+    def heard(self, event: FileSystemEvent) -> None:
+        self.heard_paths.put(os.fsdecode(event.src_path))
+
+    def overflowed(self, root: str) -> None:
+        raise AssertionError(f"overflow in {root}")
+
+    def unwatched(self, root: str, directory: str, reason: str) -> None:
+        raise AssertionError(f"{directory} is not watched: {reason}")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="inotify")
+def test_a_directory_that_appears_while_its_parent_is_looked_into_is_watched_once(root: Path) -> None:
+    """It is found twice, by the look and by its own event; the second must neither warn nor end the reading thread."""
+    listener = Racing()
+    observation = Observation(listener)
+    try:
+        observation.watch(os.fspath(root))
+        (root / "copied").mkdir()
+        while listener.heard_paths.get(timeout=10) != f"{root}/copied/late":
+            pass
+        (root / "copied/late/file").write_text("x")
+        while listener.heard_paths.get(timeout=10) != f"{root}/copied/late/file":
+            pass
+    finally:
+        observation.stop()

@@ -21,6 +21,8 @@ from mosaicfs_core.plugins.host import PluginHost
 from mosaicfs_core.plugins.operations import check_operation, check_yielded
 from mosaicfs_core.testing.faults import faulty
 
+pytestmark = pytest.mark.logs("^plugin |^step op ")
+
 REQUEST = CrawlRequest(trigger="manual")
 GOOD = Create(export_path="/x/one.txt", size=1, mtime=1)
 

@@ -14,6 +14,8 @@ from mosaicfs_core.plugins.operations import check_yielded
 from mosaicfs_core.testing import Harness, plugin_at
 from mosaicfs_core.testing.faults import faulty
 
+pytestmark = pytest.mark.logs("^plugin ")
+
 SOURCE = Path(__file__).resolve().parents[1] / "third_party_example" / "src"
 
 

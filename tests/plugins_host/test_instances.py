@@ -14,6 +14,8 @@ from mosaicfs_core.plugins.instances import Instances
 from mosaicfs_core.testing import Harness, plugin_at
 from mosaicfs_core.testing.faults import faulty
 
+pytestmark = pytest.mark.logs("^plugin fails_to_import ")
+
 HERE = "mosaicfs_core.testing.faults"
 
 

@@ -14,6 +14,8 @@ from mosaicfs_core.testing import CrawlContract, CrawlModel
 from mosaicfs_core.testing.checks import run_checks
 from mosaicfs_core.testing.faults import FAULTS
 
+pytestmark = pytest.mark.logs("^plugin fails_to_import ")
+
 
 async def failures(plugin: EntryPoint, path: Path) -> dict[str, str]:
     return {check: problem for check, problem in await run_checks(plugin, path) if problem}

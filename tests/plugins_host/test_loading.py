@@ -12,6 +12,8 @@ from mosaicfs_core.plugins import discovery
 from mosaicfs_core.plugins.host import PluginHost
 from mosaicfs_core.testing.faults import FAULTS, faulty
 
+pytestmark = pytest.mark.logs("^plugin ")
+
 EXPECTED = {
     "fails_to_import": "RuntimeError: boom at import",
     "exits_at_import": "SystemExit: a plugin wants to end the process",

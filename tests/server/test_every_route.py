@@ -213,6 +213,7 @@ async def test_a_validation_error_names_the_field(instance: Any, body: dict[str,
     assert error["message"].startswith(f"{field}: ")
 
 
+@pytest.mark.logs("^unexpected error")
 async def test_a_surprise_is_logged_and_named_by_an_id_alone(instance: Any, caplog: Any) -> None:
     async def broken() -> None:
         raise RuntimeError("secret inner workings at /home/user")

@@ -161,6 +161,7 @@ async def test_installed_plugins_are_listed_with_what_is_wrong(instance: Any) ->
     assert all("traceback" not in plugin for plugin in found.values())
 
 
+@pytest.mark.logs("^the replica cannot be read|^the writer of the replica has stopped")
 async def test_health_is_503_when_the_replica_cannot_be_used(instance: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     store = instance.harness.store
     assert (await instance.ask("GET", "/api/health", token=None)).status_code == 200

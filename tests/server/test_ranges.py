@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mosaicfs_core.server.ranges import MAX_RANGES, ByteRange, MultipartRanges, etag_matches, parse_range
+from mosaicfs_core.hooks import etag_matches
+from mosaicfs_core.server.ranges import MAX_RANGES, ByteRange, MultipartRanges, parse_range
 
 
 @pytest.mark.parametrize(

@@ -138,6 +138,7 @@ async def test_a_request_that_races_with_closing_is_not_put_behind_the_end(tmp_p
     await store.close()
 
 
+@pytest.mark.logs("^the writer of the replica has stopped")
 async def test_an_unforeseen_error_fails_its_requests_and_the_rest_of_the_queue(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -161,6 +162,7 @@ async def test_an_unforeseen_error_fails_its_requests_and_the_rest_of_the_queue(
     await again.close()
 
 
+@pytest.mark.logs("^a commit could not be announced")
 async def test_a_commit_is_told_even_when_nobody_can_be_notified_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

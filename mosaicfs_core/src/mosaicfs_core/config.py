@@ -20,10 +20,13 @@ from mosaicfs_core.errors import ConfigError
 
 
 class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """``[server]``: where the API and the pages are served."""
+    """``[server]``: where the API and the pages are served. ``tls`` is ``auto`` (beyond loopback), ``on`` or ``off``;
+    ``names`` are further names and addresses that its certificate is for."""
 
     host: str = "127.0.0.1"
     port: int = 6672
+    tls: str = "auto"
+    names: tuple[str, ...] = ()
 
 
 class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,10 +109,32 @@ def _names(value: Any) -> tuple[str, ...]:
     return tuple(given)
 
 
+def _host_names(value: Any) -> tuple[str, ...]:
+    names = _names(value)
+    for name in names:
+        if re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45}", name) is None:
+            raise ValueError(value)
+    return names
+
+
 LEVELS: Final = ("debug", "info", "warning", "error")
 FIELDS: Final = (
     Field("server", "host", "a host name or an IP address", "Where the server listens.", _text(r"[^\s/]+")),
     Field("server", "port", "an integer from 0 to 65535", "TCP port; 0 takes a free one.", _integer(0, 65535)),
+    Field(
+        "server",
+        "tls",
+        "one of auto, on, off",
+        "auto encrypts beyond loopback, where off is refused.",
+        _choice("auto", "on", "off"),
+    ),
+    Field(
+        "server",
+        "names",
+        "a list of host names and addresses (in the variable: separated by commas)",
+        "Further names and addresses that the server's certificate is for.",
+        _host_names,
+    ),
     Field("agent", "name", "a name without control characters", "This machine's name.", _text(r"[^\x00-\x1f\x7f]*")),
     Field(
         "agent",

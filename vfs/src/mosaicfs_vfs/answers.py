@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from quart import Response, request
+from quart import Response
 
 from mosaicfs_core.documents.times import format_time
-from mosaicfs_core.errors import Stale
 from mosaicfs_core.hooks import FileAnswer, StepOp
 from mosaicfs_core.store import FileRow
 from mosaicfs_vfs.namespace import DERIVED_INODES, Entry, Listing
@@ -190,24 +188,6 @@ def explanation_answer(explanation: Explanation) -> dict[str, Any]:
 def json_answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """An answer with a JSON body."""
     return Response(msgspec.json.encode(value), status=status, headers=dict(headers or {}), mimetype="application/json")
-
-
-def etag_of(document: Mapping[str, Any]) -> str:
-    """The entity tag of a document's present version; opaque."""
-    return f'"{hashlib.blake2b(str(document.get("_rev")).encode(), digest_size=9).hexdigest()}"'
-
-
-def if_match() -> Sequence[str] | None:
-    """The entity tags of the request's ``If-Match``; None without one, or for ``*``."""
-    header = request.headers.get("If-Match")
-    tags = [tag.strip() for tag in (header or "*").split(",")]
-    return None if "*" in tags else tags
-
-
-def require_fresh(tags: Sequence[str] | None, document: Mapping[str, Any]) -> None:
-    """Raise ``Stale`` (412) when the caller named another version of the document."""
-    if tags is not None and etag_of(document) not in tags:
-        raise Stale("it was changed since you read it; read it again and repeat the change")
 
 
 def _browser_inode(inode: int) -> int | None:

@@ -12,21 +12,18 @@ from quart_schema import document_response, validate_querystring, validate_reque
 
 from mosaicfs_core.documents.paths import join, normalize_virtual, parent_of
 from mosaicfs_core.errors import NotFound, UserError
-from mosaicfs_core.hooks import FileAnswer
+from mosaicfs_core.hooks import FileAnswer, etag_matches, etag_of, require_fresh
 from mosaicfs_vfs.answers import (
     DirectoryAnswer,
     ListingAnswer,
     PreviewAnswer,
     TreeAnswer,
     directory_answer,
-    etag_of,
     explanation_answer,
     file_answer,
-    if_match,
     json_answer,
     listing_answer,
     preview_answer,
-    require_fresh,
 )
 from mosaicfs_vfs.directories import Directories
 from mosaicfs_vfs.namespace import Namespace
@@ -190,7 +187,7 @@ def _add_editing(blueprint: Blueprint, service: NamespaceService, directories: D
     async def get_directory(query_args: PathQuery) -> Response:
         """Show a virtual directory's document: its mounts and steps."""
         document = await directories.get(normalize_virtual(query_args.path))
-        if request.headers.get("If-None-Match") == etag_of(document):
+        if etag_matches(request.headers.get("If-None-Match"), etag_of(document), weak=True):
             return Response(b"", status=304, headers={"ETag": etag_of(document)})
         return await _shown(service, directories, document)
 
@@ -202,7 +199,7 @@ def _add_editing(blueprint: Blueprint, service: NamespaceService, directories: D
         """Change a virtual directory's mounts or steps, or rename it with all beneath; inodes stay."""
         path = normalize_virtual(query_args.path)
         target = _target(path, data)
-        check = partial(require_fresh, if_match())
+        check = partial(require_fresh, request.headers.get("If-Match"))
         if target is None or target == path:
             return await _shown(service, directories, await directories.change(path, _given(data), check))
         shown = await service.run(partial(_is_directory, path=parent_of(target)))
@@ -215,7 +212,7 @@ def _add_editing(blueprint: Blueprint, service: NamespaceService, directories: D
     async def remove_directory(query_args: ForceQuery) -> Response:
         """Remove a virtual directory; files stay where they are. One that holds others needs ``force``."""
         path = normalize_virtual(query_args.path)
-        check = partial(require_fresh, if_match())
+        check = partial(require_fresh, request.headers.get("If-Match"))
         return json_answer(Removed(removed=await directories.remove(path, check, force=query_args.force)))
 
 

@@ -210,8 +210,14 @@ class Agent:
         at = self._core.config.agent.nightly_crawl
         while (moment := next_nightly(datetime.now().astimezone(), at)) is not None:
             await self._until(moment)
-            for runner in self._runners.values():
-                runner.crawl(CrawlRequest(trigger="scheduled", full=True))
+            await self.tend()
+
+    async def tend(self) -> None:
+        """The work of the night: look at everything again, then give back what the replica holds in vain."""
+        request = CrawlRequest(trigger="scheduled", full=True)
+        crawls = [runner.crawl(request) for runner in self._runners.values()]
+        await asyncio.gather(*crawls, return_exceptions=True)  # the status has what went wrong
+        await self._core.store.compact()
 
     async def _until(self, moment: datetime) -> None:
         # In steps, so that a clock that is set or a machine that slept does not shift the hour.

@@ -153,7 +153,9 @@ class Session:
         self._gone = array("q")
         self._gone_trees: list[str] = []
         self._named: dict[str, set[str]] = {}
-        self._complete: set[int] = set()
+        # Hashes of directories that were named whole. They wait packed (8 bytes each, not 70) until somebody asks.
+        self._whole = array("q")
+        self._whole_asked: set[int] = set()
         self._moved: set[str] = set()
         indexer.sessions.add(self)
 
@@ -225,7 +227,7 @@ class Session:
             if isinstance(operation, Directory):
                 self.report.directories += 1
                 self.report.seen += len(operation.files)
-                self._complete.add(hash(directory))
+                self._whole.append(hash(directory))
             else:
                 self.report.seen += 1
                 self._named.setdefault(directory, set()).add(paths.name_of(operation.export_path))
@@ -269,7 +271,7 @@ class Session:
                 named = self._named.pop(operation.export_path, set())
                 path = operation.export_path
                 await self._planned(lambda planner: (planner.gone_from(path, named, None)[0], []), (path,))
-                self._complete.add(hash(path))
+                self._whole.append(hash(path))
             case Complete():
                 await self._planned(lambda planner: (self._unnamed(planner, operation.prefix), []), ())
 
@@ -282,13 +284,15 @@ class Session:
         await self._planned(lambda planner: planner.gone_from(path, names, set(operation.directories)), (path,))
         self.report.directories += 1
         self.report.seen += len(files)
-        self._complete.add(hash(path))
+        self._whole.append(hash(path))
 
     def _unnamed(self, planner: Planner, prefix: str) -> list[int]:
         """Document numbers of files at ``prefix`` and beneath it that nobody named since the session began."""
         gone: list[int] = []
+        self._whole_asked.update(self._whole)
+        del self._whole[:]
         for directory in planner.directories_under(prefix):
-            if hash(directory) not in self._complete:
+            if hash(directory) not in self._whole_asked:
                 gone += planner.gone_from(directory, self._named.get(directory, set()), None)[0]
         return gone
 

@@ -1,10 +1,14 @@
-"""The REST client of the command line: finds the instance, signs in, and turns error answers into errors.
+"""The REST client of the command line: finds the instance, proves who asks, and turns error answers into errors.
 
 It stands on ``http.client`` (a third of the start-up time of any other client) and blocks, as a command does. The
 instance is, in this order: ``MOSAICFS_URL``, ``url`` in ``~/.config/mosaicfs/cli.toml``, the running instance of the
-home, whose address and token lie in its ``run`` directory. Elsewhere than at home an access key signs in:
-``MOSAICFS_ACCESS_KEY_ID`` and ``MOSAICFS_SECRET_KEY``, or ``access_key_id`` and ``secret_key`` in ``cli.toml``, which
-must then be readable by its owner alone.
+home, whose address and token lie in its ``run`` directory. Elsewhere than at home every request is signed with an
+access key: ``MOSAICFS_ACCESS_KEY_ID`` and ``MOSAICFS_SECRET_KEY``, or ``access_key_id`` and ``secret_key`` in
+``cli.toml``, which must then be readable by its owner alone; a secret that is nowhere is asked for on the terminal. The
+secret itself never leaves this process.
+
+Which authority the instance's certificate must be of: ``ca_file``, ``ca_fingerprint`` (``MOSAICFS_CA_FILE``,
+``MOSAICFS_CA_FINGERPRINT``), what the home knows of an instance that it belongs to, or those that the system trusts.
 """
 
 from __future__ import annotations
@@ -15,28 +19,22 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
-from mosaicfs_core.errors import (
-    ConfigError,
-    Conflict,
-    MosaicError,
-    NotAllowed,
-    NotFound,
-    NotSignedIn,
-    PluginError,
-    Stale,
-    Unavailable,
-    UserError,
-)
+from mosaicfs_core.errors import ConfigError, MosaicError, NotAllowed, Unavailable, UserError
 from mosaicfs_core.home import Home
+from mosaicfs_core.security.answers import error_of
+
+if TYPE_CHECKING:
+    import ssl
 
 _CONNECT_SECONDS: Final = 10.0
 _ANSWER_SECONDS: Final = 300.0
 _CHUNK: Final = 1 << 20
 
-Credentials = tuple[str, str]
+Credentials = tuple[str, str | None]
+"""An access key id and its secret; None: ask for it."""
 
 
 class Unreachable(Unavailable):
@@ -46,12 +44,15 @@ class Unreachable(Unavailable):
 
 
 class Endpoint(NamedTuple):
-    """Where the API is and how to be known there: a bearer ``token``, or an access key to sign in with."""
+    """Where the API is and how to be known there: a bearer ``token``, or an access key to sign with. Which authority is
+    trusted: that of ``ca_file``, the one with ``ca_fingerprint``, or ``ca_pem``."""
 
     url: str
     token: str | None = None
     credentials: Credentials | None = None
     ca_file: str | None = None
+    ca_fingerprint: str | None = None
+    ca_pem: str | None = None
     home: Path | None = None  # of an instance on this machine, found by what it wrote there
 
 
@@ -63,10 +64,17 @@ def find_endpoint(home: Home, environ: Mapping[str, str] | None = None) -> Endpo
     if url:
         key = environment.get("MOSAICFS_ACCESS_KEY_ID") or configured.get("access_key_id")
         secret = environment.get("MOSAICFS_SECRET_KEY") or configured.get("secret_key")
-        credentials = (key, secret) if key and secret else None
+        credentials = (key, secret) if key else None
         local = _local_endpoint(home)
-        token = local.token if local and local.url.rstrip("/") == url.rstrip("/") and not credentials else None
-        return Endpoint(url, token, credentials, configured.get("ca_file"))
+        here = local if local and local.url.rstrip("/") == url.rstrip("/") else None
+        return Endpoint(
+            url,
+            here.token if here and not credentials else None,
+            credentials,
+            environment.get("MOSAICFS_CA_FILE") or configured.get("ca_file"),
+            environment.get("MOSAICFS_CA_FINGERPRINT") or configured.get("ca_fingerprint"),
+            here.ca_pem if here else _known_authority(home, url),
+        )
     local = _local_endpoint(home)
     if local is None:
         raise _not_running(home.path)
@@ -78,8 +86,13 @@ class HttpApi:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._token = endpoint.token
+        self._signing_key: bytes | None = None
         self._connection: http.client.HTTPConnection | None = None
+
+    @property
+    def url(self) -> str:
+        """Where the instance is."""
+        return self._endpoint.url
 
     def get(self, path: str, /, **params: Any) -> Any:
         """GET; decoded JSON."""
@@ -134,36 +147,47 @@ class HttpApi:
             self._connection = None
 
     def _request(self, method: str, path: str, body: Any, params: Mapping[str, Any]) -> http.client.HTTPResponse:
-        if self._token is None and self._endpoint.credentials is not None:
-            self._token = self._sign_in(self._endpoint.credentials)
         headers = {"Accept": "application/json"}
-        if self._token is not None:
-            headers["Authorization"] = f"Bearer {self._token}"
-        return self._exchange(method, _target(path, params), body, headers)
-
-    def _sign_in(self, credentials: Credentials) -> str:
-        key, secret = credentials
-        body = {"access_key_id": key, "secret_key": secret}
-        answer = self._exchange("POST", "/api/auth/login", body, {"Accept": "application/json"})
-        data = answer.read()
-        if answer.status >= 400:
-            raise _error_of(answer, data)
-        return str(json.loads(data)["access_token"])
-
-    def _exchange(self, method: str, target: str, body: Any, headers: dict[str, str]) -> http.client.HTTPResponse:
+        if self._endpoint.token is not None:
+            headers["Authorization"] = f"Bearer {self._endpoint.token}"
         payload = None if body is None else json.dumps(body).encode()
         if payload is not None:
-            headers = {**headers, "Content-Type": "application/json"}
+            headers["Content-Type"] = "application/json"
+        return self._exchange(method, _target(path, params), payload, headers)
+
+    def _signature(self, method: str, target: str, payload: bytes | None) -> dict[str, str]:
+        """The header that proves who asks, made anew for each attempt."""
+        if self._endpoint.credentials is None:
+            return {}
+        from mosaicfs_core.security import signatures, user_keys
+
+        key_id, secret = self._endpoint.credentials
+        if self._signing_key is None:
+            from mosaicfs_core.cli.secrets import ask_secret
+
+            self._signing_key = user_keys.derive_signing_key(key_id, secret or ask_secret(key_id))
+        signed = signatures.Target(
+            method=method,
+            destination=signatures.CONTROL_PLANE,
+            path=urlsplit(self._endpoint.url).path.rstrip("/") + target,
+            body_sha256=signatures.sha256_of(payload),
+        )
+        return {"Authorization": signatures.authorization(self._signing_key, key_id, signed)}
+
+    def _exchange(
+        self, method: str, target: str, payload: bytes | None, headers: dict[str, str]
+    ) -> http.client.HTTPResponse:
         reused = self._connection is not None
         try:
             connection = self._connect()
-            connection.request(method, target, payload, headers)
+            given = {**headers, **self._signature(method, target, payload)}
+            connection.request(method, urlsplit(self._endpoint.url).path.rstrip("/") + target, payload, given)
             return connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             self.close()
             # The server may have closed an idle connection; what only reads can safely be asked again.
             if reused and method == "GET":
-                return self._exchange(method, target, body, headers)
+                return self._exchange(method, target, payload, headers)
             if isinstance(error, ConnectionRefusedError) and self._endpoint.home is not None:
                 raise _not_running(self._endpoint.home) from error  # it was killed, and left its address behind
             raise Unreachable(f"{self._endpoint.url} cannot be reached: {_reason(error)}") from error
@@ -176,11 +200,8 @@ class HttpApi:
                     f"{self._endpoint.url!r} is not the address of an instance; expected http(s)://host:port"
                 )
             if parts.scheme == "https":
-                import ssl
-
-                tls = ssl.create_default_context(cafile=self._endpoint.ca_file)
                 made: http.client.HTTPConnection = http.client.HTTPSConnection(
-                    parts.hostname, parts.port, timeout=_CONNECT_SECONDS, context=tls
+                    parts.hostname, parts.port, timeout=_CONNECT_SECONDS, context=self._tls()
                 )
             else:
                 made = http.client.HTTPConnection(parts.hostname, parts.port, timeout=_CONNECT_SECONDS)
@@ -189,6 +210,25 @@ class HttpApi:
             made.sock.settimeout(_ANSWER_SECONDS)
             self._connection = made
         return self._connection
+
+    def _tls(self) -> ssl.SSLContext:
+        """A context that trusts the instance's authority. Raises ``UserError`` when what should be trusted is damaged,
+        ``NotAllowed`` when the instance shows another authority than the pinned one."""
+        import ssl
+
+        from mosaicfs_core.security.authority import client_context
+
+        found = self._endpoint
+        if found.ca_file is not None:
+            try:
+                return ssl.create_default_context(cafile=Path(found.ca_file).expanduser())
+            except OSError as error:
+                raise UserError(f"the authority in {found.ca_file} cannot be used: {error.strerror or error}") from None
+        if found.ca_fingerprint is not None:
+            from mosaicfs_core.security import certificates, pinning
+
+            return client_context(certificates.pem_of(pinning.pinned_authority(found.url, found.ca_fingerprint)))
+        return client_context(found.ca_pem)
 
     def _require_private(self, connection: http.client.HTTPConnection, scheme: str) -> None:
         """Raise ``UserError`` before a secret goes over a network in clear. The peer counts, not what it is called."""
@@ -222,48 +262,9 @@ def _as_parameter(value: Any) -> str:
     return str(value)
 
 
-_ERRORS: Final[dict[int, type[MosaicError]]] = {
-    400: UserError,
-    401: NotSignedIn,
-    403: NotAllowed,
-    404: NotFound,
-    409: Conflict,
-    412: Stale,
-    413: UserError,
-    416: UserError,
-    422: UserError,
-}
-
-
 def _error_of(answer: http.client.HTTPResponse, data: bytes) -> MosaicError:
     """The error that an answer of 400 or more stands for."""
-    try:
-        body = json.loads(data)["error"]
-        code, message, details = str(body["code"]), str(body["message"]), dict(body.get("details") or {})
-    except (ValueError, KeyError, TypeError):
-        code, message, details = "error", f"the server answered {answer.status} {answer.reason}", _told(data)
-    kind = _ERRORS.get(answer.status)
-    if kind is not None:
-        error: MosaicError = kind(message, **details)
-    elif code == PluginError.code:
-        error = PluginError(message, str(details.pop("plugin", "")), str(details.pop("hook", "")), **details)
-    elif answer.status in (429, 503):
-        after = answer.headers.get("Retry-After", "")
-        details.pop("retry_after", None)
-        error = Unavailable(message, retry_after=float(after) if after.isdigit() else None, **details)
-    else:
-        error = MosaicError(message, **details)
-    error.code = code
-    return error
-
-
-def _told(data: bytes) -> dict[str, Any]:
-    """An answer that is no error of ours and yet says something, as health does with 503."""
-    try:
-        body = json.loads(data)
-    except ValueError:
-        return {}
-    return {"answer": body} if isinstance(body, dict) else {}
+    return error_of(answer.status, answer.reason, answer.headers.get("Retry-After"), data)
 
 
 def _not_running(home: Path) -> Unreachable:
@@ -284,15 +285,26 @@ def health_of(api: HttpApi) -> dict[str, Any]:
 
 def _local_endpoint(home: Home) -> Endpoint | None:
     try:
-        url = json.loads(home.endpoint_file.read_text("utf-8"))["url"]
+        endpoint = json.loads(home.endpoint_file.read_text("utf-8"))
+        url, ca_pem = str(endpoint["url"]), endpoint.get("ca")
         token = home.local_token_file.read_text("utf-8").strip()
     except FileNotFoundError:
         return None
     except PermissionError as error:
         raise NotAllowed(f"{error.filename} belongs to another user; this home is not yours to command") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise Unreachable(f"{home.endpoint_file} is damaged; restart MosaicFS to have it written anew") from None
-    return Endpoint(str(url), token)
+    return Endpoint(url, token, ca_pem=ca_pem)
+
+
+def _known_authority(home: Home, url: str) -> str | None:
+    """The authority of the instance that this home belongs to, when the address is that instance's."""
+    if not home.enrolment_file.exists():
+        return None
+    from mosaicfs_core.security import enrolment
+
+    known = enrolment.load(home)
+    return known.ca_pem if known and url.rstrip("/") in known.urls else None
 
 
 def _read_cli_config(environment: Mapping[str, str]) -> dict[str, str]:
@@ -310,7 +322,7 @@ def _read_cli_config(environment: Mapping[str, str]) -> dict[str, str]:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{file}: expected valid TOML: {error}") from None
-    allowed = ("url", "access_key_id", "secret_key", "ca_file")
+    allowed = ("url", "access_key_id", "secret_key", "ca_file", "ca_fingerprint")
     for key, value in values.items():
         if key not in allowed or not isinstance(value, str):
             raise ConfigError(f"{file}, {key}: expected a text under one of {', '.join(allowed)}")
@@ -320,6 +332,12 @@ def _read_cli_config(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _reason(error: BaseException) -> str:
+    if type(error).__name__ == "SSLCertVerificationError":
+        told = getattr(error, "verify_message", "") or str(error)
+        return (
+            f"its certificate cannot be trusted ({told.rstrip('.')}); give its authority with MOSAICFS_CA_FINGERPRINT"
+            " or ca_fingerprint in cli.toml, as `mosaicfs system fingerprint` shows it on the server"
+        )
     if isinstance(error, TimeoutError):
         return "it did not answer in time"
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

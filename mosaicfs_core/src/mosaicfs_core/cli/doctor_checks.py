@@ -120,7 +120,15 @@ def check_configuration(home: Home) -> Finding:
 
 def check_permissions(home: Home) -> Finding:
     """Whether what is secret is the owner's alone."""
-    secret = ("instance_key", "node_key", "auth.db", "replica.db", "run/local_token")
+    secret = (
+        "instance_key",
+        "node_key",
+        "auth.db",
+        "replica.db",
+        "run/local_token",
+        "certs/ca.key",
+        "certs/server.key",
+    )
     open_ones = [
         path for path in (home.path, *(home.path / name for name in secret)) if path.exists() and _others_can(path)
     ]
@@ -147,12 +155,35 @@ def check_store(home: Home) -> Finding:
     return Finding("store", "ok", "sound" if home.replica.exists() else "there is none yet: run `mosaicfs up`")
 
 
+def check_certificate(home: Home) -> Finding:
+    """Whether the certificate of this machine's listener is good for a while."""
+    file = home.certs_dir / "server.pem"
+    if not file.exists():
+        return Finding("certificate", "ok", "there is none: nothing listens beyond this machine")
+    from mosaicfs_core.errors import UserError
+    from mosaicfs_core.security import certificates
+    from mosaicfs_core.security.authority import utc_now
+
+    try:
+        found = certificates.load(file.read_bytes())
+    except (UserError, OSError) as error:
+        return Finding(
+            "certificate", "failed", f"{file}: {error}", f"delete {file}; a new one is made at the next start"
+        )
+    until = found.not_valid_after_utc
+    if certificates.needs_renewal(found, utc_now()):
+        mend = "let this machine's MosaicFS run where it reaches its control plane: it renews by itself"
+        return Finding("certificate", "warning", f"it holds until {until:%Y-%m-%d}", mend)
+    return Finding("certificate", "ok", f"it holds until {until:%Y-%m-%d}")
+
+
 CHECKS: Final[tuple[Callable[[Home], Finding], ...]] = (
     check_python,
     check_configuration,
     check_permissions,
     check_disk,
     check_clock,
+    check_certificate,
     check_store,
     check_fuse,
     check_inotify,

@@ -8,34 +8,32 @@ import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from mosaicfs_core.cli.watch_paths import add_roots
 from mosaicfs_core.content.roots import WATCHER, settings_of, watch_roots
 from mosaicfs_core.documents import ids, paths
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.plugins.instances import Instances
-
-CONTROL_ROLE: Final = "control-plane"
+from mosaicfs_core.server.identity import CONTROL_ROLE, Identity, identity_of
 
 
 async def register_nodes(core: CoreServices, roots: Sequence[str]) -> None:
     """Write this machine's node document and the control plane's, where they are new or differ from what is so now."""
     name = core.config.agent.name or socket.gethostname()
-    present = await core.store.read(lambda reader: reader.documents_of("node"))
     facts = {
         "platform": f"{sys.platform}-{platform.machine()}",
         "vfs_capable": sys.platform == "linux",
         "storage": filesystems(roots),
     }
-    await _register(core, core.node_id, name, facts)
-    control = next((node["node_id"] for node in present if node.get("role") == CONTROL_ROLE), None)
-    control_id = control or ids.new_control_plane_id(name)
-    await _register(core, control_id, f"Control plane on {name}", {"platform": facts["platform"]}, role=CONTROL_ROLE)
+    identity = await identity_of(core)
+    await _register(core, identity, core.node_id, name, facts)
+    control = {"platform": facts["platform"]}
+    await _register(core, identity, identity.node_id, f"Control plane on {name}", control, role=CONTROL_ROLE)
 
 
 async def _register(
-    core: CoreServices, node_id: str, name: str, facts: dict[str, Any], role: str | None = None
+    core: CoreServices, identity: Identity, node_id: str, name: str, facts: dict[str, Any], role: str | None = None
 ) -> None:
     def apply(present: dict[str, Any] | None) -> dict[str, Any] | None:
         document = present or {
@@ -49,8 +47,11 @@ async def _register(
             **({"role": role} if role else {}),
         }
         changed = {**document, **facts}
+        control = {"public_key": identity.key.public}
         if changed["status"] == "offline":
-            changed |= {"status": "online", "control_version": document.get("control_version", 0) + 1}
+            control["status"] = "online"
+        if changed != {**changed, **control}:
+            changed |= {**control, "control_version": document.get("control_version", 0) + 1}
         if changed == present:
             return None
         return {**changed, "agent_version": document.get("agent_version", 0) + 1}

@@ -45,6 +45,7 @@ from mosaicfs_core.hooks.operations import (
     Rename,
 )
 from mosaicfs_core.hooks.specs import ENTRY_POINT_GROUP, HOOK_API, PluginManifest, StepOp, hookimpl, hookspec
+from mosaicfs_core.hooks.versions import etag_matches, etag_of, require_fresh
 from mosaicfs_core.wording import in_words
 
 __all__ = [
@@ -80,8 +81,11 @@ __all__ = [
     "StepOp",
     "Unavailable",
     "UserError",
+    "etag_matches",
+    "etag_of",
     "hookimpl",
     "hookspec",
     "in_words",
+    "require_fresh",
     "written_argument",
 ]

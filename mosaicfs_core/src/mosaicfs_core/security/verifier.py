@@ -113,6 +113,13 @@ class Verifier:
             )
         return known.caller
 
+    async def require_enabled(self, key_id: str) -> None:
+        """For what goes on long after its request was verified (a link, a live feed): raise ``NotSignedIn`` when the
+        caller may not speak any more."""
+        known = await self._known(key_id)
+        if known.disabled:
+            raise NotSignedIn(known.disabled)
+
     async def _known(self, key_id: str) -> _Known:
         """Whose id it is. Raises ``NotSignedIn`` when that is not known here."""
         if key_id.startswith(_USER_KEY):

@@ -22,8 +22,9 @@ from mosaicfs_core.server.auth.guard import API_PREFIX, require_key
 from mosaicfs_core.server.auth.sessions import LOCAL_PREFIX, Sessions
 from mosaicfs_core.server.auth.tokens import Tokens
 from mosaicfs_core.server.couch.bodies import MAX_DOCUMENTS_BYTES
+from mosaicfs_core.server.identity import identity_of, verifier
 from mosaicfs_core.server.moves import Mover
-from mosaicfs_core.server.routes import auth, credentials, db, files, nodes, pages, plugins, system
+from mosaicfs_core.server.routes import auth, credentials, db, enrolment, files, nodes, pages, plugins, system
 from mosaicfs_core.server.state import EXTENSION, ServerState, whoami
 from mosaicfs_core.supervision import supervised
 
@@ -31,6 +32,7 @@ _BLUEPRINTS = (
     auth.blueprint,
     credentials.blueprint,
     db.blueprint,
+    enrolment.blueprint,
     files.blueprint,
     nodes.blueprint,
     pages.blueprint,
@@ -74,15 +76,19 @@ class JsonRequest(Request):
 async def create_app(core: CoreServices) -> Quart:
     """The application over these services. ``close_app`` gives back what it opened."""
     instance_key = core.home.instance_key()
+    wrapping_key = keys.subkey(instance_key, "credential wrapping")
+    identity = await identity_of(core)
     local_token = LOCAL_PREFIX + secrets.token_urlsafe(32)
     write_private(core.home.local_token_file, local_token.encode())
     server = ServerState(
         core=core,
         tokens=Tokens(instance_key),
         sessions=await Sessions.open(core.home.path / "auth.db"),
-        wrapping_key=keys.subkey(instance_key, "credential wrapping"),
+        wrapping_key=wrapping_key,
         local_token=local_token,
         dummy_hash=await asyncio.to_thread(keys.dummy_hash),
+        identity=identity,
+        verifier=verifier(core, identity, wrapping_key),
     )
     app = Quart("mosaicfs", static_folder=None)
     app.request_class = JsonRequest

@@ -1,8 +1,7 @@
-"""Lists and documents as the API shows them: pages, short ids, entity tags. Pure functions over plain data."""
+"""Lists and documents as the API shows them: pages, short ids. Pure functions over plain data."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 
@@ -10,8 +9,7 @@ import msgspec
 from msgspec import Meta
 from quart import Response, request
 
-from mosaicfs_core.errors import Stale
-from mosaicfs_core.server.ranges import etag_matches
+from mosaicfs_core.hooks import etag_matches, etag_of
 
 MAX_PAGE: Final = 500
 
@@ -54,17 +52,6 @@ def shown(document: Mapping[str, Any], short_id: str, *, without: Sequence[str] 
     hidden = {"type", *without}
     body = {key: value for key, value in document.items() if not key.startswith("_") and key not in hidden}
     return {"id": short_id, **body}
-
-
-def etag_of(document: Mapping[str, Any]) -> str:
-    """The entity tag of a document's present version; opaque, and no revision can be read from it."""
-    return f'"{hashlib.blake2b(str(document["_rev"]).encode(), digest_size=9).hexdigest()}"'
-
-
-def require_fresh(header: str | None, document: Mapping[str, Any]) -> None:
-    """Raise ``Stale`` (412) when an ``If-Match`` header names another version of the document."""
-    if header is not None and not etag_matches(header, etag_of(document), weak=False):
-        raise Stale("it was changed since you read it; read it again and repeat the change")
 
 
 def document_answer(document: Mapping[str, Any], body: Mapping[str, Any], status: int = 200) -> Response:

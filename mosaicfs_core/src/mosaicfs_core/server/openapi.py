@@ -47,7 +47,7 @@ _ERRORS: Final = {
     "412": "It was changed since you read it (`If-Match`).",
     "413": "The body is too large.",
     "415": "The body is not JSON.",
-    "429": "Too many attempts; `Retry-After` says when to come again.",
+    "429": "Too many attempts, or too many signatures that did not hold; `Retry-After` says when to come again.",
     "500": "Something went wrong inside the server.",
     "503": "Cannot be done at present; `Retry-After` may say when.",
 }

@@ -87,16 +87,3 @@ class MultipartRanges:
     def length(self) -> int:
         """The length of the whole answer in bytes."""
         return sum(map(len, self.heads)) + sum(part.length for part in self.parts) + len(self.tail)
-
-
-def etag_matches(header: str | None, etag: str, *, weak: bool) -> bool:
-    """Whether an ``If-Match`` or ``If-None-Match`` list names the entity tag; ``weak`` ignores ``W/`` on both sides."""
-    if header is None:
-        return False
-    if header.strip() == "*":
-        return True
-    mine = etag.removeprefix("W/") if weak else etag
-    for candidate in re.findall(r'(?:W/)?"[^"]*"', header):
-        if (candidate.removeprefix("W/") if weak else candidate) == mine:
-            return not (not weak and candidate.startswith("W/"))
-    return False

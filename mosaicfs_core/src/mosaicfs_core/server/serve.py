@@ -7,12 +7,12 @@ import errno
 import json
 import logging
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
 from hypercorn.asyncio.run import worker_serve
-from hypercorn.config import Config as HypercornConfig
 from hypercorn.config import Sockets
 from hypercorn.utils import wrap_app
 from quart import Quart
@@ -20,8 +20,11 @@ from quart import Quart
 from mosaicfs_core.config import ServerConfig
 from mosaicfs_core.errors import ConfigError, Unavailable
 from mosaicfs_core.home import Home, write_private
+from mosaicfs_core.security.addresses import machine_addresses
+from mosaicfs_core.security.listening import ListenerConfig
 from mosaicfs_core.server.auth.limits import is_loopback
 from mosaicfs_core.server.state import EXTENSION, ServerState
+from mosaicfs_core.server.tls import Tls, is_wildcard, wanted
 from mosaicfs_core.supervision import supervised
 
 logger = logging.getLogger(__name__)
@@ -37,21 +40,23 @@ def bind(config: ServerConfig, where: str = "server.host") -> socket.socket:
     """The listening socket, bound before anything else starts so that a taken port is known at once.
 
     Raises ``Unavailable`` for a taken port and ``ConfigError`` for an address that is not this machine's, or not
-    loopback: without TLS the API is not served to the network. ``where`` says where the address was set.
+    loopback while TLS is off: without TLS the API is not served to the network. ``where`` says where the address was
+    set.
     """
     try:
         found = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:
         raise ConfigError(
-            f"{where}: {config.host!r} is not an address of this machine; expected 127.0.0.1, ::1 or localhost",
+            f"{where}: {config.host!r} is not an address of this machine; expected one of its addresses, 127.0.0.1 for"
+            " this machine alone or 0.0.0.0 for all networks",
             key="server.host",
         ) from error
     family, _, _, _, address = found[0]
-    if not is_loopback(str(address[0])):
+    if config.tls == "off" and not is_loopback(str(address[0])):
         raise ConfigError(
-            f"{where}: {config.host} is not loopback; MosaicFS does not serve the network without TLS."
-            " Use 127.0.0.1 and put a TLS proxy or an SSH tunnel in front",
-            key="server.host",
+            f"{where}: {config.host} is not loopback, and server.tls is off; MosaicFS does not serve the network"
+            " without TLS. Set server.tls to auto, or listen on 127.0.0.1",
+            key="server.tls",
         )
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -66,42 +71,61 @@ def bind(config: ServerConfig, where: str = "server.host") -> socket.socket:
     return listener
 
 
-def url_of(listener: socket.socket) -> str:
-    """The address that reaches the listener."""
+def url_of(listener: socket.socket, *, tls: bool = False, local: bool = True) -> str:
+    """The address that reaches the listener: from this machine (``local``), or as others may reach it, where a listener
+    on every address is named by the one that this machine sends from."""
     host, port = listener.getsockname()[:2]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    if is_wildcard(host):
+        own = "::1" if listener.family == socket.AF_INET6 else "127.0.0.1"
+        host = own if local else next(iter(machine_addresses()), own)
+    return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 @asynccontextmanager
 async def serving(app: Quart, listener: socket.socket, home: Home) -> AsyncIterator[str]:
-    """Serve the app on the listener around a block; its value is the address, which is also written for the command
-    line to find. Requests under way get a few seconds to end."""
+    """Serve the app on the listener around a block, with TLS where it is needed; its value is the address as others
+    reach it. The one for this machine is written for the command line to find, with the authority to trust. Requests
+    under way get a few seconds to end."""
     stop = asyncio.Event()
-    url = url_of(listener)
     state: ServerState = app.extensions[EXTENSION]
+    config = state.core.config.server
+    tls = None
+    if wanted(config, str(listener.getsockname()[0])):
+        tls = await asyncio.to_thread(Tls, home, config, state.identity.node_id)
 
     async def serve() -> None:
         # Each attempt closes the socket it was given.
-        sockets = Sockets(secure_sockets=[], insecure_sockets=[listener.dup()], quic_sockets=[])
-        await worker_serve(wrap_app(app, 0, "asgi"), _hypercorn_config(), sockets=sockets, shutdown_trigger=stop.wait)
+        given = [listener.dup()]
+        sockets = Sockets(given if tls else [], [] if tls else given, [])
+        served = _hypercorn_config(tls.context if tls else None)
+        await worker_serve(wrap_app(app, 0, "asgi"), served, sockets=sockets, shutdown_trigger=stop.wait)
 
-    server = asyncio.create_task(supervised("api server", serve, state.core.failing), name="api server")
-    write_private(home.endpoint_file, json.dumps({"url": url}).encode())
+    tasks = [asyncio.create_task(supervised("api server", serve, state.core.failing), name="api server")]
+    if tls is not None:
+        renewing = supervised("renewal of the certificate", tls.keep_fresh, state.core.failing)
+        tasks.append(asyncio.create_task(renewing, name="certificate"))
+    endpoint = {"url": url_of(listener, tls=tls is not None)}
+    if tls is not None:
+        endpoint["ca"] = tls.authority.pem
+    write_private(home.endpoint_file, json.dumps(endpoint).encode())
     try:
-        yield url
+        yield url_of(listener, tls=tls is not None, local=False)
     finally:
         home.endpoint_file.unlink(missing_ok=True)
         stop.set()
         state.live.end()
-        done, _ = await asyncio.wait({server}, timeout=PATIENCE_SECONDS)
+        for task in tasks[1:]:
+            task.cancel()
+        done, _ = await asyncio.wait(tasks[:1], timeout=PATIENCE_SECONDS)
         if not done:
             state.streams.end()
-        await server
+        await tasks[0]
+        await asyncio.gather(*tasks[1:], return_exceptions=True)
         listener.close()
 
 
-def _hypercorn_config() -> HypercornConfig:
-    config = HypercornConfig()
+def _hypercorn_config(context: ssl.SSLContext | None) -> ListenerConfig:
+    config = ListenerConfig(context)
     config.accesslog = None
     config.errorlog = logging.getLogger("hypercorn.error")
     config.include_server_header = False

@@ -13,9 +13,11 @@ from quart import current_app, g
 
 from mosaicfs_core.errors import NotSignedIn
 from mosaicfs_core.plugins.context import CoreServices
+from mosaicfs_core.security.verifier import Verifier
 from mosaicfs_core.server.auth.limits import RateLimit
 from mosaicfs_core.server.auth.sessions import Sessions
 from mosaicfs_core.server.auth.tokens import Tokens
+from mosaicfs_core.server.identity import Identity
 from mosaicfs_core.server.streaming import Streams
 
 EXTENSION: Final = "mosaicfs"
@@ -26,8 +28,8 @@ CONCURRENT_HASHES: Final = 2
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """Who is asking. ``kind`` is ``user`` or ``agent`` (an access key), ``local`` (the owner of the home, on this
-    machine), ``link`` (a download token, good for one file), ``node`` (an enrolled node, ``node_id``) or ``hub``;
-    ``session`` is set for a signed-in user."""
+    machine), ``link`` (a download token, good for one file), ``node`` (a request signed by an enrolled node's key) or
+    ``hub`` (a hub's credential); ``session`` is set for a signed-in user, ``node_id`` for a node."""
 
     kind: str
     name: str
@@ -46,9 +48,14 @@ class ServerState:
     wrapping_key: bytes
     local_token: str
     dummy_hash: str
+    identity: Identity
+    verifier: Verifier
     started: float = field(default_factory=time.time)
     login_by_address: RateLimit = field(default_factory=lambda: RateLimit(20, 6.0))
     login_by_key: RateLimit = field(default_factory=lambda: RateLimit(5, 12.0))
+    failed_by_address: RateLimit = field(default_factory=lambda: RateLimit(60, 1.0))
+    failed_by_key: RateLimit = field(default_factory=lambda: RateLimit(20, 3.0))
+    enrolling: asyncio.Lock = field(default_factory=asyncio.Lock)
     hashing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONCURRENT_HASHES))
     streams: Streams = field(default_factory=Streams)
     live: Streams = field(default_factory=Streams)

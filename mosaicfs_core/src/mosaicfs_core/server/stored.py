@@ -8,7 +8,7 @@ from typing import Any, Final
 from quart import request
 
 from mosaicfs_core.errors import NotFound
-from mosaicfs_core.server.listing import require_fresh
+from mosaicfs_core.hooks import require_fresh
 from mosaicfs_core.store import Reader, Store
 
 MAX_DOCUMENTS: Final = 10_000

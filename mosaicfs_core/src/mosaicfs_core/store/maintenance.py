@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from .store import Store
 
 PRUNE_BATCH = 2_000
+MERGE_PAGES = 2_000
+"""Pages of the name index written by one step of merging it: some tens of milliseconds."""
 _PAGE_FIGURES = ("freelist_count", "page_count", "page_size")
 
 
@@ -53,8 +55,20 @@ async def compact(store: Store) -> None:
         if last is None:
             break
         after = last
-    await store.transaction(lambda tx: tx.execute("INSERT INTO names(names) VALUES('optimize')") and None)
+    pages = -MERGE_PAGES  # the first step, being negative, takes all segments together; the others go on with that
+    while await store.transaction(lambda tx, pages=pages: _merge_names(tx, pages)):  # type: ignore[misc]
+        pages = MERGE_PAGES
     await store.vacuum()
+
+
+def _merge_names(tx: WriteTransaction, pages: int) -> bool:
+    """One step of merging the name index; False when there was nothing left to do.
+
+    A step that worked changes more than the row that asks for it (SQLite's documentation of FTS5, "merge").
+    """
+    before = tx.execute("SELECT total_changes()").fetchone()[0]
+    tx.execute("INSERT INTO names(names, rank) VALUES('merge', ?)", (pages,))
+    return bool(tx.execute("SELECT total_changes()").fetchone()[0] - before >= 2)
 
 
 def _prune_some(tx: WriteTransaction, after: int) -> int | None:

@@ -11,7 +11,7 @@ import msgspec
 from ..documents.paths import parent_of
 from .statements import run_rows
 
-CACHED_DIRECTORIES = 8_192
+CACHED_DIRECTORIES = 4_096
 
 
 class NumberCache:

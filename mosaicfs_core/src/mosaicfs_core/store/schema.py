@@ -16,7 +16,7 @@ from typing import Final
 from ..errors import MosaicError
 
 SCHEMA_VERSION: Final = 1
-WRITER_CACHE_KIB: Final = 32 * 1024
+WRITER_CACHE_KIB: Final = 28 * 1024
 READER_CACHE_KIB: Final = 2 * 1024
 LARGE: Final = 16 << 20
 """Files from this size on (bytes) have an index by size."""

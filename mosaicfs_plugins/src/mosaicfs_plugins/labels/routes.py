@@ -2,41 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
 from quart import Blueprint, Response, request
 from quart_schema import document_response, validate_querystring, validate_request
 
-from mosaicfs_core.hooks import Page, RoutesContext, Stale
+from mosaicfs_core.hooks import Page, RoutesContext, etag_of, require_fresh
 from mosaicfs_plugins.labels import model
 from mosaicfs_plugins.labels.documents import assignment_body, folder_prefix, rule_body
 from mosaicfs_plugins.labels.service import Fresh, LabelService
 
 
-def etag_of(document: Mapping[str, Any]) -> str:
-    """The entity tag of a document's present version, opaque; without quotes."""
-    return hashlib.blake2b(str(document["_rev"]).encode(), digest_size=9).hexdigest()
-
-
 def if_match() -> Fresh:
     """The check that the request's ``If-Match`` asks for; read here because a request is at hand only inside a view."""
-    given, tags = request.headers.get("If-Match"), request.if_match
-
-    def fresh(present: Mapping[str, Any] | None) -> None:
-        if given is not None and (present is None or not tags.contains(etag_of(present))):
-            raise Stale("it was changed since you read it; read it again and repeat the change")
-
-    return fresh
+    return partial(require_fresh, request.headers.get("If-Match"))
 
 
 def answer(body: Any, status: int = 200, document: Mapping[str, Any] | None = None) -> Response:
     """A JSON answer, with the entity tag of the document it shows."""
     response = Response(msgspec.json.encode(body), status=status, mimetype="application/json")
     if document is not None:
-        response.set_etag(etag_of(document))
+        response.headers["ETag"] = etag_of(document)
         response.headers["Cache-Control"] = "private, no-cache"
     return response
 

@@ -119,7 +119,7 @@ def _linux_observer(listener: Listener) -> Any:
 
         def _add_callback(self, path: bytes) -> None:
             try:
-                descriptor = self._inotify_fd.add_callback(path, self.event_mask, self._callback, self._id)
+                descriptor = self._watched(path)
             except OSError as error:
                 if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EBADF):
                     listener.unwatched(os.fsdecode(self.path), os.fsdecode(path), error.strerror or str(error))
@@ -128,6 +128,14 @@ def _linux_observer(listener: Listener) -> Any:
                 return
             self._active_callbacks_by_path[path] = descriptor
             self._active_callbacks_by_watch[descriptor] = path
+
+        def _watched(self, path: bytes) -> Any:
+            """``InotifyFD.add_callback`` without its warning: a directory that appears while its parent is being looked
+            into is found twice, by the look and by its own event, and there is nothing wrong with that."""
+            with self._inotify_fd._lock:
+                watch = self._inotify_fd._get_or_create_watch(path, self.event_mask)
+                watch.callbacks[self._id] = self._callback
+                return watch.wd
 
     class Emitter(InotifyEmitter):
         """Makes our kind of group."""

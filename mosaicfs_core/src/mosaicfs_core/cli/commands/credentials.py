@@ -14,6 +14,7 @@ COLUMNS = {
     "name": "name",
     "kind": "kind",
     "enabled": "enabled",
+    "node_id": "machine",
     "created_at": "created",
     "last_seen": "last seen",
 }
@@ -45,15 +46,48 @@ def register(cli: click.Group, context: TerminalContext) -> None:
         made = context.api.send("POST", "credentials", {"name": name, "kind": kind})
         context.show(made, {"id": "access key id", "secret_key": "secret"})
         context.say("Keep the secret now: it is shown this once.")
+        if kind == "agent":
+            context.say(_how_to_enrol(context, str(made["id"])))
 
     @credentials.command("revoke")
     @click.argument("key")
     def revoke(key: str) -> None:
-        """Disable the access key KEY (its id) and end its sessions."""
+        """Disable the access key KEY (its id): end its sessions, and the machine that was enrolled with it.
+
+        The control plane refuses both at once, other machines as soon as they hear of it.
+        """
         context.show(context.api.send("DELETE", f"credentials/{key}"), COLUMNS)
+
+    @credentials.command("enable")
+    @click.argument("key")
+    def enable(key: str) -> None:
+        """Let the access key KEY (its id) hold again after it was revoked."""
+        context.show(context.api.send("PATCH", f"credentials/{key}", {"enabled": True}), COLUMNS)
 
     @credentials.command("link")
     def link() -> None:
         """Make a one-time login link; the one before stops working."""
         made: dict[str, Any] = context.api.send("POST", "auth/link")
         context.show(made if context.json else made["url"])
+
+
+def _how_to_enrol(context: TerminalContext, key_id: str) -> str:
+    """What to type on the machine that the key is for, as far as it is known here."""
+    from urllib.parse import urlsplit
+
+    from mosaicfs_core.security.addresses import LOOPBACK, host_names
+
+    parts = urlsplit(context.api.url)
+    if parts.scheme != "https":
+        return (
+            'This instance listens on this machine alone. For others to join, set [server] host = "0.0.0.0" in'
+            f" {context.home.config_file} and start it again."
+        )
+    host = host_names()[0] if parts.hostname in LOOPBACK else parts.hostname
+    line = f"mosaicfs agent init https://{host}:{parts.port or 443} --access-key-id {key_id}"
+    authority = context.home.certs_dir / "ca.pem"
+    if authority.exists():
+        from mosaicfs_core.security import certificates
+
+        line += f" --ca-fingerprint {certificates.fingerprint(certificates.load(authority.read_bytes()))}"
+    return f"On that machine: {line}"

@@ -35,6 +35,24 @@ def register(cli: click.Group, context: TerminalContext) -> None:
         if answer["status"] == "unhealthy":
             raise click.exceptions.Exit(1)
 
+    @system.command("fingerprint")
+    def fingerprint() -> None:
+        """Show the SHA-256 fingerprint of this instance's certificate authority, which other machines must be shown.
+
+        Works on the machine of the control plane, also while it does not run.
+        """
+        from mosaicfs_core.errors import NotFound
+        from mosaicfs_core.security import certificates
+
+        file = context.home.certs_dir / "ca.pem"
+        if not file.exists():
+            raise NotFound(
+                f"{context.home.path} has no authority: it is made when the control plane first listens beyond this"
+                " machine (server.host) or another machine enrols"
+            )
+        found = certificates.fingerprint(certificates.load(file.read_bytes()))
+        context.show({"sha256": found} if context.json else found)
+
     @system.command("info")
     def info() -> None:
         """Show what runs: versions, ids, counts, plugins."""

@@ -189,5 +189,9 @@ async def _announce(
             f"Mounted   nowhere: {problem}\n          Everything else works: `mosaicfs vfs ls /` shows the same tree."
         )
     context.say(f"API       {runtime.url}/api/docs")
+    if runtime.url.startswith("https:"):
+        from mosaicfs_core.security.authority import Authority
+
+        context.say(f"Authority {Authority.of_home(runtime.core.home).fingerprint}")
     click.echo(f"Log in    {link}   (once, within an hour)")
     context.say("Ctrl-C stops it.")

@@ -15,6 +15,8 @@ from quart import Request, g, request
 
 from mosaicfs_core.documents import ids
 from mosaicfs_core.errors import NotAllowed, NotSignedIn
+from mosaicfs_core.security.signatures import is_signed
+from mosaicfs_core.server.auth import signed
 from mosaicfs_core.server.auth.limits import is_loopback
 from mosaicfs_core.server.state import Principal, ServerState, state
 
@@ -41,6 +43,13 @@ def client_address(asked: Request) -> str:
     return client[0] if client else ""
 
 
+def from_this_machine(asked: Request) -> bool:
+    """Whether the peer is this machine: over loopback, or from the very address that it asked, which nobody else can
+    have a connection from."""
+    address, server = client_address(asked), asked.scope.get("server")
+    return is_loopback(address) or bool(address and server and address == server[0])
+
+
 async def require_key() -> None:
     """Before every request: refuse other sites where cookies count, and identify the caller where it matters."""
     if request.endpoint in BY_COOKIE:
@@ -53,10 +62,13 @@ async def require_key() -> None:
 
 
 async def identify(server: ServerState, asked: Request) -> Principal:
-    """Who is asking. Raises ``NotSignedIn`` when that cannot be told."""
+    """Who is asking. Raises ``NotSignedIn`` when that cannot be told, and ``NotAllowed`` where such a caller has no
+    business."""
+    if is_signed(asked.headers.get("Authorization", "")):
+        return await signed.identify(server, asked, client_address(asked))
     scheme, _, credentials = asked.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer" and credentials:
-        return await _bearer(server, credentials.strip(), client_address(asked))
+        return await _bearer(server, credentials.strip(), from_this_machine(asked))
     token = asked.args.get("token")
     if asked.endpoint == CONTENT and token and asked.view_args:
         claims = server.tokens.check_download(token, str(asked.view_args.get("file_id")))
@@ -66,9 +78,9 @@ async def identify(server: ServerState, asked: Request) -> Principal:
     raise NotSignedIn("this needs a key: sign in at /api/auth/login, or use the mosaicfs command on the machine itself")
 
 
-async def _bearer(server: ServerState, token: str, address: str) -> Principal:
+async def _bearer(server: ServerState, token: str, local: bool) -> Principal:
     if hmac.compare_digest(token.encode(), server.local_token.encode()):
-        if not is_loopback(address):
+        if not local:
             raise NotAllowed("the local token opens this instance only from the machine it runs on")
         return Principal(kind="local", name="owner of this machine's home")
     claims = server.tokens.check_session(token)

@@ -38,13 +38,24 @@ class RateLimit:
     def take(self, key: str) -> float:
         """Take a token; 0.0 when there was one, else the seconds until there will be."""
         now = self._clock()
-        tokens, since = self._buckets.pop(key, (float(self.burst), now))
-        tokens = min(float(self.burst), tokens + (now - since) / self.refill_s)
-        wait = 0.0 if tokens >= 1.0 else (1.0 - tokens) * self.refill_s
+        tokens = self._tokens(key, now)
+        wait = self._wait(tokens)
+        self._buckets.pop(key, None)
         self._buckets[key] = (tokens - 1.0 if wait == 0.0 else tokens, now)
         while len(self._buckets) > self._max:
             self._buckets.popitem(last=False)
         return wait
+
+    def wait(self, key: str) -> float:
+        """The seconds until there will be a token, 0.0 when there is one; takes none."""
+        return self._wait(self._tokens(key, self._clock()))
+
+    def _tokens(self, key: str, now: float) -> float:
+        tokens, since = self._buckets.get(key, (float(self.burst), now))
+        return min(float(self.burst), tokens + (now - since) / self.refill_s)
+
+    def _wait(self, tokens: float) -> float:
+        return 0.0 if tokens >= 1.0 else (1.0 - tokens) * self.refill_s
 
     def forget(self, key: str) -> None:
         """Give the key a full bucket again (after it proved itself)."""

@@ -9,9 +9,10 @@ from msgspec import UNSET, Meta, UnsetType
 from quart import Blueprint, Response
 from quart_schema import document_response, validate_querystring, validate_request
 
+from mosaicfs_core.hooks import etag_of
 from mosaicfs_core.server.auth import credentials
 from mosaicfs_core.server.idempotency import idempotent
-from mosaicfs_core.server.listing import ListAnswer, Paging, document_answer, etag_of, json_answer, page_of
+from mosaicfs_core.server.listing import ListAnswer, Paging, document_answer, json_answer, page_of
 from mosaicfs_core.server.state import state
 from mosaicfs_core.server.stored import documents_of
 

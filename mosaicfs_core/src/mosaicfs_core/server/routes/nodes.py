@@ -11,7 +11,7 @@ from quart import Blueprint, Response
 from quart_schema import document_response, validate_querystring, validate_request
 
 from mosaicfs_core.documents import ids, paths
-from mosaicfs_core.errors import NotFound, Unavailable
+from mosaicfs_core.errors import NotFound, Unavailable, UserError
 from mosaicfs_core.hooks import FilesAnswer
 from mosaicfs_core.server.background import spawn
 from mosaicfs_core.server.listing import (
@@ -45,6 +45,7 @@ class NodeChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What to change of a node."""
 
     friendly_name: Annotated[str, Meta(min_length=1, max_length=200)] | UnsetType = UNSET
+    enabled: bool | UnsetType = UNSET
 
 
 class NodeAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -164,15 +165,21 @@ async def get_node(node_id: str) -> Response:
 @validate_request(NodeChange)
 @document_response(NodeAnswer)
 async def change_node(node_id: str, data: NodeChange) -> Response:
-    """Rename a node."""
-    name = data.friendly_name
+    """Rename a node, or enable one again that was disabled."""
 
-    def rename(document: dict[str, Any]) -> dict[str, Any] | None:
-        if name is UNSET or name == document["friendly_name"]:
+    def change(document: dict[str, Any]) -> dict[str, Any] | None:
+        changed = dict(document)
+        if data.friendly_name is not UNSET:
+            changed["friendly_name"] = data.friendly_name
+        if data.enabled is True and document.get("status") == "disabled":
+            changed["status"] = "offline"
+        if changed == document:
             return None
-        return {**document, "friendly_name": name, "control_version": document.get("control_version", 0) + 1}
+        return {**changed, "control_version": document.get("control_version", 0) + 1}
 
-    document = await replace(state().core.store, ids.node_document_id(node_id), rename, MISSING)
+    if data.enabled is False:
+        raise UserError("enabled: expected true; DELETE disables a node", field="enabled")
+    document = await replace(state().core.store, ids.node_document_id(node_id), change, MISSING)
     return document_answer(document, node_body(document))
 
 

@@ -12,6 +12,7 @@ from quart_schema import document_response, validate_querystring, validate_reque
 
 from mosaicfs_core.documents import ids, times
 from mosaicfs_core.errors import Conflict, NotFound, UserError
+from mosaicfs_core.hooks import etag_of
 from mosaicfs_core.plugins.host import PluginHost
 from mosaicfs_core.plugins.instances import remembered_schema
 from mosaicfs_core.plugins.loading import LoadedPlugin
@@ -21,7 +22,6 @@ from mosaicfs_core.server.listing import (
     ListAnswer,
     Paging,
     document_answer,
-    etag_of,
     json_answer,
     page_of,
     shown,

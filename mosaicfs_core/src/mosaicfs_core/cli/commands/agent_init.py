@@ -1,0 +1,143 @@
+"""``mosaicfs agent init``: make this machine a node of a control plane that runs elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Final
+
+import click
+
+if TYPE_CHECKING:
+    from mosaicfs_core.cli.frame_context import TerminalContext
+    from mosaicfs_core.cli.service import Service
+
+KEY_VARIABLE: Final = "MOSAICFS_ACCESS_KEY_ID"
+
+
+def add(agent: click.Group, context: TerminalContext) -> None:
+    """Add ``init`` to the group ``agent``."""
+
+    @agent.command("init", short_help="Make this machine a node of the control plane at URL.")
+    @click.argument("url")
+    @click.option("--access-key-id", envvar=KEY_VARIABLE, show_envvar=True, help="The key made for this machine.")
+    @click.option("--ca-fingerprint", help="Trust the control plane whose authority has this SHA-256 fingerprint.")
+    @click.option("--name", help="What to call this machine (default: its host name).")
+    @click.option("--install-service", is_flag=True, help="Write the file that starts the agent with the system.")
+    def init(
+        url: str, access_key_id: str | None, ca_fingerprint: str | None, name: str | None, install_service: bool
+    ) -> None:
+        """Make this machine a node of the control plane at URL (https://host:port).
+
+        Make a key for it on the control plane first: `mosaicfs credentials create NAME --kind agent`. Its secret is
+        read from the terminal, from MOSAICFS_SECRET_KEY, or from standard input. Running it again does no harm.
+        """
+        from mosaicfs_core.cli import service
+        from mosaicfs_core.cli.secrets import secret_for
+        from mosaicfs_core.security import joining
+        from mosaicfs_core.security.user_keys import UserSigner
+
+        url = url.rstrip("/")
+        home = context.home.prepare()
+        with home.lock():
+            ca_pem = _pinned(context, url, ca_fingerprint)
+            key_id = _key_id(access_key_id)
+            signer = UserSigner.from_secret(key_id, secret_for(key_id))
+            made = asyncio.run(joining.join(home, url, ca_pem, signer, name or _host_name()))
+        wanted = service.agent_service(home.path)
+        if install_service:
+            service.install(wanted)
+        if context.json:
+            context.show(
+                {
+                    "node_id": made.node_id,
+                    "control_plane_id": made.control_plane_id,
+                    "url": url,
+                    "service": {"path": str(wanted.path), "installed": install_service, "start": wanted.start},
+                }
+            )
+            return
+        context.say(f"This machine is {made.node_id} of {url}.")
+        _tell_service(context, wanted, installed=install_service)
+        _warn_of_few_watches(context)
+
+
+def _pinned(context: TerminalContext, url: str, fingerprint: str | None) -> str | None:
+    """The control plane's authority as PEM, once the user or what is known already vouches for it; None on loopback
+    without TLS. Raises ``NotAllowed`` when it is not the expected one."""
+    from mosaicfs_core.errors import NotAllowed
+    from mosaicfs_core.security import certificates, joining, pinning
+
+    if _is_plain_loopback(url):
+        joining.refuse_other(context.home, url, None)
+        return None
+    found = pinning.fetch_authority(url)
+    if fingerprint is not None:
+        pinning.require_same(url, fingerprint, found)
+    pem = certificates.pem_of(found)
+    known = joining.refuse_other(context.home, url, pem)
+    if known is None and fingerprint is None:
+        if not sys.stdin.isatty():
+            raise NotAllowed(
+                f"nobody vouches for the authority of {url}; give --ca-fingerprint, as `mosaicfs system fingerprint`"
+                " shows it on the control plane's machine"
+            )
+        shown = certificates.fingerprint(found)
+        click.echo(f"The authority of {url} has the SHA-256 fingerprint\n\n  {shown}\n", err=True)
+        click.echo("On the control plane's machine, `mosaicfs system fingerprint` shows the right one.", err=True)
+        if not click.confirm("Are they the same?", err=True):
+            raise NotAllowed("the authority was not confirmed; nothing was changed")
+    return pem
+
+
+def _is_plain_loopback(url: str) -> bool:
+    """Whether the address is plain HTTP on this machine. Raises ``UserError`` for plain HTTP to another one."""
+    from urllib.parse import urlsplit
+
+    from mosaicfs_core.errors import UserError
+    from mosaicfs_core.security.addresses import LOOPBACK
+
+    parts = urlsplit(url)
+    if parts.scheme != "http":
+        return False
+    if parts.hostname not in LOOPBACK:
+        raise UserError(f"{url} is not encrypted; expected https://host:port (the control plane has TLS by itself)")
+    return True
+
+
+def _key_id(given: str | None) -> str:
+    from mosaicfs_core.errors import UserError
+    from mosaicfs_core.security.user_keys import KEY_ID_PATTERN
+
+    if given is None:
+        if not sys.stdin.isatty():
+            raise UserError(f"the access key id is needed: give --access-key-id, or set {KEY_VARIABLE}")
+        given = str(click.prompt("Access key id", err=True))
+    key_id = given.strip()
+    if KEY_ID_PATTERN.fullmatch(key_id) is None:
+        raise UserError(f"{key_id!r} is no access key id: expected MOSAICFS_ and 16 hexadecimal digits")
+    return key_id
+
+
+def _host_name() -> str:
+    import socket
+
+    return socket.gethostname() or "node"
+
+
+def _tell_service(context: TerminalContext, wanted: Service, *, installed: bool) -> None:
+    context.say("Start its agent with: mosaicfs agent run")
+    if installed:
+        context.say(f"Written: {wanted.path}. Have it started from now on with:\n  {wanted.start}")
+    else:
+        context.say(f"Or have the system start it: put this into {wanted.path}\n")
+        context.say(wanted.text)
+        context.say(f"and run:\n  {wanted.start}\n(--install-service writes the file.)")
+
+
+def _warn_of_few_watches(context: TerminalContext) -> None:
+    from mosaicfs_core.cli.doctor_checks import check_inotify
+
+    found = check_inotify(context.home)
+    if found.status != "ok":
+        click.echo(f"Note: {found.detail}. {found.mend}", err=True)

@@ -1,0 +1,136 @@
+"""Machines that join and leave: ``POST /api/nodes``, ``DELETE /api/nodes/{id}``, and which keys hold."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta
+from quart import Blueprint, Response
+from quart_schema import document_response, validate_querystring, validate_request
+
+from mosaicfs_core.documents import ids
+from mosaicfs_core.errors import Conflict, NotAllowed
+from mosaicfs_core.security.certificates import MAX_REQUEST
+from mosaicfs_core.server.auth import enrolment
+from mosaicfs_core.server.listing import NoQuery, document_answer, json_answer
+from mosaicfs_core.server.routes.nodes import MISSING, NodeAnswer, node_body
+from mosaicfs_core.server.state import principal, state
+from mosaicfs_core.server.stored import documents_of, replace
+
+blueprint = Blueprint("enrolment", __name__, url_prefix="/api")
+
+MAX_NAME: Final = 200
+
+
+class NewNode(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A machine that joins. ``public_key`` is its X25519 key in base64, ``csr`` a certificate request for its listener,
+    ``node_id`` the id that it would like to keep."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
+    platform: Annotated[str, Meta(max_length=MAX_NAME)] = ""
+    public_key: Annotated[str, Meta(min_length=1, max_length=100)]
+    csr: Annotated[str, Meta(max_length=MAX_REQUEST)] | None = None
+    node_id: Annotated[str, Meta(pattern=f"^{ids.NODE_ID_PATTERN}$")] | None = None
+
+
+class EnrolledAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What a node must know of its instance. ``certificate`` is there when the request held a ``csr`` and the caller is
+    new or proved itself with the node's own key; otherwise repeat the request, signed with it."""
+
+    node_id: str
+    name: str
+    created: bool
+    control_plane_id: str
+    control_plane_key: str
+    ca: str
+    access_key_id: str | None = None
+    certificate: str | None = None
+
+
+class KeyState(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Whether a key holds, and whose it is."""
+
+    access_key_id: str
+    kind: str
+    enabled: bool
+    node_id: str | None = None
+
+
+class KeyStates(msgspec.Struct, kw_only=True):
+    """The access keys there are."""
+
+    items: list[KeyState]
+
+
+@blueprint.post("/nodes")
+@validate_request(NewNode)
+@document_response(EnrolledAnswer, 201)
+@document_response(EnrolledAnswer, 200)
+async def register(data: NewNode) -> Response:
+    """Register a machine, or the same one again.
+
+    Signed with an access key of kind agent, which the first registration binds (409 for a second machine), with the
+    node's own key, or by a signed-in user. Repeating it changes nothing; it is also how a node renews its certificate.
+    """
+    server, asking = state(), principal()
+    authority = server.identity.authority
+    asked = enrolment.Registration(
+        name=data.name, platform=data.platform, public_key=data.public_key, node_id=data.node_id
+    )
+    certificate = None
+    if data.csr is not None:
+        # A damaged request is refused before anything is bound.
+        authority.issue(data.csr, "nobody")
+    found = await enrolment.register(server, asking, asked)
+    if data.csr is not None and found.proven:
+        certificate = authority.issue(data.csr, found.node_id)
+    answer = EnrolledAnswer(
+        node_id=found.node_id,
+        name=data.name,
+        created=found.created,
+        control_plane_id=server.identity.node_id,
+        control_plane_key=server.identity.key.public,
+        ca=authority.pem,
+        access_key_id=found.access_key_id,
+        certificate=certificate,
+    )
+    return json_answer(answer, 201 if found.created else 200)
+
+
+@blueprint.delete("/nodes/<node_id>")
+@document_response(NodeAnswer)
+async def disable_node(node_id: str) -> Response:
+    """Disable a node: nothing that it signs is taken any more, here at once and by other nodes as soon as they hear of
+    it. Its files stay listed. Nodes are never deleted; PATCH enables it again."""
+    server = state()
+    if node_id in (server.identity.node_id, server.core.node_id):
+        raise Conflict("this is the machine that the control plane runs on")
+
+    def disable(document: dict[str, Any]) -> dict[str, Any] | None:
+        if document.get("status") == "disabled":
+            return None
+        return {**document, "status": "disabled", "control_version": document.get("control_version", 0) + 1}
+
+    document = await replace(server.core.store, ids.node_document_id(node_id), disable, MISSING)
+    return document_answer(document, node_body(document))
+
+
+@blueprint.get("/agent/credentials")
+@validate_querystring(NoQuery)
+@document_response(KeyStates)
+async def list_key_states(query_args: NoQuery) -> Response:
+    """Tell a node which access keys hold, so that it can refuse the nodes of those that do not."""
+    if principal().kind != "node":
+        raise NotAllowed("only an enrolled node's own key opens this")
+    found = await documents_of(state().core.store, "credential")
+    items = [
+        KeyState(
+            access_key_id=document["access_key_id"],
+            kind=document["kind"],
+            enabled=document["enabled"],
+            node_id=document.get("node_id"),
+        )
+        for document in found
+    ]
+    return json_answer(KeyStates(items=items))
