@@ -33,8 +33,6 @@ from mosaicfs_core.store import Store
 from mosaicfs_core.testing.endpoint import running
 
 FULL = 100_000
-PEER_SHARE = 5
-"""PouchDB gets this fraction of the documents: its rate falls with their number, so this favours it."""
 CHANGED_SHARE = 20
 LATENCIES = 200
 PEER = Path(__file__).resolve().parents[1] / "tests" / "server" / "couch" / "peers"
@@ -216,7 +214,7 @@ def measure(count: int) -> dict[str, Any]:
     for name, action in (("push", pushing), ("pull", pulling)):
         with tempfile.TemporaryDirectory(prefix="mosaicfs-bench-") as place:
             found[name] = asyncio.run(action(Path(place), count))
-    found["pouchdb"] = dict(pouchdb(max(200, count // PEER_SHARE)))
+    found["pouchdb"] = dict(pouchdb(count))
     return found
 
 
