@@ -12,6 +12,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Final
 
+from mosaicfs_core.agent import utilization
 from mosaicfs_core.agent.board import Board
 from mosaicfs_core.agent.exclusions import Exclusions, Finding, Reporter
 from mosaicfs_core.agent.indexer import Indexer, Report
@@ -19,6 +20,7 @@ from mosaicfs_core.agent.runner import Runner
 from mosaicfs_core.agent.schedule import next_nightly
 from mosaicfs_core.agent.socket import AgentSocket
 from mosaicfs_core.content.roots import native_roots, watch_roots
+from mosaicfs_core.documents import times
 from mosaicfs_core.errors import MosaicError, NotFound
 from mosaicfs_core.hooks import CrawlRequest, FileRecord, Problem
 from mosaicfs_core.plugins.context import CoreServices
@@ -71,6 +73,7 @@ class Agent:
         self._spawn("instances", self._follow)
         self._spawn("first crawls", self._first_crawls)
         self._spawn("nightly crawl", self._nightly)
+        self._spawn("figures of the disks", self._measure)
         self._spawn("status", self._write_status)
         return self
 
@@ -244,6 +247,17 @@ class Agent:
         crawls = [runner.crawl(request) for runner in self._runners.values() if runner.instance.runs("mosaicfs_crawl")]
         await asyncio.gather(*crawls, return_exceptions=True)  # the status has what went wrong
         await self._core.store.compact()
+
+    async def _measure(self) -> None:
+        """A snapshot in each hour that begins while the agent runs."""
+        hour = times.now_micros() // utilization.HOUR
+        while True:
+            await asyncio.sleep(utilization.LOOK_S)
+            now = times.now_micros()
+            if now // utilization.HOUR != hour:
+                hour = now // utilization.HOUR
+                documents = [instance.document for instance in self._instances.current.values()]
+                await utilization.keep_hourly(self._core, watch_roots(documents, self._core.node_id), now)
 
     async def _write_status(self) -> None:
         written: dict[str, Any] | None = None

@@ -90,7 +90,7 @@ class AgentMethods:
         await self._pusher.close()
 
     async def crawl(self, given: dict[str, Any]) -> dict[str, bool]:
-        """Begin to crawl; ``started`` is false when the same crawl was under way."""
+        """Begin to crawl; ``started`` is false when the same crawl was under way and another one waits already."""
         asked = _params(CrawlParams, given)
         prefixes = tuple(paths.normalize_virtual(prefix) for prefix in asked.prefixes)
         name = f"crawl {asked.instance or 'all'} {asked.full} {' '.join(prefixes)}"
@@ -136,6 +136,9 @@ class AgentMethods:
         return await self._pusher.push(asked.ticket, asked.file_id, asked.start, asked.stop, asked.etag)
 
     def _begin(self, name: str, work: Coroutine[Any, Any, Any]) -> dict[str, bool]:
+        if name in self._running:
+            # What changed since it looked there is seen by one more, which waits for its end; others join that one.
+            name = f"{name} again"
         if name in self._running:
             work.close()
             return {"started": False}
