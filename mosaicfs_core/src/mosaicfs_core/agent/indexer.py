@@ -1,7 +1,7 @@
 """From crawl and watch operations to documents: plan in a worker thread, write in the store's, scan meanwhile.
 
-What is gone is held back until the end of the crawl (or of a watcher's hand-over), because a file that vanished at one
-path may turn up at another. Whatever another session wrote meanwhile is spared.
+What is gone is held back until the end of the crawl, a checkpoint in it, or the end of a watcher's hand-over, because a
+file that vanished at one path may turn up at another. Whatever another session wrote meanwhile is spared.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from mosaicfs_core.agent.planner import Batch, Planner, Source
 from mosaicfs_core.documents import paths, times
 from mosaicfs_core.errors import Conflict
 from mosaicfs_core.hooks import (
+    Checkpoint,
     Complete,
     CompleteDirectory,
     Create,
@@ -191,7 +192,7 @@ class Session:
         await self._apply(group)
 
     async def finish(self) -> Report:
-        """Everything was said: delete what is gone and stayed away."""
+        """Delete what is gone and stayed away, so that all that was said is durable; more may follow."""
         await self.flush()
         for start in range(0, len(self._gone), BATCH):
             await self._delete_documents(self._gone[start : start + BATCH].tolist())
@@ -274,6 +275,8 @@ class Session:
                 self._whole.append(hash(path))
             case Complete():
                 await self._planned(lambda planner: (self._unnamed(planner, operation.prefix), []), ())
+            case Checkpoint():
+                await self.finish()
 
     async def _large_directory(self, operation: Directory) -> None:
         path, files = operation.export_path, operation.files

@@ -33,6 +33,7 @@ from mosaicfs_core.hooks.context import (
     RoutesContext,
 )
 from mosaicfs_core.hooks.operations import (
+    Checkpoint,
     Complete,
     CompleteDirectory,
     CrawlRequest,
@@ -52,6 +53,7 @@ __all__ = [
     "ENTRY_POINT_GROUP",
     "HOOK_API",
     "Api",
+    "Checkpoint",
     "CommandContext",
     "Complete",
     "CompleteDirectory",

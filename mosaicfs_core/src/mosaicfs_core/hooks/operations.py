@@ -102,6 +102,14 @@ class Complete(msgspec.Struct, frozen=True, kw_only=True):
     prefix: str
 
 
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Settle what was said so far: a crawl goes on after this only when all of it is durable, deletions included.
+
+    For what a plugin may remember (a cursor, say) only once the index has it. A file that vanished before it is deleted
+    here, though it may turn up later.
+    """
+
+
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """Something could not be read or was passed over. Never a deletion: what is known beneath it stays.
 
@@ -117,4 +125,4 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     resolved: bool = False
 
 
-FileOperation: TypeAlias = Create | Rename | Delete | Directory | CompleteDirectory | Complete | Problem
+FileOperation: TypeAlias = Create | Rename | Delete | Directory | CompleteDirectory | Complete | Checkpoint | Problem
