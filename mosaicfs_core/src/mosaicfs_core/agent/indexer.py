@@ -320,7 +320,11 @@ class Session:
                 path = target + row.export_path[len(source) :]
                 if reader.file_by_path(self._source.node_id, path) is None:
                     document = reader.get(row.document_id)
-                    if document is not None and document["source"]["export_path"] == row.export_path:
+                    if (
+                        document is not None
+                        and self._source.owns(document)
+                        and document["source"]["export_path"] == row.export_path
+                    ):
                         documents.append(plan.moved_document(document, path))
                 else:
                     self._gone.append(row.doc)
@@ -348,6 +352,7 @@ class Session:
                 plan.deleted_document(document, now)
                 for document in reader.documents(docs)
                 if document["status"] == "active"
+                and self._source.owns(document)
                 and document["_id"] not in self.spared
                 and document["_id"] not in self._moved
             ]

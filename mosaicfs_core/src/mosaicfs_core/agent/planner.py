@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -24,6 +24,11 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     instance: str
     on_disk: bool = True
     provider: str | None = None
+
+    def owns(self, document: Mapping[str, Any]) -> bool:
+        """Whether the document of a file is this source's to change: each provider has its own files, and what lies on
+        the disk is nobody's."""
+        return document.get("provider") == self.provider
 
 
 class Batch(msgspec.Struct):
@@ -148,7 +153,13 @@ class Planner:
             document = by_name.get(entry.name)
             if document is None or document["_id"] in self._claimed:
                 continue
-            fingerprint = named[entry.name].fingerprint if named else None
+            operation = named[entry.name] if named else None
+            mime_type = operation.mime_type if operation else None
+            fingerprint = operation.fingerprint if operation else None
+            if not self._source.owns(document):
+                if document["status"] != "active":  # somebody else's file was here once
+                    self._new.append(New(parent, entry, mime_type, fingerprint))
+                continue
             self.batch.add(plan.changed_document(document, entry.size, entry.mtime), entry, fingerprint)
             self.batch.changed += 1
 
@@ -204,7 +215,7 @@ class Planner:
 
     def _by_identity(self, file: New, docs: Sequence[int]) -> str | None:
         for row in self._reader.file_rows(docs) if docs else ():
-            if row.document_id in self._claimed or row.node_id != self._source.node_id:
+            if row.node_id != self._source.node_id or not self._may_move(row.document_id):
                 continue
             if not self._source.on_disk:
                 return row.document_id
@@ -228,11 +239,16 @@ class Planner:
             row.document_id
             for row in self._reader.file_rows(docs)
             if row.node_id == self._source.node_id
-            and row.document_id not in self._claimed
             and row.doc in noted
             and disk.is_gone(row.export_path, noted[row.doc].device)
+            and self._may_move(row.document_id)
         ]
         return found[0] if len(found) == 1 else None
+
+    def _may_move(self, document_id: str) -> bool:
+        """Whether a document is this source's, and not claimed for another path."""
+        document = None if document_id in self._claimed else self._reader.get(document_id)
+        return document is not None and self._source.owns(document)
 
     def _move(self, document_id: str, file: New) -> None:
         document = self._reader.get(document_id)

@@ -49,7 +49,7 @@ class Runner:
         self._asked = asyncio.Event()
         self._watch_ready = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        provides = bool(instance.plugin and instance.plugin.manifest and instance.plugin.manifest.provides_filesystem)
+        provides = bool(instance.prefix)
         self._source = Source(
             node_id=core.node_id,
             instance=instance.name,
