@@ -108,3 +108,78 @@ async def test_a_path_that_was_another_sources_is_free_once_its_file_is_gone(sou
     assert first != second
     await sources.say("notes", Directory(export_path="/mail", files=(Entry("a", 2, 2),), directories=()))
     assert sources.files() == {"/mail/a": second}
+
+
+async def test_one_message_in_two_mailboxes_is_a_file_of_each(sources: Sources) -> None:
+    for instance in ("home", "work"):
+        await sources.say(instance, new(f"/{instance}/a", identity="<1@example.org>"), Complete(prefix=f"/{instance}"))
+    before = sources.files()
+    assert set(before) == {"/home/a", "/work/a"}
+    for instance in ("home", "work", "home"):
+        await sources.say(instance, new(f"/{instance}/a", identity="<1@example.org>"), Complete(prefix=f"/{instance}"))
+        assert sources.files() == before
+
+
+async def test_a_message_that_moves_keeps_its_document_and_stays_in_its_mailbox(sources: Sources) -> None:
+    await sources.say("home", new("/home/inbox/a", identity="<1>"))
+    await sources.say("work", new("/work/b", identity="<1>"))
+    first = sources.files()["/home/inbox/a"]
+    whole = Complete(prefix="/home")
+    await sources.say("home", new("/home/done/a", identity="<1>"), whole)
+    assert sources.files()["/home/done/a"] == first
+    await sources.say("home", Delete(export_path="/home/done/a"), new("/home/inbox/a", identity="<1>"))
+    assert sources.files()["/home/inbox/a"] == first
+    await sources.say("home", new("/home/later/a", identity="<1>"), Delete(export_path="/home/inbox/a"))
+    assert sources.files()["/home/later/a"] == first
+    await sources.say("home", Delete(export_path="/home/later/a"))
+    await sources.say("home", new("/home/back", identity="<1>"))
+    assert sources.files()["/home/back"] == first
+    assert sources.provider_of("/work/b") == "work"
+
+
+@pytest.mark.parametrize("order", ["before", "after", "apart"])
+async def test_a_copy_takes_nothing_from_the_file_that_is_named_as_well(sources: Sources, order: str) -> None:
+    first, copy = new("/mail/a", identity="<1>"), new("/mail/copies/a", identity="<1>")
+    await sources.say("mail", first)
+    number = sources.files()["/mail/a"]
+    sessions: dict[str, list[FileOperation]] = {
+        "before": [copy, first],
+        "after": [first, copy],
+        "apart": [first, Complete(prefix="/mail/b"), copy],
+    }
+    for _ in range(3):
+        await sources.say("mail", *sessions[order], Complete(prefix="/mail"))
+        assert set(sources.files()) == {"/mail/a", "/mail/copies/a"}
+        assert sources.files()["/mail/a"] == number
+
+
+@pytest.mark.parametrize("large", [True, False])
+async def test_files_in_listed_directories_move_and_their_hard_links_do_not(
+    sources: Sources, large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if large:
+        monkeypatch.setattr("mosaicfs_core.agent.indexer.LARGE_DIRECTORY", 1)
+
+    def listing(**directories: list[tuple[str, int]]) -> list[FileOperation]:
+        top = Directory(export_path="/mail", files=(), directories=tuple(directories))
+        return [
+            top,
+            *(
+                Directory(
+                    export_path=f"/mail/{directory}",
+                    files=[Entry(name, 1, 1, 5, number) for name, number in files],
+                    directories=(),
+                )
+                for directory, files in directories.items()
+            ),
+        ]
+
+    await sources.say("mail", *listing(a=[("x", 1), ("y", 2)], b=[]))
+    before = sources.files()
+    await sources.say("mail", *listing(a=[("y", 2)], b=[("x", 1)]))
+    assert sources.files() == {"/mail/a/y": before["/mail/a/y"], "/mail/b/x": before["/mail/a/x"]}
+    for _ in range(2):
+        await sources.say("mail", *listing(a=[("x", 1), ("y", 2)], b=[("x", 1), ("link", 2)]))
+        after = sources.files()
+        assert set(after) == {"/mail/a/x", "/mail/a/y", "/mail/b/x", "/mail/b/link"}
+        assert after["/mail/a/y"] == before["/mail/a/y"]
