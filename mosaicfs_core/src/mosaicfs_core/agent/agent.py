@@ -215,7 +215,7 @@ class Agent:
     async def tend(self) -> None:
         """The work of the night: look at everything again, then give back what the replica holds in vain."""
         request = CrawlRequest(trigger="scheduled", full=True)
-        crawls = [runner.crawl(request) for runner in self._runners.values()]
+        crawls = [runner.crawl(request) for runner in self._runners.values() if runner.instance.runs("mosaicfs_crawl")]
         await asyncio.gather(*crawls, return_exceptions=True)  # the status has what went wrong
         await self._core.store.compact()
 
