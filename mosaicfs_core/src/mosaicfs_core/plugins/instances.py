@@ -164,6 +164,19 @@ class Instances:
         return settings, "; ".join(f"setting {field or '(all)'}: {text}" for field, text in wrong) or None
 
 
+async def is_wanted(core: CoreServices, package: str) -> bool:
+    """Whether a package is to serve on this node: one of its instances is switched on, or there never was one.
+
+    One that was made by default and removed is not wanted. Pausing an instance holds back its work alone.
+    """
+    documents = core.store.reader.documents_of("plugin", (core.node_id,))
+    switches = [bool(document.get("enabled", True)) for document in documents if package_of(document) == package]
+    if switches:
+        return any(switches)
+    kept = await core.store.local_get(_SEEDED)
+    return kept is None or package not in kept["names"]
+
+
 def _first(made: dict[str, Any], present: dict[str, Any] | None) -> dict[str, Any] | None:
     return made if present is None else None
 

@@ -34,7 +34,6 @@ from mosaicfs_core.server.stored import documents_of, replace
 blueprint = Blueprint("plugins", __name__, url_prefix="/api")
 
 InstanceName = Annotated[str, Meta(pattern=f"^{ids.INSTANCE_PATTERN}$")]
-Positive = Annotated[int, Meta(ge=1, le=1000)]
 Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 MISSING: Final = "this node has no such plugin instance"
 _KEPT: Final = ("_id", "type", "node_id", "plugin_name")
@@ -47,10 +46,6 @@ class InstanceChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     enabled: bool | UnsetType = UNSET
     paused: bool | UnsetType = UNSET
     settings: dict[str, Any] | UnsetType = UNSET
-    mime_globs: list[Annotated[str, Meta(min_length=1, max_length=200)]] | UnsetType = UNSET
-    workers: Positive | UnsetType = UNSET
-    timeout_s: Seconds | UnsetType = UNSET
-    max_attempts: Positive | UnsetType = UNSET
     poll_interval_s: Seconds | UnsetType | None = UNSET
 
 
@@ -247,7 +242,8 @@ async def get_instance(node_id: str, name: str) -> Response:
 @validate_request(InstanceChange)
 @document_response(InstanceAnswer)
 async def change_instance(node_id: str, name: str, data: InstanceChange) -> Response:
-    """Change an instance: switch it, pause it, set its settings. It takes effect at once."""
+    """Change an instance: switch it, pause its work, set its settings or its interval. It takes effect at once; the
+    routes of a plugin whose instances here are all switched off answer 404."""
     changes = _changes(data)
     host = state().core.host
     known = await documents_of(state().core.store, "plugin", node_id)
