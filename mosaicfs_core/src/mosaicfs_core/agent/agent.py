@@ -37,6 +37,7 @@ class Agent:
     them.
 
     ``first_crawl_done`` is set when every instance's first crawl has ended, well or not, or there is none.
+    ``subsystems`` may be given parts of the status that others answer for, by name.
     """
 
     def __init__(self, core: CoreServices) -> None:
@@ -52,6 +53,7 @@ class Agent:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._socket = AgentSocket(core, self.reindex)
         self.first_crawl_done = asyncio.Event()
+        self.subsystems: dict[str, Callable[[], dict[str, Any]]] = {}
 
     async def __aenter__(self) -> Agent:
         self._loop = asyncio.get_running_loop()
@@ -128,7 +130,8 @@ class Agent:
             for name, instance in self._instances.current.items()
             if instance.enabled and instance.problem is not None
         }
-        return self._board.document(plugins, failed, self._core.failing)
+        beside = {name: tell() for name, tell in self.subsystems.items()}
+        return self._board.document(plugins, failed, self._core.failing, beside)
 
     def problems(self) -> list[Problem]:
         """What crawls and watchers passed over or could not read, as far as it is kept."""
