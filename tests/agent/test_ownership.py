@@ -1,61 +1,16 @@
-"""Protects each source's files from the others: nobody deletes, renames, changes or takes over what is not its own."""
+"""Protects each source's files from the others: nobody deletes, renames, changes or takes over what is not its own; and
+what a source says of its files."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mosaicfs_core.agent.indexer import Indexer, Session
-from mosaicfs_core.agent.planner import Source
 from mosaicfs_core.hooks import Complete, Create, Delete, Directory, Entry, FileOperation, Rename
-from mosaicfs_core.testing.harness import Harness
 
 DISK = "the disk"
-
-
-class Sources:
-    """Says things in the name of different instances, and what is indexed then."""
-
-    def __init__(self, harness: Harness) -> None:
-        self._harness = harness
-        self._indexer = Indexer(harness.store)
-
-    async def say(self, instance: str, *operations: FileOperation) -> None:
-        """One whole session of an instance: the watcher of the disk, or one that provides a filesystem."""
-        provider = None if instance == DISK else instance
-        source = Source(
-            node_id=self._harness.core.node_id, instance=instance, on_disk=provider is None, provider=provider
-        )
-        session = Session(self._indexer, source, lambda problem: None, matching=True)
-        try:
-            await session.feed(operations)
-            await session.finish()
-        finally:
-            session.close()
-
-    def files(self) -> dict[str, str]:
-        """The uuids of what is shown, by path."""
-        reader = self._harness.store.reader
-        docs = [doc for batch in reader.scan_files() for doc in batch.docs]
-        return {row.export_path: row.uuid for row in reader.file_rows(docs)}
-
-    def provider_of(self, path: str) -> str | None:
-        """The provider that the document at a path names."""
-        reader = self._harness.store.reader
-        row = reader.file_by_path(self._harness.core.node_id, path)
-        assert row is not None
-        document = reader.get(row.document_id)
-        assert document is not None
-        return document.get("provider")
-
-
-@pytest.fixture
-async def sources(tmp_path: Path) -> AsyncIterator[Sources]:
-    """Nobody has said anything yet."""
-    async with Harness.start(tmp_path / "home", plugins=[]) as harness:
-        yield Sources(harness)
 
 
 def new(path: str, size: int = 1, *, identity: str | None = None, number: int = 0) -> Create:
@@ -79,17 +34,15 @@ def new(path: str, size: int = 1, *, identity: str | None = None, number: int = 
     ],
     ids=lambda value: f"{type(value).__name__}",
 )
-async def test_a_source_leaves_alone_what_another_provides(
-    sources: Sources, other: str, operation: FileOperation
-) -> None:
+async def test_a_source_leaves_alone_what_another_provides(sources: Any, other: str, operation: FileOperation) -> None:
     await sources.say("mail", new("/mail/a", number=7), new("/mail/sub/b"))
     before = sources.files()
     await sources.say(other, operation)
     assert {path: sources.files().get(path) for path in before} == before
-    assert sources.provider_of("/mail/a") == "mail"
+    assert sources.document("/mail/a").get("provider") == "mail"
 
 
-async def test_a_provider_leaves_the_disk_alone(sources: Sources, tmp_path: Path) -> None:
+async def test_a_provider_leaves_the_disk_alone(sources: Any, tmp_path: Path) -> None:
     path = str(tmp_path / "file")
     (tmp_path / "file").write_text("x")
     await sources.say(DISK, new(path))
@@ -98,19 +51,19 @@ async def test_a_provider_leaves_the_disk_alone(sources: Sources, tmp_path: Path
     assert sources.files() == before
 
 
-async def test_a_path_that_was_another_sources_is_free_once_its_file_is_gone(sources: Sources) -> None:
+async def test_a_path_that_was_another_sources_is_free_once_its_file_is_gone(sources: Any) -> None:
     await sources.say("mail", new("/mail/a"))
     first = sources.files()["/mail/a"]
     await sources.say("mail", Delete(export_path="/mail/a"))
     await sources.say("notes", Directory(export_path="/mail", files=(Entry("a", 1, 1),), directories=()))
-    assert sources.provider_of("/mail/a") == "notes"
+    assert sources.document("/mail/a").get("provider") == "notes"
     second = sources.files()["/mail/a"]
     assert first != second
     await sources.say("notes", Directory(export_path="/mail", files=(Entry("a", 2, 2),), directories=()))
     assert sources.files() == {"/mail/a": second}
 
 
-async def test_one_message_in_two_mailboxes_is_a_file_of_each(sources: Sources) -> None:
+async def test_one_message_in_two_mailboxes_is_a_file_of_each(sources: Any) -> None:
     for instance in ("home", "work"):
         await sources.say(instance, new(f"/{instance}/a", identity="<1@example.org>"), Complete(prefix=f"/{instance}"))
     before = sources.files()
@@ -120,7 +73,7 @@ async def test_one_message_in_two_mailboxes_is_a_file_of_each(sources: Sources) 
         assert sources.files() == before
 
 
-async def test_a_message_that_moves_keeps_its_document_and_stays_in_its_mailbox(sources: Sources) -> None:
+async def test_a_message_that_moves_keeps_its_document_and_stays_in_its_mailbox(sources: Any) -> None:
     await sources.say("home", new("/home/inbox/a", identity="<1>"))
     await sources.say("work", new("/work/b", identity="<1>"))
     first = sources.files()["/home/inbox/a"]
@@ -134,11 +87,11 @@ async def test_a_message_that_moves_keeps_its_document_and_stays_in_its_mailbox(
     await sources.say("home", Delete(export_path="/home/later/a"))
     await sources.say("home", new("/home/back", identity="<1>"))
     assert sources.files()["/home/back"] == first
-    assert sources.provider_of("/work/b") == "work"
+    assert sources.document("/work/b").get("provider") == "work"
 
 
 @pytest.mark.parametrize("order", ["before", "after", "apart"])
-async def test_a_copy_takes_nothing_from_the_file_that_is_named_as_well(sources: Sources, order: str) -> None:
+async def test_a_copy_takes_nothing_from_the_file_that_is_named_as_well(sources: Any, order: str) -> None:
     first, copy = new("/mail/a", identity="<1>"), new("/mail/copies/a", identity="<1>")
     await sources.say("mail", first)
     number = sources.files()["/mail/a"]
@@ -155,7 +108,7 @@ async def test_a_copy_takes_nothing_from_the_file_that_is_named_as_well(sources:
 
 @pytest.mark.parametrize("large", [True, False])
 async def test_files_in_listed_directories_move_and_their_hard_links_do_not(
-    sources: Sources, large: bool, monkeypatch: pytest.MonkeyPatch
+    sources: Any, large: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if large:
         monkeypatch.setattr("mosaicfs_core.agent.indexer.LARGE_DIRECTORY", 1)
@@ -183,3 +136,17 @@ async def test_files_in_listed_directories_move_and_their_hard_links_do_not(
         after = sources.files()
         assert set(after) == {"/mail/a/x", "/mail/a/y", "/mail/b/x", "/mail/b/link"}
         assert after["/mail/a/y"] == before["/mail/a/y"]
+
+
+async def test_the_type_that_a_plugin_gives_a_file_is_taken_over_with_each_change(sources: Any) -> None:
+    def typed(path: str, size: int, mime_type: str | None) -> Create:
+        return Create(export_path=path, size=size, mtime=size, mime_type=mime_type, identity="<1>")
+
+    await sources.say("mail", typed("/mail/a.txt", 1, None))
+    assert sources.document("/mail/a.txt")["mime_type"] == "text/plain"
+    await sources.say("mail", typed("/mail/a.txt", 2, "text/x-diff"))
+    assert sources.document("/mail/a.txt")["mime_type"] == "text/x-diff"
+    await sources.say("mail", typed("/mail/a.txt", 3, None))
+    assert sources.document("/mail/a.txt")["mime_type"] == "text/x-diff"
+    await sources.say("mail", typed("/mail/b.pdf", 3, "text/x-patch"), Delete(export_path="/mail/a.txt"))
+    assert sources.document("/mail/b.pdf")["mime_type"] == "text/x-patch"

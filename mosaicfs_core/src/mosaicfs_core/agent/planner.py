@@ -172,7 +172,7 @@ class Planner:
                 if document["status"] != "active":  # somebody else's file was here once
                     self._new.append(New(parent, entry, mime_type, fingerprint))
                 continue
-            self.batch.add(plan.changed_document(document, entry.size, entry.mtime), entry, fingerprint)
+            self.batch.add(plan.changed_document(document, entry.size, entry.mtime, mime_type), entry, fingerprint)
             self.batch.changed += 1
 
     # New paths.
@@ -273,7 +273,8 @@ class Planner:
         if document is None:
             return
         path = paths.join(file.parent, file.entry.name)
-        moved = plan.changed_document(plan.moved_document(document, path), file.entry.size, file.entry.mtime)
+        moved = plan.moved_document(document, path)
+        moved = plan.changed_document(moved, file.entry.size, file.entry.mtime, file.mime_type)
         self._claimed.add(document_id)
         self.batch.add(moved, file.entry, file.fingerprint)
         self.batch.moved.add(document_id)

@@ -52,7 +52,8 @@ class Create(msgspec.Struct, frozen=True, kw_only=True):
     """A file that is new or has changed.
 
     ``identity`` is opaque text that recognizes the file after a move (a message id, say), unique on the instance.
-    ``fingerprint`` tells a change that size and mtime do not.
+    ``fingerprint`` tells a change that size and mtime do not. ``mime_type`` is taken over when the file is new, has
+    changed or has moved; without one it goes by the name, or stays what it was.
     """
 
     export_path: str
