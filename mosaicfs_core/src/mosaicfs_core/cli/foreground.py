@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mosaicfs_core.cli.mounting import MountKeeper
-    from mosaicfs_core.home import Home
+    from mosaicfs_core.cli.runtime import AgentRuntime
 
 
 def stop_on_signals() -> asyncio.Event:
@@ -34,7 +34,7 @@ def keep_the_terminal_quiet() -> None:
 
 
 async def start_mount(
-    home: Home, directory: Path | None, stop: asyncio.Event, *, safe_mode: bool
+    runtime: AgentRuntime, directory: Path | None, stop: asyncio.Event, *, safe_mode: bool
 ) -> tuple[MountKeeper | None, str | None]:
     """The running mount, or why there is none."""
     from mosaicfs_core.cli.mounting import MountKeeper
@@ -42,7 +42,8 @@ async def start_mount(
 
     if directory is None or stop.is_set():
         return None, None
-    keeper = MountKeeper(home, directory, safe_mode=safe_mode)
+    keeper = MountKeeper(runtime.core, directory, safe_mode=safe_mode)
+    runtime.agent.subsystems["vfs_mount"] = keeper.subsystem
     try:
         await keeper.start()
     except Unavailable as error:

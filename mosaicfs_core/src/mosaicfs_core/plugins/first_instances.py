@@ -34,6 +34,12 @@ async def seed_instances(
     return made
 
 
+async def was_seeded(store: Store, name: str) -> bool:
+    """Whether the node of this process was ever given a first instance of this name."""
+    kept = await store.local_get(_SEEDED)
+    return kept is not None and name in kept["names"]
+
+
 async def add_watched_folders(store: Store, node_id: str, native: Sequence[str]) -> None:
     """Add folders to the settings of a node's watcher, where it has one."""
 

@@ -82,7 +82,7 @@ async def _run(context: TerminalContext, options: AgentOptions) -> None:
     async with running_agent(
         home, config, listener, control_plane, stop, paths=roots, safe_mode=options.safe_mode
     ) as runtime:
-        keeper, problem = await start_mount(home, directory, stop, safe_mode=options.safe_mode)
+        keeper, problem = await start_mount(runtime, directory, stop, safe_mode=options.safe_mode)
         try:
             facts = {
                 "ready": True,

@@ -94,7 +94,7 @@ async def _run(context: TerminalContext, options: Options) -> None:
         keep_the_terminal_quiet()
     async with running(home, config, listener, paths=roots, safe_mode=options.safe_mode) as runtime:
         indexed = await _wait_for_first_crawl(context, runtime, stop)
-        keeper, problem = await start_mount(home, directory, stop, safe_mode=options.safe_mode)
+        keeper, problem = await start_mount(runtime, directory, stop, safe_mode=options.safe_mode)
         try:
             if not stop.is_set():
                 await _announce(context, runtime, keeper, problem, indexed)
