@@ -140,6 +140,24 @@ def test_versions_are_never_mixed(world: Any, remote: RemoteAgent, give: Any, po
         assert file.read(MIB) == new[40 * MIB : 41 * MIB]
 
 
+def test_pages_of_a_version_that_left_the_cache_are_not_mixed_in(
+    world: Any, remote: RemoteAgent, give: Any, point: Path
+) -> None:
+    old, new = content(BIG, 1), content(BIG, 2)
+    give(old)
+    path = world.mount(point).directory / "far" / NAME
+    connected(world, remote)
+    with open(path, "rb") as file:
+        assert file.read(2 * MIB) == old[: 2 * MIB]
+    with open(path, "rb") as file:
+        assert file.read(2 * MIB) == old[: 2 * MIB]
+    world.wait_until(lambda: not remote.call(lambda: [e for e in remote.bed.cache._entries.values() if e.users]), 5)
+    remote.run(remote.bed.cache.compare({}.get))
+    give(new, told=False)
+    with open(path, "rb") as file:
+        assert file.read(4 * MIB) == new[: 4 * MIB]
+
+
 def test_cached_files_stay_while_the_agent_is_down(world: Any, remote: RemoteAgent, give: Any, point: Path) -> None:
     data, other = content(3 * MIB), "0b0e7a52-8d06-5c0e-9f0e-3a6b5a0d0c02"
     give(data)

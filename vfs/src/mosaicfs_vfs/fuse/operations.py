@@ -37,6 +37,7 @@ _NAME_MAX: Final = 255
 WAIT_S: Final = 30.0
 # Changed directories listed between two turns of the event loop.
 _AT_ONCE: Final = 64
+_PAGED: Final = 50_000
 
 
 def guarded(
@@ -97,6 +98,9 @@ class MountOperations(pyfuse3.Operations):
         self._generation = 0
         # Inodes whose pages in the kernel may be an older file's: the next open drops them.
         self._doubtful: set[int] = set()
+        # Which version of another machine's file the kernel's pages of an inode are of, for the files opened last. A
+        # file can change there before its document tells of it.
+        self._paged: dict[int, str] = {}
 
     def init(self) -> None:
         """The kernel has agreed on the session; requests follow."""
@@ -230,7 +234,16 @@ class MountOperations(pyfuse3.Operations):
         file.gate = self._policy.gate(pid, entry.name)
         aside = self._files.replaced(inode, file.version)
         handle = self._files.add_elsewhere(file, inode, told, _version(told))
-        return pyfuse3.FileInfo(fh=handle, keep_cache=self._undoubted(inode), direct_io=aside)
+        keep = self._undoubted(inode) and self._paged.get(inode) == file.version
+        if not aside:
+            self._note_paged(inode, file.version)
+        return pyfuse3.FileInfo(fh=handle, keep_cache=keep, direct_io=aside)
+
+    def _note_paged(self, inode: int, version: str) -> None:
+        self._paged.pop(inode, None)
+        self._paged[inode] = version
+        if len(self._paged) > _PAGED:
+            del self._paged[next(iter(self._paged))]
 
     async def _read_elsewhere(self, handle: int, offset: int, size: int) -> bytes:
         """Bytes from another machine. The agent bounds the wait, for as long as bytes keep coming."""

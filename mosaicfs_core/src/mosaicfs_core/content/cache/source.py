@@ -128,9 +128,11 @@ class CachedSource(ByteSource):
         first, last = offset // BLOCK, blocks_of(stop)
         if offset >= stop and self.size:
             return
-        ahead = self._read_ahead(offset, stop)
-        self._cache.prefetch(self._entry, first, last)  # departs before what may be wanted later
-        if ahead > last:
+        ahead = min(self._read_ahead(offset, stop), self._entry.count)
+        verified = self._entry.verified
+        if not verified.has(first, last):
+            self._cache.prefetch(self._entry, first, last)  # departs before what may be wanted later
+        if ahead > last and not verified.has(last, ahead):
             self._cache.prefetch(self._entry, last, ahead)
         try:
             await self._cache.ensure(self._entry, first, last)

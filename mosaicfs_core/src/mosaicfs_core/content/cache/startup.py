@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -38,7 +39,9 @@ def reconcile(directory: Path, rows: Sequence[Row]) -> Found:
             there.add(row.id)
     kept = [row for row in rows if row.id in there or not row.file_size]
     gone = tuple(row.id for row in rows if row.id not in there and row.file_size)
-    return Found(len(kept), sum(row.cached_bytes for row in kept), gone, highest + 1)
+    # The clock as well, so that an id is given once even when the index and its highest id are lost.
+    next_id = max(highest + 1, time.time_ns() // 1_000_000)
+    return Found(len(kept), sum(row.cached_bytes for row in kept), gone, next_id)
 
 
 def remove_files(directory: Path, key: str, identifier: int) -> None:
