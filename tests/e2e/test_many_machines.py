@@ -97,6 +97,7 @@ def test_three_machines_become_one_tree(hosts: list[Host], eventually: Any) -> N
     url = nas.start("server", "run", "--port", "0")["url"]
     assert nas.run("status")["info"]["node_id"].startswith("control-plane-")
     assert laptop.run("agent", "run", code=2)["error"]["message"].count("agent init") == 1
+    desktop.environment["MOSAICFS_AGENT_ENDPOINTS"] = "https://127.0.0.1:9"
     ids = {host: enrol(host, nas, url) for host in (laptop, desktop)}
     for host in (laptop, desktop):
         facts = host.start("agent", "run", str(host.tree))
@@ -108,7 +109,8 @@ def test_three_machines_become_one_tree(hosts: list[Host], eventually: Any) -> N
         eventually(lambda host=host: host.names() == ["essay.txt", "film.txt"])
     assert {node["id"]: node["status"] for node in nas.run("nodes", "list")["items"]}[ids[laptop]] == "online"
 
-    # A change is seen, and bytes are read: from the other machine itself, and through the control plane.
+    # A change is seen, and bytes are read: from the other machine itself, and through the control plane where that
+    # machine's address leads nowhere, as behind a router.
     (laptop.tree / "new.txt").write_text("new")
     for host in hosts:
         eventually(lambda host=host: "new.txt" in host.names())
@@ -117,6 +119,10 @@ def test_three_machines_become_one_tree(hosts: list[Host], eventually: Any) -> N
         target = host.home.parent / "fetched"
         host.run("files", "fetch", film["id"], "-o", str(target))
         assert target.read_bytes() == (desktop.tree / "film.txt").read_bytes()
+    essay = next(one for one in desktop.run("files", "search", "essay*")["items"])
+    target = desktop.home.parent / "essay"
+    desktop.run("files", "fetch", essay["id"], "-o", str(target))
+    assert target.read_text() == "an essay"
 
     # What is the control plane's is changed there, wherever it takes effect.
     assert laptop.run("nodes", "rename", ids[laptop], "Mine", code=4)["error"]["code"] == "not_allowed"
