@@ -68,6 +68,7 @@ async def test_each_flow_and_nothing_else(agent: Agent, couch: Any, samples: Any
     assert await agent.exchange() == (0, 0)
 
 
+@pytest.mark.logs("was not replicated")
 async def test_what_is_refused_is_counted(agent: Agent, couch: Any, samples: Any) -> None:
     await agent.store.bulk([samples.file(1), samples.file(2, samples.other)])
     status = await Replicator(StorePeer(agent.store), agent.peer, direction="push").run_once()
@@ -75,6 +76,7 @@ async def test_what_is_refused_is_counted(agent: Agent, couch: Any, samples: Any
     assert await couch.store.get(samples.file(2, samples.other)["_id"]) is None
 
 
+@pytest.mark.logs("the control plane was restored or made anew")
 async def test_recovery_with_a_nodes_rights(agent: Agent, couch: Any, samples: Any) -> None:
     await couch.fill()
     await agent.meet()
