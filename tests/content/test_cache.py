@@ -16,6 +16,8 @@ from tests.content.bed import MIB, Bed, content
 from mosaicfs_core.content.cache import BLOCK, WHOLE_LIMIT
 from mosaicfs_core.errors import NotFound, Stale, Unavailable
 
+pytestmark = pytest.mark.logs("^a transfer failed|damaged|begins anew|^Error handling request")
+
 BIG = WHOLE_LIMIT + 7 * MIB + 123
 
 

@@ -17,6 +17,8 @@ from mosaicfs_core.store import Reader, Store
 from mosaicfs_core.testing.peers import Down, Flaky, PeerAround, Picky, Time
 from mosaicfs_core.testing.store import NODE, assignment, file_document, rule
 
+pytestmark = pytest.mark.logs("was not replicated|^replication failed unexpectedly")
+
 Push = Callable[[Store | Peer, Store | Peer], Awaitable[Status]]
 OpenStore = Callable[[str], Awaitable[Store]]
 
