@@ -18,6 +18,7 @@ from mosaicfs_core.home import Home
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.plugins.host import PluginHost
 from mosaicfs_core.server.app import running_app
+from mosaicfs_core.server.hub import running_hub
 from mosaicfs_core.server.serve import serving
 from mosaicfs_core.server.state import EXTENSION, ServerState
 from mosaicfs_core.store import Store
@@ -61,6 +62,7 @@ async def running(
         agent = Agent(core)
         core.agent = agent
         core.content = Content([LocalTier(node_id, agent.roots, agent.reindex, core.bridge_files)])
+        await stack.enter_async_context(running_hub(core))
         app = await stack.enter_async_context(running_app(core))
         url = await stack.enter_async_context(serving(app, listener, home))
         await stack.enter_async_context(agent)

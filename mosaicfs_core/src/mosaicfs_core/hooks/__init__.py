@@ -15,6 +15,7 @@ from mosaicfs_core.errors import (
     MosaicError,
     NotAllowed,
     NotFound,
+    NotSignedIn,
     PluginError,
     Stale,
     Unavailable,
@@ -32,6 +33,7 @@ from mosaicfs_core.hooks.context import (
     PluginContext,
     RoutesContext,
 )
+from mosaicfs_core.hooks.hub import Hub, HubAccess, HubAddress, HubNote
 from mosaicfs_core.hooks.operations import (
     Complete,
     CompleteDirectory,
@@ -67,9 +69,14 @@ __all__ = [
     "FileQuery",
     "FileRecord",
     "FilesAnswer",
+    "Hub",
+    "HubAccess",
+    "HubAddress",
+    "HubNote",
     "MosaicError",
     "NotAllowed",
     "NotFound",
+    "NotSignedIn",
     "Page",
     "PluginContext",
     "PluginError",

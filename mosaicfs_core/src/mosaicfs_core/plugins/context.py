@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from mosaicfs_core.documents import ids, owners, paths
 from mosaicfs_core.errors import InvalidDocument, NotAllowed
 from mosaicfs_core.hooks import DocumentQuery, FileQuery, FileRecord, Page
+from mosaicfs_core.lease import Lease, SoleLease
 
 if TYPE_CHECKING:
     from mosaicfs_core.config import Config
@@ -40,11 +41,19 @@ class ContentService(Protocol):
         """Open by the cheapest tier that works. Raises a ``MosaicError``."""
 
 
+class HubService(Protocol):
+    """The link to a hub, as the API shows it (``server.hub.HubLink``)."""
+
+    def facts(self) -> dict[str, Any]:
+        """How it stands: ``status`` (healthy, degraded), ``detail`` (a line for people) and figures."""
+
+
 @dataclass
 class CoreServices:
     """The services of one process. ``agent`` is set once there is one; ``mounts`` holds the mount points of this node
     that are known to be mounted, which no crawl may enter. ``failing`` says of long-lived tasks what ended them, by
-    name, until they run well again."""
+    name, until they run well again. ``hub`` is set where the control plane has one; ``lease`` says whether this process
+    does what must happen once."""
 
     home: Home
     config: Config
@@ -55,6 +64,8 @@ class CoreServices:
     agent: Any = None
     mounts: set[Path] = field(default_factory=set)
     failing: dict[str, str] = field(default_factory=dict)
+    hub: HubService | None = None
+    lease: Lease = field(default_factory=SoleLease)
 
     @property
     def bridge_files(self) -> Path:

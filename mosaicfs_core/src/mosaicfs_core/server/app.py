@@ -122,7 +122,7 @@ async def close_app(app: Quart) -> None:
 async def running_app(core: CoreServices) -> AsyncIterator[Quart]:
     """``create_app`` and ``close_app`` around a block, in which labels follow files that move."""
     app = await create_app(core)
-    mover = Mover(core.store, core.node_id)
+    mover = Mover(core.store, core.node_id, core.lease)
     moving = asyncio.create_task(supervised("labels of moved files", mover.run, core.failing), name="moves")
     try:
         yield app

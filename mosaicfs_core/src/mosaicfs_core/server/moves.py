@@ -3,6 +3,10 @@
 The agent notes the path where a file was before in ``moved_from``. Here the change is followed, what stands under the
 old path is taken to the new one, and ``moved_from`` goes in the same transaction: killed at any moment, either all of
 it was done or the next start does it.
+
+Where several control planes share a hub, each of them sees every move. Those of its own node's files a control plane
+follows itself, as only it can clear their ``moved_from``; those of other nodes' files are followed by the one that
+holds the lease, and the others remember them in case they get it.
 """
 
 from __future__ import annotations
@@ -10,11 +14,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
 from mosaicfs_core.documents import ids
+from mosaicfs_core.lease import Lease, SoleLease
 from mosaicfs_core.store import Store, WriteTransaction
 from mosaicfs_core.store.moves import annotators, moved_files
 
@@ -98,9 +103,12 @@ def newer_annotation(moved: Mapping[str, Any], present: Mapping[str, Any] | None
 class Mover:
     """Follows moves from where it last was. ``run`` goes on until cancelled."""
 
-    def __init__(self, store: Store, node_id: str) -> None:
+    def __init__(self, store: Store, node_id: str, lease: Lease | None = None) -> None:
         self._store = store
         self._node_id = node_id
+        self._lease = lease or SoleLease()
+        self._waiting: dict[str, str] = {}
+        """Moves (file id → old path) that wait for the lease."""
 
     async def run(self) -> None:
         """Follow until cancelled or the store closes."""
@@ -108,19 +116,32 @@ class Mover:
         rev: str | None = kept.get("_rev")
         since = noted = int(kept.get("seq", 0))
         elsewhere: dict[str, str] = dict(kept.get("elsewhere", {}))
+        self._waiting = dict(kept.get("waiting", {}))
         while True:
-            before = dict(elsewhere)
+            before = dict(elsewhere), dict(self._waiting)
             seen = await self._round(since, elsewhere)
             while seen is None:
                 seen = await self._round(since, elsewhere)
             since = seen
-            if elsewhere != before or since - noted >= _NOTE_EVERY:
-                body = {"seq": since, "elsewhere": elsewhere} | ({"_rev": rev} if rev else {})
+            if (elsewhere, self._waiting) != before or since - noted >= _NOTE_EVERY:
+                body = {"seq": since, "elsewhere": elsewhere, "waiting": self._waiting} | ({"_rev": rev} if rev else {})
                 rev, noted = await self._store.local_put(CHECKPOINT, body), since
-            await self._store.wait(since)
-            if self._store.seq <= since:
+            await self._wait(since)
+            if self._store.closed:
                 return
             await asyncio.sleep(_PAUSE_S)
+
+    async def _wait(self, since: int) -> None:
+        """Until something changes, the lease is ours where that is waited for, or the store closes."""
+        waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._store.wait(since))]
+        if self._waiting:
+            waits.append(asyncio.ensure_future(self._lease.wait()))
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
 
     async def _round(self, since: int, elsewhere: dict[str, str]) -> int | None:
         """Do what moved since; the sequence up to which all is done, or None when something changed meanwhile, so that
@@ -134,14 +155,31 @@ class Mover:
             if document is None or document.get("moved_from") != elsewhere[file_id]:
                 del elsewhere[file_id]
         moves = [move for move in map(move_of, documents) if elsewhere.get(move.file_id) != move.old]
+        moves = await self._allowed(moves)
         complete = True
         for part in _parts(groups(moves)):
-            done = await self._store.transaction(partial(_follow_all, groups=part, node_id=self._node_id))
+            work = partial(_follow_all, groups=part, node_id=self._node_id, held=self._lease.held)
+            done = await self._store.transaction(work)
             complete = complete and len(done) == sum(map(len, part))
             elsewhere.update((move.file_id, move.old) for move in done if move.node_id != self._node_id)
+            for move in done:
+                self._waiting.pop(move.file_id, None)
         if moves:
             logger.info("%d files moved, their labels with them", len(moves), extra={"operation": "moves"})
         return until if complete else None
+
+    async def _allowed(self, moves: list[Move]) -> list[Move]:
+        """Those of the moves that are ours to follow now, with those that have waited for it; the others wait."""
+        if not self._lease.held():
+            self._waiting.update((move.file_id, move.old) for move in moves if move.node_id != self._node_id)
+            return [move for move in moves if move.node_id == self._node_id]
+        known = {move.file_id for move in moves}
+        for file_id, document in zip(self._waiting, await self._store.get_many(self._waiting), strict=True):
+            if file_id not in known and document is not None and document.get("moved_from") == self._waiting[file_id]:
+                moves.append(move_of(document))
+                known.add(file_id)
+        self._waiting = {file_id: old for file_id, old in self._waiting.items() if file_id in known}
+        return moves
 
 
 def _parts(found: Iterable[list[Move]]) -> Iterator[list[list[Move]]]:
@@ -158,10 +196,15 @@ def _parts(found: Iterable[list[Move]]) -> Iterator[list[list[Move]]]:
         yield part
 
 
-def _follow_all(tx: WriteTransaction, groups: Sequence[Sequence[Move]], node_id: str) -> list[Move]:
-    """Follow the groups in which nothing has changed since they were read; returns the moves that were followed."""
+def _follow_all(
+    tx: WriteTransaction, groups: Sequence[Sequence[Move]], node_id: str, held: Callable[[], bool]
+) -> list[Move]:
+    """Follow the groups in which nothing has changed since they were read, and of other nodes only while the lease is
+    ``held``; returns the moves that were followed."""
     done: list[Move] = []
     for group in groups:
+        if group[0].node_id != node_id and not held():
+            continue
         documents = tx.get_many([move.file_id for move in group])
         if any(
             document is None or document["_rev"] != move.rev for move, document in zip(group, documents, strict=True)
