@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from hashlib import md5
 from pathlib import Path
@@ -72,6 +73,87 @@ class Server:
         answer = await self.ask("GET", f"/{name}/_changes?style=all_docs")
         found = {row["id"]: {one["rev"] for one in row["changes"]} for row in answer["results"]}
         return {identifier: revs for identifier, revs in found.items() if not identifier.startswith("_design/")}
+
+
+class Wire:
+    """A way to the server that can be cut and healed, with TLS at its near end where there is a ``context``."""
+
+    def __init__(self, port: int, context: ssl.SSLContext | None = None) -> None:
+        self._far, self._context = port, context
+        self._server: asyncio.Server | None = None
+        self._open: set[asyncio.Task[None]] = set()
+        self.passed = 0
+        """Bytes that came back from the server."""
+        self.cut_after: int | None = None
+        """Cut, once, when so many bytes have come back."""
+        self.port = 0
+
+    async def heal(self) -> None:
+        """Let connections through."""
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port, ssl=self._context)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def cut(self) -> None:
+        """End all connections and take no more."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+        for task in self._open:
+            task.cancel()
+        await asyncio.gather(*self._open, return_exceptions=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._open.add(task)
+        try:
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._far)
+            back = asyncio.create_task(self._back(far_reader, writer))
+            try:
+                while data := await reader.read(65536):
+                    far_writer.write(data)
+                    await far_writer.drain()
+            finally:
+                back.cancel()
+                far_writer.transport.abort()
+        except (OSError, asyncio.CancelledError):
+            pass  # which is what a cut is for
+        finally:
+            self._open.discard(task)
+            writer.transport.abort()
+
+    async def _back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(4096):
+            self.passed += len(data)
+            if self.cut_after is not None and self.passed > self.cut_after:
+                self.cut_after = None
+                writer.transport.abort()
+                return
+            writer.write(data)
+            await writer.drain()
+
+
+MakeWire = Callable[..., Awaitable[Wire]]
+
+
+@pytest.fixture
+async def make_wire(server: Server) -> AsyncIterator[MakeWire]:
+    """Lays wires to the server, with TLS where a context is given."""
+    made: list[Wire] = []
+
+    async def make(context: ssl.SSLContext | None = None) -> Wire:
+        made.append(Wire(server.port, context))
+        await made[-1].heal()
+        return made[-1]
+
+    yield make
+    for one in made:
+        await one.cut()
+
+
+@pytest.fixture
+async def wire(make_wire: MakeWire) -> Wire:
+    return await make_wire()
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from mosaicfs_core.config import Config, HubConfig, load
 from mosaicfs_core.errors import ConfigError
 from mosaicfs_core.home import Home
 from mosaicfs_core.logs import redact
+from mosaicfs_core.security.authority import Authority
 from mosaicfs_core.server.hub import hub_address
 
 URL = "https://couch.example:6984/mosaicfs"
@@ -67,10 +68,13 @@ def test_a_missing_file_says_what_to_do(home: Home) -> None:
 
 
 def test_the_authority_is_read_from_its_file(home: Home, tmp_path: Path) -> None:
-    put(home, "PEM", 0o644, "ca.pem")
-    assert hub_address(home, HubConfig(url=URL, ca_file="ca.pem"), {}).ca_pem == "PEM"
-    (tmp_path / "elsewhere.pem").write_text("other PEM")
-    assert hub_address(home, HubConfig(url=URL, ca_file=str(tmp_path / "elsewhere.pem")), {}).ca_pem == "other PEM"
+    authority = Authority.of_home(home)
+    put(home, authority.pem, 0o644, "ca.pem")
+    assert hub_address(home, HubConfig(url=URL, ca_file="ca.pem"), {}).ca_pem == authority.pem
+    elsewhere = tmp_path / "elsewhere.pem"
+    elsewhere.write_text("no certificate")
+    with pytest.raises(ConfigError, match=r"hub\.ca_file: .*elsewhere\.pem: the authority's certificate is damaged"):
+        hub_address(home, HubConfig(url=URL, ca_file=str(elsewhere)), {})
 
 
 @pytest.mark.parametrize(

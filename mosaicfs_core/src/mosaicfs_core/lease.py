@@ -49,9 +49,9 @@ class SoleLease:
 
 
 class Note(msgspec.Struct, frozen=True, kw_only=True):
-    """What stands on the hub. ``holder`` is the node id of a control plane and ``session`` one run of it; ``term``
-    grows with every change of hands; ``lasts_s`` seconds after it was written nobody holds it, 0 when it was given
-    back. ``until`` says the same as a time of day, for people: nothing is decided by it."""
+    """What stands on the hub. ``holder`` is the node id of a control plane, "" for nobody; ``session`` is one run of
+    it. ``term`` grows with every change of hands. ``lasts_s`` seconds after it was written nobody holds it, 0 when it
+    was given back; ``until`` says the same as a time of day, for people: nothing is decided by it."""
 
     holder: str
     session: str
@@ -95,6 +95,10 @@ class Claim:
 
     A round is: read the note, ``decide``, write if so told, then ``written`` or ``refused``. A write whose answer never
     came counts as not made. All moments are of one clock of this process.
+
+    Where there is no note, it is not taken either: one may have been lost that somebody still holds, and how long there
+    has been none cannot be watched (one could come and go between two looks). So a note is put there that nobody holds,
+    and that is watched like any other.
     """
 
     def __init__(self, holder: str, session: str, *, lasts_s: float = LASTS_S) -> None:
@@ -112,30 +116,30 @@ class Claim:
         """Whether the lease is ours at ``now``."""
         return now < self._until
 
-    def decide(self, found: Seen | None, now: float) -> int | None:
-        """The term to write over what was found, or None to leave it. ``now`` is a moment after it was read."""
-        rev, self.seen = ("", None) if found is None else found
-        if found is not None and rev == self._own:
-            return found.note.term
-        if found is not None and found.note.session != self.session:
-            self._until = float("-inf")  # it is another's, whatever we thought
+    def decide(self, found: Seen | None, now: float, until: str = "") -> Note | None:
+        """What to write over what was found, or None to leave it. ``now`` is a moment after it was read; ``until`` is
+        what the note is to say."""
+        self.seen = None if found is None else found.note
+        if found is None:
+            self._own = self._watched = None
+            return self._note("", self.term, until)
+        rev, note = found
+        if rev == self._own:
+            return self._note(self.holder, note.term, until)
         self._own = None
+        if note.session != self.session:
+            self._until = float("-inf")  # it is another's, whatever we thought
         if rev != self._watched:
             self._watched, self._since = rev, now
-        # Where there is no note, one may have been lost that somebody still holds.
-        lasts = self.lasts_s if found is None else found.note.lasts_s
-        term = 0 if found is None else found.note.term
-        return max(term, self.term) + 1 if now - self._since >= lasts * PATIENCE else None
-
-    def note(self, term: int, until: str) -> Note:
-        """What to write."""
-        return Note(holder=self.holder, session=self.session, term=term, lasts_s=self.lasts_s, until=until)
+        if now - self._since < note.lasts_s * PATIENCE:
+            return None
+        return self._note(self.holder, max(note.term, self.term) + 1, until)
 
     def written(self, rev: str, note: Note, asked: float) -> None:
         """The note was written as ``rev``, by a request begun at ``asked``."""
-        self._own = self._watched = rev
-        self.seen, self.term = note, note.term
-        self._since, self._until = asked, asked + note.lasts_s
+        self.seen = note
+        if note.holder:
+            self._own, self.term, self._until = rev, note.term, asked + note.lasts_s
 
     def refused(self) -> None:
         """Somebody else was faster: it is not ours."""
@@ -146,4 +150,7 @@ class Claim:
         own, self._own, self._until = self._own, None, float("-inf")
         if own is None:
             return None
-        return own, Note(holder=self.holder, session=self.session, term=self.term, lasts_s=0.0, until=until)
+        return own, msgspec.structs.replace(self._note("", self.term, until), lasts_s=0.0)
+
+    def _note(self, holder: str, term: int, until: str) -> Note:
+        return Note(holder=holder, session=self.session, term=term, lasts_s=self.lasts_s, until=until)

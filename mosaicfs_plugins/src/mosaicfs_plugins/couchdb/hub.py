@@ -55,6 +55,7 @@ class CouchHub:
 
     async def prepare(self) -> None:
         """Sign in; make both databases where they are missing; let nobody in but this user and the server's admins."""
+        self._logger.debug("signing in to %s", self._base)
         server = self._opened()
         with translated(self._base, self._address.user):
             await server.check_credentials()

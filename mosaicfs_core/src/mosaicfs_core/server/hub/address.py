@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from mosaicfs_core.config import HUB_PASSWORD, HubConfig
-from mosaicfs_core.errors import ConfigError
+from mosaicfs_core.errors import ConfigError, UserError
 from mosaicfs_core.home import Home
 from mosaicfs_core.hooks import HubAddress
+from mosaicfs_core.security.authority import client_context
 
 _MAX_PASSWORD: Final = 4096
 
@@ -22,7 +23,14 @@ def hub_address(home: Home, config: HubConfig, environ: Mapping[str, str] | None
     if config.user:
         given = (os.environ if environ is None else environ).get(HUB_PASSWORD)
         password = given or _password_of(_in_home(home, config.password_file))
-    ca_pem = _text_of(_in_home(home, config.ca_file), "hub.ca_file") if config.ca_file else None
+    ca_pem = None
+    if config.ca_file:
+        file = _in_home(home, config.ca_file)
+        ca_pem = _text_of(file, "hub.ca_file")
+        try:
+            client_context(ca_pem)
+        except UserError as error:
+            raise ConfigError(f"hub.ca_file: {file}: {error.message}") from None
     return HubAddress(url=config.url, user=config.user, password=password, ca_pem=ca_pem)
 
 

@@ -14,7 +14,7 @@ import msgspec
 from mosaicfs_core.documents import format_time, now_micros
 from mosaicfs_core.errors import MosaicError, Stale
 from mosaicfs_core.hooks import Hub
-from mosaicfs_core.lease import LASTS_S, RENEW_S, Claim, Clock, Seen, clock, read_note
+from mosaicfs_core.lease import LASTS_S, RENEW_S, Claim, Clock, Note, Seen, clock, read_note
 
 logger = logging.getLogger(__name__)
 
@@ -58,9 +58,10 @@ class LeaseKeeper:
         before = self.held()
         found = await self._hub.read(NOTE)
         seen = None if found is None else Seen(found.rev, read_note(found.body))
-        term = self._claim.decide(seen, self._timing.clock())
-        if term is not None:
-            await self._write(None if seen is None else seen.rev, term)
+        asked = self._timing.clock()
+        note = self._claim.decide(seen, asked, self._until(self._timing.lasts_s))
+        if note is not None:
+            await self._write(None if seen is None else seen.rev, note, asked)
         if self.held():
             self._gained.set()
         if self.held() != before:
@@ -86,14 +87,12 @@ class LeaseKeeper:
             return {"held": False, "holder": "", "until": "", "term": 0}
         return {
             "held": self.held(),
-            "holder": note.holder if note.lasts_s else "",
+            "holder": note.holder,
             "until": note.until,
             "term": note.term,
         }
 
-    async def _write(self, rev: str | None, term: int) -> None:
-        asked = self._timing.clock()
-        note = self._claim.note(term, self._until(self._timing.lasts_s))
+    async def _write(self, rev: str | None, note: Note, asked: float) -> None:
         try:
             written = await self._hub.swap(NOTE, msgspec.to_builtins(note), rev)
         except Stale:
