@@ -143,11 +143,12 @@ async def test_without_the_hub_everything_goes_on_and_catches_up(
         await b.store.put(file_document("/b alone"))
 
         async def noticed() -> bool:
-            return a.link.facts()["status"] == "degraded" and a.link.status.last_error is not None
+            facts = a.link.facts()
+            return a.link.status.last_error is not None and facts["state"] == "waiting"
 
         await until(noticed)
         facts = a.link.facts()
-        assert facts["state"] == "waiting"
+        assert facts["status"] == "degraded"
         assert "cannot be reached" in facts["last_error"]
         assert facts["detail"] == facts["last_error"]
 
@@ -274,6 +275,21 @@ async def test_a_wrong_password_is_said_once_and_shown(
     warned = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(warned) == 1
     assert "no longer valid" not in caplog.text
+
+
+async def test_a_cluster_without_a_majority_replicates_and_gives_nobody_the_lease(
+    server: Any, places: list[Path], until: Any
+) -> None:
+    async with side(places[0], f"{server.base}/quorum") as a:
+        await a.store.put(file_document("/a"))
+
+        async def there() -> bool:
+            return a.link.facts()["state"] == "live" and len(await server.leaves("quorum")) == 1
+
+        await until(there)
+        assert "too few nodes" in a.link.facts()["detail"]
+        assert a.link.facts()["status"] == "degraded"
+        assert not a.link.lease.held()
 
 
 async def test_design_documents_stay_on_the_hub_and_strangers_are_kept(

@@ -76,6 +76,7 @@ class HubLink:
         far = HttpPeer(self._requests, access.path, address=access.base_url)
         self._push = Replicator(near, far, direction="push", surroundings=surroundings)
         self._pull = Replicator(far, near, direction="pull", chosen=FROM_HUB, surroundings=surroundings)
+        self._replicating: list[asyncio.Task[None]] = []
         self._prepared = False
         self._last_error: str | None = None
 
@@ -96,7 +97,7 @@ class HubLink:
             "status": "healthy" if well else "degraded",
             "detail": detail,
             "url": now.url,
-            "state": found.state if now.prepared else "waiting",
+            "state": found.state if self._replicating else "waiting",
             "pushed": found.pushed,
             "pulled": found.pulled,
             "pending": found.pending,
@@ -108,33 +109,30 @@ class HubLink:
 
     async def run(self) -> None:
         """Replicate and keep the lease until cancelled, whatever becomes of the hub. Nothing here waits for it."""
-        replicating: list[asyncio.Task[None]] = []
         try:
             backoff = Backoff(self._surroundings.random)
             while True:
                 wait = self._timing.renew_s
                 if await self._round():
                     backoff.reset()
-                    replicating = replicating or [
-                        asyncio.create_task(one.run(), name=f"hub {name}")
-                        for name, one in (("push", self._push), ("pull", self._pull))
-                    ]
                 else:
                     wait = backoff.next()
                 await self._surroundings.sleep(wait)
         finally:
+            replicating, self._replicating = self._replicating, []
             for task in replicating:
                 task.cancel()
             await asyncio.gather(*replicating, return_exceptions=True)
             await self._let_go()
 
     async def _round(self) -> bool:
-        """Prepare the hub if it is not known to be, and look at the lease; whether that worked."""
+        """Prepare the hub if it is not known to be, replicate, and look at the lease; whether that worked."""
         waiting = "waiting" in (self._push.status.state, self._pull.status.state)
         try:
             async with asyncio.timeout(REQUEST_S):
                 if waiting or not self._prepared:
                     await self._hub.prepare()
+                self._replicate()
                 await self.lease.round()
         except TimeoutError:
             return self._failed(Unavailable(f"the hub {self._url} did not answer in {REQUEST_S:g} s"))
@@ -145,10 +143,18 @@ class HubLink:
         if not self._prepared:
             logger.info("the hub %s answers", self._url, extra={"operation": "hub"})
         self._prepared, self._last_error = True, None
-        if waiting:
-            self._push.wake()
-            self._pull.wake()
         return True
+
+    def _replicate(self) -> None:
+        """Begin, or try again at once: the database answers, also where the lease is not to be had."""
+        if not self._replicating:
+            self._replicating = [
+                asyncio.create_task(one.run(), name=f"hub {name}")
+                for name, one in (("push", self._push), ("pull", self._pull))
+            ]
+        for one in (self._push, self._pull):
+            if one.status.state == "waiting":
+                one.wake()
 
     async def _let_go(self) -> None:
         try:
