@@ -26,7 +26,10 @@ NAMES = {
     "crawl": "Crawl",
     "namespace": "Namespace",
     "search": "Search",
+    "replication": "Replication",
     "mount": "Mount",
+    "transfer": "Transfer and cache",
+    "remote": "Files of other machines",
     "footprint": "Memory and disk",
 }
 INTRODUCTION = """# Performance

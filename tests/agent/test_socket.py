@@ -15,6 +15,9 @@ from typing import Any
 
 import pytest
 
+from mosaicfs_core.agent import socket as agent_socket
+from mosaicfs_core.content import ByteSource
+
 Write = Callable[[Path, Mapping[str, str]], None]
 
 
@@ -99,9 +102,12 @@ async def test_a_file_is_opened_and_its_descriptor_travels(started: Any) -> None
         assert (answer["size"], answer["present"]) == (9, [[0, 9]])
         (descriptor,) = client.descriptors
         assert os.pread(descriptor, 100, 4) == b"bytes"
-        await client.send({"id": 8, "fetch": file_id, "offset": 0, "length": 4})
+        await client.send({"id": 8, "fetch": answer["handle"], "offset": 0, "length": 4})
         assert (await client.answer(8))["present"] == [[0, 9]]
         assert len(client.descriptors) == 1
+        await client.send({"close": answer["handle"]})
+        await client.send({"id": 9, "fetch": answer["handle"], "offset": 0, "length": 4})
+        assert (await client.answer(9))["error"]["code"] == "not_found"
 
 
 async def test_what_cannot_be_opened_is_said(started: Any) -> None:
@@ -167,3 +173,53 @@ async def test_a_long_home_path_works(make_node: Any, tmp_path: Path) -> None:
     async with make_node(home, tmp_path / "tree") as node:
         await node.start()
         assert node.core.home.agent_socket.exists()
+
+
+class Slow(ByteSource):
+    """Bytes that come in drops: ``received`` grows until all are there, and they can be kept nowhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tier, self.size, self.mtime, self.etag = "slow", 4, 0, '"1"'
+        self.drops = asyncio.Queue[None]()
+
+    async def read(self, offset: int, length: int, executor: Any = None) -> bytes:
+        while self.received < 4:
+            await self.drops.get()
+            self.received += 1
+        return b"slow"[offset : offset + length]
+
+
+async def test_progress_is_told_and_bytes_that_are_kept_nowhere_are_lent(
+    started: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent_socket, "_PROGRESS_S", 0.02)
+    source = Slow()
+
+    class Anywhere:
+        async def open(self, file: Any) -> ByteSource:
+            return source
+
+    started.core.content = Anywhere()
+    async with connected(started) as client:
+        await client.send({"id": 1, "open": started.rows()["f"].file_id})
+        answer = await client.answer(1)
+        assert (answer["size"], answer["present"], client.descriptors) == (4, [], [])
+        await client.send({"id": 2, "fetch": answer["handle"], "offset": 1, "length": 3})
+        for _ in range(3):
+            source.drops.put_nowait(None)
+            assert (await client.answer(2)).get("progress")
+        source.drops.put_nowait(None)
+        while (answer := await client.answer(2)).get("progress"):
+            pass
+        assert answer["lent"] == 3
+        assert os.pread(client.descriptors[0], 100, 0) == b"low"
+
+
+def test_of_very_many_ranges_the_nearest_are_told() -> None:
+    ranges = tuple((start, start + 1) for start in range(0, 100_000, 2))
+    near = agent_socket._nearest(ranges, 50_000)
+    assert (50_000, 50_001) in near
+    assert len(near) == 256
+    assert agent_socket._nearest(ranges, 0)[0] == (0, 1)
+    assert agent_socket._nearest(ranges[:5], 0) == ranges[:5]

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mosaicfs_core.cli.sample import write_sample
-from mosaicfs_core.cli.watch_paths import add_roots, check_watch_paths
+from mosaicfs_core.cli.watch_paths import check_watch_paths
 from mosaicfs_core.documents import paths
 from mosaicfs_core.errors import UserError
 from mosaicfs_core.home import Home
+from mosaicfs_core.plugins.first_instances import add_roots
 
 
 def test_good_folders_become_export_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from mosaicfs_core.content import ByteSource, Content, LocalTier, native_roots, root_path, watch_roots
+from mosaicfs_core.content import (
+    ByteSource,
+    Content,
+    LocalTier,
+    WatchedRoot,
+    native_roots,
+    root_path,
+    watch_roots,
+    watched_roots,
+)
 from mosaicfs_core.documents import paths
 from mosaicfs_core.errors import MosaicError, NotAllowed, NotFound, Unavailable, UserError
 from mosaicfs_core.hooks import FileRecord
@@ -49,13 +58,13 @@ async def test_reads_ranges_and_streams(tmp_path: Path) -> None:
 def test_odd_names_open(tmp_path: Path, name: str | bytes) -> None:
     path = os.path.join(os.fsencode(tmp_path), os.fsencode(name))
     Path(os.fsdecode(path)).write_bytes(b"odd")
-    with tier(tmp_path).open(record(path)) as source:
+    with tier(tmp_path).open_now(record(path)) as source:
         assert source.pread(0, 10) == b"odd"
 
 
 def test_a_replaced_file_keeps_serving_the_opened_one(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"old bytes")
-    with tier(tmp_path).open(record(tmp_path / "f")) as source:
+    with tier(tmp_path).open_now(record(tmp_path / "f")) as source:
         (tmp_path / "g").write_bytes(b"new")
         os.replace(tmp_path / "g", tmp_path / "f")
         assert source.pread(0, 100) == b"old bytes"
@@ -66,10 +75,10 @@ def test_what_is_on_disk_is_served_and_the_change_is_reported(tmp_path: Path) ->
     known = record(tmp_path / "f")
     changed: list[FileRecord] = []
     local = tier(tmp_path, changed)
-    local.open(known).close()
+    local.open_now(known).close()
     assert changed == []
     (tmp_path / "f").write_bytes(b"second")
-    with local.open(known) as source:
+    with local.open_now(known) as source:
         assert source.pread(0, 100) == b"second"
     assert changed == [known]
 
@@ -92,14 +101,14 @@ def test_links_and_paths_that_lead_out_are_refused(tmp_path: Path) -> None:
         "outside/secret",
     ):
         with pytest.raises(NotAllowed):
-            tier(root).open(record(tmp_path / path))
+            tier(root).open_now(record(tmp_path / path))
 
 
 def test_a_root_that_is_a_link_is_followed(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "f").write_bytes(b"bytes")
     (tmp_path / "root").symlink_to(tmp_path / "real")
-    with tier(tmp_path / "root").open(record(tmp_path / "root" / "f")) as source:
+    with tier(tmp_path / "root").open_now(record(tmp_path / "root" / "f")) as source:
         assert source.pread(0, 10) == b"bytes"
 
 
@@ -107,10 +116,10 @@ def test_pipes_directories_missing_and_hostile_paths_are_errors_at_once(tmp_path
     os.mkfifo(tmp_path / "pipe")
     for name in ("pipe", ".", "missing", "missing/below"):
         with pytest.raises(NotFound):
-            tier(tmp_path).open(record(tmp_path / name))
+            tier(tmp_path).open_now(record(tmp_path / name))
     nul = FileRecord(file_id="x.y", node_id=NODE, export_path="/a\0b", name="b", size=0, mtime=0, inode=1000)
     with pytest.raises((NotFound, UserError)):
-        tier(tmp_path).open(nul)
+        tier(tmp_path).open_now(nul)
 
 
 def test_no_descriptor_is_leaked_by_refusals(tmp_path: Path) -> None:
@@ -118,7 +127,7 @@ def test_no_descriptor_is_leaked_by_refusals(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(20):
         with pytest.raises(NotFound):
-            tier(tmp_path).open(record(tmp_path / "pipe"))
+            tier(tmp_path).open_now(record(tmp_path / "pipe"))
     assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -129,19 +138,19 @@ class Failing:
     def serves(self, file: FileRecord) -> bool:
         return True
 
-    def open(self, file: FileRecord) -> ByteSource:
+    async def open(self, file: FileRecord) -> ByteSource:
         raise self.error
 
 
-def test_the_next_tier_is_tried_and_the_first_error_is_told(tmp_path: Path) -> None:
+async def test_the_next_tier_is_tried_and_the_first_error_is_told(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"x")
     first, last = Failing("cheap", 1, Unavailable("stale mount")), Failing("dear", 90, NotFound("gone"))
-    with Content([last, tier(tmp_path), first]).open_now(record(tmp_path / "f")) as source:
+    with await Content([last, tier(tmp_path), first]).open(record(tmp_path / "f")) as source:
         assert source.tier == "local"
     with pytest.raises(Unavailable, match="stale mount"):
-        Content([last, first]).open_now(record(tmp_path / "f"))
+        await Content([last, first]).open(record(tmp_path / "f"))
     with pytest.raises(Unavailable, match="no way to reach"):
-        Content([tier(tmp_path)]).open_now(record(tmp_path / "f", node_id="node-other"))
+        await Content([tier(tmp_path)]).open(record(tmp_path / "f", node_id="node-other"))
 
 
 def test_watch_roots_come_from_the_nodes_plugin_instances(tmp_path: Path) -> None:
@@ -154,3 +163,5 @@ def test_watch_roots_come_from_the_nodes_plugin_instances(tmp_path: Path) -> Non
     ]
     home = os.path.abspath(os.path.expanduser("~"))
     assert watch_roots(documents, NODE) == (f"{tmp_path}/a", f"{tmp_path}/b", home)
+    of_all = [*((NODE, root) for root in watch_roots(documents, NODE)), ("node-b", "/other")]
+    assert list(watched_roots(documents)) == [WatchedRoot(node, root) for node, root in of_all]

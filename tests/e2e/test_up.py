@@ -128,6 +128,8 @@ def test_the_mount_comes_and_goes_with_it(machine: Any, eventually: Any) -> None
     up = machine.up("--mount", str(machine.mount), str(machine.tree))
     facts = up.wait_ready()
     assert facts["mount"] == str(machine.mount), facts["mount_problem"]
+    part = machine.run("status")["status"]["subsystems"]["vfs_mount"]
+    assert part == {"status": "healthy", "detail": f"mounted on {machine.mount}"}
     found = list(machine.mount.glob("machines/*/tree/Work/2025/report.txt"))
     assert [path.read_text() for path in found] == ["the report\n"]
     (machine.tree / "Work" / "fresh.txt").write_text("fresh")
@@ -250,6 +252,6 @@ def test_names_that_are_not_utf8_are_found_as_the_shell_gives_them(machine: Any)
 
 def test_an_address_that_is_not_served_is_named_with_its_place(machine: Any) -> None:
     machine.home.mkdir()
-    (machine.home / "mosaicfs.toml").write_text('[server]\nhost = "0.0.0.0"\n')
+    (machine.home / "mosaicfs.toml").write_text('[server]\nhost = "0.0.0.0"\ntls = "off"\n')
     refused = machine.run("up", "--no-mount", str(machine.tree), code=2)["error"]["message"]
     assert refused.startswith(f"{machine.home}/mosaicfs.toml, line 2, server.host: 0.0.0.0 is not loopback")

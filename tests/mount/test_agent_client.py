@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from mosaicfs_vfs.fuse.agent import AgentClient
+from mosaicfs_vfs.fuse.remote import Stale
 
 Answer = Callable[[dict[str, Any]], tuple[dict[str, Any] | None, int | None]]
 
@@ -104,9 +105,9 @@ async def test_a_file_by_descriptor_with_a_missing_range_fetched(
 
     def answer(message: dict[str, Any]) -> tuple[dict[str, Any] | None, int | None]:
         if "open" in message:
-            return {"size": 10, "present": [[0, 4]]}, descriptor
+            return {"size": 10, "handle": 3, "version": "v", "present": [[0, 4]], "descriptor": True}, descriptor
         if "fetch" in message:
-            return {"present": [[0, 4], [6, 10]]}, None
+            return {"size": 10, "present": [[0, 4], [6, 10]]}, None
         return None, None
 
     agent.answer = answer
@@ -115,11 +116,125 @@ async def test_a_file_by_descriptor_with_a_missing_range_fetched(
     assert await file.read(0, 4) == b"0123"
     assert not any("fetch" in message for message in agent.received)
     assert await file.read(7, 100) == b"789"
-    assert agent.received[-1] == {"id": 2, "fetch": "node.uuid", "offset": 7, "length": 3}
+    assert agent.received[-1] == {"id": 2, "fetch": 3, "offset": 7, "length": 3}
     assert await file.read(10, 5) == b""
     with pytest.raises(OSError, match="did not make the range present"):
         await file.read(4, 2)
     file.close()
+    await until(lambda: agent.received[-1] == {"close": 3})
+
+
+async def test_a_descriptor_that_comes_later_and_bytes_that_are_lent(
+    agent: Agent, client: AgentClient, tmp_path: Path
+) -> None:
+    path = tmp_path / "bytes"
+    path.write_bytes(b"0123456789")
+    descriptor = os.open(path, os.O_RDONLY)
+    answers: list[tuple[dict[str, Any], int | None]] = [
+        ({"size": 10, "handle": 3, "present": []}, None),
+        ({"size": 10, "lent": 4, "descriptor": True}, descriptor),
+        ({"size": 10, "present": [[0, 10]], "descriptor": True}, descriptor),
+    ]
+    agent.answer = lambda message: answers.pop(0) if "id" in message else (None, None)
+    file = await client.open("node.uuid")
+    before = len(os.listdir("/proc/self/fd"))
+    assert await file.read(5, 4) == b"0123", "what is lent stands at the beginning of its descriptor"
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert await file.read(5, 4) == b"5678"
+    assert await file.read(0, 10) == b"0123456789"
+    file.close()
+    os.close(descriptor)
+
+
+async def test_a_file_that_others_write_to_is_asked_for_again(
+    agent: Agent, client: AgentClient, tmp_path: Path
+) -> None:
+    path = tmp_path / "bytes"
+    path.write_bytes(b"0123456789")
+    descriptor = os.open(path, os.O_RDONLY)
+    fetches = 0
+
+    def answer(message: dict[str, Any]) -> tuple[dict[str, Any] | None, int | None]:
+        nonlocal fetches
+        told: dict[str, Any] = {"size": 10, "present": [[0, 10]], "stamp": os.fstat(descriptor).st_ctime_ns}
+        if "open" in message:
+            return {**told, "handle": 1, "descriptor": True}, descriptor
+        if "fetch" in message:
+            fetches += 1
+            path.write_bytes(b"0123456789")  # mended
+            return {**told, "stamp": os.fstat(descriptor).st_ctime_ns}, None
+        return None, None
+
+    agent.answer = answer
+    file = await client.open("node.uuid")
+    assert await file.read(0, 10) == b"0123456789"
+    assert fetches == 0
+    path.write_bytes(b"0123x56789")
+    assert await file.read(0, 10) == b"0123456789"
+    assert fetches == 1
+    file.close()
+    os.close(descriptor)
+
+
+async def test_a_handle_is_opened_again_after_the_agent_was_away(
+    agent: Agent, client: AgentClient, tmp_path: Path
+) -> None:
+    path = tmp_path / "bytes"
+    path.write_bytes(b"0123456789")
+    version = "v1"
+
+    def answer(message: dict[str, Any]) -> tuple[dict[str, Any] | None, int | None]:
+        if "open" in message:
+            return {"size": 10, "handle": 1, "version": version, "present": []}, None
+        if "fetch" in message:
+            descriptor = os.open(path, os.O_RDONLY)
+            opened.append(descriptor)
+            return {"size": 10, "present": [[0, 10]], "descriptor": True}, descriptor
+        return None, None
+
+    opened: list[int] = []
+    agent.answer = answer
+    same, other = await client.open("node.uuid"), await client.open("node.uuid")
+    agent.hang_up()
+    await until(lambda: not client.connected)
+    with pytest.raises(OSError, match="not running"):
+        await same.read(0, 4)
+    await until(lambda: client.connected)
+    assert await same.read(0, 4) == b"0123"
+    version = "v2"
+    with pytest.raises(Stale):
+        await other.read(0, 4)
+    assert await same.read(0, 4) == b"0123"
+    for file in (same, other):
+        file.close()
+    for descriptor in opened:
+        os.close(descriptor)
+
+
+async def test_progress_gives_a_request_more_time(
+    agent: Agent, client: AgentClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mosaicfs_vfs.fuse.agent._ANSWER_S", 0.3)
+
+    async def slowly(number: int) -> None:
+        for _ in range(8):
+            await asyncio.sleep(0.1)
+            agent.send({"id": number, "progress": True})
+        agent.send({"id": number, "size": 10, "handle": 1})
+
+    sending: list[asyncio.Task[None]] = []
+
+    def answer(message: dict[str, Any]) -> tuple[dict[str, Any] | None, int | None]:
+        if "open" in message:
+            sending.append(asyncio.create_task(slowly(message["id"])))
+        return None, None
+
+    agent.answer = answer
+    file = await client.open("node.uuid")
+    assert file.size == 10
+    agent.answer = lambda _: (None, None)
+    with pytest.raises(TimeoutError):
+        await file.read(0, 1)
 
 
 @pytest.mark.parametrize(("code", "kind"), [("not_found", FileNotFoundError), ("unavailable", OSError)])

@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import shutil
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from hashlib import md5
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import platformdirs
 import pytest
 
 from mosaicfs_core.errors import NotFound, Unavailable
@@ -26,32 +24,14 @@ from mosaicfs_core.testing.store import assignment, file_document
 pytestmark = pytest.mark.node
 
 HERE = Path(__file__).parent / "pouchdb"
+PACKAGES = Path(__file__).parents[1] / "server" / "couch" / "peers"
 DOCUMENTS = int(os.environ.get("MOSAICFS_INTEROP_DOCUMENTS", "600"))
 
 
 @pytest.fixture(scope="module")
-def modules() -> Path:
-    """A directory whose ``node_modules`` has the server, installed once."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("Node.js with npm is not installed")
-    wanted = (HERE / "package.json").read_bytes()
-    default = platformdirs.user_cache_dir("mosaicfs-tests")
-    folder = Path(os.environ.get("MOSAICFS_TEST_CACHE", default)) / f"pouchdb-{md5(wanted).hexdigest()[:8]}"
-    if not (folder / "complete").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "package.json").write_bytes(wanted)
-        command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"npm could not install express-pouchdb: {done.stderr[-300:]}")
-        (folder / "complete").touch()
-    return folder
-
-
-@pytest.fixture(scope="module")
-def server(modules: Path) -> Iterator[str]:
+def server(node_packages: Callable[[Path], Path]) -> Iterator[str]:
     """The address of a running express-pouchdb."""
-    environment = {**os.environ, "NODE_PATH": str(modules / "node_modules")}
+    environment = {**os.environ, "NODE_PATH": str(node_packages(PACKAGES))}
     command = ["node", "--no-deprecation", str(HERE / "server.js")]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment

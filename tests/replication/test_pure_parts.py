@@ -30,7 +30,7 @@ def grown(count: int, session: str = "s", before: tuple[Entry, ...] = ()) -> tup
 
 def test_a_log_survives_its_document() -> None:
     log = Log(grown(5), "0-3")
-    document = json.loads(json.dumps(checkpoints.write(log.entries, log.rev)))
+    document = json.loads(json.dumps(checkpoints.write(log)))
     assert checkpoints.read(document) == log
     assert document["source_last_seq"] == 50
     assert checkpoints.read(None) == Log()

@@ -88,7 +88,10 @@ async def live_a_day(agent: Store, control_plane: Store) -> None:
     assert await state(agent) == await state(control_plane)
 
 
-async def test_a_control_plane_restored_from_yesterdays_file(near: Store, far: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize("unnoticed", [False, True])
+async def test_a_control_plane_restored_from_yesterdays_file(
+    near: Store, far: Store, tmp_path: Path, unnoticed: bool
+) -> None:
     await populated(near, far)
     await far.close()
     shutil.copy(far.path, tmp_path / "yesterday")
@@ -98,6 +101,10 @@ async def test_a_control_plane_restored_from_yesterdays_file(near: Store, far: S
     # It has gone on since: an edit upon the older revision, and more changes than the agent ever saw.
     await edit(far, documents.label_rule_id(UUIDS[0]), labels=["green"])
     await far.bulk([rule(f"/{number}/", "many") for number in range(30)])
+    if unnoticed:  # continuous replication was there first, and went on from what both remember
+        await exchange(near, far)
+        await far.put(rule("/and on/", "more"))
+        await exchange(near, far)
     assert await met(near, far) == "restored"
     found = await state(near)
     assert found == await state(far)

@@ -314,6 +314,22 @@ async def test_an_unforeseen_error_is_told_and_survived(
     await running
 
 
+@pytest.mark.parametrize("closed", ["source", "target"])
+async def test_a_store_that_closes_is_a_peer_that_went_away(
+    near: Store, far: Store, caplog: pytest.LogCaptureFixture, closed: str
+) -> None:
+    replicator = Replicator(StorePeer(near), StorePeer(far), direction="push")
+    running = asyncio.create_task(replicator.run())
+    await eventually(lambda: replicator.status.state == "live")
+    await (near if closed == "source" else far).close()
+    if closed == "target":
+        await near.put(file_document("/a"))
+    await eventually(lambda: replicator.status.state == "waiting")
+    replicator.stop()
+    await running
+    assert [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
+
+
 async def test_many_documents_travel_in_bounded_batches(near: Store, far: Store, push: Push) -> None:
     for start in range(0, 6_000, 1_000):
         await near.bulk([file_document(f"/d/{number}") for number in range(start, start + 1_000)])

@@ -20,7 +20,7 @@ from mosaicfs_core.server.app import running_app
 from mosaicfs_core.server.moves import Move, Mover, groups, merged_labels
 from mosaicfs_core.server.state import EXTENSION
 from mosaicfs_core.store import Store
-from mosaicfs_core.store.moves import moved_files
+from mosaicfs_core.store.moves import clear_followed, moved_files
 from mosaicfs_core.testing.harness import Harness
 from mosaicfs_core.testing.store import NODE, annotation, assignment, file_document
 
@@ -122,7 +122,7 @@ async def test_another_nodes_file_is_followed_once(store: Store) -> None:
     await store.bulk([file_document("/a"), assignment("/a", "x")])
     await move(store, "/a", "/b")
     mover = Mover(store, "node-other")
-    elsewhere: dict[str, str] = {}
+    elsewhere: dict[str, list[str]] = {}
     since = await mover._round(0, elsewhere)
     assert labels_at(store, "/b") == ["x"]
     await store.update(assignment("/a")["_id"], lambda _: assignment("/a", "of a new file"))
@@ -130,6 +130,84 @@ async def test_another_nodes_file_is_followed_once(store: Store) -> None:
     assert since is not None
     await mover._round(since, elsewhere)
     assert (labels_at(store, "/a"), labels_at(store, "/b")) == (["of a new file"], ["x"])
+
+
+class Elsewhere:
+    """A process of its own, one look at a time. Its store is the other's as well, so that both see all at once."""
+
+    def __init__(self, store: Store, *, control: bool = True) -> None:
+        self.store = store
+        self.mover = Mover(store, "control-plane-x" if control else NODE, control=control)
+        self.known: dict[str, list[str]] = {}
+        self.since = 0
+
+    async def look(self) -> None:
+        """One round."""
+        seen = await self.mover._round(self.since, self.known)
+        assert seen is not None
+        self.since = seen
+
+    async def told(self) -> int:
+        """The agent hears what was followed."""
+        return await self.store.transaction(lambda tx: clear_followed(tx, NODE, self.known))
+
+    async def set(self, path: str, moved_from: str | None) -> None:
+        """The agent writes where the file is and, if it does, where it came from."""
+        name = path.rpartition("/")[2]
+        source = {"node_id": NODE, "export_path": path, "export_parent": "/"}
+
+        def apply(there: dict[str, Any] | None) -> dict[str, Any]:
+            kept = {key: value for key, value in (there or {}).items() if key != "moved_from"}
+            return {**kept, "name": name, "source": source} | ({"moved_from": moved_from} if moved_from else {})
+
+        await self.store.update(file_document("/a")["_id"], apply)
+
+
+async def test_labels_follow_a_file_that_moves_on_before_its_agent_heard_of_it(store: Store) -> None:
+    await store.bulk([file_document("/a"), assignment("/a", "x")])
+    control = Elsewhere(store)
+    await control.set("/b", "/a")
+    await control.look()
+    await control.set("/c", "/a")
+    assert await control.told() == 0  # what was followed is not where the file is now
+    await control.look()
+    assert (labels_at(store, "/b"), labels_at(store, "/c")) == ([], ["x"])
+    await control.look()
+    assert await control.told() == 1
+    assert "moved_from" not in (await store.get(file_document("/a")["_id"]) or {})
+    await control.look()
+    assert control.known == {}
+    assert labels_at(store, "/c") == ["x"]
+
+
+async def test_labels_follow_a_file_that_goes_back_before_its_agent_heard_of_it(store: Store) -> None:
+    await store.bulk([file_document("/a"), assignment("/a", "x")])
+    control = Elsewhere(store)
+    await control.set("/b", "/a")
+    await control.look()
+    assert labels_at(store, "/b") == ["x"]
+    await control.set("/a", None)
+    await control.look()
+    assert (labels_at(store, "/b"), labels_at(store, "/a"), control.known) == ([], ["x"], {})
+    await control.look()
+    assert labels_at(store, "/a") == ["x"]
+
+
+async def test_an_agent_moves_its_annotations_and_leaves_the_rest_to_the_control_plane(store: Store) -> None:
+    await store.bulk([file_document("/a"), assignment("/a", "x"), annotation("/a", "words", {})])
+    agent, control = Elsewhere(store, control=False), Elsewhere(store)
+    await agent.set("/b", "/a")
+    await agent.look()
+    assert await store.get(ids.annotation_id(NODE, "/b", "words")) is not None
+    assert labels_at(store, "/a") == ["x"]
+    assert (await store.get(file_document("/a")["_id"]) or {})["moved_from"] == "/a"
+    await agent.look()
+    await control.look()
+    assert labels_at(store, "/b") == ["x"]
+    assert await control.told() == 1
+    await agent.look()
+    await control.look()
+    assert (agent.known, control.known) == ({}, {})
 
 
 class Switch:
@@ -158,7 +236,7 @@ def without_moved_from(document: dict[str, Any] | None) -> dict[str, Any]:
 async def test_own_moves_do_not_wait_for_the_lease(store: Store) -> None:
     await store.bulk([file_document("/a"), assignment("/a", "x")])
     await move(store, "/a", "/b")
-    mover = Mover(store, NODE, Switch())
+    mover = Mover(store, NODE, lease=Switch())
     assert await mover._round(0, {}) is not None
     assert labels_at(store, "/b") == ["x"]
     assert "moved_from" not in (await store.get(file_document("/a")["_id"]) or {"moved_from": 1})
@@ -167,7 +245,7 @@ async def test_own_moves_do_not_wait_for_the_lease(store: Store) -> None:
 async def test_other_nodes_moves_wait_for_the_lease(store: Store) -> None:
     await store.bulk([file_document("/a"), file_document("/b"), assignment("/a", "x"), assignment("/b", "y")])
     lease = Switch()
-    foreign = asyncio.create_task(Mover(store, "node-other", lease).run())
+    foreign = asyncio.create_task(Mover(store, "node-other", lease=lease).run())
     try:
         await move(store, "/a", "/new/a")
         await noted(store, {file_document("/a")["_id"]: "/a"})
@@ -189,7 +267,7 @@ async def test_other_nodes_moves_wait_for_the_lease(store: Store) -> None:
 
 async def test_a_move_that_waits_is_remembered_over_a_restart(store: Store) -> None:
     await store.bulk([file_document("/a"), assignment("/a", "x")])
-    first = asyncio.create_task(Mover(store, "node-other", Switch()).run())
+    first = asyncio.create_task(Mover(store, "node-other", lease=Switch()).run())
     await move(store, "/a", "/b")
     await noted(store, {file_document("/a")["_id"]: "/a"})
     first.cancel()
@@ -210,7 +288,7 @@ async def test_a_lease_that_is_lost_in_between_leaves_the_move_to_the_next_holde
             asked.append(not asked)
             return asked[-1]
 
-    mover = Mover(store, "node-other", Lost())
+    mover = Mover(store, "node-other", lease=Lost())
     assert await mover._round(0, {}) is None
     assert labels_at(store, "/a") == ["x"]
     assert await mover._round(0, {}) is not None
@@ -336,7 +414,7 @@ from pathlib import Path
 from mosaicfs_core.server import moves
 from mosaicfs_core.server.moves import Mover
 from mosaicfs_core.store import Store
-from mosaicfs_core.store.moves import moved_files
+from mosaicfs_core.store.moves import clear_followed, moved_files
 from mosaicfs_core.testing.store import NODE
 
 def die(*_):

@@ -55,12 +55,16 @@ class Host:
     environment: dict[str, str]
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
+    def _enter(self, namespace: str | None = None) -> Sequence[str]:
+        """Enters the network alone: `ip netns exec` would take a mount namespace too, and mounts be seen by nobody."""
+        return ("nsenter", f"--net=/run/netns/{namespace or self.namespace}", "--")
+
     def start(
         self, command: Sequence[str], *, clock: str | None = None, environment: Mapping[str, str] = {}, **options: Any
     ) -> subprocess.Popen[bytes]:
         """Start a program on the host; ``clock`` (``+10m``) moves the time of day that it sees."""
         made = subprocess.Popen(
-            ["ip", "netns", "exec", self.namespace, *command],
+            [*self._enter(), *command],
             env={**self.environment, **environment, **_moved(clock)},
             start_new_session=True,
             **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
@@ -69,12 +73,18 @@ class Host:
         return made
 
     def run(
-        self, command: Sequence[str], *, clock: str | None = None, timeout: float = 60, **options: Any
+        self,
+        command: Sequence[str],
+        *,
+        clock: str | None = None,
+        environment: Mapping[str, str] = {},
+        timeout: float = 60,
+        **options: Any,
     ) -> subprocess.CompletedProcess[str]:
         """Run a program on the host to its end."""
         return subprocess.run(
-            ["ip", "netns", "exec", self.namespace, *command],
-            env={**self.environment, **_moved(clock)},
+            [*self._enter(), *command],
+            env={**self.environment, **environment, **_moved(clock)},
             capture_output=True,
             text=True,
             timeout=timeout,
@@ -90,11 +100,16 @@ class Host:
         """Plug it in again."""
         _ip("link", "set", self.port, "master", "switch", inside=self.switch)
 
+    def isolate(self) -> None:
+        """Put it behind a wall: hosts that are isolated reach those that are not, and never one another."""
+        command = [*self._enter(self.switch), "bridge", "link", "set", "dev", self.port, "isolated", "on"]
+        subprocess.run(command, check=True, capture_output=True)
+
     def shape(self, rate: str) -> None:
         """Bound what leaves and reaches it (``1gbit``)."""
         words = ["root", "tbf", "rate", rate, "burst", "256k", "latency", "50ms"]
         for namespace, device in ((self.namespace, "wire"), (self.switch, self.port)):
-            command = ["ip", "netns", "exec", namespace, "tc", "qdisc", "replace", "dev", device, *words]
+            command = [*self._enter(namespace), "tc", "qdisc", "replace", "dev", device, *words]
             subprocess.run(command, check=True, capture_output=True)
 
     def kill(self, process: subprocess.Popen[bytes]) -> None:

@@ -19,6 +19,31 @@ import msgspec
 
 from mosaicfs_core.errors import ConfigError
 
+REFUSED_PROGRAMS: Final = (
+    "baloo_file",
+    "baloo_file_extractor",
+    "evince-thumbnailer",
+    "ffmpegthumbnailer",
+    "gdk-pixbuf-thumbnailer",
+    "glycin-thumbnailer",
+    "gnome-thumbnail-font",
+    "gsf-office-thumbnailer",
+    "kioslave",
+    "kio-thumbnail",
+    "localsearch-3",
+    "localsearch-extractor-3",
+    "recollindex",
+    "thumbnail.so",
+    "totem-video-thumbnailer",
+    "tracker-extract-3",
+    "tracker-miner-fs-3",
+    "tumblerd",
+    "updatedb",
+    "updatedb.mlocate",
+    "updatedb.plocate",
+)
+"""Programs that open every file they come across: they draw icons or build indexes of their own."""
+
 
 class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """``[server]``: where the API and the pages are served. ``tls`` is ``auto`` (beyond loopback), ``on`` or ``off``;
@@ -31,12 +56,31 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """``[agent]``: this machine's name, when its full crawl begins (local time ``HH:MM``, empty: never), and plugins
-    that are not even imported."""
+    """``[agent]``: this machine's name, when its full crawl begins (local time ``HH:MM``, empty: never), plugins that
+    are not even imported, where other machines fetch its files (``listen_host``, ``listen_port``) and the addresses
+    that they are told for it (``endpoints``, found out when empty), and the port of its own API on loopback."""
 
     name: str = ""
     nightly_crawl: str = "03:00"
     disabled_plugins: tuple[str, ...] = ()
+    listen_host: str = "0.0.0.0"
+    listen_port: int = 6673
+    endpoints: tuple[str, ...] = ()
+    api_port: int = 6674
+
+
+class CacheConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """``[cache]``: how much of other machines' files is kept on this one's disk, and what is left free there."""
+
+    max_bytes: int = 10_000_000_000
+    min_free_bytes: int = 1_000_000_000
+
+
+class MountConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """``[mount]``: which programs get no bytes over the network, and how many everybody gets per minute (0: any)."""
+
+    refuse_programs: tuple[str, ...] = REFUSED_PROGRAMS
+    remote_bytes_per_minute: int = 0
 
 
 class HubConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +107,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     server: ServerConfig = ServerConfig()
     agent: AgentConfig = AgentConfig()
+    cache: CacheConfig = CacheConfig()
+    mount: MountConfig = MountConfig()
     hub: HubConfig = HubConfig()
     logging: LoggingConfig = LoggingConfig()
 
@@ -148,6 +194,13 @@ def _names(value: Any) -> tuple[str, ...]:
     return tuple(given)
 
 
+def _addresses(value: Any) -> tuple[str, ...]:
+    given = _names(value)
+    if not all(re.fullmatch(r"https?://[^\s/]+", address) for address in given):
+        raise ValueError(value)
+    return tuple(address.rstrip("/") for address in given)
+
+
 def _host_names(value: Any) -> tuple[str, ...]:
     names = _names(value)
     for name in names:
@@ -190,6 +243,62 @@ FIELDS: Final = (
         "a list of plugin names (in the variable: separated by commas)",
         "Plugins that are listed but not imported.",
         _names,
+    ),
+    Field(
+        "agent",
+        "listen_host",
+        "a host name or an IP address",
+        "Where an enrolled agent listens for other machines, with TLS.",
+        _text(r"[^\s/]+"),
+    ),
+    Field(
+        "agent",
+        "listen_port",
+        "an integer from 0 to 65535",
+        "TCP port for other machines; 0 takes a free one.",
+        _integer(0, 65535),
+    ),
+    Field(
+        "agent",
+        "endpoints",
+        "a list of addresses like https://192.168.1.5:6673 (in the variable: separated by commas)",
+        "Addresses at which other machines reach this one, when they cannot be found out.",
+        _addresses,
+    ),
+    Field(
+        "agent",
+        "api_port",
+        "an integer from 0 to 65535",
+        "TCP port of the agent's own API on loopback; 0 takes a free one.",
+        _integer(0, 65535),
+    ),
+    Field(
+        "cache",
+        "max_bytes",
+        "an integer from 0 to 10**15",
+        "How much is kept of other machines' files.",
+        _integer(0, 10**15),
+    ),
+    Field(
+        "cache",
+        "min_free_bytes",
+        "an integer from 0 to 10**15",
+        "How much the cache leaves free on its disk.",
+        _integer(0, 10**15),
+    ),
+    Field(
+        "mount",
+        "refuse_programs",
+        "a list of program names (in the variable: separated by commas)",
+        "Programs that get no bytes over the network through the mount.",
+        _names,
+    ),
+    Field(
+        "mount",
+        "remote_bytes_per_minute",
+        "an integer from 0 to 10**15",
+        "How much the mount fetches over the network per minute; 0: no limit.",
+        _integer(0, 10**15),
     ),
     Field(
         "hub",

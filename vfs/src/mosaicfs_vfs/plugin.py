@@ -29,7 +29,7 @@ def mosaicfs_manifest() -> PluginManifest:
 
 @hookimpl
 def mosaicfs_routes(app: quart.Quart, context: RoutesContext) -> Sequence[quart.Blueprint]:
-    """Serve the tree, and keep its seeds in step with what is watched while the server runs."""
+    """Serve the tree, and on the control plane keep its seeds in step with what is watched while the server runs."""
     from mosaicfs_core.supervision import supervised
     from mosaicfs_vfs.directories import Directories
     from mosaicfs_vfs.routes import make_blueprint
@@ -50,7 +50,8 @@ def mosaicfs_routes(app: quart.Quart, context: RoutesContext) -> Sequence[quart.
             await stop(seeding.pop())
         await service.close()
 
-    app.before_serving(start)
+    if core.control:
+        app.before_serving(start)
     app.after_serving(end)
     return [make_blueprint(service, directories)]
 

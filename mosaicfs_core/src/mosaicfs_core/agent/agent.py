@@ -12,6 +12,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Final
 
+from mosaicfs_core.agent import utilization
 from mosaicfs_core.agent.board import Board
 from mosaicfs_core.agent.exclusions import Exclusions, Finding, Reporter
 from mosaicfs_core.agent.indexer import Indexer, Report
@@ -19,6 +20,7 @@ from mosaicfs_core.agent.runner import Runner
 from mosaicfs_core.agent.schedule import next_nightly
 from mosaicfs_core.agent.socket import AgentSocket
 from mosaicfs_core.content.roots import native_roots, watch_roots
+from mosaicfs_core.documents import times
 from mosaicfs_core.errors import MosaicError, NotFound
 from mosaicfs_core.hooks import CrawlRequest, FileRecord, Problem
 from mosaicfs_core.plugins.context import CoreServices
@@ -28,6 +30,7 @@ from mosaicfs_core.supervision import supervised
 logger = logging.getLogger(__name__)
 
 STATUS_EVERY_S: Final = 30.0
+NIGHTLY_LOOK_S: Final = 60.0
 _STATUS_LOOK_S: Final = 1.0
 _REINDEX_AFTER_S: Final = 0.2
 
@@ -37,6 +40,8 @@ class Agent:
     them.
 
     ``first_crawl_done`` is set when every instance's first crawl has ended, well or not, or there is none.
+    ``subsystems`` may be given parts of the status that others answer for, by name, and ``roots_changed`` functions
+    that are called when the watched folders are others than before.
     """
 
     def __init__(self, core: CoreServices) -> None:
@@ -51,19 +56,24 @@ class Agent:
         self._reindex: set[str] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._socket = AgentSocket(core, self.reindex)
+        self.subsystems: dict[str, Callable[[], dict[str, Any]]] = {}
+        self.roots_changed: list[Callable[[], Awaitable[None]]] = []
         self.first_crawl_done = asyncio.Event()
 
     async def __aenter__(self) -> Agent:
         self._loop = asyncio.get_running_loop()
-        await self._instances.ensure_defaults()
+        if self._core.control:
+            await self._instances.ensure_defaults()
         await self._instances.refresh()
         await self._learn_roots()
         await self._socket.start()
         for instance in self._instances.current.values():
             self._run(instance)
+        self._spawn("settings", self._core.settings.run)
         self._spawn("instances", self._follow)
         self._spawn("first crawls", self._first_crawls)
         self._spawn("nightly crawl", self._nightly)
+        self._spawn("figures of the disks", self._measure)
         self._spawn("status", self._write_status)
         return self
 
@@ -113,6 +123,12 @@ class Agent:
             if isinstance(outcome, Report)
         }
 
+    def reconcile(self) -> None:
+        """Look at everything soon: something may have passed unnoticed."""
+        for runner in self._runners.values():
+            if runner.instance.runs("mosaicfs_crawl"):
+                runner.crawl(CrawlRequest(trigger="reconnect"))
+
     def awaited(self) -> list[str]:
         """The instances whose first crawl has not ended yet, by name."""
         return sorted(name for name, runner in self._runners.items() if not runner.first_done.is_set())
@@ -128,7 +144,8 @@ class Agent:
             for name, instance in self._instances.current.items()
             if instance.enabled and instance.problem is not None
         }
-        return self._board.document(plugins, failed, self._core.failing)
+        beside = {name: tell() for name, tell in self.subsystems.items()}
+        return self._board.document(plugins, failed, self._core.failing, beside)
 
     def problems(self) -> list[Problem]:
         """What crawls and watchers passed over or could not read, as far as it is kept."""
@@ -199,7 +216,10 @@ class Agent:
     async def _learn_roots(self) -> None:
         documents = [instance.document for instance in self._instances.current.values()]
         roots = watch_roots(documents, self._core.node_id)
-        self._roots = await asyncio.to_thread(native_roots, roots, self._core.bridge_files)
+        before, self._roots = self._roots, await asyncio.to_thread(native_roots, roots, self._core.bridge_files)
+        if before and before != self._roots:
+            for changed in self.roots_changed:
+                await changed()
 
     async def _first_crawls(self) -> None:
         for runner in list(self._runners.values()):
@@ -207,24 +227,37 @@ class Agent:
         self.first_crawl_done.set()
 
     async def _nightly(self) -> None:
-        at = self._core.config.agent.nightly_crawl
-        while (moment := next_nightly(datetime.now().astimezone(), at)) is not None:
-            await self._until(moment)
-            await self.tend()
+        at: str | None = None
+        moment: datetime | None = None
+        while True:
+            now = datetime.now().astimezone()
+            if moment is not None and now >= moment:
+                await self.tend()
+                at, now = None, datetime.now().astimezone()
+            if at != self._core.settings.current.nightly_crawl:
+                at = self._core.settings.current.nightly_crawl
+                moment = next_nightly(now, at)
+            # In steps, so that a clock that is set, a machine that slept or a new setting does not shift the hour.
+            left = NIGHTLY_LOOK_S if moment is None else (moment - now).total_seconds()
+            await asyncio.sleep(min(max(left, 0.0), NIGHTLY_LOOK_S))
 
     async def tend(self) -> None:
         """The work of the night: look at everything again, then give back what the replica holds in vain."""
         request = CrawlRequest(trigger="scheduled", full=True)
-        crawls = [runner.crawl(request) for runner in self._runners.values()]
+        crawls = [runner.crawl(request) for runner in self._runners.values() if runner.instance.runs("mosaicfs_crawl")]
         await asyncio.gather(*crawls, return_exceptions=True)  # the status has what went wrong
         await self._core.store.compact()
 
-    async def _until(self, moment: datetime) -> None:
-        # In steps, so that a clock that is set or a machine that slept does not shift the hour.
-        left = (moment - datetime.now().astimezone()).total_seconds()
-        while left > 0:
-            await asyncio.sleep(min(left, 60.0))
-            left = (moment - datetime.now().astimezone()).total_seconds()
+    async def _measure(self) -> None:
+        """A snapshot in each hour that begins while the agent runs."""
+        hour = times.now_micros() // utilization.HOUR
+        while True:
+            await asyncio.sleep(utilization.LOOK_S)
+            now = times.now_micros()
+            if now // utilization.HOUR != hour:
+                hour = now // utilization.HOUR
+                documents = [instance.document for instance in self._instances.current.values()]
+                await utilization.keep_hourly(self._core, watch_roots(documents, self._core.node_id), now)
 
     async def _write_status(self) -> None:
         written: dict[str, Any] | None = None
@@ -245,4 +278,10 @@ def _replaced(status: dict[str, Any], _present: dict[str, Any] | None) -> dict[s
 
 
 def _without_time(status: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in status.items() if key != "updated_at"}
+    """What is worth being written when it changes: not the time, nor a subsystem's ``figures``, which the writing of
+    the status itself would move."""
+    parts = {
+        name: {key: value for key, value in part.items() if key != "figures"}
+        for name, part in status["subsystems"].items()
+    }
+    return {key: value for key, value in status.items() if key != "updated_at"} | {"subsystems": parts}

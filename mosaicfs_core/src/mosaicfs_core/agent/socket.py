@@ -4,11 +4,21 @@ JSON lines both ways. The agent greets with ``{"hello": {"node_id", "version"}, 
 ``{"seq": N}`` after commits. A client sends
 
 * ``{"mounts": ["/dir", …]}``: these are its mount points, for as long as the connection lives; no answer;
-* ``{"id": 7, "open": "{node}.{uuid}"}``: answered by ``{"id": 7, "size", "present": [[from, to], …]}`` with one
-descriptor   beside the line (SCM_RIGHTS), or by ``{"id": 7, "error": {"code", "message"}}``;
-* ``{"id": 8, "fetch": "{node}.{uuid}", "offset", "length"}``: make a range present; answered by ``{"id": 8,
-"present"}``;
+* ``{"id": 7, "open": "{node}.{uuid}"}``: hold a file open, without asking another machine; answered by ``{"id": 7,
+  "handle": 3, "version", "size", "present": [[from, to], …], "kept", "stamp", "received"}`` or by ``{"id": 7, "error":
+  {"code", "message"}}``;
+* ``{"id": 8, "fetch": 3, "offset", "length"}``: make a range of a handle present; answered as ``open`` without handle
+  and version, or by ``{"id": 8, "lent": N, "size", "received"}`` beside a descriptor that holds these N bytes alone,
+  from its beginning, when they can be kept nowhere;
+* ``{"close": 3}``: give a handle back, as the end of the connection does for all; no answer;
 * ``{"reindex": "{node}.{uuid}"}``: what is on disk is not what the document says; no answer.
+
+An answer with ``"descriptor": true`` has a descriptor beside its line (SCM_RIGHTS): the one that ``present`` is about,
+which a handle gets once, at once or when there is one. ``kept`` are the ranges that can be made present without asking
+another machine; of very many ranges those around the offset are told. ``version`` tells apart versions of a file's
+bytes. ``stamp`` is the change time (ns) of the descriptor's file as the agent left it: another one says that somebody
+else wrote to it and that what is present is to be asked for again. ``received`` counts the bytes that came from afar.
+While they come, ``{"id": 8, "progress": true}`` says every few seconds that waiting makes sense.
 
 Only processes of the same user are served.
 """
@@ -22,24 +32,35 @@ import os
 import socket
 import struct
 import sys
+import tempfile
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final, TypeVar, cast
 
-from mosaicfs_core.errors import MosaicError, NotFound, UserError
+from mosaicfs_core.content import ByteSource
+from mosaicfs_core.content.cache import NoRoom
+from mosaicfs_core.content.source import Ranges
+from mosaicfs_core.errors import MosaicError, NotFound, Unavailable, UserError
 from mosaicfs_core.hooks import FileRecord
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.supervision import supervised
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 VERSION: Final = 1
 LINE_LIMIT: Final = 1 << 20
 _PATH_LIMIT: Final = 100  # a Unix socket's address holds 108 bytes on Linux and 104 on macOS
 _CONNECTIONS: Final = 64
+_HANDLES: Final = 65536
+_PROGRESS_S: Final = 2.0
+_RANGES: Final = 256
+_LENT_LIMIT: Final = 16 << 20
 
 
 class AgentSocket:
@@ -113,6 +134,9 @@ class _Connection:
         self._registered = registered
         self._mounts: set[Path] = set()
         self._answers: set[asyncio.Task[None]] = set()
+        self._open: dict[int, ByteSource] = {}
+        self._described: set[int] = set()
+        self._next_handle = 1
 
     async def run(self) -> None:
         """Serve until the client leaves."""
@@ -132,6 +156,8 @@ class _Connection:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            for source in self._open.values():
+                source.close()
             self._client.close()
 
     async def _ping(self, seq: int) -> None:
@@ -161,6 +187,11 @@ class _Connection:
             row = self._record(message["reindex"])
             if row is not None:
                 self._reindex(row)
+        elif isinstance(message.get("close"), int):
+            self._described.discard(message["close"])
+            source = self._open.pop(message["close"], None)
+            if source is not None:
+                source.close()
         else:
             task = asyncio.create_task(self._answer(message))
             self._answers.add(task)
@@ -177,10 +208,12 @@ class _Connection:
     async def _answer(self, message: dict[str, Any]) -> None:
         number = message.get("id")
         try:
-            wanted = message.get("open", message.get("fetch"))
-            if not isinstance(wanted, str):
-                raise UserError("expected mounts, open, fetch or reindex")
-            await self._open(number, wanted, with_descriptor="open" in message)
+            if isinstance(message.get("open"), str):
+                await self._open_file(number, message["open"])
+            elif isinstance(message.get("fetch"), int):
+                await self._fetch(number, message)
+            else:
+                raise UserError("expected mounts, open, fetch, close or reindex")
         except MosaicError as error:
             with suppress(OSError):
                 await self._send({"id": number, "error": {"code": error.code, "message": error.message}})
@@ -191,19 +224,71 @@ class _Connection:
             with suppress(OSError):
                 await self._send({"id": number, "error": {"code": "error", "message": "the agent failed"}})
 
-    async def _open(self, number: Any, file_id: str, *, with_descriptor: bool) -> None:
+    async def _open_file(self, number: Any, file_id: str) -> None:
         record = self._record(file_id)
         if record is None:
             raise NotFound(f"no file {file_id}", file_id=file_id)
-        source: Any = await self._core.content.open(record)
+        if len(self._open) >= _HANDLES:
+            raise Unavailable("too many files are open")
+        source = cast(ByteSource, await self._core.content.open(record))
+        handle = self._next_handle
+        self._next_handle += 1
+        self._open[handle] = source
+        answer = {"id": number, "handle": handle, "version": source.version}
+        await self._show(answer, handle, source, 0)
+
+    async def _fetch(self, number: Any, message: dict[str, Any]) -> None:
+        handle, offset, length = message["fetch"], message.get("offset"), message.get("length")
+        source = self._open.get(handle)
+        if source is None:
+            raise NotFound(f"no handle {handle}")
+        if not (isinstance(offset, int) and isinstance(length, int) and offset >= 0 and 0 <= length <= _LENT_LIMIT):
+            raise UserError("fetch needs an offset and a length")
         try:
-            answer = {"id": number, "present": [list(part) for part in source.present]}
-            if with_descriptor:
-                await self._send({**answer, "size": source.size}, source.descriptor)
-            else:
-                await self._send(answer)
+            await self._patiently(number, source, source.ensure(offset, length))
+        except NoRoom:
+            kept = False
+        else:
+            kept = source.descriptor is not None
+        if kept:
+            await self._show({"id": number}, handle, source, offset)
+            return
+        data = await self._patiently(number, source, source.read(offset, length))
+        with _lent(data) as descriptor:
+            await self._send(
+                {
+                    "id": number,
+                    "lent": len(data),
+                    "size": source.size,
+                    "received": source.received,
+                    "descriptor": True,
+                },
+                descriptor.fileno(),
+            )
+
+    async def _show(self, answer: dict[str, Any], handle: int, source: ByteSource, offset: int) -> None:
+        """Answer with what a source has around ``offset``; its descriptor goes along once."""
+        present, kept = _nearest(source.present, offset), _nearest(source.kept, offset)
+        answer |= {"size": source.size, "present": present, "kept": kept}
+        answer |= {"stamp": source.stamp, "received": source.received}
+        if source.descriptor is None or handle in self._described:
+            await self._send(answer)
+            return
+        self._described.add(handle)
+        await self._send({**answer, "descriptor": True}, source.descriptor)
+
+    async def _patiently(self, number: Any, source: ByteSource, work: Coroutine[Any, Any, T]) -> T:
+        """Do something that may wait for another machine, and say so as long as bytes come."""
+        task = asyncio.create_task(work)
+        received = source.received
+        try:
+            while not (await asyncio.wait({task}, timeout=_PROGRESS_S))[0]:
+                if source.received != received:
+                    received = source.received
+                    await self._send({"id": number, "progress": True})
+            return task.result()
         finally:
-            source.close()
+            task.cancel()
 
     def _record(self, file_id: str) -> FileRecord | None:
         try:
@@ -230,6 +315,25 @@ class _Connection:
                 return socket.send_fds(self._client, [data], [descriptor])
             except BlockingIOError:
                 await _writable(self._client)
+
+
+def _nearest(ranges: Ranges, offset: int) -> Ranges:
+    """The ranges around an offset: all of them, unless a file was read all over the place."""
+    if len(ranges) <= _RANGES:
+        return ranges
+    position = max(0, bisect_right(ranges, offset, key=itemgetter(0)) - _RANGES // 2)
+    return ranges[position : position + _RANGES]
+
+
+def _lent(data: bytes) -> BinaryIO:
+    """A file without a name that holds ``data``, in memory where the system can."""
+    if hasattr(os, "memfd_create"):
+        file: BinaryIO = os.fdopen(os.memfd_create("lent"), "w+b")
+    else:
+        file = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 - the caller closes it
+    file.write(data)
+    file.flush()
+    return file
 
 
 async def _writable(client: socket.socket) -> None:

@@ -10,7 +10,7 @@ from mosaicfs_core.content.roots import WATCHER
 
 if TYPE_CHECKING:
     from mosaicfs_core.cli.frame_context import TerminalContext
-    from mosaicfs_core.cli.runtime import Runtime
+    from mosaicfs_core.cli.runtime import AgentRuntime
 
 _STEP: Final = 0.2
 _FIGURES: Final = ("files_seen", "files_written", "files_moved", "files_deleted")
@@ -32,7 +32,7 @@ class Pace:
 
 
 async def show(
-    context: TerminalContext, runtime: Runtime, stop: asyncio.Event, *, longest: float, stalled: float
+    context: TerminalContext, runtime: AgentRuntime, stop: asyncio.Event, *, longest: float, stalled: float
 ) -> str:
     """Follow the crawl until the watched folders are indexed, ``stop`` is set, nothing has moved for ``stalled``
     seconds, or ``longest`` seconds have passed; then say what is indexed and who is still busy, and return that.
@@ -61,7 +61,7 @@ def summary(files: int, awaited: list[str], took: float) -> str:
     return f"{counted} so far; still crawling in the background: {', '.join(awaited)} (see `mosaicfs status`)"
 
 
-async def _follow(runtime: Runtime, stop: asyncio.Event, advance: Any, longest: float, pace: Pace) -> None:
+async def _follow(runtime: AgentRuntime, stop: asyncio.Event, advance: Any, longest: float, pace: Pace) -> None:
     begun, shown = time.monotonic(), 0
     while not stop.is_set() and WATCHER in runtime.agent.awaited():
         now, crawler = time.monotonic(), _crawler(runtime)
@@ -73,5 +73,5 @@ async def _follow(runtime: Runtime, stop: asyncio.Event, advance: Any, longest: 
         await asyncio.sleep(_STEP)
 
 
-def _crawler(runtime: Runtime) -> dict[str, Any]:
+def _crawler(runtime: AgentRuntime) -> dict[str, Any]:
     return dict(runtime.agent.status().get("subsystems", {}).get("crawler", {}))

@@ -16,10 +16,11 @@ COMMANDS: Final[dict[str, CoreCommand]] = {
         "mosaicfs_core.cli.commands.up", "Start MosaicFS here: index folders, serve the API, mount the tree."
     ),
     "down": CoreCommand("mosaicfs_core.cli.commands.up", "Stop the MosaicFS that runs on this home."),
+    "server": CoreCommand("mosaicfs_core.cli.commands.server", "Run the control plane alone, for agents elsewhere."),
+    "agent": CoreCommand("mosaicfs_core.cli.commands.agent", "Make this machine a node of a control plane elsewhere."),
     "status": CoreCommand("mosaicfs_core.cli.commands.status", "Show what runs, what is indexed and what is wrong."),
     "nodes": CoreCommand("mosaicfs_core.cli.commands.nodes", "List, inspect and rename nodes."),
     "files": CoreCommand("mosaicfs_core.cli.commands.files", "Find, inspect and fetch files."),
-    "agent": CoreCommand("mosaicfs_core.cli.commands.agent", "Make this machine a node of a control plane elsewhere."),
     "credentials": CoreCommand("mosaicfs_core.cli.commands.credentials", "Create, list and revoke access keys."),
     "system": CoreCommand("mosaicfs_core.cli.commands.system", "Health of the instance and re-indexing."),
     "doctor": CoreCommand("mosaicfs_core.cli.commands.doctor", "Check this machine and say how to mend what is wrong."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import plistlib
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -49,6 +50,7 @@ def systemd_unit(command: Sequence[str], *, of_system: bool) -> str:
     """A systemd unit. It may be stopped and started at any time; a SIGTERM ends it cleanly."""
     target = "multi-user.target" if of_system else "default.target"
     # What only the system's manager knows: a user's own has no network target.
+    words = command if _is_plain(command[0]) else ("/usr/bin/env", *command)
     network = "Wants=network-online.target\nAfter=network-online.target\n" if of_system else ""
     return (
         "[Unit]\n"
@@ -57,7 +59,7 @@ def systemd_unit(command: Sequence[str], *, of_system: bool) -> str:
         "\n"
         "[Service]\n"
         "Type=simple\n"
-        f"ExecStart={' '.join(map(_systemd_word, command))}\n"
+        f"ExecStart={' '.join(map(_systemd_word, words))}\n"
         "Restart=on-failure\n"
         "RestartSec=5\n"
         "TimeoutStopSec=30\n"
@@ -89,6 +91,10 @@ def install(service: Service) -> None:
     service.path.parent.mkdir(parents=True, exist_ok=True)
     service.path.write_text(service.text, "utf-8")
     service.path.chmod(0o644)
+
+
+_is_plain = re.compile(r"[A-Za-z0-9/._+@ -]+").fullmatch
+"""Whether systemd takes a word as the path of a program; others it takes as arguments alone."""
 
 
 def _systemd_word(word: str) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from mosaicfs_core.content.roots import root_path
-from mosaicfs_core.documents import paths
 from mosaicfs_core.errors import UserError
 from mosaicfs_core.home import Home
 
@@ -21,12 +20,6 @@ def check_watch_paths(given: Sequence[str], home: Home, mount: Path | None) -> l
     if problems:
         raise UserError("; ".join(problems), field="paths")
     return [root_path(text) for text in given]
-
-
-def add_roots(present: Iterable[str], new: Iterable[str]) -> list[str]:
-    """The roots with new ones added: none twice, and none that another one covers already."""
-    roots = list(dict.fromkeys([*present, *new]))
-    return [root for root in roots if not any(root != other and paths.is_under(root, other) for other in roots)]
 
 
 def default_root(home: Home) -> tuple[str, str]:

@@ -1,17 +1,38 @@
 """Give me bytes [a, b) of file F: access tiers by rising cost behind one ``Content``."""
 
+from mosaicfs_core.content.assembly import NodeContent, node_content
 from mosaicfs_core.content.content import Content
-from mosaicfs_core.content.roots import native_roots, root_path, settings_of, watch_roots
-from mosaicfs_core.content.source import ByteSource
+from mosaicfs_core.content.digests import DigestBook
+from mosaicfs_core.content.fragile import MountedTier
+from mosaicfs_core.content.owners import Owners, Route, Routes
+from mosaicfs_core.content.roots import (
+    WatchedRoot,
+    native_roots,
+    root_path,
+    settings_of,
+    watch_roots,
+    watched_roots,
+)
+from mosaicfs_core.content.source import ByteSource, LocalSource
 from mosaicfs_core.content.tiers import AccessTier, LocalTier
 
 __all__ = [
     "AccessTier",
     "ByteSource",
     "Content",
+    "DigestBook",
+    "LocalSource",
     "LocalTier",
+    "MountedTier",
+    "NodeContent",
+    "Owners",
+    "Route",
+    "Routes",
+    "WatchedRoot",
     "native_roots",
+    "node_content",
     "root_path",
     "settings_of",
     "watch_roots",
+    "watched_roots",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import stat
@@ -10,7 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
-from mosaicfs_core.content.source import ByteSource
+from mosaicfs_core.content.digests import DigestBook, unchanged
+from mosaicfs_core.content.source import ByteSource, LocalSource
 from mosaicfs_core.documents import paths
 from mosaicfs_core.errors import MosaicError, NotAllowed, NotFound, Unavailable
 from mosaicfs_core.hooks import FileRecord
@@ -33,8 +35,8 @@ class AccessTier(Protocol):
     def serves(self, file: FileRecord) -> bool:
         """Whether it is worth trying for this file; cheap, no I/O."""
 
-    def open(self, file: FileRecord) -> ByteSource:
-        """Open the file; blocks. Raises a ``MosaicError``, upon which the next tier is tried."""
+    async def open(self, file: FileRecord) -> ByteSource:
+        """Open the file. Raises a ``MosaicError`` within a bounded time, upon which the next tier is tried."""
 
 
 class LocalTier:
@@ -54,8 +56,10 @@ class LocalTier:
         roots: Callable[[], Sequence[bytes]],
         on_change: Callable[[FileRecord], None] | None = None,
         bridge_files: Path | None = None,
+        digests: DigestBook | None = None,
     ) -> None:
         self._node_id = node_id
+        self._digests = digests
         self._roots = roots
         self._on_change = on_change
         self._bridge_files = None if bridge_files is None else os.fsencode(bridge_files)
@@ -64,12 +68,35 @@ class LocalTier:
         """Only this node's own files."""
         return file.node_id == self._node_id
 
-    def open(self, file: FileRecord) -> ByteSource:
-        """Open the file, checked; raises ``NotFound``, ``NotAllowed`` or ``Unavailable``."""
-        source = ByteSource(self.open_fd(file), self.name)
+    async def open(self, file: FileRecord) -> ByteSource:
+        """As ``open_now``, in a worker thread."""
+        opening = asyncio.ensure_future(asyncio.to_thread(self.open_now, file))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close_unwanted)
+            raise
+
+    def open_now(self, file: FileRecord) -> LocalSource:
+        """Open the file, checked; blocks. Raises ``NotFound``, ``NotAllowed`` or ``Unavailable``."""
+        source = LocalSource(self.open_fd(file), self.name)
         if self._on_change is not None and (source.size, source.mtime) != (file.size, file.mtime):
             self._on_change(file)
+        if self._digests is not None:
+            self._attach(self._digests, source, file.export_path)
         return source
+
+    @staticmethod
+    def _attach(digests: DigestBook, source: LocalSource, path: str) -> None:
+        source.sha256 = digests.get(path, source.etag)
+        if source.sha256 is None:
+
+            def learn(digest: bytes) -> None:
+                # What was hashed is the version of the ETag only if the file is it still.
+                if source.descriptor is not None and unchanged(source.descriptor, source.etag):
+                    digests.put(path, source.etag, digest)
+
+            source.learn = learn
 
     def open_fd(self, file: FileRecord) -> int:
         """A descriptor for reading, the caller's to close. The check is made on what was opened, so nothing that is
@@ -77,29 +104,37 @@ class LocalTier:
         path = paths.unescape(file.export_path)
         if self._bridge_files is not None:
             try:
-                return self._open(self._bridge_files + path, file)
+                return open_beneath(self._bridge_files + path, self._roots(), file)
             except NotFound:  # not a plugin's file
                 pass
-        return self._open(path, file)
+        return open_beneath(path, self._roots(), file)
 
-    def _open(self, path: bytes, file: FileRecord) -> int:
-        try:
-            descriptor = os.open(path, OPEN_FLAGS)
-        except (OSError, ValueError) as error:
-            raise _refusal(file, error) from error
-        try:
-            self._check(descriptor, path, file)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        return descriptor
 
-    def _check(self, descriptor: int, path: bytes, file: FileRecord) -> None:
+def _close_unwanted(opening: asyncio.Future[LocalSource]) -> None:
+    """Close what was opened for somebody who has gone meanwhile."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
+
+
+def open_beneath(path: bytes, roots: Sequence[bytes], file: FileRecord) -> int:
+    """A descriptor of the regular file at a native path that lies under one of the resolved roots; blocks.
+
+    Raises ``NotFound``, ``NotAllowed`` or ``Unavailable``, worded about ``file``.
+    """
+    try:
+        descriptor = os.open(path, OPEN_FLAGS)
+    except (OSError, ValueError) as error:
+        raise _refusal(file, error) from error
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise NotFound(f"{file.export_path} is not a regular file any more", path=file.export_path)
-        if not is_beneath(real_path(descriptor, path), self._roots()):
+        if not is_beneath(real_path(descriptor, path), roots):
             raise NotAllowed(f"{file.export_path} lies outside the watched folders", path=file.export_path)
         os.set_blocking(descriptor, True)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def is_beneath(path: bytes, roots: Sequence[bytes]) -> bool:

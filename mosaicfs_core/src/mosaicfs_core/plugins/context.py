@@ -13,6 +13,7 @@ from mosaicfs_core.documents import ids, owners, paths
 from mosaicfs_core.errors import InvalidDocument, NotAllowed
 from mosaicfs_core.hooks import DocumentQuery, FileQuery, FileRecord, Page
 from mosaicfs_core.lease import Lease, SoleLease
+from mosaicfs_core.plugins.node_settings import SettingsOfNode
 
 if TYPE_CHECKING:
     from mosaicfs_core.config import Config
@@ -52,8 +53,9 @@ class HubService(Protocol):
 class CoreServices:
     """The services of one process. ``agent`` is set once there is one; ``mounts`` holds the mount points of this node
     that are known to be mounted, which no crawl may enter. ``failing`` says of long-lived tasks what ended them, by
-    name, until they run well again. ``hub`` is set where the control plane has one; ``lease`` says whether this process
-    does what must happen once."""
+    name, until they run well again. ``control`` is false in an agent's own process, where documents of the control
+    plane are read and never written; ``control_url`` then says where it is. ``settings`` are this node's own. ``hub``
+    is set where the control plane has one; ``lease`` says whether this process does what must happen once."""
 
     home: Home
     config: Config
@@ -64,8 +66,14 @@ class CoreServices:
     agent: Any = None
     mounts: set[Path] = field(default_factory=set)
     failing: dict[str, str] = field(default_factory=dict)
+    control: bool = True
+    control_url: str | None = None
     hub: HubService | None = None
     lease: Lease = field(default_factory=SoleLease)
+    settings: SettingsOfNode = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.settings = SettingsOfNode(self.store, self.config, self.node_id)
 
     @property
     def bridge_files(self) -> Path:
@@ -202,14 +210,15 @@ class InstanceContext:
 
 
 class RoutesContextImpl(InstanceContext):
-    """The context of ``mosaicfs_routes``: writes what the control plane owns.
+    """The context of ``mosaicfs_routes``: writes what the control plane owns, in an agent's own process what the node
+    may write.
 
     ``whoami`` is the server's answer inside a view.
     """
 
     def __init__(self, core: CoreServices, plugin: str, whoami: Callable[[], Mapping[str, Any]]) -> None:
         super().__init__(core, plugin)
-        self._writer = ids.CONTROL_PLANE
+        self._writer = ids.CONTROL_PLANE if core.control else core.node_id
         self._whoami = whoami
 
     async def whoami(self) -> Mapping[str, Any]:

@@ -35,10 +35,15 @@ class Entry(NamedTuple):
 
 
 class Log(NamedTuple):
-    """What one side remembers, newest first; ``rev`` is that of the ``_local`` document, None when there is none."""
+    """What one side remembers, newest first; ``rev`` is that of the ``_local`` document, None when there is none.
+
+    ``set_back`` notes in the near side's log that the far side was found to have forgotten something, until everything
+    has been compared anew.
+    """
 
     entries: tuple[Entry, ...] = ()
     rev: str | None = None
+    set_back: bool = False
 
 
 def replication_id(source: str, target: str, chosen: Filter) -> str:
@@ -61,11 +66,12 @@ def read(document: Mapping[str, Any] | None) -> Log:
             continue
         if isinstance(entry.session, str) and type(entry.seq) in (int, str) and type(entry.ordinal) is int:
             found.append(entry)
-    return Log(tuple(found), rev if isinstance(rev, str) else None)
+    return Log(tuple(found), rev if isinstance(rev, str) else None, document.get("set_back") is True)
 
 
-def write(entries: Sequence[Entry], rev: str | None) -> dict[str, Any]:
+def write(log: Log) -> dict[str, Any]:
     """The ``_local`` document of a log."""
+    entries = log.entries
     document: dict[str, Any] = {
         "replication_id_version": VERSION,
         "session_id": entries[0].session,
@@ -75,7 +81,9 @@ def write(entries: Sequence[Entry], rev: str | None) -> dict[str, Any]:
             for one in entries
         ],
     }
-    return document if rev is None else {**document, "_rev": rev}
+    if log.set_back:
+        document["set_back"] = True
+    return document if log.rev is None else {**document, "_rev": log.rev}
 
 
 def common(a: Log, b: Log) -> Entry | None:
@@ -85,11 +93,12 @@ def common(a: Log, b: Log) -> Entry | None:
 
 
 def has_forgotten(first: Log, second: Log) -> bool:
-    """Whether the side that is always written first has lost something since: the other remembers what it does not.
+    """Whether the side that is always written first has lost something since: the other remembers what it does not, or
+    has noted that it was so once.
 
     That is so after it was restored from a backup of its files, or made anew under the same identity.
     """
-    return bool(second.entries) and common(Log(second.entries[:1]), first) is None
+    return second.set_back or (bool(second.entries) and common(Log(second.entries[:1]), first) is None)
 
 
 def added(entries: Sequence[Entry], session: str, seq: Seq, time: str) -> tuple[Entry, ...]:

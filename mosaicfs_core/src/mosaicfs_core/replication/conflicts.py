@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from ..documents import is_valid, owner_of
@@ -45,7 +46,7 @@ class ConflictResolver:
     async def settle_all(self) -> int:
         """Settle every conflict that is there now; returns how many were."""
         before, after = self.settled, 0
-        while page := await self._store.read(lambda reader, start=after: reader.conflicted(TOGETHER, start)):  # type: ignore[misc]
+        while page := await self._store.read(partial(Reader.conflicted, limit=TOGETHER, after=after)):
             after = page[-1][0]
             await self._settle([identifier for _, identifier in page])
         return self.settled - before

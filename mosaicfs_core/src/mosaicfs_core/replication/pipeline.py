@@ -1,8 +1,9 @@
-"""Moving documents: pages of changes go in, documents come out at the other end, in four stages that work at once.
+"""Moving documents: pages of changes go in, documents come out at the other end, in stages that work at once.
 
-read the changes → ask the target what it lacks → fetch that from the source → write it to the target. Between the
-stages are short queues, so memory is bounded, and pages are finished in the order in which they came: when one is
-reported as reached, everything up to it is on the target's disk.
+read the changes → ask the target what it lacks → fetch that from the source → write it to the target. Each stage starts
+its requests in order and hands them on while they are under way, through queues that are short, so memory is bounded.
+Pages are finished in the order in which they came: when one is reported as reached, everything up to it is on the
+target's disk.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from .surroundings import Surroundings
 
 logger = logging.getLogger(__name__)
 
-QUEUED: Final = 2
-"""Items that wait between two stages."""
+QUEUED: Final = 1
+"""Items between two stages, besides the one that is put and the one that is taken. Each is a request under way, so a
+stage has up to three: while one side makes the next request, the other has work."""
 ATTEMPTS: Final = 3
 """How often a document that fails while others of its batch succeed is offered before it counts as refused."""
 HOPELESS: Final = 5
@@ -34,6 +36,14 @@ SAMPLE: Final = 64
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+class _End:
+    """Stands at the end of a queue."""
+
+
+_END: Final = _End()
+_Queue: TypeAlias = "asyncio.Queue[T | _End]"
 Pages: TypeAlias = AsyncGenerator[Page | None, None]
 Reached: TypeAlias = Callable[[Page | None], Awaitable[None]]
 
@@ -53,12 +63,19 @@ class Counters:
         return self.taken - self.settled
 
 
-class _Batch(NamedTuple):
-    """Documents to write, and whether they are the last of their page (None: a heartbeat)."""
+class _Lacking(NamedTuple):
+    """A page (None: a heartbeat) and the question what the target lacks of it, under way."""
 
-    documents: Sequence[Document]
+    page: Page | None
+    wanted: Awaitable[list[Wanted]]
+
+
+class _Batch(NamedTuple, Generic[T]):
+    """Some of the documents of a page, under way, and whether they are its last."""
+
     page: Page | None
     completes: bool
+    result: Awaitable[T]
 
 
 class Pipeline:
@@ -82,19 +99,21 @@ class Pipeline:
         ``reached`` is called with each page when it is done, and with None at the source's heartbeats. The first error
         of a stage ends all of them and is raised.
         """
-        read: asyncio.Queue[Page | _End | None] = asyncio.Queue(QUEUED)
-        lacking: asyncio.Queue[tuple[Page | None, list[Wanted]] | _End] = asyncio.Queue(QUEUED)
-        fetched: asyncio.Queue[_Batch | _End] = asyncio.Queue(QUEUED)
+        read: _Queue[Page | None] = asyncio.Queue(QUEUED)
+        lacking: _Queue[_Lacking] = asyncio.Queue(QUEUED)
+        fetched: _Queue[_Batch[list[Document]]] = asyncio.Queue(QUEUED)
+        written: _Queue[_Batch[None]] = asyncio.Queue(QUEUED)
         try:
-            async with asyncio.TaskGroup() as stages:
-                stages.create_task(self._read(pages, read, stop))
-                stages.create_task(self._compare(read, lacking))
-                stages.create_task(self._fetch(lacking, fetched))
-                stages.create_task(self._write(fetched, reached))
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._read(pages, read, stop))
+                tasks.create_task(self._compare(read, lacking, tasks))
+                tasks.create_task(self._fetch(lacking, fetched, tasks))
+                tasks.create_task(self._write(fetched, written, tasks))
+                tasks.create_task(self._finish(written, reached))
         except BaseExceptionGroup as failures:
             raise _first(failures)  # noqa: B904 - the group says nothing more
 
-    async def _read(self, pages: Pages, out: asyncio.Queue[Page | _End | None], stop: asyncio.Event) -> None:
+    async def _read(self, pages: Pages, out: _Queue[Page | None], stop: asyncio.Event) -> None:
         stopped = asyncio.ensure_future(stop.wait())
         following: asyncio.Future[Page | None] | None = None
         try:
@@ -118,31 +137,29 @@ class Pipeline:
                     await following
             await pages.aclose()
 
-    async def _compare(
-        self,
-        read: asyncio.Queue[Page | _End | None],
-        out: asyncio.Queue[tuple[Page | None, list[Wanted]] | _End],
-    ) -> None:
+    async def _compare(self, read: _Queue[Page | None], out: _Queue[_Lacking], tasks: asyncio.TaskGroup) -> None:
         while not isinstance(page := await read.get(), _End):
-            wanted = await self._target.revs_diff(page.rows) if page is not None and page.rows else []
-            await out.put((page, wanted))
+            await out.put(_Lacking(page, tasks.create_task(self._lacking_of(page))))
         await out.put(_END)
 
+    async def _lacking_of(self, page: Page | None) -> list[Wanted]:
+        return [] if page is None or not page.rows else await self._target.revs_diff(page.rows)
+
     async def _fetch(
-        self, lacking: asyncio.Queue[tuple[Page | None, list[Wanted]] | _End], out: asyncio.Queue[_Batch | _End]
+        self, lacking: _Queue[_Lacking], out: _Queue[_Batch[list[Document]]], tasks: asyncio.TaskGroup
     ) -> None:
         while not isinstance(item := await lacking.get(), _End):
-            page, wanted = item
-            start = 0
-            while start < len(wanted):
+            wanted, start, complete = await item.wanted, 0, False
+            while not complete:
                 part = wanted[start : start + self._size.documents]
                 start += len(part)
-                await out.put(_Batch(await self._fetch_part(part), page, start >= len(wanted)))
-            if not wanted:
-                await out.put(_Batch((), page, True))
+                complete = start >= len(wanted)
+                await out.put(_Batch(item.page, complete, tasks.create_task(self._fetch_part(part))))
         await out.put(_END)
 
     async def _fetch_part(self, wanted: Sequence[Wanted]) -> list[Document]:
+        if not wanted:
+            return []
         started = self._surroundings.monotonic()
         try:
             documents = await self._get(wanted)
@@ -159,15 +176,24 @@ class Pipeline:
             self._refuse(Refused(one.id, one.rev, f"cannot be read: {error.message}"))
         return documents
 
-    async def _write(self, fetched: asyncio.Queue[_Batch | _End], reached: Reached) -> None:
+    async def _write(
+        self, fetched: _Queue[_Batch[list[Document]]], out: _Queue[_Batch[None]], tasks: asyncio.TaskGroup
+    ) -> None:
         while not isinstance(batch := await fetched.get(), _End):
-            if batch.documents:
-                await self._put_with_patience(batch.documents)
+            task = tasks.create_task(self._put_with_patience(await batch.result))
+            await out.put(_Batch(batch.page, batch.completes, task))
+        await out.put(_END)
+
+    async def _finish(self, written: _Queue[_Batch[None]], reached: Reached) -> None:
+        while not isinstance(batch := await written.get(), _End):
+            await batch.result
             if batch.completes:
                 self._counters.settled += 0 if batch.page is None else len(batch.page.rows)
                 await reached(batch.page)
 
     async def _put_with_patience(self, documents: Sequence[Document]) -> None:
+        if not documents:
+            return
         started = self._surroundings.monotonic()
         for attempt in range(1, ATTEMPTS + 1):
             failed = await self._put(documents)
@@ -233,13 +259,6 @@ class _Divided(Generic[T, R]):
             return found
         middle = len(items) // 2
         return await self.run(items[:middle]) + await self.run(items[middle:])
-
-
-class _End:
-    """Stands at the end of a queue."""
-
-
-_END: Final = _End()
 
 
 def _weight(documents: Sequence[Document]) -> int:

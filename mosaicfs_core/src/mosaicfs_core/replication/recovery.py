@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from hashlib import md5
 from typing import Any, Final, Literal
 
@@ -99,14 +100,14 @@ async def drop_unknown(store: Store, peer: Peer, owns: Owns) -> int:
     edited: an edit would hide an older revision that is the peer's current one.
     """
     dropped, since = 0, 0
-    while changes := await store.read(lambda reader, start=since: reader.changes(start, BATCH, include_docs=True)):  # type: ignore[misc]
+    while changes := await store.read(partial(Reader.changes, since=since, limit=BATCH, include_docs=True)):
         since = changes[-1].seq
         foreign = [one for one in changes if not owns(one.doc or {}) and one.revs != (gone(one.id),)]
         lacking = {wanted.id for wanted in await peer.revs_diff([Row(one.id, one.revs) for one in foreign])}
         doubtful = [one for one in foreign if one.id in lacking]
         if doubtful:
             replacements = await _theirs(peer, doubtful)
-            dropped += await store.transaction(lambda tx, made=replacements: _replace(tx, made))  # type: ignore[misc]
+            dropped += await store.transaction(partial(_replace, made=replacements))
     return dropped
 
 

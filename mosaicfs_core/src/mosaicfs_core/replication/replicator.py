@@ -129,7 +129,8 @@ class Replicator:
         self._wake.set()
 
     async def has_forgotten(self) -> bool:
-        """Whether the far side was set back (restored from a backup) since the near side last replicated with it."""
+        """Whether the far side was set back (restored from a backup) since they replicated first, or since ``run_once``
+        compared everything ``from_start``. Replicating on in between does not hide it."""
         name = await self._name()
         order = self._order()
         logs = [checkpoints.read(await side.checkpoint(name)) for side in order]
@@ -227,6 +228,8 @@ class _Records:
     ) -> None:
         self._name, self._order, self._surroundings = name, order, surroundings
         self._revs = [log.rev for log in logs]
+        # Going on overwrites the entries that tell; whoever recovers from it may ask only later.
+        self._set_back = not from_start and checkpoints.has_forgotten(logs[0], logs[1])
         self._session = secrets.token_hex(16)
         begun = None if from_start else checkpoints.common(logs[0], logs[1])
         self._entries: tuple[Entry, ...] = ()
@@ -249,6 +252,6 @@ class _Records:
         time = format_time(self._surroundings.now())
         self._entries = checkpoints.added(self._entries, self._session, seq, time)
         for number, side in enumerate(self._order):
-            document = checkpoints.write(self._entries, self._revs[number])
-            self._revs[number] = await side.save_checkpoint(self._name, document)
+            log = Log(self._entries, self._revs[number], self._set_back and number == 1)
+            self._revs[number] = await side.save_checkpoint(self._name, checkpoints.write(log))
         self._saved = seq

@@ -25,22 +25,26 @@ class StorePeer:
     async def identity(self) -> str:
         return self.store.instance_id
 
+    @property
+    def _open(self) -> Store:
+        if self.store.closed:
+            raise Unavailable("The replica is closed.")
+        return self.store
+
     async def info(self) -> PeerInfo:
-        return PeerInfo(self.store.instance_id, await self.store.read(Reader.seq))
+        return PeerInfo(self.store.instance_id, await self._open.read(Reader.seq))
 
     async def checkpoint(self, name: str) -> dict[str, Any] | None:
-        return await self.store.local_get(name)
+        return await self._open.local_get(name)
 
     async def save_checkpoint(self, name: str, document: Document) -> str:
         return await self.store.local_put(name, document)
 
     async def changes(self, since: Seq, limit: int, chosen: Filter) -> Page:
-        return await self.store.read(_Scan(_number(since), limit, _predicate(chosen)))
+        return await self._open.read(_Scan(_number(since), limit, _predicate(chosen)))
 
     async def live(self, since: Seq, limit: int, chosen: Filter, heartbeat: float) -> AsyncGenerator[Page | None, None]:
         while True:
-            if not self.store.writable:
-                raise Unavailable("The replica is closed.")
             page = await self.changes(since, limit, chosen)
             if page.last_seq != since:
                 since = page.last_seq

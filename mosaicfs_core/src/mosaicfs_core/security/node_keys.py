@@ -71,7 +71,7 @@ class NodeKey:
         return self._shared(own_id, peer_id, peer_public)
 
     def _derive(self, own_id: str, peer_id: str, peer_public: str) -> bytes:
-        raw = _raw(peer_public.encode())
+        raw = _raw(peer_public.encode("utf-8", "replace"))
         if raw is None:
             raise UserError(f"the public key of {peer_id} is damaged")
         try:

@@ -54,7 +54,9 @@ def fetch_authority(url: str) -> x509.Certificate:
         raise UserError(f"{url} does not speak TLS ({error.reason or error}); is it MosaicFS's address?") from None
     except OSError as error:
         reason = "it did not answer in time" if isinstance(error, TimeoutError) else error.strerror or error
-        raise Unavailable(f"{url} cannot be reached: {reason}") from error
+        gone = Unavailable(f"{url} cannot be reached: {reason}")
+        gone.code = "unreachable"
+        raise gone from error
     except ValueError as error:
         raise UserError(f"{url} shows a damaged certificate: {error}") from None
     authority = chain[-1] if len(chain) > 1 else None

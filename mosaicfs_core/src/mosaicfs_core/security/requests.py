@@ -7,6 +7,7 @@ any other: ``raise_for_error`` turns it into the error it stands for.
 
 from __future__ import annotations
 
+import io
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -23,6 +24,7 @@ from mosaicfs_core.security.node_keys import Signer
 
 CONNECT_SECONDS: Final = 10.0
 READ_BUFFER: Final = 1 << 18
+LARGE_BODY: Final = 1 << 19  # from here on aiohttp is to send it in pieces, so that other requests get their turn
 MAX_ERROR_BODY: Final = 1 << 16
 
 
@@ -94,7 +96,7 @@ class PlainRequests:
             answer = await self._opened().request(
                 method,
                 url,
-                data=body,
+                data=io.BytesIO(body) if body is not None and len(body) >= LARGE_BODY else body,
                 headers=given,
                 timeout=aiohttp.ClientTimeout(
                     total=None, sock_connect=min(timeout or CONNECT_SECONDS, CONNECT_SECONDS), sock_read=timeout

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -16,24 +17,45 @@ from werkzeug.exceptions import BadRequest
 from mosaicfs_core.errors import PluginError
 from mosaicfs_core.home import write_private
 from mosaicfs_core.plugins.context import CoreServices, RoutesContextImpl
-from mosaicfs_core.server import background, errors, openapi, security
+from mosaicfs_core.server import background, errors, openapi, security, switches
 from mosaicfs_core.server.auth import keys
-from mosaicfs_core.server.auth.guard import API_PREFIX, require_key
+from mosaicfs_core.server.auth.guard import API_PREFIX, require_key, require_key_of_websocket
+from mosaicfs_core.server.auth.offline import refuse_what_is_not_ours
 from mosaicfs_core.server.auth.sessions import LOCAL_PREFIX, Sessions
 from mosaicfs_core.server.auth.tokens import Tokens
 from mosaicfs_core.server.couch.bodies import MAX_DOCUMENTS_BYTES
 from mosaicfs_core.server.identity import identity_of, verifier
+from mosaicfs_core.server.link import methods
+from mosaicfs_core.server.link.disabled import cut_disabled
+from mosaicfs_core.server.link.links import Links
+from mosaicfs_core.server.link.liveness import Liveness
+from mosaicfs_core.server.link.relay import Relay
 from mosaicfs_core.server.moves import Mover
-from mosaicfs_core.server.routes import auth, credentials, db, enrolment, files, nodes, pages, plugins, system
+from mosaicfs_core.server.routes import (
+    agents,
+    auth,
+    credentials,
+    db,
+    enrolment,
+    files,
+    mounts,
+    nodes,
+    pages,
+    plugins,
+    system,
+)
+from mosaicfs_core.server.routes.transfer import transfer_blueprint
 from mosaicfs_core.server.state import EXTENSION, ServerState, whoami
 from mosaicfs_core.supervision import supervised
 
 _BLUEPRINTS = (
+    agents.blueprint,
     auth.blueprint,
     credentials.blueprint,
     db.blueprint,
     enrolment.blueprint,
     files.blueprint,
+    mounts.blueprint,
     nodes.blueprint,
     pages.blueprint,
     plugins.blueprint,
@@ -76,6 +98,9 @@ class JsonRequest(Request):
 async def create_app(core: CoreServices) -> Quart:
     """The application over these services. ``close_app`` gives back what it opened."""
     instance_key = core.home.instance_key()
+    links = Links()
+    relay = Relay(links)
+    methods.install(links, relay, core.store)
     wrapping_key = keys.subkey(instance_key, "credential wrapping")
     identity = await identity_of(core)
     local_token = LOCAL_PREFIX + secrets.token_urlsafe(32)
@@ -87,6 +112,9 @@ async def create_app(core: CoreServices) -> Quart:
         wrapping_key=wrapping_key,
         local_token=local_token,
         dummy_hash=await asyncio.to_thread(keys.dummy_hash),
+        links=links,
+        liveness=Liveness(core.store, links.connected, core.node_id),
+        relay=relay,
         identity=identity,
         verifier=verifier(core, identity, wrapping_key),
     )
@@ -101,10 +129,12 @@ async def create_app(core: CoreServices) -> Quart:
     app.json = Json(app)
     errors.install(app)
     app.before_request(require_key)
+    app.before_request(refuse_what_is_not_ours)
+    app.before_websocket(require_key_of_websocket)
     security.install(app)
-    for blueprint in _BLUEPRINTS:
+    for blueprint in (*_BLUEPRINTS, transfer_blueprint(core, server.streams)):
         app.register_blueprint(blueprint)
-    _add_plugin_routes(app, core)
+    switches.install(app, core, _add_plugin_routes(app, core))
     return app
 
 
@@ -122,19 +152,32 @@ async def close_app(app: Quart) -> None:
 async def running_app(core: CoreServices) -> AsyncIterator[Quart]:
     """``create_app`` and ``close_app`` around a block, in which labels follow files that move."""
     app = await create_app(core)
-    mover = Mover(core.store, core.node_id, core.lease)
-    moving = asyncio.create_task(supervised("labels of moved files", mover.run, core.failing), name="moves")
+    server: ServerState = app.extensions[EXTENSION]
+    followed = partial(methods.tell_followed, server.links)
+    mover = Mover(core.store, core.node_id, control=core.control, followed=followed, lease=core.lease)
+
+    async def tell_of_moves(_node_id: str) -> None:
+        await mover.tell()
+
+    server.links.arrived.append(tell_of_moves)
+    work = {"labels of moved files": mover.run}
+    if core.control:
+        work["who is there"] = server.liveness.run
+        work["links of disabled machines"] = partial(cut_disabled, server)
+    tasks = [asyncio.create_task(supervised(name, run, core.failing), name=name) for name, run in work.items()]
     try:
         yield app
     finally:
-        moving.cancel()
-        await asyncio.gather(moving, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await close_app(app)
 
 
-def _add_plugin_routes(app: Quart, core: CoreServices) -> None:
+def _add_plugin_routes(app: Quart, core: CoreServices) -> dict[str, str]:
     """Mount the plugins' blueprints: first-party ones where they say, others under ``/api/x/{plugin}``. One that cannot
-    be mounted is logged and left out; the rest goes on."""
+    be mounted is logged and left out; the rest goes on. Returns the plugin of each blueprint, by their names."""
+    owners: dict[str, str] = {}
     for plugin in core.host.providers("mosaicfs_routes"):
         try:
             context = RoutesContextImpl(core, plugin.name, whoami)
@@ -149,3 +192,6 @@ def _add_plugin_routes(app: Quart, core: CoreServices) -> None:
             except (ValueError, AssertionError, TypeError) as error:
                 message = f"plugin {plugin.name}: its routes cannot be served: {error}"
                 core.host.record(PluginError(message, plugin.name, "mosaicfs_routes"))
+            else:
+                owners[blueprint.name] = plugin.name
+    return owners

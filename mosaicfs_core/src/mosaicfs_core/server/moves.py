@@ -4,6 +4,10 @@ The agent notes the path where a file was before in ``moved_from``. Here the cha
 old path is taken to the new one, and ``moved_from`` goes in the same transaction: killed at any moment, either all of
 it was done or the next start does it.
 
+Labels are the control plane's to move, annotations their annotator's. Where the control plane is another process than
+the file's agent, each moves what is its own and remembers that it did; ``moved_from`` goes when the control plane has
+told the agent that the labels have followed.
+
 Where several control planes share a hub, each of them sees every move. Those of its own node's files a control plane
 follows itself, as only it can clear their ``moved_from``; those of other nodes' files are followed by the one that
 holds the lease, and the others remember them in case they get it.
@@ -14,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -36,19 +40,34 @@ _PAUSE_S: Final = 0.05
 
 
 class Move(NamedTuple):
-    """A file that was at ``old`` when its labels were set, and is at ``new``."""
+    """A file whose labels are at ``old``, and that is at ``new``. ``noted`` is its ``moved_from``."""
 
     file_id: str
     rev: str
     node_id: str
     old: str
     new: str
+    noted: str | None = None
+
+
+Followed = Mapping[str, Sequence[str]]
+"""Moves that were followed and whose ``moved_from`` is still there: file id → that, and where the labels are now."""
 
 
 def move_of(document: Mapping[str, Any]) -> Move:
     """The move that a file document with ``moved_from`` tells of."""
     source = document["source"]
-    return Move(document["_id"], document["_rev"], source["node_id"], document["moved_from"], source["export_path"])
+    noted = document["moved_from"]
+    return Move(document["_id"], document["_rev"], source["node_id"], noted, source["export_path"], noted)
+
+
+def moved_on(document: Mapping[str, Any], noted: str, at: str) -> Move | None:
+    """The move still to be followed of a file whose move from ``noted`` to ``at`` was followed already: its agent did
+    not know that yet when it moved on, or back to where it came from."""
+    source, moved_from = document["source"], document.get("moved_from")
+    if source["export_path"] == at or moved_from not in (noted, None):
+        return None
+    return Move(document["_id"], document["_rev"], source["node_id"], at, source["export_path"], moved_from)
 
 
 def groups(moves: Sequence[Move]) -> Iterator[list[Move]]:
@@ -101,21 +120,44 @@ def newer_annotation(moved: Mapping[str, Any], present: Mapping[str, Any] | None
 
 
 class Mover:
-    """Follows moves from where it last was. ``run`` goes on until cancelled."""
+    """Follows moves from where it last was. ``run`` goes on until cancelled.
 
-    def __init__(self, store: Store, node_id: str, lease: Lease | None = None) -> None:
+    ``control`` is whether this is the control plane, which moves labels. ``followed`` is told, after each round and at
+    every ``tell``, of the moves of other processes' files that were followed. ``lease`` says whether it is this control
+    plane that follows the moves of other nodes' files.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        node_id: str,
+        *,
+        control: bool = True,
+        followed: Callable[[Followed], Awaitable[None]] | None = None,
+        lease: Lease | None = None,
+    ) -> None:
         self._store = store
         self._node_id = node_id
+        self._control = control
+        self._followed = followed
+        self._elsewhere: dict[str, list[str]] = {}
         self._lease = lease or SoleLease()
         self._waiting: dict[str, str] = {}
-        """Moves (file id → old path) that wait for the lease."""
+        """Moves (file id → old path) that wait for the lease, or for another control plane to follow them."""
+        self._withheld = False
+
+    async def tell(self) -> None:
+        """Tell ``followed`` of everything that was followed and whose ``moved_from`` is still there."""
+        if self._followed is not None and self._elsewhere:
+            await self._followed(dict(self._elsewhere))
 
     async def run(self) -> None:
         """Follow until cancelled or the store closes."""
         kept = await self._store.local_get(CHECKPOINT) or {}
         rev: str | None = kept.get("_rev")
         since = noted = int(kept.get("seq", 0))
-        elsewhere: dict[str, str] = dict(kept.get("elsewhere", {}))
+        noted_before = kept.get("elsewhere", {})
+        elsewhere = self._elsewhere = {key: value for key, value in noted_before.items() if isinstance(value, list)}
         self._waiting = dict(kept.get("waiting", {}))
         while True:
             before = dict(elsewhere), dict(self._waiting)
@@ -126,6 +168,8 @@ class Mover:
             if (elsewhere, self._waiting) != before or since - noted >= _NOTE_EVERY:
                 body = {"seq": since, "elsewhere": elsewhere, "waiting": self._waiting} | ({"_rev": rev} if rev else {})
                 rev, noted = await self._store.local_put(CHECKPOINT, body), since
+            if elsewhere != before[0]:
+                await self.tell()
             await self._wait(since)
             if self._store.closed:
                 return
@@ -134,7 +178,7 @@ class Mover:
     async def _wait(self, since: int) -> None:
         """Until something changes, the lease is ours where that is waited for, or the store closes."""
         waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._store.wait(since))]
-        if self._waiting:
+        if self._withheld:
             waits.append(asyncio.ensure_future(self._lease.wait()))
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -143,42 +187,60 @@ class Mover:
                 wait.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
 
-    async def _round(self, since: int, elsewhere: dict[str, str]) -> int | None:
+    async def _round(self, since: int, elsewhere: dict[str, list[str]]) -> int | None:
         """Do what moved since; the sequence up to which all is done, or None when something changed meanwhile, so that
         it must be looked at again.
 
-        ``elsewhere`` remembers moves of other nodes' files (file id → old path) that were followed, and whose
-        ``moved_from`` is theirs to clear.
+        ``elsewhere`` remembers moves of other processes' files that were followed, as ``Followed``.
         """
         documents, until = await self._store.read(lambda reader: moved_files(reader, since))
-        for file_id, document in zip(list(elsewhere), await self._store.get_many(list(elsewhere)), strict=True):
-            if document is None or document.get("moved_from") != elsewhere[file_id]:
-                del elsewhere[file_id]
-        moves = [move for move in map(move_of, documents) if elsewhere.get(move.file_id) != move.old]
-        moves = await self._allowed(moves)
+        moves = await self._moved_on(elsewhere)
+        moves += [move_of(document) for document in documents if document["_id"] not in elsewhere]
+        moves = await self._allowed(list({move.file_id: move for move in moves}.values()), elsewhere)
         complete = True
         for part in _parts(groups(moves)):
-            work = partial(_follow_all, groups=part, node_id=self._node_id, held=self._lease.held)
+            work = partial(
+                _follow_all, groups=part, node_id=self._node_id, control=self._control, held=self._lease.held
+            )
             done = await self._store.transaction(work)
             complete = complete and len(done) == sum(map(len, part))
-            elsewhere.update((move.file_id, move.old) for move in done if move.node_id != self._node_id)
             for move in done:
                 self._waiting.pop(move.file_id, None)
+                if move.noted is None:
+                    del elsewhere[move.file_id]
+                elif move.node_id != self._node_id or not self._control:
+                    elsewhere[move.file_id] = [move.noted, move.new]
         if moves:
             logger.info("%d files moved, their labels with them", len(moves), extra={"operation": "moves"})
         return until if complete else None
 
-    async def _allowed(self, moves: list[Move]) -> list[Move]:
+    async def _allowed(self, moves: list[Move], elsewhere: Followed) -> list[Move]:
         """Those of the moves that are ours to follow now, with those that have waited for it; the others wait."""
+        waiting = zip(self._waiting.items(), await self._store.get_many(self._waiting), strict=True)
+        still = {
+            file_id: document
+            for (file_id, old), document in waiting
+            if document is not None and document.get("moved_from") == old
+        }
+        self._waiting = {file_id: self._waiting[file_id] for file_id in still}
         if not self._lease.held():
-            self._waiting.update((move.file_id, move.old) for move in moves if move.node_id != self._node_id)
+            foreign = [move for move in moves if move.node_id != self._node_id]
+            self._waiting.update((move.file_id, move.old) for move in foreign if move.file_id not in elsewhere)
+            self._withheld = bool(foreign or self._waiting)
             return [move for move in moves if move.node_id == self._node_id]
+        self._withheld = False
         known = {move.file_id for move in moves}
-        for file_id, document in zip(self._waiting, await self._store.get_many(self._waiting), strict=True):
-            if file_id not in known and document is not None and document.get("moved_from") == self._waiting[file_id]:
-                moves.append(move_of(document))
-                known.add(file_id)
-        self._waiting = {file_id: old for file_id, old in self._waiting.items() if file_id in known}
+        return moves + [move_of(document) for file_id, document in still.items() if file_id not in known]
+
+    async def _moved_on(self, elsewhere: dict[str, list[str]]) -> list[Move]:
+        """The moves of files whose earlier move was followed; what need not be remembered any more is forgotten."""
+        moves: list[Move] = []
+        for file_id, document in zip(list(elsewhere), await self._store.get_many(list(elsewhere)), strict=True):
+            noted, at = elsewhere[file_id]
+            if document is not None and (move := moved_on(document, noted, at)) is not None:
+                moves.append(move)  # one that went back is forgotten once its labels are back as well
+            elif document is None or document.get("moved_from") != noted:
+                del elsewhere[file_id]
         return moves
 
 
@@ -197,7 +259,11 @@ def _parts(found: Iterable[list[Move]]) -> Iterator[list[list[Move]]]:
 
 
 def _follow_all(
-    tx: WriteTransaction, groups: Sequence[Sequence[Move]], node_id: str, held: Callable[[], bool]
+    tx: WriteTransaction,
+    groups: Sequence[Sequence[Move]],
+    node_id: str,
+    control: bool,
+    held: Callable[[], bool],
 ) -> list[Move]:
     """Follow the groups in which nothing has changed since they were read, and of other nodes only while the lease is
     ``held``; returns the moves that were followed."""
@@ -210,20 +276,21 @@ def _follow_all(
             document is None or document["_rev"] != move.rev for move, document in zip(group, documents, strict=True)
         ):
             continue
-        taken = [(move, _take(tx, move, node_id)) for move in group]  # all leave their places before any arrives
+        # All leave their places before any arrives.
+        taken = [(move, _take(tx, move, node_id, control)) for move in group]
         for move, found in taken:
             for document in found:
                 _place(tx, document, move)
         own = [document for document in documents if document and document["source"]["node_id"] == node_id]
-        for document in own:
+        for document in own if control else ():
             tx.put({key: value for key, value in document.items() if key != "moved_from"})
         done += group
     return done
 
 
-def _take(tx: WriteTransaction, move: Move, node_id: str) -> list[dict[str, Any]]:
+def _take(tx: WriteTransaction, move: Move, node_id: str, control: bool) -> list[dict[str, Any]]:
     """Remove what stands under the old path, and return it."""
-    wanted = [ids.label_assignment_id(move.node_id, move.old)]
+    wanted = [ids.label_assignment_id(move.node_id, move.old)] if control else []
     wanted += [
         ids.annotation_id(move.node_id, move.old, plugin, node_id) for plugin in annotators(tx, move.node_id, move.old)
     ]

@@ -12,6 +12,9 @@ BODY_SECONDS: Final = 30
 BATCH_SECONDS: Final = 300
 """For a batch of replicated documents, which is larger than any other body."""
 
+RAW_BODIES: Final = frozenset({"agents.relay"})
+"""Views that take bytes as they are; a signed header opens them, which no form of another site can send."""
+
 PAGE_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -41,6 +44,8 @@ def install(app: Quart) -> None:
 
     @app.before_request
     async def _json_only() -> None:
+        if request.endpoint in RAW_BODIES:
+            return
         bodiless = request.method in ("GET", "HEAD") or request.content_length == 0  # some clients name a type even so
         if "Content-Type" in request.headers and not bodiless and not request.is_json:
             raise UnsupportedMediaType

@@ -20,6 +20,7 @@ from quart import Quart
 from mosaicfs_core.config import ServerConfig
 from mosaicfs_core.errors import ConfigError, Unavailable
 from mosaicfs_core.home import Home, write_private
+from mosaicfs_core.link import MESSAGE_LIMIT
 from mosaicfs_core.security.addresses import machine_addresses
 from mosaicfs_core.security.listening import ListenerConfig
 from mosaicfs_core.server.auth.limits import is_loopback
@@ -91,13 +92,13 @@ async def serving(app: Quart, listener: socket.socket, home: Home) -> AsyncItera
     config = state.core.config.server
     tls = None
     if wanted(config, str(listener.getsockname()[0])):
-        tls = await asyncio.to_thread(Tls, home, config, state.identity.node_id)
+        tls = await asyncio.to_thread(Tls, home, config, state.identity.node_id, state.core.node_id)
 
     async def serve() -> None:
         # Each attempt closes the socket it was given.
         given = [listener.dup()]
         sockets = Sockets(given if tls else [], [] if tls else given, [])
-        served = _hypercorn_config(tls.context if tls else None)
+        served = listener_config(tls.context if tls else None)
         await worker_serve(wrap_app(app, 0, "asgi"), served, sockets=sockets, shutdown_trigger=stop.wait)
 
     tasks = [asyncio.create_task(supervised("api server", serve, state.core.failing), name="api server")]
@@ -114,6 +115,7 @@ async def serving(app: Quart, listener: socket.socket, home: Home) -> AsyncItera
         home.endpoint_file.unlink(missing_ok=True)
         stop.set()
         state.live.end()
+        await state.links.close()
         for task in tasks[1:]:
             task.cancel()
         done, _ = await asyncio.wait(tasks[:1], timeout=PATIENCE_SECONDS)
@@ -124,7 +126,8 @@ async def serving(app: Quart, listener: socket.socket, home: Home) -> AsyncItera
         listener.close()
 
 
-def _hypercorn_config(context: ssl.SSLContext | None) -> ListenerConfig:
+def listener_config(context: ssl.SSLContext | None) -> ListenerConfig:
+    """How every listener of ours is served."""
     config = ListenerConfig(context)
     config.accesslog = None
     config.errorlog = logging.getLogger("hypercorn.error")
@@ -134,6 +137,7 @@ def _hypercorn_config(context: ssl.SSLContext | None) -> ListenerConfig:
     config.keep_alive_max_requests = 1_000_000
     config.h11_max_incomplete_size = 64 * 1024
     config.backlog = BACKLOG
+    config.websocket_max_message_size = MESSAGE_LIMIT
     return config
 
 

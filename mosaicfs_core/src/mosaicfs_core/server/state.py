@@ -18,6 +18,9 @@ from mosaicfs_core.server.auth.limits import RateLimit
 from mosaicfs_core.server.auth.sessions import Sessions
 from mosaicfs_core.server.auth.tokens import Tokens
 from mosaicfs_core.server.identity import Identity
+from mosaicfs_core.server.link.links import Links
+from mosaicfs_core.server.link.liveness import Liveness
+from mosaicfs_core.server.link.relay import Relay
 from mosaicfs_core.server.streaming import Streams
 
 EXTENSION: Final = "mosaicfs"
@@ -48,6 +51,9 @@ class ServerState:
     wrapping_key: bytes
     local_token: str
     dummy_hash: str
+    links: Links
+    liveness: Liveness
+    relay: Relay
     identity: Identity
     verifier: Verifier
     started: float = field(default_factory=time.time)

@@ -24,16 +24,24 @@ async def documents_of(store: Store, type_name: str, *key: str) -> list[dict[str
 
 
 async def replace(
-    store: Store, identifier: str, function: Callable[[dict[str, Any]], Mapping[str, Any] | None], missing: str
+    store: Store,
+    identifier: str,
+    function: Callable[[dict[str, Any]], Mapping[str, Any] | None],
+    missing: str,
+    *,
+    absent: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Replace a document by what ``function`` makes of it (None leaves it), and return it as it is then.
 
-    ``function`` is plain and runs in the writer's thread, where there is no request.
+    ``absent`` stands in for one that is not there. ``function`` is plain and runs in the writer's thread, where there
+    is no request.
 
     Honours the request's ``If-Match`` (``Stale``); raises ``NotFound`` with the sentence ``missing``.
     """
 
     def apply(document: dict[str, Any] | None) -> Mapping[str, Any] | None:
+        if document is None:
+            document = absent
         if document is None:
             raise NotFound(missing)
         require_fresh(expected, document)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import logging
 import re
-from asyncio import wrap_future
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from email.utils import formatdate, parsedate_to_datetime
 from typing import Any, Final, NoReturn
@@ -16,7 +17,7 @@ from urllib.parse import quote
 from quart import Request, Response
 
 from mosaicfs_core.content import ByteSource
-from mosaicfs_core.errors import Stale
+from mosaicfs_core.errors import MosaicError, Stale
 from mosaicfs_core.hooks import FileRecord, etag_matches
 from mosaicfs_core.server.errors import NotAcceptableRange
 from mosaicfs_core.server.ranges import ByteRange, MultipartRanges, parse_range
@@ -24,7 +25,7 @@ from mosaicfs_core.server.security import CONTENT_POLICY
 
 logger = logging.getLogger(__name__)
 
-# A thread hop costs the same for any size, so a chunk is big; a stream holds two of them at most.
+# A thread hop costs the same for any size, so a chunk is big; a stream holds three of them at most.
 CHUNK: Final = 4 * 1024 * 1024
 
 _MIME_FORM: Final = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}")
@@ -65,15 +66,23 @@ class Streams:
         self.pool.shutdown(wait=False)
 
 
-def content_answer(
+async def content_answer(
     asked: Request, file: FileRecord, source: ByteSource, streams: Streams, *, inline: bool = False
 ) -> Response:
-    """The answer to a GET or HEAD for a file's bytes. Takes the source over: it is closed when the answer is done."""
+    """The answer to a GET or HEAD for a file's bytes. Takes the source over: it is closed when the answer is done.
+
+    ``Repr-Digest`` (RFC 9530) tells the SHA-256 of the whole file when it is known. A whole file whose digest is not
+    known yet is hashed while it is sent, or before if one chunk holds it. Who wants the digest of the very bytes sent
+    (``Want-Content-Digest``) gets it for what one chunk holds.
+    """
     try:
-        answer = _answer(asked, file, source, streams, inline)
+        await source.settle()
+        answer = await _answer(asked, file, source, streams, inline)
     except BaseException:
         source.close()
         raise
+    if source.sha256 is not None:
+        answer.headers["Repr-Digest"] = digest_header(source.sha256)
     answer.headers["ETag"] = source.etag
     answer.headers["Last-Modified"] = formatdate(source.mtime // 1_000_000, usegmt=True)
     answer.headers["Accept-Ranges"] = "bytes"
@@ -81,7 +90,12 @@ def content_answer(
     return answer
 
 
-def _answer(asked: Request, file: FileRecord, source: ByteSource, streams: Streams, inline: bool) -> Response:
+def digest_header(sha256: bytes) -> str:
+    """The value of a digest header (RFC 9530)."""
+    return f"sha-256=:{base64.b64encode(sha256).decode()}:"
+
+
+async def _answer(asked: Request, file: FileRecord, source: ByteSource, streams: Streams, inline: bool) -> Response:
     if _precondition_failed(asked, source):
         raise Stale("the file is not the version you asked for")
     if _not_modified(asked, source):
@@ -95,15 +109,38 @@ def _answer(asked: Request, file: FileRecord, source: ByteSource, streams: Strea
     }
     parts = _wanted(asked, source)
     if parts is None:
-        return _body(asked, source, streams, 200, headers, [ByteRange(0, source.size)], source.size)
+        parts = [ByteRange(0, source.size)]
+        if source.size <= CHUNK and asked.method == "GET":
+            return await _small(source, streams, 200, headers, parts[0])
+        return _body(asked, source, streams, 200, headers, parts, source.size)
     if not parts:
         raise NotAcceptableRange(source.size)
     if len(parts) == 1:
         headers["Content-Range"] = parts[0].content_range(source.size)
+        if parts[0].length <= CHUNK and "sha-256" in asked.headers.get("Want-Content-Digest", ""):
+            return await _small(source, streams, 206, headers, parts[0])
         return _body(asked, source, streams, 206, headers, parts, parts[0].length)
     framing = MultipartRanges(parts, source.size, mime_type)
     headers["Content-Type"] = framing.content_type
     return _body(asked, source, streams, 206, headers, parts, framing.length, framing)
+
+
+async def _small(
+    source: ByteSource, streams: Streams, status: int, headers: Mapping[str, str], part: ByteRange
+) -> Response:
+    """An answer that is read and hashed before it is sent."""
+    data = await source.read(part.start, part.length, streams.pool)
+    if len(data) != part.length:
+        raise Stale("the file became shorter while it was read")
+    answer = Response(data, status=status, headers=dict(headers))
+    if status == 206 or source.sha256 is None:
+        digest = await asyncio.get_running_loop().run_in_executor(streams.pool, _sha256, data)
+        if status == 206:
+            answer.headers["Content-Digest"] = digest_header(digest)
+        else:
+            _learn(source, digest)
+    source.close()
+    return answer
 
 
 def _body(
@@ -129,39 +166,75 @@ def _body(
 async def _stream(
     source: ByteSource, streams: Streams, parts: Sequence[ByteRange], framing: MultipartRanges | None
 ) -> AsyncIterator[bytes]:
-    """The parts in order, the next chunk being read while the last one is sent."""
+    """The parts in order, the next chunk being read, and the last one hashed, while one is sent."""
     pieces = list(_pieces(parts, framing))
-    pending: Future[bytes] | None = None
+    whole = framing is None and parts == [ByteRange(0, source.size)]
+    hashing = _Hashing(streams.pool) if whole and source.sha256 is None and source.learn is not None else None
+    pending: asyncio.Task[bytes] | None = None
     try:
         with streams.sending():
             for index, (head, piece) in enumerate(pieces):
-                pending = pending or streams.pool.submit(source.pread, piece.start, piece.length)
-                data = await wrap_future(pending)
+                data = await (pending or source.read(piece.start, piece.length, streams.pool))
                 pending = None
                 if index + 1 < len(pieces):
                     following = pieces[index + 1][1]
-                    pending = streams.pool.submit(source.pread, following.start, following.length)
+                    pending = asyncio.create_task(source.read(following.start, following.length, streams.pool))
                 if len(data) != piece.length:
-                    _cut_off()
+                    _cut_off("it became shorter")
+                if hashing is not None:
+                    await hashing.add(data)
                 if head:
                     yield head
                 yield data
             if framing:
                 yield framing.tail
+            if hashing is not None:
+                _learn(source, await hashing.end())
+    except MosaicError as error:  # its owner is gone, or has another version by now
+        _cut_off(error.message)
     finally:
-        # A read may still be under way in its thread when the client has gone: the descriptor must outlive it.
-        if pending is None:
-            source.close()
-        else:
-            pending.add_done_callback(lambda _: source.close())
+        if pending is not None:
+            pending.cancel()
+        source.close()
 
 
-def _cut_off() -> NoReturn:
+class _Hashing:
+    """SHA-256 of a stream, in the streams' threads, one chunk behind what is sent."""
+
+    def __init__(self, pool: ThreadPoolExecutor) -> None:
+        self._pool = pool
+        self._digest = hashlib.sha256()
+        self._under_way: asyncio.Future[None] | None = None
+
+    async def add(self, data: bytes) -> None:
+        """Begin to hash a chunk, once the one before is done."""
+        if self._under_way is not None:
+            await self._under_way
+        self._under_way = asyncio.get_running_loop().run_in_executor(self._pool, self._digest.update, data)
+
+    async def end(self) -> bytes:
+        """The digest."""
+        if self._under_way is not None:
+            await self._under_way
+        return self._digest.digest()
+
+
+def _learn(source: ByteSource, digest: bytes) -> None:
+    source.sha256 = digest
+    if source.learn is not None:
+        source.learn(digest)
+
+
+def _sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+def _cut_off(reason: str) -> NoReturn:
     """End an answer whose length was announced already and cannot be kept.
 
     Cancelling is the way to make the server close the connection without it being reported as an error of ours.
     """
-    logger.warning("a file became shorter while it was being sent; its download was cut off")
+    logger.warning("a file could not be sent to its end and its download was cut off: %s", reason)
     raise asyncio.CancelledError
 
 

@@ -25,11 +25,11 @@ def wanted(config: ServerConfig, address: str) -> bool:
     return config.tls == "on" or not is_loopback(address)
 
 
-def names_for(config: ServerConfig, control_plane_id: str) -> list[str]:
-    """What the control plane's certificate is for: its node id and the reserved name, for those who know it by them,
-    and whatever may stand in an address."""
+def names_for(config: ServerConfig, *node_ids: str) -> list[str]:
+    """What the control plane's certificate is for: its node id (and that of its machine, whose files it serves as
+    well) and the reserved name, for those who know it by them, and whatever may stand in an address."""
     given = [*config.names] if is_wildcard(config.host) else [*config.names, config.host]
-    names = [control_plane_id, ids.CONTROL_PLANE, *LOOPBACK, *host_names(), *machine_addresses(), *given]
+    names = [*node_ids, ids.CONTROL_PLANE, *LOOPBACK, *host_names(), *machine_addresses(), *given]
     return list(dict.fromkeys(name.lower() for name in names if is_name(name)))
 
 
@@ -44,17 +44,17 @@ def is_wildcard(host: str) -> bool:
 class Tls:
     """The TLS side of one listener."""
 
-    def __init__(self, home: Home, config: ServerConfig, control_plane_id: str) -> None:
+    def __init__(self, home: Home, config: ServerConfig, control_plane_id: str, *also: str) -> None:
         self._home = home
         self._config = config
-        self._control_plane_id = control_plane_id
+        self._node_ids = (control_plane_id, *also)
         self._certificate = ServerCertificate(home)
         self.authority = Authority.of_home(home)
         self._certificate.ensure(self.authority, self._names())
         self.context = server_context(self._certificate.chain_file, self._certificate.key_file)
 
     def _names(self) -> Sequence[str]:
-        return names_for(self._config, self._control_plane_id)
+        return names_for(self._config, *self._node_ids)
 
     def refresh(self) -> bool:
         """Have a new certificate made when the present one ends soon or lacks a name of the machine, and show it from

@@ -25,24 +25,23 @@ class Leaf(NamedTuple):
 class Entry:
     """A document, whatever its state: deleted, in conflict or in quarantine. Valid while its reader is."""
 
-    __slots__ = ("_connection", "_names", "_row", "_tree", "id")
+    __slots__ = ("_connection", "_names", "_row", "_tree", "id", "rev")
 
-    def __init__(self, connection: sqlite3.Connection, names: Names, row: tuple[Any, ...]) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, names: Names, row: tuple[Any, ...], identifier: str | None = None
+    ) -> None:
         self._connection = connection
         self._names = names
         self._row = row
         self._tree: Tree | None = None
-        self.id = id_of(row, names)
+        self.id = identifier or id_of(row, names)
+        self.rev = f"{row[6]}-{unpack_hash(row[7])}"
+        """The winning revision."""
 
     @property
     def seq(self) -> int:
         """The update sequence of the latest change."""
         return int(self._row[5])
-
-    @property
-    def rev(self) -> str:
-        """The winning revision."""
-        return f"{self._row[6]}-{unpack_hash(self._row[7])}"
 
     @property
     def deleted(self) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from ..errors import MosaicError, UserError
 from .records import BulkResult
-from .revisions import Edit, encode, take_apart
+from .revisions import Edit, encode, path_of, take_apart
 from .revtree import Rev, is_linear, pack_path
 from .rows import FileParts, file_parts, hash_of, split_id
 from .search_text import fold
@@ -36,6 +36,7 @@ _PLAIN = frozenset(
     }
 )
 """Fields of a file that neither name a revision nor ask for anything special."""
+_REPLICATED = _PLAIN | {"_rev", "_revisions"}
 _md5 = hashlib.md5
 
 
@@ -78,14 +79,14 @@ def prepare(documents: Iterable[Mapping[str, Any]], validate: Validate, *, new_e
     items: list[NewFile | Edit | BulkResult] = []
     for document in documents:
         try:
-            if new_edits and _is_plain_file(document):
+            if new_edits and _is_plain_file(document, _PLAIN):
                 validate(document)
                 items.append(_new_file(document))
                 continue
-            edit = take_apart(document, replicated=not new_edits)
-            if not new_edits and (file := _replicated_file(document, edit, validate)) is not None:
+            if not new_edits and (file := _replicated_file(document, validate)) is not None:
                 items.append(file)
                 continue
+            edit = take_apart(document, replicated=not new_edits)
             if new_edits:
                 validate(document)
             items.append(edit)
@@ -94,10 +95,10 @@ def prepare(documents: Iterable[Mapping[str, Any]], validate: Validate, *, new_e
     return Prepared(items, not new_edits)
 
 
-def _is_plain_file(document: Mapping[str, Any]) -> bool:
+def _is_plain_file(document: Mapping[str, Any], fields: frozenset[str]) -> bool:
     identifier = document.get("_id")
     usual = isinstance(identifier, str) and identifier[:6] == "file::" and identifier.isascii()
-    return usual and document.get("type") == "file" and document.keys() <= _PLAIN
+    return usual and document.get("type") == "file" and document.keys() <= fields
 
 
 def _new_file(document: Mapping[str, Any]) -> NewFile:
@@ -109,11 +110,11 @@ def _new_file(document: Mapping[str, Any]) -> NewFile:
     return _file(identifier, body, (), digest, None, lambda: canonical)
 
 
-def _replicated_file(document: Mapping[str, Any], edit: Edit, validate: Validate) -> NewFile | None:
+def _replicated_file(document: Mapping[str, Any], validate: Validate) -> NewFile | None:
     """A valid, live file with a history of usual hashes, which can be inserted as it is; None for anything else."""
-    if edit.deleted or not _is_plain_file({**edit.body, "_id": edit.id}):
+    if not _is_plain_file(document, _REPLICATED):
         return None
-    path = edit.path
+    path = path_of(document)
     if len(path) > SHORT_HISTORY or not is_linear(path):
         return None
     try:
@@ -121,7 +122,8 @@ def _replicated_file(document: Mapping[str, Any], edit: Edit, validate: Validate
     except UserError:
         return None
     tree = None if len(path) == 1 else pack_path(path[::-1], False)
-    return _file(edit.id, edit.body, path, bytes.fromhex(path[0][1]), tree, lambda: encode(edit.body))
+    body = {key: value for key, value in document.items() if key[:1] != "_"}
+    return _file(document["_id"], body, path, bytes.fromhex(path[0][1]), tree, lambda: encode(body))
 
 
 def _file(

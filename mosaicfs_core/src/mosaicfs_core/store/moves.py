@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .indexes import KINDS
@@ -39,3 +40,16 @@ def moved_files(reader: Reader, since: int) -> tuple[list[dict[str, Any]], int]:
 def annotators(tx: WriteTransaction, node_id: str, export_path: str) -> list[str]:
     """The plugin instances that said something of the file at a path."""
     return [row[0] for row in tx.execute(_ANNOTATORS, (KINDS["annotation"], node_id, export_path))]
+
+
+def clear_followed(tx: WriteTransaction, node_id: str, moves: Mapping[str, Sequence[str]]) -> int:
+    """Take ``moved_from`` off the node's files whose labels have followed (file id → ``moved_from`` and where the
+    labels are now); returns of how many. A file that moved on meanwhile keeps it."""
+    cleared = 0
+    for document in tx.get_many(list(moves)):
+        if document is None or document.get("type") != "file" or document["source"]["node_id"] != node_id:
+            continue
+        if [document.get("moved_from"), document["source"]["export_path"]] == list(moves[document["_id"]]):
+            tx.put({key: value for key, value in document.items() if key != "moved_from"})
+            cleared += 1
+    return cleared

@@ -128,7 +128,7 @@ class Reader(FileReader):
 
     def entries(self, identifiers: Iterable[str]) -> dict[str, Entry]:
         """Documents by id, deleted ones too, with all their leaves at hand; unknown ids are left out."""
-        return {name: self._entry(row) for name, row in self._rows(identifiers).items()}
+        return {name: self._entry(row, name) for name, row in self._rows(identifiers).items()}
 
     def entries_since(self, since: int, limit: int, *, files: bool = True) -> tuple[list[Entry], int]:
         """At most ``limit`` documents that changed after ``since``, oldest first, and the sequence looked at so far.
@@ -158,8 +158,8 @@ class Reader(FileReader):
                 found.append(self._entry(row))
         return found
 
-    def _entry(self, row: tuple[Any, ...]) -> Entry:
-        return Entry(self._connection, self.names, row)
+    def _entry(self, row: tuple[Any, ...], identifier: str | None = None) -> Entry:
+        return Entry(self._connection, self.names, row, identifier)
 
     def get_revision(self, identifier: str, rev: str) -> dict[str, Any] | None:
         """A leaf, tombstones and quarantined ones included; None for what is unknown or superseded."""

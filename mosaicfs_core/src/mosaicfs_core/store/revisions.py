@@ -67,7 +67,7 @@ def take_apart(document: Mapping[str, Any], *, replicated: bool) -> Edit:
         for key in special:
             del body[key]
     if replicated:
-        return Edit(identifier, body, deleted, _path(document))
+        return Edit(identifier, body, deleted, path_of(document))
     return Edit(identifier, body, deleted, () if rev is None else (parse_rev(rev),))
 
 
@@ -88,7 +88,7 @@ def _check_special(document: Mapping[str, Any]) -> None:
         raise UserError("_deleted: expected true or false", field="_deleted")
 
 
-def _path(document: Mapping[str, Any]) -> tuple[Rev, ...]:
+def path_of(document: Mapping[str, Any]) -> tuple[Rev, ...]:
     """The revision of a replicated document with its ancestors, from ``_rev`` and ``_revisions``."""
     given = document.get("_revisions")
     if given is None:
@@ -97,6 +97,8 @@ def _path(document: Mapping[str, Any]) -> tuple[Rev, ...]:
         return (parse_rev(document["_rev"]),)
     try:
         start, ids = given["start"], given["ids"]
+        if start == 1 and len(ids) == 1 and type(ids[0]) is str and document.get("_rev") == f"1-{ids[0]}":
+            return (parse_rev(document["_rev"]),)  # as most are
         path = tuple([(start - index, digest) for index, digest in enumerate(ids)])
         sound = bool(path) and path[-1][0] >= 1 and all(isinstance(digest, str) and digest for digest in ids)
     except (TypeError, KeyError):

@@ -78,7 +78,11 @@ class Store:
     @reads
     async def read(self, function: Callable[[Reader], T]) -> T:
         """Run a function over a ``Reader`` in a worker thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._with_reader, function)
+        try:
+            reading = asyncio.get_running_loop().run_in_executor(self._threads, self._with_reader, function)
+        except RuntimeError:  # the threads were shut down
+            raise Unavailable("The store is closed.") from None
+        return await reading
 
     def _with_reader(self, function: Callable[[Reader], T]) -> T:
         reader = getattr(self._local, "reader", None)

@@ -1,4 +1,4 @@
-"""A replica behind its replication endpoint, in its own process: ``python -m mosaicfs_core.testing.endpoint HOME``.
+"""A replica behind its endpoint, in a process of its own: ``python -m mosaicfs_core.testing.endpoint HOME``.
 
 It prints one line of JSON, ``{"url", "token"}``, once it takes requests, and ends with its standard input. ``running``
 starts it and waits for that line. No plugins are loaded and nothing is indexed.

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
 
 from mosaicfs_core.errors import Unavailable, UserError
 from mosaicfs_core.replication import Filter, Page, Peer, PeerInfo, Refused, Row, Surroundings, Wanted
 from mosaicfs_core.replication.peer import Document, Seq
+
+T = TypeVar("T")
 
 
 class Time:
@@ -41,24 +43,24 @@ class PeerAround:
         self.near = inner.near if near is None else near
         self.asked: list[str] = []
 
-    async def around(self, name: str, request: Callable[[], Any]) -> Any:
+    async def around(self, name: str, request: Callable[[], Awaitable[T]]) -> T:
         self.asked.append(name)
         return await request()
 
     async def identity(self) -> str:
-        return await self.around("identity", self.inner.identity)  # type: ignore[no-any-return]
+        return await self.around("identity", self.inner.identity)
 
     async def info(self) -> PeerInfo:
-        return await self.around("info", self.inner.info)  # type: ignore[no-any-return]
+        return await self.around("info", self.inner.info)
 
     async def checkpoint(self, name: str) -> dict[str, Any] | None:
-        return await self.around("checkpoint", lambda: self.inner.checkpoint(name))  # type: ignore[no-any-return]
+        return await self.around("checkpoint", lambda: self.inner.checkpoint(name))
 
     async def save_checkpoint(self, name: str, document: Document) -> str:
-        return await self.around("save", lambda: self.inner.save_checkpoint(name, document))  # type: ignore[no-any-return]
+        return await self.around("save", lambda: self.inner.save_checkpoint(name, document))
 
     async def changes(self, since: Seq, limit: int, chosen: Filter) -> Page:
-        return await self.around("changes", lambda: self.inner.changes(since, limit, chosen))  # type: ignore[no-any-return]
+        return await self.around("changes", lambda: self.inner.changes(since, limit, chosen))
 
     async def live(self, since: Seq, limit: int, chosen: Filter, heartbeat: float) -> AsyncGenerator[Page | None, None]:
         async with aclosing(self.inner.live(since, limit, chosen, heartbeat)) as feed:
@@ -67,16 +69,16 @@ class PeerAround:
                 yield page
 
     async def revs_diff(self, rows: Sequence[Row]) -> list[Wanted]:
-        return await self.around("revs_diff", lambda: self.inner.revs_diff(rows))  # type: ignore[no-any-return]
+        return await self.around("revs_diff", lambda: self.inner.revs_diff(rows))
 
     async def bulk_get(self, wanted: Sequence[Wanted]) -> list[dict[str, Any]]:
-        return await self.around("bulk_get", lambda: self.inner.bulk_get(wanted))  # type: ignore[no-any-return]
+        return await self.around("bulk_get", lambda: self.inner.bulk_get(wanted))
 
     async def leaves(self, identifiers: Sequence[str]) -> list[dict[str, Any]]:
-        return await self.around("leaves", lambda: self.inner.leaves(identifiers))  # type: ignore[no-any-return]
+        return await self.around("leaves", lambda: self.inner.leaves(identifiers))
 
     async def bulk_docs(self, documents: Sequence[Document]) -> list[Refused]:
-        return await self.around("bulk_docs", lambda: self.inner.bulk_docs(documents))  # type: ignore[no-any-return]
+        return await self.around("bulk_docs", lambda: self.inner.bulk_docs(documents))
 
     def backlog(self, since: Seq) -> int | None:
         return self.inner.backlog(since)
@@ -92,7 +94,7 @@ class Flaky(PeerAround):
         super().__init__(inner, near=near)
         self.at, self.late = at, late
 
-    async def around(self, name: str, request: Callable[[], Any]) -> Any:
+    async def around(self, name: str, request: Callable[[], Awaitable[T]]) -> T:
         self.at -= 1
         if self.at == 0 and not self.late:
             raise Unavailable("The connection was cut.")
@@ -107,7 +109,7 @@ class Down(PeerAround):
 
     up = True
 
-    async def around(self, name: str, request: Callable[[], Any]) -> Any:
+    async def around(self, name: str, request: Callable[[], Awaitable[T]]) -> T:
         if not self.up:
             raise Unavailable("Nobody is there.", retry_after=None)
         return await super().around(name, request)

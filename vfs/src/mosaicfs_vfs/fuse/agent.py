@@ -13,10 +13,11 @@ import logging
 import os
 import socket
 from collections import deque
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from mosaicfs_vfs.fuse.handles import AgentFile, Ranges
+from mosaicfs_vfs.fuse.remote import AgentFile, Fetched, Ranges, Stale
 
 _log = logging.getLogger(__name__)
 _FIRST_PAUSE_S: Final = 0.2
@@ -40,9 +41,11 @@ class AgentClient:
         self._path = path
         self._mounted_on = mounted_on
         self._socket: socket.socket | None = None
-        self._waiting: dict[int, asyncio.Future[tuple[dict[str, Any], int | None]]] = {}
+        self._waiting: dict[int, asyncio.Future[Fetched]] = {}
         self._descriptors: deque[int] = deque()
+        self._timeouts: dict[int, asyncio.Timeout] = {}
         self._next_request = 1
+        self._session_number = 0
 
     async def run(self) -> None:
         """Stay connected until cancelled."""
@@ -58,15 +61,29 @@ class AgentClient:
 
     async def open(self, file_id: str) -> AgentFile:
         """A file by its short id. Raises ``OSError``: EIO while there is no agent, else with the agent's reason."""
-        answer, descriptor = await self._ask({"open": file_id})
-        if descriptor is None:
-            raise OSError(errno.EIO, f"The agent sent no descriptor for {file_id}")
+        opened = await self._ask({"open": file_id})
+        handle, session = opened.handle, self._session_number
+        file: AgentFile
 
-        async def fetch(offset: int, length: int) -> Ranges:
-            answer, _ = await self._ask({"fetch": file_id, "offset": offset, "length": length})
-            return _ranges(answer)
+        async def fetch(offset: int, length: int) -> Fetched:
+            nonlocal handle, session
+            if session != self._session_number:
+                # The agent was started again and knows nothing of the handle.
+                again = await self._ask({"open": file_id})
+                if again.version != file.version:
+                    self._give_back(again)
+                    raise Stale(errno.EIO, "The file is another one now")
+                handle, session = again.handle, self._session_number
+                if again.descriptor is not None:
+                    file.take(again)
+            return await self._ask({"fetch": handle, "offset": offset, "length": length})
 
-        return AgentFile(descriptor, int(answer["size"]), _ranges(answer), fetch)
+        def closed() -> None:
+            if session == self._session_number:
+                self._send({"close": handle})
+
+        file = AgentFile(opened, fetch, closed)
+        return file
 
     def reindex(self, file_id: str) -> None:
         """Tell the agent that a file on disk is not what its document says; forgotten while there is no agent."""
@@ -83,6 +100,7 @@ class AgentClient:
             _log.debug("The agent cannot be reached: %s", error)
             return False
         self.connected = True
+        self._session_number += 1
         self.changed.set()
         self._send({"mounts": [os.fsencode(self._mounted_on).decode(errors="surrogateescape")]})
         try:
@@ -134,32 +152,47 @@ class AgentClient:
         number = message.get("id")
         if number is None:
             return
+        if message.get("progress"):
+            self._give_time(number)
+            return
         error = message.get("error")
-        descriptor = self._descriptors.popleft() if "size" in message and self._descriptors else None
+        descriptor = self._descriptors.popleft() if message.get("descriptor") and self._descriptors else None
         waiting = self._waiting.pop(number, None)
         if waiting is None or waiting.done():
-            # Whoever asked has given up; the descriptor must not stay behind.
-            if descriptor is not None:
-                os.close(descriptor)
+            # Whoever asked has given up; neither the descriptor nor the handle must stay behind.
+            self._give_back(_fetched(message, descriptor))
         elif error is not None:
-            number = errno.ENOENT if error.get("code") == "not_found" else errno.EIO
-            waiting.set_exception(OSError(number, str(error.get("message", "the agent refused"))))
+            waiting.set_exception(_refusal(error))
         else:
-            waiting.set_result((message, descriptor))
+            waiting.set_result(_fetched(message, descriptor))
 
-    async def _ask(self, request: dict[str, Any]) -> tuple[dict[str, Any], int | None]:
+    def _give_back(self, fetched: Fetched) -> None:
+        if fetched.descriptor is not None:
+            os.close(fetched.descriptor)
+        if fetched.handle:
+            self._send({"close": fetched.handle})
+
+    def _give_time(self, number: int) -> None:
+        """Bytes are coming for a request: it may take as long again."""
+        timeout = self._timeouts.get(number)
+        if timeout is not None and not timeout.expired():
+            timeout.reschedule(asyncio.get_running_loop().time() + _ANSWER_S)
+
+    async def _ask(self, request: dict[str, Any]) -> Fetched:
         if not self.connected:
             raise OSError(errno.EIO, "The agent is not running, and the file is not on this machine")
         number = self._next_request
         self._next_request += 1
-        waiting: asyncio.Future[tuple[dict[str, Any], int | None]] = asyncio.get_running_loop().create_future()
+        waiting: asyncio.Future[Fetched] = asyncio.get_running_loop().create_future()
         self._waiting[number] = waiting
         self._send({"id": number, **request})
         try:
-            async with asyncio.timeout(_ANSWER_S):
+            async with asyncio.timeout(_ANSWER_S) as timeout:
+                self._timeouts[number] = timeout
                 return await waiting
         finally:
             self._waiting.pop(number, None)
+            self._timeouts.pop(number, None)
 
     def _send(self, message: dict[str, Any]) -> None:
         if self._socket is None or not self.connected:
@@ -189,5 +222,26 @@ def _resolve(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-def _ranges(answer: dict[str, Any]) -> Ranges:
-    return tuple((int(start), int(end)) for start, end in answer.get("present", ()))
+def _fetched(answer: dict[str, Any], descriptor: int | None) -> Fetched:
+    return Fetched(
+        size=int(answer.get("size", 0)),
+        present=_ranges(answer.get("present", ())),
+        kept=_ranges(answer.get("kept", ())),
+        stamp=answer.get("stamp"),
+        descriptor=descriptor,
+        lent=answer.get("lent"),
+        received=int(answer.get("received", 0)),
+        handle=int(answer.get("handle", 0)),
+        version=str(answer.get("version", "")),
+    )
+
+
+def _ranges(given: Iterable[Sequence[int]]) -> Ranges:
+    return tuple((int(start), int(stop)) for start, stop in given)
+
+
+def _refusal(error: dict[str, Any]) -> OSError:
+    code, message = error.get("code"), str(error.get("message", "the agent refused"))
+    if code == "stale":
+        return Stale(errno.EIO, message)
+    return OSError(errno.ENOENT if code == "not_found" else errno.EIO, message)

@@ -1,57 +1,20 @@
-"""Open files: a local descriptor read in place, or bytes that the agent makes present first."""
+"""The handles of open files: a local descriptor that is read in place, or a file of another machine."""
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from mosaicfs_vfs.fuse.remote import RemoteFile
 from mosaicfs_vfs.fuse.tree import Entry
 
 # Handles of local files are their descriptors; all others count from here.
 REMOTE_HANDLES: Final = 1 << 32
-Ranges = tuple[tuple[int, int], ...]
 
 
 class NotHere(Exception):
     """The bytes of a file are not on this machine (or not where they may be opened directly)."""
-
-
-@dataclass(slots=True)
-class AgentFile:
-    """A file whose bytes the agent holds or fetches.
-
-    ``present`` are sorted, disjoint, half-open byte ranges that ``descriptor`` can serve now. ``fetch(offset, length)``
-    makes a range present and returns the ranges then present; it has its own time limit and raises ``OSError``.
-    """
-
-    descriptor: int
-    size: int
-    present: Ranges
-    fetch: Callable[[int, int], Awaitable[Ranges]]
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    async def read(self, offset: int, length: int) -> bytes:
-        """Up to ``length`` bytes from ``offset``; short at the end of the file only."""
-        end = min(offset + length, self.size)
-        if offset >= end:
-            return b""
-        if not self._has(offset, end):
-            async with self.lock:
-                if not self._has(offset, end):
-                    self.present = await self.fetch(offset, end - offset)
-        if not self._has(offset, end):
-            raise OSError("The agent did not make the range present")
-        return os.pread(self.descriptor, end - offset, offset)
-
-    def close(self) -> None:
-        """Give the descriptor back."""
-        os.close(self.descriptor)
-
-    def _has(self, start: int, end: int) -> bool:
-        return any(first <= start and end <= last for first, last in self.present)
 
 
 class FileOpener(Protocol):
@@ -60,8 +23,8 @@ class FileOpener(Protocol):
     def open_local(self, entry: Entry) -> int:
         """A descriptor of the file on this machine. Raises ``NotHere`` or ``OSError``; never waits for a network."""
 
-    async def open_elsewhere(self, entry: Entry) -> AgentFile:
-        """The file through the agent. Raises ``OSError`` within a bounded time."""
+    async def open_elsewhere(self, entry: Entry) -> RemoteFile:
+        """A file that is not on this machine. Raises ``OSError`` within a bounded time; asks no other machine."""
 
     def differs(self, entry: Entry) -> None:
         """A file on this machine is not what its entry says: it should be indexed again."""
@@ -82,7 +45,7 @@ class OpenFiles:
     """The handles given to the kernel. What is known of an open file outlives its name."""
 
     def __init__(self) -> None:
-        self.elsewhere: dict[int, AgentFile] = {}
+        self.elsewhere: dict[int, RemoteFile] = {}
         self._inodes: dict[int, int] = {}
         self._uses: dict[int, _Uses] = {}
         self._next = REMOTE_HANDLES
@@ -109,12 +72,12 @@ class OpenFiles:
         self._use(descriptor, inode, attributes, identity, version)
         return descriptor
 
-    def add_elsewhere(self, file: AgentFile, inode: int, attributes: Any, version: object) -> int:
-        """A handle for a file served through the agent."""
+    def add_elsewhere(self, file: RemoteFile, inode: int, attributes: Any, version: object) -> int:
+        """A handle for a file that is not on this machine."""
         handle = self._next
         self._next += 1
         self.elsewhere[handle] = file
-        self._use(handle, inode, attributes, None, version)
+        self._use(handle, inode, attributes, file.version, version)
         return handle
 
     def close(self, handle: int, version: object) -> bool:

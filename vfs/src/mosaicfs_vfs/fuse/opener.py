@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+from pathlib import Path
 
 from mosaicfs_core.content import LocalTier
+from mosaicfs_core.content.cache.offline import open_cached
 from mosaicfs_core.errors import MosaicError, NotAllowed, NotFound
 from mosaicfs_vfs.fuse.agent import AgentClient
-from mosaicfs_vfs.fuse.handles import AgentFile, NotHere
+from mosaicfs_vfs.fuse.handles import NotHere
+from mosaicfs_vfs.fuse.remote import OfflineFile, RemoteFile
 from mosaicfs_vfs.fuse.tree import Entry
 
 
 class ReplicaOpener:
-    """Opens files of the replica. ``local`` refuses what is not this node's or lies outside its roots."""
+    """Opens files of the replica. ``local`` refuses what is not this node's or lies outside its roots; ``cache`` is the
+    directory where the agent keeps other nodes' bytes."""
 
-    def __init__(self, local: LocalTier, agent: AgentClient) -> None:
+    def __init__(self, local: LocalTier, agent: AgentClient, cache: Path) -> None:
         self._local = local
         self._agent = agent
+        self._cache = cache
 
     def open_local(self, entry: Entry) -> int:
         """A descriptor of a file of this node. Raises ``NotHere`` for others and ``OSError``."""
@@ -34,9 +40,14 @@ class ReplicaOpener:
             number = cause.errno if isinstance(cause, OSError) and cause.errno else errno.EIO
             raise OSError(number, str(error)) from None
 
-    async def open_elsewhere(self, entry: Entry) -> AgentFile:
-        """The file through the agent. Raises ``OSError``: EIO while there is no agent to ask."""
-        return await self._agent.open(entry.file.file_id)
+    async def open_elsewhere(self, entry: Entry) -> RemoteFile:
+        """The file through the agent, or what its cache has while it is down. Raises ``OSError``, EIO for neither."""
+        if self._agent.connected:
+            return await self._agent.open(entry.file.file_id)
+        try:
+            return OfflineFile(await asyncio.to_thread(open_cached, self._cache, entry.file.record()))
+        except MosaicError as error:
+            raise OSError(errno.EIO, f"The agent is not running: {error}") from None
 
     def differs(self, entry: Entry) -> None:
         """Have the agent index a file again."""

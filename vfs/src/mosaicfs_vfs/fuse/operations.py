@@ -21,9 +21,11 @@ from mosaicfs_core.errors import MosaicError, NotFound
 from mosaicfs_vfs.fuse.attributes import Describer
 from mosaicfs_vfs.fuse.handles import REMOTE_HANDLES, FileOpener, NotHere, OpenFiles
 from mosaicfs_vfs.fuse.notify import Notifier
+from mosaicfs_vfs.fuse.policy import ReadPolicy
+from mosaicfs_vfs.fuse.remote import Stale
 from mosaicfs_vfs.fuse.source import Source
 from mosaicfs_vfs.fuse.table import ROOT_INODE, ForgetAttributes, Listed, Table
-from mosaicfs_vfs.fuse.tree import Changes
+from mosaicfs_vfs.fuse.tree import Changes, Entry
 
 P = ParamSpec("P")
 S = TypeVar("S")
@@ -35,6 +37,7 @@ _NAME_MAX: Final = 255
 WAIT_S: Final = 30.0
 # Changed directories listed between two turns of the event loop.
 _AT_ONCE: Final = 64
+_PAGED: Final = 50_000
 
 
 def guarded(
@@ -74,14 +77,18 @@ class MountOperations(pyfuse3.Operations):
 
     supports_dot_lookup = False
 
-    def __init__(self, source: Source, opener: FileOpener, notifier: Notifier, since: int) -> None:
-        """``since`` (microseconds) is the time shown on directories that have none of their own."""
+    def __init__(
+        self, source: Source, opener: FileOpener, notifier: Notifier, since: int, policy: ReadPolicy | None = None
+    ) -> None:
+        """``since`` (microseconds) is the time shown on directories that have none of their own. ``policy`` says who
+        may read files of other machines (default: everybody)."""
         super().__init__()
         self.started = asyncio.Event()
         self.table: Table[pyfuse3.EntryAttributes] = Table(describer := Describer(since), unescape)
         self._describe = describer
         self._source = source
         self._opener = opener
+        self._policy = policy or ReadPolicy()
         self._notifier = notifier
         self._root = describer.directory(ROOT_INODE, since)
         self._absent = describer.absent()
@@ -91,6 +98,9 @@ class MountOperations(pyfuse3.Operations):
         self._generation = 0
         # Inodes whose pages in the kernel may be an older file's: the next open drops them.
         self._doubtful: set[int] = set()
+        # Which version of another machine's file the kernel's pages of an inode are of, for the files opened last. A
+        # file can change there before its document tells of it.
+        self._paged: dict[int, str] = {}
 
     def init(self) -> None:
         """The kernel has agreed on the session; requests follow."""
@@ -183,12 +193,7 @@ class MountOperations(pyfuse3.Operations):
         try:
             descriptor = self._opener.open_local(entry)
         except NotHere:
-            # Taken first: while we wait the inode may leave the table.
-            told = self.table.attributes[inode]
-            async with asyncio.timeout(WAIT_S):
-                file = await self._opener.open_elsewhere(entry)
-            handle = self._files.add_elsewhere(file, inode, told, _version(told))
-            return pyfuse3.FileInfo(fh=handle, keep_cache=self._undoubted(inode))
+            return await self._open_elsewhere(inode, entry, 0 if ctx is None else ctx.pid)
         try:
             found = os.fstat(descriptor)
             keep = self._agrees(inode, found)
@@ -212,8 +217,7 @@ class MountOperations(pyfuse3.Operations):
             if len(data) < size:
                 self._short(fh, off + len(data))
             return data
-        async with asyncio.timeout(WAIT_S):
-            return await self._files.elsewhere[fh].read(off, size)
+        return await self._read_elsewhere(fh, off, size)
 
     @guarded
     async def release(self, fh: int) -> None:
@@ -222,22 +226,59 @@ class MountOperations(pyfuse3.Operations):
         if self._files.close(fh, _version(self.table.attributes.get(inode))):
             self._doubtful.add(inode)
 
+    async def _open_elsewhere(self, inode: int, entry: Entry, pid: int) -> pyfuse3.FileInfo:
+        # Taken first: while we wait the inode may leave the table.
+        told = self.table.attributes[inode]
+        async with asyncio.timeout(WAIT_S):
+            file = await self._opener.open_elsewhere(entry)
+        file.gate = self._policy.gate(pid, entry.name)
+        aside = self._files.replaced(inode, file.version)
+        handle = self._files.add_elsewhere(file, inode, told, _version(told))
+        keep = self._undoubted(inode) and self._paged.get(inode) == file.version
+        if not aside:
+            self._note_paged(inode, file.version)
+        return pyfuse3.FileInfo(fh=handle, keep_cache=keep, direct_io=aside)
+
+    def _note_paged(self, inode: int, version: str) -> None:
+        self._paged.pop(inode, None)
+        self._paged[inode] = version
+        if len(self._paged) > _PAGED:
+            del self._paged[next(iter(self._paged))]
+
+    async def _read_elsewhere(self, handle: int, offset: int, size: int) -> bytes:
+        """Bytes from another machine. The agent bounds the wait, for as long as bytes keep coming."""
+        file = self._files.elsewhere[handle]
+        inode = self._files.inode_of(handle)
+        try:
+            data = await file.read(offset, size)
+        except Stale:
+            # The kernel has pages of the version that is gone: the next open drops them.
+            self._doubtful.add(inode)
+            raise
+        if len(data) < size:
+            self._short(handle, offset + len(data))
+        return data
+
     # Changes
 
     async def apply(self, changes: Changes) -> None:
-        """List what changed again and correct the kernel."""
+        """List what changed again and correct the kernel. When this raises, call it again with the same changes."""
         self._generation += 1
         corrections = self.table.changed_files(changes.inodes)
         affected = self.table.affected(changes)
-        for start in range(0, len(affected), _AT_ONCE):
-            for path, listing in await self._source.listings(affected[start : start + _AT_ONCE]):
-                if listing is None:
-                    corrections += self.table.forget_below(path)
-                elif self.table.known(path):
-                    corrections += self.table.install(listing)[1]
-            await self._notifier.send(corrections)
-            corrections = []
-        await self._notifier.send(corrections)
+        try:
+            for start in range(0, len(affected), _AT_ONCE):
+                for path, listing in await self._source.listings(affected[start : start + _AT_ONCE]):
+                    if listing is None:
+                        corrections += self.table.forget_below(path)
+                    elif self.table.known(path):
+                        corrections += self.table.install(listing)[1]
+                await self._notifier.send(corrections)
+                corrections = []
+        finally:
+            # After a failure too: what is in the table already would not differ the next time.
+            sent = self._notifier.send(corrections)
+        await sent
 
     async def _list(self, path: str) -> Listed[pyfuse3.EntryAttributes]:
         listed = self.table.get(path)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from mosaicfs_core import config
 from mosaicfs_core.errors import UserError
 from mosaicfs_core.home import Home
 from mosaicfs_core.hooks import StepOp
@@ -44,10 +45,13 @@ async def run(
     from mosaicfs_vfs.fuse import session
     from mosaicfs_vfs.fuse.agent import AgentClient
     from mosaicfs_vfs.fuse.opener import ReplicaOpener
+    from mosaicfs_vfs.fuse.policy import ReadPolicy
     from mosaicfs_vfs.fuse.replica import LocalRoots, ReplicaTree, local_tier, require_replica
     from mosaicfs_vfs.fuse.source import Source
 
     require_replica(home)
+    settings = config.load(home.config_file).mount
+    policy = ReadPolicy(settings.refuse_programs, settings.remote_bytes_per_minute)
     point = mountpoint.prepare(directory)
     _prepare_process()
     if tied_to is not None:
@@ -58,8 +62,10 @@ async def run(
     connecting = asyncio.create_task(supervised("connection to the agent", agent.run, {}))
     try:
         await source.open()
-        opener = ReplicaOpener(local_tier(home, roots), agent)
-        await session.serve(point, source, opener, agent, lambda: ready(point), allow_other=allow_other, xattr=xattr)
+        opener = ReplicaOpener(local_tier(home, roots), agent, home.cache_dir)
+        await session.serve(
+            point, source, opener, agent, lambda: ready(point), policy=policy, allow_other=allow_other, xattr=xattr
+        )
     finally:
         connecting.cancel()
         await asyncio.gather(connecting, return_exceptions=True)

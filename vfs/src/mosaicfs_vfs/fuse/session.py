@@ -22,6 +22,7 @@ from mosaicfs_vfs.fuse.follow import Pings, follow
 from mosaicfs_vfs.fuse.handles import FileOpener
 from mosaicfs_vfs.fuse.notify import Notifier
 from mosaicfs_vfs.fuse.operations import MountOperations
+from mosaicfs_vfs.fuse.policy import ReadPolicy
 from mosaicfs_vfs.fuse.source import Source
 from mosaicfs_vfs.fuse.xattrs import XattrOperations
 
@@ -55,6 +56,7 @@ async def serve(
     pings: Pings,
     ready: Callable[[], None],
     *,
+    policy: ReadPolicy | None = None,
     allow_other: bool = False,
     xattr: bool = False,
 ) -> None:
@@ -65,7 +67,7 @@ async def serve(
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     notifier = Notifier()
     kind = XattrOperations if xattr else MountOperations
-    operations = kind(source, opener, notifier, since=time.time_ns() // 1000)
+    operations = kind(source, opener, notifier, time.time_ns() // 1000, policy)
     readiness.install(lambda: source.busy)
     try:
         pyfuse3.init(operations, os.fspath(point), options(allow_other))

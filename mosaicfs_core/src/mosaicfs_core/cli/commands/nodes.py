@@ -1,4 +1,4 @@
-"""``mosaicfs nodes``: list, status, rename, crawl."""
+"""``mosaicfs nodes``: list, status, rename, crawl, mounts."""
 
 from __future__ import annotations
 
@@ -10,6 +10,15 @@ if TYPE_CHECKING:
     from mosaicfs_core.cli.frame_context import TerminalContext
 
 COLUMNS = {"id": "id", "friendly_name": "name", "node_kind": "kind", "status": "status", "platform": "platform"}
+
+MOUNT_COLUMNS = {
+    "id": "id",
+    "remote_node_id": "of node",
+    "remote_base_export_path": "folder there",
+    "local_mount_path": "seen at",
+    "mount_type": "kind",
+    "priority": "priority",
+}
 
 
 def register(cli: click.Group, context: TerminalContext) -> None:
@@ -52,6 +61,72 @@ def register(cli: click.Group, context: TerminalContext) -> None:
     def crawl(node: str | None, full: bool) -> None:
         """Look for changes on NODE (default: this machine) now."""
         context.show(context.api.send("POST", f"nodes/{_node_id(context, node)}/crawl", {"full": full}))
+
+    @nodes.group("mounts", short_help="Tell nodes of the network mounts that they have.")
+    def mounts() -> None:
+        """Network mounts: where a node sees another one's files, so that their bytes need not be fetched."""
+
+    @mounts.command("list")
+    @click.argument("node", required=False)
+    def list_mounts(node: str | None) -> None:
+        """List the network mounts of NODE (default: this machine)."""
+        answer = context.api.get(f"nodes/{_node_id(context, node)}/mounts", limit=500)
+        context.show(answer, MOUNT_COLUMNS, "No network mounts.")
+
+    @mounts.command("add")
+    @click.argument("node")
+    @click.argument("remote")
+    @click.argument("remote_path")
+    @click.argument("local_path")
+    @click.option("--type", "kind", default="nfs", show_default=True, help="nfs, cifs, sshfs, gdrive_local, …")
+    @click.option("--priority", type=int, default=0, show_default=True, help="The higher one is tried first.")
+    def add_mount(node: str, remote: str, remote_path: str, local_path: str, kind: str, priority: int) -> None:
+        """Tell NODE that it sees REMOTE_PATH of the node REMOTE under its own LOCAL_PATH."""
+        body = {
+            "remote_node_id": _node_id(context, remote),
+            "remote_base_export_path": remote_path,
+            "local_mount_path": local_path,
+            "mount_type": kind,
+            "priority": priority,
+        }
+        context.show(context.api.send("POST", f"nodes/{_node_id(context, node)}/mounts", body))
+
+    @mounts.command("edit")
+    @click.argument("node")
+    @click.argument("mount_id")
+    @click.option("--remote", help="Another node.")
+    @click.option("--remote-path", help="Another folder there.")
+    @click.option("--local-path", help="Another place here.")
+    @click.option("--type", "kind", help="Another kind.")
+    @click.option("--priority", type=int, help="Another priority.")
+    def edit_mount(
+        node: str,
+        mount_id: str,
+        remote: str | None,
+        remote_path: str | None,
+        local_path: str | None,
+        kind: str | None,
+        priority: int | None,
+    ) -> None:
+        """Change a network mount of NODE."""
+        given = {
+            "remote_node_id": None if remote is None else _node_id(context, remote),
+            "remote_base_export_path": remote_path,
+            "local_mount_path": local_path,
+            "mount_type": kind,
+            "priority": priority,
+        }
+        body = {key: value for key, value in given.items() if value is not None}
+        if not body:
+            raise click.UsageError("say what to change, for example --priority 10")
+        context.show(context.api.send("PATCH", f"nodes/{_node_id(context, node)}/mounts/{mount_id}", body))
+
+    @mounts.command("remove")
+    @click.argument("node")
+    @click.argument("mount_id")
+    def remove_mount(node: str, mount_id: str) -> None:
+        """Forget a network mount of NODE. Nothing is unmounted."""
+        context.show(context.api.send("DELETE", f"nodes/{_node_id(context, node)}/mounts/{mount_id}"))
 
 
 def _node_id(context: TerminalContext, given: str | None) -> str:

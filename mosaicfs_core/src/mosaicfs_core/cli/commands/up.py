@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +13,7 @@ import msgspec
 if TYPE_CHECKING:
     from mosaicfs_core.cli.frame_context import TerminalContext
     from mosaicfs_core.cli.mounting import MountKeeper
-    from mosaicfs_core.cli.runtime import Runtime
+    from mosaicfs_core.cli.runtime import AgentRuntime
     from mosaicfs_core.config import Config
 
 # A crawl of any size is worth waiting for only so long before the user is told where everything is,
@@ -75,13 +73,16 @@ def register(cli: click.Group, context: TerminalContext) -> None:
 async def _run(context: TerminalContext, options: Options) -> None:
     from mosaicfs_core import config as configuration
     from mosaicfs_core import logs
+    from mosaicfs_core.cli.enrolled import refuse_enrolled
+    from mosaicfs_core.cli.foreground import keep_the_terminal_quiet, start_mount, stop_on_signals
     from mosaicfs_core.cli.mounting import default_mount
     from mosaicfs_core.cli.runtime import running
     from mosaicfs_core.cli.watch_paths import check_watch_paths
     from mosaicfs_core.server.serve import bind
 
-    stop = _stop_on_signals()
+    stop = stop_on_signals()
     home = context.home.prepare()
+    refuse_enrolled(home)
     config = configuration.load(home.config_file)
     directory = None if options.no_mount else (options.mount or default_mount(home)).expanduser().absolute()
     given = options.paths or _first_paths(context)
@@ -90,10 +91,10 @@ async def _run(context: TerminalContext, options: Options) -> None:
     listener = bind(msgspec.structs.replace(config.server, port=_port(config, options)), where)
     logs.configure(config.logging, home.log_dir)
     if not context.verbose:
-        _keep_the_terminal_quiet()
+        keep_the_terminal_quiet()
     async with running(home, config, listener, paths=roots, safe_mode=options.safe_mode) as runtime:
         indexed = await _wait_for_first_crawl(context, runtime, stop)
-        keeper, problem = await _mount(context, runtime, directory, stop, safe_mode=options.safe_mode)
+        keeper, problem = await start_mount(runtime, directory, stop, safe_mode=options.safe_mode)
         try:
             if not stop.is_set():
                 await _announce(context, runtime, keeper, problem, indexed)
@@ -104,28 +105,8 @@ async def _run(context: TerminalContext, options: Options) -> None:
                 await keeper.stop()
 
 
-def _stop_on_signals() -> asyncio.Event:
-    """An event that the first signal to end sets; a second one ends at once."""
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
-
-    def begin_to_stop(number: int) -> None:
-        stop.set()
-        loop.remove_signal_handler(number)
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, begin_to_stop, number)
-    return stop
-
-
 def _port(config: Config, options: Options) -> int:
     return config.server.port if options.port is None else options.port
-
-
-def _keep_the_terminal_quiet() -> None:
-    """The terminal shows what a person must know; the log file has the rest."""
-    for handler in logging.getLogger().handlers:
-        if not isinstance(handler, logging.FileHandler):
-            handler.setLevel(max(handler.level, logging.WARNING))
 
 
 def _first_paths(context: TerminalContext) -> tuple[str, ...]:
@@ -139,24 +120,7 @@ def _first_paths(context: TerminalContext) -> tuple[str, ...]:
     return (root,)
 
 
-async def _mount(
-    context: TerminalContext, runtime: Runtime, directory: Path | None, stop: asyncio.Event, *, safe_mode: bool
-) -> tuple[MountKeeper | None, str | None]:
-    """The running mount, or why there is none."""
-    from mosaicfs_core.cli.mounting import MountKeeper
-    from mosaicfs_core.errors import Unavailable
-
-    if directory is None or stop.is_set():
-        return None, None
-    keeper = MountKeeper(runtime.core.home, directory, safe_mode=safe_mode)
-    try:
-        await keeper.start()
-    except Unavailable as error:
-        return None, error.message
-    return keeper, None
-
-
-async def _wait_for_first_crawl(context: TerminalContext, runtime: Runtime, stop: asyncio.Event) -> str:
+async def _wait_for_first_crawl(context: TerminalContext, runtime: AgentRuntime, stop: asyncio.Event) -> str:
     """Show how the first crawl goes, until the folders are indexed, it hangs or takes long, or the user has enough."""
     from mosaicfs_core.cli import crawl_progress
 
@@ -164,7 +128,7 @@ async def _wait_for_first_crawl(context: TerminalContext, runtime: Runtime, stop
 
 
 async def _announce(
-    context: TerminalContext, runtime: Runtime, keeper: MountKeeper | None, problem: str | None, indexed: str
+    context: TerminalContext, runtime: AgentRuntime, keeper: MountKeeper | None, problem: str | None, indexed: str
 ) -> None:
     """Say where everything is: the ready message, or one line of JSON."""
     roots, link = await runtime.roots(), await runtime.login_link()

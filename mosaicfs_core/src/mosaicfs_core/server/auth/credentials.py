@@ -93,10 +93,11 @@ async def check_login(server: ServerState, access_key_id: str, secret: str) -> M
 
 
 async def begin_session(server: ServerState, access_key_id: str) -> Refreshed:
-    """Sign a proven key in, and note when it was last seen."""
+    """Sign a proven key in, and note when it was last seen (which is the control plane's to note)."""
 
     def seen(document: dict[str, Any] | None) -> dict[str, Any] | None:
         return None if document is None else {**document, "last_seen": times.format_time(times.now_micros())}
 
-    await server.core.store.update(ids.credential_document_id(access_key_id), seen)
+    if server.core.control:
+        await server.core.store.update(ids.credential_document_id(access_key_id), seen)
     return await server.sessions.begin(access_key_id)

@@ -11,13 +11,14 @@ import hmac
 from typing import Final
 from urllib.parse import urlsplit
 
-from quart import Request, g, request
+from quart import Request, Websocket, g, request, websocket
 
 from mosaicfs_core.documents import ids
-from mosaicfs_core.errors import NotAllowed, NotSignedIn
+from mosaicfs_core.errors import MosaicError, NotAllowed, NotSignedIn
 from mosaicfs_core.security.signatures import is_signed
 from mosaicfs_core.server.auth import signed
 from mosaicfs_core.server.auth.limits import is_loopback
+from mosaicfs_core.server.errors import status_of
 from mosaicfs_core.server.state import Principal, ServerState, state
 
 API_PREFIX: Final = "/api"
@@ -35,15 +36,18 @@ PUBLIC: Final = frozenset(
 )
 BY_COOKIE: Final = frozenset({"auth.refresh", "auth.logout"})
 CONTENT: Final = "files.content"
+CLOSED_FOR: Final = 4000
+"""Plus the HTTP status: the code with which a refused WebSocket is closed."""
+CLOSE_REASON_BYTES: Final = 123
 
 
-def client_address(asked: Request) -> str:
+def client_address(asked: Request | Websocket) -> str:
     """The address of the peer as the socket knows it, never as a header claims it."""
     client = asked.scope.get("client")
     return client[0] if client else ""
 
 
-def from_this_machine(asked: Request) -> bool:
+def from_this_machine(asked: Request | Websocket) -> bool:
     """Whether the peer is this machine: over loopback, or from the very address that it asked, which nobody else can
     have a connection from."""
     address, server = client_address(asked), asked.scope.get("server")
@@ -61,7 +65,26 @@ async def require_key() -> None:
     g.principal = await identify(state(), request)
 
 
-async def identify(server: ServerState, asked: Request) -> Principal:
+async def require_key_of_websocket() -> str | None:
+    """Before every WebSocket: identify the caller, and refuse other sites, which browsers let open one anywhere."""
+    try:
+        refuse_other_sites(websocket)
+        g.principal = await identify(state(), websocket)
+    except MosaicError as error:
+        await refuse_websocket(error)
+        return "refused"
+    return None
+
+
+async def refuse_websocket(error: MosaicError) -> None:
+    """Close the WebSocket with the reason (4401, 4403, 4429), once it was accepted: a refused handshake can tell none
+    to a common client, and Hypercorn reports an error of its own after one."""
+    await websocket.accept()
+    reason = error.message.encode()[:CLOSE_REASON_BYTES].decode(errors="ignore")
+    await websocket.close(CLOSED_FOR + status_of(error), reason)
+
+
+async def identify(server: ServerState, asked: Request | Websocket) -> Principal:
     """Who is asking. Raises ``NotSignedIn`` when that cannot be told, and ``NotAllowed`` where such a caller has no
     business."""
     if is_signed(asked.headers.get("Authorization", "")):
@@ -97,7 +120,7 @@ async def _enabled_key(server: ServerState, access_key_id: str) -> tuple[str, st
     return document["kind"], document["name"]
 
 
-def refuse_other_sites(asked: Request) -> None:
+def refuse_other_sites(asked: Request | Websocket) -> None:
     """Raise ``NotAllowed`` when a browser says that the request was made by a page of another site."""
     origin = asked.headers.get("Origin")
     if origin is not None and urlsplit(origin).netloc != asked.headers.get("Host"):

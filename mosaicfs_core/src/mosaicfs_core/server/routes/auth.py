@@ -58,12 +58,13 @@ class SessionAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class WhoAmI(msgspec.Struct, kw_only=True):
-    """Who is asking: ``kind`` is user, agent, local or link."""
+    """Who is asking: ``kind`` is user, agent, local, link, node or hub."""
 
     kind: str
     name: str
     access_key_id: str | None = None
     session: str | None = None
+    node_id: str | None = None
 
 
 class LinkAnswer(msgspec.Struct, kw_only=True):

@@ -9,10 +9,11 @@ from msgspec import Meta
 from quart import Blueprint, Response, request
 from quart_schema import document_response, validate_querystring
 
-from mosaicfs_core.content import ByteSource
+from mosaicfs_core.content import ByteSource, Content
 from mosaicfs_core.documents import ids, times
 from mosaicfs_core.errors import NotFound
 from mosaicfs_core.hooks import FileAnswer, FileQuery, FileRecord, FilesAnswer
+from mosaicfs_core.server.link.relayed import RelayTier
 from mosaicfs_core.server.listing import Paging, json_answer
 from mosaicfs_core.server.state import principal, state
 from mosaicfs_core.server.streaming import content_answer
@@ -94,8 +95,11 @@ async def content(file_id: str, query_args: ContentQuery) -> Response:
     record = find_file(file_id)
     if record.status != "active":
         raise NotFound("the file was deleted")
-    source = cast(ByteSource, await server.core.content.open(record))
-    return content_answer(request, record, source, server.streams, inline=query_args.inline)
+    # What a node asks for here it cannot reach by itself: it comes straight from its owner, and is kept by the reader.
+    relays = principal().kind == "node" and record.node_id != server.core.node_id
+    opener = Content([RelayTier(server.relay, server.core.node_id)]) if relays else server.core.content
+    source = cast(ByteSource, await opener.open(record))
+    return await content_answer(request, record, source, server.streams, inline=query_args.inline)
 
 
 @blueprint.post("/<file_id>/download-token")

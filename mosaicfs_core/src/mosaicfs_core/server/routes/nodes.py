@@ -10,10 +10,11 @@ from msgspec import UNSET, Meta, UnsetType
 from quart import Blueprint, Response
 from quart_schema import document_response, validate_querystring, validate_request
 
-from mosaicfs_core.documents import ids, paths
-from mosaicfs_core.errors import NotFound, Unavailable, UserError
+from mosaicfs_core.documents import ids, paths, times
+from mosaicfs_core.errors import NotAllowed, NotFound, UserError
 from mosaicfs_core.hooks import FilesAnswer
 from mosaicfs_core.server.background import spawn
+from mosaicfs_core.server.link.remote import RemoteAgent
 from mosaicfs_core.server.listing import (
     ListAnswer,
     NoQuery,
@@ -24,7 +25,7 @@ from mosaicfs_core.server.listing import (
     shown,
 )
 from mosaicfs_core.server.routes.files import FileFilter, files_answer
-from mosaicfs_core.server.routes.system import Started, agent_status
+from mosaicfs_core.server.routes.system import Started, agent_status, control_plane_status, started
 from mosaicfs_core.server.state import state
 from mosaicfs_core.server.stored import documents_of, replace
 
@@ -64,10 +65,15 @@ class NodeAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class StatusAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """How a node is: overall and by subsystem, with its recent errors and what could not be watched."""
+    """How a node is: overall and by subsystem, with its recent errors and what could not be watched. ``status`` is the
+    control plane's word (online, offline, …); of another node, ``connected`` tells whether its link is up and
+    ``last_heard`` when it last gave a sign."""
 
     node_id: str
     overall: str
+    status: str | None = None
+    connected: bool | None = None
+    last_heard: str | None = None
     updated_at: str | None = None
     subsystems: dict[str, dict[str, Any]] = {}
     recent_errors: list[dict[str, Any]] = []
@@ -132,11 +138,23 @@ async def get_node_document(node_id: str) -> Mapping[str, Any]:
     return document
 
 
-async def require_here(node_id: str) -> None:
-    """Raise ``NotFound`` for an unknown node and ``Unavailable`` for one that this process cannot command."""
-    await get_node_document(node_id)
-    if node_id != state().core.node_id or state().core.agent is None:
-        raise Unavailable("that node cannot be reached from here")
+async def is_here(node_id: str) -> bool:
+    """Whether the node's agent is in this very process; others are asked over their links. Raises ``NotFound`` for an
+    unknown node and ``NotAllowed`` for a disabled one."""
+    document = await get_node_document(node_id)
+    if document.get("status") == "disabled":
+        raise NotAllowed("this node was disabled")
+    return node_id == state().core.node_id and state().core.agent is not None
+
+
+async def begin_crawl(node_id: str, *, instance: str | None, full: bool, prefixes: tuple[str, ...] = ()) -> None:
+    """Let a node begin to crawl, wherever it is. Raises ``Unavailable`` when it cannot be reached."""
+    server = state()
+    if await is_here(node_id):
+        work = server.core.agent.crawl(instance=instance, full=full, prefixes=prefixes)
+        spawn(server, f"crawl {instance or 'all'} {' '.join(prefixes)}", work)
+    else:
+        await RemoteAgent(server.links, node_id).start_crawl(instance=instance, full=full, prefixes=prefixes)
 
 
 @blueprint.get("")
@@ -187,12 +205,20 @@ async def change_node(node_id: str, data: NodeChange) -> Response:
 @document_response(StatusAnswer)
 async def get_status(node_id: str) -> Response:
     """Show how a node is; of this process's own agent as of now, of others as they last reported."""
-    await get_node_document(node_id)
+    node = await get_node_document(node_id)
     server = state()
     if node_id == server.core.node_id and server.core.agent is not None:
-        return json_answer({"node_id": node_id, **_plain(agent_status(server))})
+        return json_answer({"node_id": node_id, "status": node.get("status"), **_plain(agent_status(server))})
+    if node_id in (server.core.node_id, server.identity.node_id) and server.core.control:
+        body = {"node_id": node_id, "status": node.get("status"), **await control_plane_status(server)}
+        return json_answer(body)
     document = await server.core.store.get(ids.status_document_id(node_id))
-    return json_answer({"node_id": node_id, **_plain(document or {"overall": "unknown"})})
+    heard = server.liveness.last_heard(node_id)
+    body = {"node_id": node_id, **_plain(document or {"overall": "unknown"})}
+    body |= {"status": node.get("status"), "connected": server.links.connected(node_id)}
+    if heard is not None:
+        body["last_heard"] = times.format_time(int(heard * 1_000_000))
+    return json_answer(body)
 
 
 @blueprint.get("/<node_id>/files")
@@ -209,10 +235,11 @@ async def list_node_files(node_id: str, query_args: FileFilter) -> Response:
 @document_response(ExclusionsAnswer)
 async def list_exclusions(node_id: str, query_args: ExclusionsQuery) -> Response:
     """List what is left out of the index, and why. The node looks at its disk for it; nothing is written."""
-    await require_here(node_id)
+    server = state()
+    agent = server.core.agent if await is_here(node_id) else RemoteAgent(server.links, node_id)
     path = None if query_args.path is None else paths.normalize_virtual(query_args.path)
     limit, offset = query_args.limit, query_args.offset
-    found = await state().core.agent.exclusions(path, limit=limit, offset=offset)
+    found = await agent.exclusions(path, limit=limit, offset=offset)
     items = [
         ExclusionAnswer(kind=one.kind, export_path=one.export_path, reason=one.message, count=one.count)
         for one in found.items
@@ -237,12 +264,17 @@ async def get_storage(node_id: str, query_args: NoQuery) -> Response:
 @document_response(Started, 202)
 async def crawl(node_id: str, data: Crawl) -> Response:
     """Look for changes on the node. Answers at once; asking again while it runs changes nothing."""
-    await require_here(node_id)
-    server = state()
     prefixes = tuple(paths.normalize_virtual(prefix) for prefix in data.prefixes)
-    work = server.core.agent.crawl(instance=data.instance, full=data.full, prefixes=prefixes)
-    spawn(server, f"crawl {data.instance or 'all'} {' '.join(prefixes)}", work)
-    return json_answer(Started(node_id=node_id), 202)
+    await begin_crawl(node_id, instance=data.instance, full=data.full, prefixes=prefixes)
+    return json_answer(started(node_id), 202)
+
+
+@blueprint.post("/<node_id>/sync")
+@document_response(Started, 202)
+async def sync(node_id: str) -> Response:
+    """Bring every plugin instance of the node up to date. Answers at once."""
+    await begin_crawl(node_id, instance=None, full=False)
+    return json_answer(started(node_id), 202)
 
 
 def _plain(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -14,9 +14,12 @@ from mosaicfs_core.documents import ids, times
 from mosaicfs_core.errors import Conflict, NotFound, UserError
 from mosaicfs_core.hooks import etag_of
 from mosaicfs_core.plugins.host import PluginHost
-from mosaicfs_core.plugins.instances import remembered_schema
+from mosaicfs_core.plugins.instances import provided_filesystem, remembered_schema
 from mosaicfs_core.plugins.loading import LoadedPlugin
-from mosaicfs_core.plugins.settings import schema_for
+from mosaicfs_core.plugins.node_settings import RESERVED, SCHEMA, empty_document
+from mosaicfs_core.plugins.node_settings import schema as node_settings_schema
+from mosaicfs_core.plugins.prefixes import clashes, package_of
+from mosaicfs_core.plugins.settings import SettingsSchema, schema_for, translate
 from mosaicfs_core.server.idempotency import idempotent
 from mosaicfs_core.server.listing import (
     ListAnswer,
@@ -33,9 +36,9 @@ from mosaicfs_core.server.stored import documents_of, replace
 blueprint = Blueprint("plugins", __name__, url_prefix="/api")
 
 InstanceName = Annotated[str, Meta(pattern=f"^{ids.INSTANCE_PATTERN}$")]
-Positive = Annotated[int, Meta(ge=1, le=1000)]
 Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 MISSING: Final = "this node has no such plugin instance"
+_UNWRITTEN: Final = "0-unwritten"
 _KEPT: Final = ("_id", "type", "node_id", "plugin_name")
 
 
@@ -46,10 +49,6 @@ class InstanceChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     enabled: bool | UnsetType = UNSET
     paused: bool | UnsetType = UNSET
     settings: dict[str, Any] | UnsetType = UNSET
-    mime_globs: list[Annotated[str, Meta(min_length=1, max_length=200)]] | UnsetType = UNSET
-    workers: Positive | UnsetType = UNSET
-    timeout_s: Seconds | UnsetType = UNSET
-    max_attempts: Positive | UnsetType = UNSET
     poll_interval_s: Seconds | UnsetType | None = UNSET
 
 
@@ -121,10 +120,11 @@ def plugin_body(plugin: LoadedPlugin) -> PluginAnswer:
 def instance_body(document: Mapping[str, Any], warnings: list[str] | None = None) -> dict[str, Any]:
     """An instance as the API shows it, secrets masked."""
     body = shown(document, document["plugin_name"])
-    package = str(document.get("package") or document["plugin_name"])
     host = state().core.host
     for part in ("settings", "config"):
-        body[part] = schema_for(host, package, document).masked(body[part]) if body.get(part) else {}
+        body[part] = _schema(host, document).masked(body[part]) if body.get(part) else {}
+    if document["plugin_name"] == RESERVED:
+        body["settings_schema"] = translate(SCHEMA)
     if warnings:
         body["warnings"] = warnings
     return body
@@ -137,20 +137,33 @@ def checked_settings(host: PluginHost, document: Mapping[str, Any], given: Mappi
     They are checked where the package is installed and works. Raises ``UserError`` whose ``details.fields`` names each
     wrong field.
     """
-    package = str(document.get("package") or document["plugin_name"])
+    package = package_of(document)
     stored = document.get("settings") or {}
     merged = {key: value for key, value in {**stored, **given}.items() if value is not None}
-    schema = schema_for(host, package, document)
+    schema = _schema(host, document)
     merged = schema.unmasked(merged, stored)
+    if document["plugin_name"] == RESERVED:
+        _refuse_wrong(schema, merged)
+        return {"settings": merged}
     plugin = host.plugins.get(package)
     if plugin is None or plugin.status != "ok" or plugin.manifest is None:
         return {"settings": merged}
-    wrong = schema.errors(schema.filled(merged))
+    _refuse_wrong(schema, schema.filled(merged))
+    return {"settings": merged, **remembered_schema(plugin)}
+
+
+def _schema(host: PluginHost, document: Mapping[str, Any]) -> SettingsSchema:
+    if document["plugin_name"] == RESERVED:
+        return node_settings_schema()
+    return schema_for(host, str(document.get("package") or document["plugin_name"]), document)
+
+
+def _refuse_wrong(schema: SettingsSchema, settings: Mapping[str, Any]) -> None:
+    wrong = schema.errors(settings)
     if wrong:
         fields = {error.field or "(all)": error.message for error in wrong}
         summary = "; ".join(f"settings.{field}: {text}" for field, text in fields.items())
         raise UserError(summary, field=f"settings.{wrong[0].field}", fields=fields)
-    return {"settings": merged, **remembered_schema(plugin)}
 
 
 def package_warnings(package: str) -> list[str]:
@@ -163,6 +176,17 @@ def package_warnings(package: str) -> list[str]:
     if plugin.manifest is not None and not plugin.manifest.available:
         raise UserError(f"{package} is announced and not available in this release", field="package")
     return []
+
+
+def refuse_clash(host: PluginHost, known: Sequence[Mapping[str, Any]], document: Mapping[str, Any]) -> None:
+    """Raise ``Conflict`` when a new or changed instance, beside those of its node that are ``known``, puts the files of
+    one among those of another."""
+    node_id = str(document["node_id"])
+    others = [other for other in known if other["plugin_name"] != document["plugin_name"]]
+    before, after = (clashes(instances, node_id, host.manifest_of) for instances in (known, [*others, document]))
+    for name, reason in after.items():
+        if name not in before:
+            raise Conflict(reason)
 
 
 @blueprint.get("/plugins")
@@ -178,9 +202,12 @@ async def list_installed(query_args: Paging) -> Response:
 @validate_querystring(Paging)
 @document_response(ListAnswer)
 async def list_instances(node_id: str, query_args: Paging) -> Response:
-    """List the plugin instances of a node."""
+    """List the plugin instances of a node. ``agent`` holds the settings of the node itself, and is always there."""
     await get_node_document(node_id)
-    found = [instance_body(document) for document in await documents_of(state().core.store, "plugin", node_id)]
+    documents = await documents_of(state().core.store, "plugin", node_id)
+    if not any(document["plugin_name"] == RESERVED for document in documents):
+        documents.append(_nothing_set(node_id))
+    found = [instance_body(document) for document in documents]
     return json_answer(page_of(found, query_args))
 
 
@@ -191,6 +218,8 @@ async def list_instances(node_id: str, query_args: Paging) -> Response:
 async def create_instance(node_id: str, data: NewInstance) -> Response:
     """Make an instance of a plugin on a node."""
     await get_node_document(node_id)
+    if RESERVED in (data.plugin_name, data.package):
+        raise UserError(f"{RESERVED} is the name of the node's own settings: change those", field="plugin_name")
     package = data.package or data.plugin_name
     warnings = package_warnings(package)
     changes = _changes(data)
@@ -207,11 +236,16 @@ async def create_instance(node_id: str, data: NewInstance) -> Response:
         "created_at": times.format_time(times.now_micros()),
         **{field: value for field, value in changes.items() if field != "settings"},
     }
-    document |= checked_settings(state().core.host, document, changes.get("settings", {}))
+    host = state().core.host
+    if package in host.plugins:
+        document |= provided_filesystem(data.plugin_name, host.plugins[package])
+    document |= checked_settings(host, document, changes.get("settings", {}))
+    others = await documents_of(state().core.store, "plugin", node_id)
 
     def insert(present: dict[str, Any] | None) -> dict[str, Any]:
         if present is not None:
             raise Conflict(f"this node has an instance {data.plugin_name} already")
+        refuse_clash(host, others, document)
         return document
 
     written = await state().core.store.update(document["_id"], insert) or document
@@ -230,22 +264,34 @@ async def get_instance(node_id: str, name: str) -> Response:
 @validate_request(InstanceChange)
 @document_response(InstanceAnswer)
 async def change_instance(node_id: str, name: str, data: InstanceChange) -> Response:
-    """Change an instance: switch it, pause it, set its settings. It takes effect at once."""
+    """Change an instance: switch it, pause its work, set its settings or its interval. It takes effect at once, on
+    another node as soon as the change has reached it; the routes of a plugin whose instances here are all switched off
+    answer 404. The settings of a node itself are those of the instance ``agent``."""
     changes = _changes(data)
     host = state().core.host
+    if name == RESERVED and changes.keys() - {"settings"}:
+        raise UserError("only its settings can be changed", field=sorted(changes.keys() - {"settings"})[0])
+    known = await documents_of(state().core.store, "plugin", node_id)
 
     def apply(document: dict[str, Any]) -> dict[str, Any]:
         settings = checked_settings(host, document, changes["settings"]) if "settings" in changes else {}
-        return {**document, **changes, **settings}
+        changed = {**document, **changes, **settings}
+        refuse_clash(host, known, changed)
+        return changed
 
-    document = await replace(state().core.store, ids.plugin_document_id(node_id, name), apply, MISSING)
+    absent: dict[str, Any] | None = None
+    if name == RESERVED:
+        await get_node_document(node_id)
+        absent = {**_nothing_set(node_id), "created_at": times.format_time(times.now_micros())}
+    document = await replace(state().core.store, ids.plugin_document_id(node_id, name), apply, MISSING, absent=absent)
     return document_answer(document, instance_body(document))
 
 
 @blueprint.delete("/nodes/<node_id>/plugins/<name>")
 @document_response(RemovedAnswer)
 async def remove_instance(node_id: str, name: str) -> Response:
-    """Remove an instance from a node. A default one does not come back by itself."""
+    """Remove an instance from a node. A default one does not come back by itself; without ``agent`` the node goes by
+    its own configuration file."""
     await _instance_document(node_id, name)
 
     def bury(document: dict[str, Any]) -> dict[str, Any]:
@@ -258,9 +304,16 @@ async def remove_instance(node_id: str, name: str) -> Response:
 async def _instance_document(node_id: str, name: str) -> Mapping[str, Any]:
     await get_node_document(node_id)
     document = await state().core.store.get(ids.plugin_document_id(node_id, name))
+    if document is None and name == RESERVED:
+        return _nothing_set(node_id)
     if document is None:
         raise NotFound(MISSING)
     return document
+
+
+def _nothing_set(node_id: str) -> dict[str, Any]:
+    """The node's own settings before the first one was made; its version is one that no stored document has."""
+    return {**empty_document(node_id), "_rev": _UNWRITTEN}
 
 
 def _changes(data: InstanceChange) -> dict[str, Any]:

@@ -7,8 +7,9 @@ import platform
 import sqlite3
 import sys
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from quart import Blueprint, Response
@@ -17,8 +18,11 @@ from quart_schema import document_response, validate_request
 from mosaicfs_core.documents import times
 from mosaicfs_core.errors import MosaicError
 from mosaicfs_core.server.background import spawn
+from mosaicfs_core.server.identity import CONTROL_ROLE
+from mosaicfs_core.server.link.remote import RemoteAgent
 from mosaicfs_core.server.listing import json_answer
 from mosaicfs_core.server.state import ServerState, state
+from mosaicfs_core.server.stored import documents_of
 
 logger = logging.getLogger(__name__)
 blueprint = Blueprint("system", __name__, url_prefix="/api")
@@ -89,11 +93,12 @@ class Reindex(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     full: bool = True
 
 
-class Started(msgspec.Struct, kw_only=True):
-    """It has begun; ``GET nodes/{id}/status`` tells how far it is."""
+class Started(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """It has begun; ``GET nodes/{id}/status`` tells how far it is. ``nodes`` are the others that have begun as well."""
 
-    started: bool = True
+    started: Literal[True]
     node_id: str
+    nodes: list[str] = []
 
 
 @blueprint.get("/health")
@@ -143,10 +148,59 @@ async def info() -> Response:
 @validate_request(Reindex)
 @document_response(Started, 202)
 async def reindex(data: Reindex) -> Response:
-    """Crawl everything again on this machine. Answers at once; asking again while it runs changes nothing."""
+    """Crawl everything again, on this machine and on every node that is connected. Answers at once; asking again while
+    it runs changes nothing."""
     server = state()
-    spawn(server, "reindex", server.core.agent.crawl(full=data.full))
-    return json_answer(Started(node_id=server.core.node_id), 202)
+    if server.core.agent is not None:
+        spawn(server, "reindex", server.core.agent.crawl(full=data.full))
+    begun: list[str] = []
+    for node_id in sorted(server.links.nodes):
+        try:
+            await RemoteAgent(server.links, node_id).start_crawl(instance=None, full=data.full, prefixes=())
+        except MosaicError as error:  # it left at this moment, and crawls when it comes back
+            logger.info("%s cannot crawl now: %s", node_id, error, extra={"operation": "reindex"})
+        else:
+            begun.append(node_id)
+    return json_answer(started(server.core.node_id, begun), 202)
+
+
+def started(node_id: str, others: Sequence[str] = ()) -> Started:
+    """The answer to a request that begins something."""
+    return Started(started=True, node_id=node_id, nodes=list(others))
+
+
+async def control_plane_status(server: ServerState) -> dict[str, Any]:
+    """How the control plane of this process is, in the form of an agent's status."""
+    nodes = [
+        node
+        for node in await documents_of(server.core.store, "node")
+        if node.get("role") != CONTROL_ROLE and node.get("status") != "disabled"
+    ]
+    away = sorted(str(node["friendly_name"]) for node in nodes if node.get("status") == "offline")
+    failing = server.core.failing
+    conflicts = (await server.core.store.info()).conflicts
+    subsystems: dict[str, dict[str, Any]] = {
+        "store": {"status": "healthy" if server.core.store.writable else "unhealthy", "detail": ""},
+        "nodes": {
+            "status": "healthy",
+            "detail": f"{len(nodes) - len(away)} of {len(nodes)} online"
+            + (f"; away: {', '.join(away)}" if away else ""),
+            "connected": sorted(server.links.nodes),
+        },
+        "replication": {
+            "status": "healthy",
+            "detail": f"{conflicts} conflicts are not settled yet" if conflicts else "",
+        },
+        "tasks": {
+            "status": "degraded" if failing else "healthy",
+            "detail": "; ".join(f"{name}: {reason}" for name, reason in sorted(failing.items())),
+        },
+    }
+    if server.core.hub is not None:
+        subsystems["hub"] = server.core.hub.facts()
+    grades = {str(part["status"]) for part in subsystems.values()}
+    worst = next((grade for grade in ("unhealthy", "degraded") if grade in grades), "healthy")
+    return {"overall": worst, "subsystems": subsystems}
 
 
 def agent_status(server: ServerState) -> dict[str, Any]:

@@ -1,0 +1,242 @@
+"""Replication: cold and incremental, between two embedded stores over loopback HTTP, beside PouchDB's own replicator
+between two servers of its own in the same run.
+
+Each server is a process of its own: ours is a replica behind its endpoint, PouchDB's is express-pouchdb with databases
+in memory (so it never waits for a disk, while ours is durable). The replicator is a further process: this one, or Node.
+``python -m benchmarks.replication [DOCUMENTS]`` prints the figures as JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from hashlib import md5
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from benchmarks.rows import Row
+from benchmarks.store import batches, file_documents
+from mosaicfs_core.home import Home
+from mosaicfs_core.replication import HttpPeer, Replicator, Status, StorePeer
+from mosaicfs_core.store import Store
+from mosaicfs_core.testing.endpoint import running
+
+FULL = 100_000
+CHANGED_SHARE = 20
+LATENCIES = 200
+PEER = Path(__file__).resolve().parents[1] / "tests" / "server" / "couch" / "peers"
+COLD = "≥ 5,400 and ≥ 3 × PouchDB"
+
+
+async def fill(path: Path, count: int) -> None:
+    """A store with ``count`` files."""
+    async with await Store.open(path) as store:
+        for batch in batches(count):
+            await store.bulk(batch)
+
+
+async def change(store: Store, count: int) -> None:
+    """Edit the first ``count`` files."""
+    documents = list(file_documents(count))
+    present = await store.get_many([document["_id"] for document in documents])
+    for start in range(0, count, 1_000):
+        edits = [{**one, "size": one["size"] + 1} for one in present[start : start + 1_000] if one is not None]
+        await store.bulk(edits)
+
+
+async def timed(replication: Callable[[], Awaitable[Status]], expected: int) -> float:
+    """Documents a second of one replication, which must move ``expected`` documents."""
+    started = time.perf_counter()
+    status = await replication()
+    taken = time.perf_counter() - started
+    if status.pushed + status.pulled != expected or status.refused:
+        raise RuntimeError(f"{expected} documents were to be replicated: {status}")
+    return expected / taken
+
+
+async def pushing(place: Path, count: int) -> dict[str, float]:
+    """This process has the documents and pushes them; then some change; then one at a time, as they happen."""
+    await fill(place / "near.db", count)
+    with running(place / "home") as endpoint:
+        async with await Store.open(place / "near.db") as store:
+            peer = endpoint.peer()
+            push = Replicator(StorePeer(store), peer, direction="push")
+            found = {"cold": await timed(push.run_once, count)}
+            changed = max(1, count // CHANGED_SHARE)
+            await change(store, changed)
+            again = Replicator(StorePeer(store), peer, direction="push")
+            found["incremental"] = await timed(again.run_once, changed)
+            found["latency_ms"] = await latency(store, peer)
+            await peer.close()
+    return found
+
+
+async def latency(store: Store, peer: HttpPeer) -> float:
+    """Median milliseconds from a write here until it is written there, live."""
+    live = Replicator(StorePeer(store), peer, direction="push")
+    running_live = asyncio.create_task(live.run())
+    while live.status.state != "live":  # noqa: ASYNC110 - it has no event for that
+        await asyncio.sleep(0.01)
+    (document,) = file_documents(1)
+    taken = []
+    for _ in range(LATENCIES):
+        before = live.status.pushed
+        present = await store.get(document["_id"])
+        assert present is not None
+        started = time.perf_counter()
+        await store.put({**present, "size": present["size"] + 1})
+        while live.status.pushed == before:  # noqa: ASYNC110 - it has no event for that
+            await asyncio.sleep(0)
+        taken.append((time.perf_counter() - started) * 1000)
+    live.stop()
+    await running_live
+    return statistics.median(taken)
+
+
+async def pulling(place: Path, count: int) -> dict[str, float]:
+    """The other process has the documents, and this one pulls them."""
+    home = Home(place / "home").prepare()
+    await fill(home.replica, count)
+    with running(home.path) as endpoint:
+        async with await Store.open(place / "near.db") as store:
+            peer = endpoint.peer()
+            pull = Replicator(peer, StorePeer(store), direction="pull")
+            found = {"cold": await timed(pull.run_once, count)}
+            await peer.close()
+    return found
+
+
+# PouchDB
+
+
+class Node:
+    """A process of ``peer.js``: a server, and commands one by one."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._in, self._out = process.stdin, process.stdout
+        self.url: str = json.loads(self._out.readline())["url"]
+
+    def do(self, name: str, **arguments: Any) -> Any:
+        """Run a command; raises RuntimeError when it fails."""
+        self._in.write(json.dumps({"do": name, **arguments}) + "\n")
+        self._in.flush()
+        answer = json.loads(self._out.readline())
+        if "error" in answer:
+            raise RuntimeError(answer["error"])
+        return answer["ok"]
+
+    def close(self) -> None:
+        """End it."""
+        self._in.close()
+
+
+def node_modules() -> Path | None:
+    """Where PouchDB is installed, once; None where that is not possible."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        return None
+    wanted = (PEER / "package.json").read_bytes()
+    default = platformdirs.user_cache_dir("mosaicfs-tests")
+    cache = Path(os.environ.get("MOSAICFS_TEST_CACHE", default)) / f"npm-{md5(wanted).hexdigest()[:8]}"
+    if not (cache / "complete").exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        (cache / "package.json").write_bytes(wanted)
+        command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"]
+        if subprocess.run(command, cwd=cache, capture_output=True, check=False).returncode:
+            return None
+        (cache / "complete").touch()
+    return cache / "node_modules"
+
+
+@contextlib.contextmanager
+def node(modules: Path) -> Iterator[Node]:
+    """A running ``peer.js``."""
+    command = ["node", "--no-deprecation", str(PEER / "peer.js")]
+    environment = {**os.environ, "NODE_PATH": str(modules)}
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        started = Node(process)
+        try:
+            yield started
+        finally:
+            started.close()
+
+
+def pouchdb(count: int) -> Mapping[str, float]:
+    """The same with PouchDB's replicator; nothing where it cannot be installed."""
+    modules = node_modules()
+    if modules is None:
+        return {}
+    with node(modules) as source, node(modules) as target, node(modules) as replicator:
+        documents = []
+        for number, document in enumerate(file_documents(count)):
+            documents.append({**document, "_rev": f"1-{number:032x}"})
+        for start in range(0, count, 1_000):
+            source.do("fill", db="files", docs=documents[start : start + 1_000])
+        changed = max(1, count // CHANGED_SHARE)
+        edits = [{**document, "_rev": f"2-{'f' * 32}"} for document in documents[:changed]]
+        for edit, before in zip(edits, documents, strict=False):
+            edit["_revisions"] = {"start": 2, "ids": ["f" * 32, before["_rev"][2:]]}
+        found = {"cold": pouchdb_once(source, target, replicator, count)}
+        source.do("fill", db="files", docs=edits)
+        found["incremental"] = pouchdb_once(source, target, replicator, changed)
+        return found
+
+
+def pouchdb_once(source: Node, target: Node, replicator: Node, expected: int) -> float:
+    """Documents a second of one replication with the batches that it does best with."""
+    started = time.perf_counter()
+    result = replicator.do(
+        "replicate", source=f"{source.url}/files", target=f"{target.url}/files", options={"batch_size": 1_000}
+    )
+    taken = time.perf_counter() - started
+    if result["docs_written"] != expected:
+        raise RuntimeError(f"{expected} documents were to be replicated: {result}")
+    return expected / taken
+
+
+def measure(count: int) -> dict[str, Any]:
+    """Everything, over ``count`` documents."""
+    found: dict[str, Any] = {"documents": count}
+    for name, action in (("push", pushing), ("pull", pulling)):
+        with tempfile.TemporaryDirectory(prefix="mosaicfs-bench-") as place:
+            found[name] = asyncio.run(action(Path(place), count))
+    found["pouchdb"] = dict(pouchdb(count))
+    return found
+
+
+def run(scale: float = 1.0) -> list[Row]:
+    """The promises about replication."""
+    count = max(1_000, round(FULL * scale))
+    found = measure(count)
+    push, pull, peer = found["push"], found["pull"], found["pouchdb"]
+
+    def cold(rate: float) -> bool:
+        return rate >= 5_400 and (not peer or rate >= 3 * peer["cold"])
+
+    beside = {"PouchDB": peer["cold"]} if peer else {}
+    beside_incremental = {"PouchDB": peer["incremental"]} if peer else {}
+    unit = "documents/s"
+    return [
+        Row(f"cold replication of {count:,} files, pushed", push["cold"], unit, beside, COLD, cold(push["cold"])),
+        Row(f"cold replication of {count:,} files, pulled", pull["cold"], unit, beside, COLD, cold(pull["cold"])),
+        Row(f"one file in {CHANGED_SHARE} changed, pushed", push["incremental"], unit, beside_incremental),
+        Row("one change, live, until it is durable there", push["latency_ms"], "ms"),
+    ]
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(int(sys.argv[1]) if len(sys.argv) > 1 else FULL), indent=2))

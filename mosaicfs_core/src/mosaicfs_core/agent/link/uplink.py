@@ -1,0 +1,151 @@
+"""What is between a running agent and its control plane but replication: the link, the heartbeat, first instances."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from http import HTTPStatus
+from types import TracebackType
+from typing import Any, Final
+
+import aiohttp
+import msgspec
+
+from mosaicfs_core.agent.agent import Agent
+from mosaicfs_core.agent.link.client import Connect, Link
+from mosaicfs_core.agent.link.methods import AgentMethods
+from mosaicfs_core.agent.link.push import Pusher
+from mosaicfs_core.agent.node import write_node
+from mosaicfs_core.documents import times
+from mosaicfs_core.errors import MosaicError, Unavailable
+from mosaicfs_core.plugins.context import CoreServices
+from mosaicfs_core.plugins.instances import Instances
+from mosaicfs_core.security.requests import Requests
+from mosaicfs_core.supervision import supervised
+
+logger = logging.getLogger(__name__)
+
+HEARTBEAT_S: Final = 30.0
+RECONCILE_S: Final = 300.0
+"""A link that comes and goes lets everything be looked at again no more often than this."""
+CAPABILITIES: Final = ("relay",)
+
+
+class Uplink:
+    """``async with Uplink(…)`` runs it around a block.
+
+    ``requests`` and ``connect`` lead to the control plane, ``endpoints`` tells at which addresses other nodes reach
+    this one at the moment, ``paths`` are folders (native) to watch from now on, ``reconnected`` is called when the
+    control plane is there again.
+    """
+
+    def __init__(
+        self,
+        core: CoreServices,
+        agent: Agent,
+        requests: Requests,
+        connect: Connect,
+        *,
+        endpoints: Callable[[], Sequence[str]] = tuple,
+        paths: Sequence[str] = (),
+        reconnected: Callable[[], None] | None = None,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._core = core
+        self._agent = agent
+        self._requests = requests
+        self._endpoints = endpoints
+        self._paths = tuple(paths)
+        self._reconnected = reconnected
+        self._pause = pause
+        self._clock = clock
+        self._reconciled: float | None = None
+        self._beat_problem: str | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._methods = AgentMethods(core, agent, Pusher(core, requests, self._ask))
+        self.link = Link(connect, self._methods.table, self._up, pause=pause)
+
+    async def __aenter__(self) -> Uplink:
+        self._agent.subsystems["link"] = self.subsystem
+        self._agent.roots_changed.append(self._describe)
+        for name, work in (("control plane link", self.link.run), ("heartbeat", self._beat)):
+            self._tasks.append(asyncio.create_task(supervised(name, work, self._core.failing), name=name))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._methods.close()
+        self._agent.roots_changed.remove(self._describe)
+        self._agent.subsystems.pop("link", None)
+
+    def subsystem(self) -> dict[str, Any]:
+        """How the connection is, as it stands in the agent's status."""
+        state = self.link.state
+        # An answer to a request says why; a connection that is refused does not.
+        problem = self._beat_problem or (None if state.connected else state.problem)
+        return {
+            "status": "healthy" if state.connected and problem is None else "degraded",
+            "detail": problem or ("" if state.connected else "not connected yet"),
+            "connected": state.connected,
+            "control_plane": self._core.control_url,
+            "since": None if state.since is None else times.format_time(int(state.since * 1_000_000)),
+        }
+
+    async def _ask(self, method: str, params: Any) -> Any:
+        return await self.link.call(method, params)
+
+    async def _up(self, again: bool) -> None:
+        """The link is up: what the control plane should know, and what may have been missed meanwhile."""
+        if again and self._reconnected is not None:
+            self._reconnected()
+        documents = Instances(self._core).defaults()
+        fields = ("plugin_name", "package", "name", "settings_schema", "provides_filesystem", "file_path_prefix")
+        wanted = [{key: one[key] for key in fields if one.get(key) is not None} for one in documents]
+        await self.link.call("seed", {"instances": wanted, "paths": list(self._paths)})
+        self._paths = ()
+        await self._describe()
+        now = self._clock()
+        if again and (self._reconciled is None or now - self._reconciled >= RECONCILE_S):
+            self._reconciled = now
+            self._agent.reconcile()
+
+    async def _describe(self) -> None:
+        """The addresses of a laptop change with the network that it is in, the folders with its settings."""
+        await write_node(self._core, endpoints=self._endpoints(), capabilities=CAPABILITIES)
+
+    async def _beat(self) -> None:
+        while True:
+            try:
+                await self._one_beat()
+                self._beat_problem = None
+            except MosaicError as error:
+                self._beat_problem = error.message
+            await self._pause(HEARTBEAT_S)
+
+    async def _one_beat(self) -> None:
+        """Say that we are there. Raises ``Unavailable``."""
+        body = msgspec.json.encode({"overall": str(self._agent.status()["overall"])})
+        headers = {"Content-Type": "application/json"}
+        try:
+            async with self._requests.request(
+                "POST", "/api/agent/heartbeat", body=body, headers=headers, timeout=HEARTBEAT_S
+            ) as answer:
+                data = await answer.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unavailable(f"the control plane cannot be reached: {str(error) or type(error).__name__}") from error
+        if answer.status >= HTTPStatus.BAD_REQUEST:
+            raise Unavailable(f"the control plane refused the heartbeat: {_message(data) or answer.status}")
+
+
+def _message(data: bytes) -> str | None:
+    try:
+        return str(msgspec.json.decode(data)["error"]["message"])
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return None

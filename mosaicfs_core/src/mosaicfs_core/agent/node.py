@@ -1,0 +1,120 @@
+"""What a machine says of itself in its ``node`` document: the fields that are the agent's (``NODE_AGENT_FIELDS``)."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from mosaicfs_core.content.roots import watch_roots
+from mosaicfs_core.documents import ids, paths
+from mosaicfs_core.plugins.context import CoreServices
+from mosaicfs_core.security.node_keys import NodeKey
+
+
+def platform_name() -> str:
+    """``linux-x86_64`` and the like."""
+    return f"{sys.platform}-{platform.machine()}"
+
+
+async def write_node(core: CoreServices, *, endpoints: Sequence[str] = (), capabilities: Sequence[str] = ()) -> None:
+    """Bring this machine's node document up to date, where it differs from what is so now.
+
+    ``endpoints`` are the addresses at which other nodes may fetch its files. Where the control plane is in another
+    process only the agent's fields are written, of a document that has come from there: it is the control plane that
+    registers nodes.
+    """
+    name = core.config.agent.name or socket.gethostname()
+    documents = await core.store.read(lambda reader: reader.documents_of("plugin", (core.node_id,)))
+    facts: dict[str, Any] = {
+        "platform": platform_name(),
+        "vfs_capable": sys.platform == "linux",
+        "capabilities": sorted(capabilities),
+        "storage": filesystems(watch_roots(documents, core.node_id)),
+        "transfer": {"endpoints": list(endpoints), "protocol": "http"},
+    }
+    if find_spec("pyfuse3") is not None:
+        facts["vfs_backend"] = "pyfuse3"
+
+    public_key = NodeKey.of_home(core.home).public
+
+    def apply(present: dict[str, Any] | None) -> dict[str, Any] | None:
+        if present is None and not core.control:
+            return None
+        document = present or {
+            "type": "node",
+            "node_id": core.node_id,
+            "node_kind": "physical",
+            "friendly_name": name,
+            "status": "online",
+            "agent_version": 0,
+            "control_version": 1,
+        }
+        changed = {**document, **facts}
+        if "vfs_backend" not in facts:
+            changed.pop("vfs_backend", None)
+        if core.control:
+            ours = {
+                "public_key": public_key,
+                "status": "online" if changed["status"] == "offline" else changed["status"],
+            }
+            if changed != {**changed, **ours}:
+                changed |= {**ours, "control_version": document.get("control_version", 0) + 1}
+        if present is not None and _plain(changed) == _plain(present):
+            return None
+        return {**changed, "agent_version": document.get("agent_version", 0) + 1}
+
+    await core.store.update(ids.node_document_id(core.node_id), apply)
+
+
+def _plain(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document without what changes all the time: how full a disk is stands in the hourly snapshots."""
+    storage = [{key: value for key, value in one.items() if key != "used_bytes"} for one in document.get("storage", ())]
+    return {**document, "storage": storage}
+
+
+def filesystems(roots: Sequence[str]) -> list[dict[str, Any]]:
+    """The filesystems that hold the roots, with what they can take and what is used. Missing roots are left out."""
+    found: dict[int, dict[str, Any]] = {}
+    for root in roots:
+        native = os.fsdecode(paths.unescape(root))
+        try:
+            device, space = os.stat(native).st_dev, os.statvfs(native)
+        except OSError:
+            continue
+        entry = found.get(device)
+        if entry is None:
+            point, kind, source = _mount_of(native)
+            entry = found[device] = {
+                "filesystem_id": f"{space.f_fsid or device:x}",
+                "mount_point": point,
+                "fs_type": kind,
+                "device": source,
+                "capacity_bytes": space.f_blocks * space.f_frsize,
+                "used_bytes": (space.f_blocks - space.f_bfree) * space.f_frsize,
+                "watch_paths_on_fs": [],
+            }
+        entry["watch_paths_on_fs"].append(root)
+    return list(found.values())
+
+
+def _mount_of(path: str) -> tuple[str, str, str]:
+    """Mount point, type and device of the filesystem a path lies on; "unknown" where the system does not tell."""
+    point = Path(os.path.realpath(path))
+    while not os.path.ismount(point):
+        point = point.parent
+    try:
+        table = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")
+    except OSError:
+        return str(point), "unknown", "unknown"
+    for line in reversed(table.splitlines()):
+        before, _, after = line.partition(" - ")
+        fields = after.split()
+        if before.split()[4].replace("\\040", " ") == str(point) and len(fields) > 1:
+            return str(point), fields[0], fields[1]
+    return str(point), "unknown", "unknown"

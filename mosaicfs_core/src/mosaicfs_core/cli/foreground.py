@@ -1,0 +1,51 @@
+"""What the programs that run in front have in common: signals, a quiet terminal, the mount beside them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mosaicfs_core.cli.mounting import MountKeeper
+    from mosaicfs_core.cli.runtime import AgentRuntime
+
+
+def stop_on_signals() -> asyncio.Event:
+    """An event that the first signal to end sets; a second one ends at once."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+
+    def begin_to_stop(number: int) -> None:
+        stop.set()
+        loop.remove_signal_handler(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, begin_to_stop, number)
+    return stop
+
+
+def keep_the_terminal_quiet() -> None:
+    """The terminal shows what a person must know; the log file has the rest."""
+    for handler in logging.getLogger().handlers:
+        if not isinstance(handler, logging.FileHandler):
+            handler.setLevel(max(handler.level, logging.WARNING))
+
+
+async def start_mount(
+    runtime: AgentRuntime, directory: Path | None, stop: asyncio.Event, *, safe_mode: bool
+) -> tuple[MountKeeper | None, str | None]:
+    """The running mount, or why there is none."""
+    from mosaicfs_core.cli.mounting import MountKeeper
+    from mosaicfs_core.errors import Unavailable
+
+    if directory is None or stop.is_set():
+        return None, None
+    keeper = MountKeeper(runtime.core, directory, safe_mode=safe_mode)
+    runtime.agent.subsystems["vfs_mount"] = keeper.subsystem
+    try:
+        await keeper.start()
+    except Unavailable as error:
+        return None, error.message
+    return keeper, None

@@ -1,0 +1,409 @@
+"""The content cache: bytes of other nodes' files on this disk, fetched when they are read, one writer (the agent).
+
+What may be believed (docs/decisions/0011-cache-trusts-checksums.md has the reasons):
+
+* A source shows a block only after this process has fetched it or has compared it with its checksum.
+* All of an entry's blocks were fetched with ``If-Match`` on one ETag; a change at the owner ends the entry.
+* Small files come whole and enter only when their SHA-256 is the owner's.
+* A row is deleted before its data file, and an id is given once, so that no crash can pair a row with foreign bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+from mosaicfs_core.content.blockmap import BlockMap
+from mosaicfs_core.content.cache import startup
+from mosaicfs_core.content.cache.entry import Entry
+from mosaicfs_core.content.cache.fetching import RUN, Fetching, NoRoom
+from mosaicfs_core.content.cache.index import Index, IndexLost
+from mosaicfs_core.content.cache.layout import Row, cache_key, data_file
+from mosaicfs_core.content.owners import Owners
+from mosaicfs_core.errors import Stale
+from mosaicfs_core.hooks import FileRecord
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_THREADS: Final = 4
+# Entries remembered beyond those in use: what is remembered need not be verified again.
+_REMEMBERED: Final = 10_000
+_EVICTED_AT_ONCE: Final = 256
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Figures for status: bytes cached, entries, the size cap, and bytes fetched since the start."""
+
+    cached_bytes: int
+    entries: int
+    capacity: int
+    fetched: int
+
+
+class Cache:
+    """The cache in one directory. ``start`` it before use and ``close`` it afterwards.
+
+    ``capacity`` and ``minimum_free`` are bytes. ``pinned`` says of a file (node id, path) whether its entry must stay.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        owners: Owners,
+        *,
+        capacity: int,
+        minimum_free: int,
+        pinned: Callable[[str, str], bool] = lambda node_id, path: False,
+    ) -> None:
+        self.directory = directory
+        self.owners = owners
+        self.capacity = capacity
+        self.minimum_free = minimum_free
+        self.pinned = pinned
+        self.pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="cache")
+        self._index = Index(directory)
+        self._fetching = Fetching(self)
+        self._entries: dict[str, Entry] = {}
+        # Detached ones that somebody still has open.
+        self._open_aside: set[Entry] = set()
+        self._count = 0
+        self._total = 0
+        self._reserved = 0
+        self._next_id = 1
+        self._making_room = asyncio.Lock()
+        self._resetting = asyncio.Lock()
+        self._background: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    async def start(self) -> None:
+        """Open the index and make disk and index agree."""
+        await self._index.open()
+        rows = await self._guarded(self._index.rows()) or []
+        found = await self.in_thread(startup.reconcile, self.directory, rows)
+        if found.gone:
+            await self._guarded(self._index.delete(found.gone))
+        self._next_id = found.next_id
+        self._count, self._total = found.entries, found.cached_bytes
+
+    async def close(self) -> None:
+        """End what is being fetched and close everything. Sources still open can be read as far as they are present."""
+        self._closed = True
+        for task in self._fetching.under_way:
+            task.cancel()
+        await asyncio.gather(*self._fetching.under_way, *self._background, return_exceptions=True)
+        for entry in [*self._entries.values(), *self._open_aside]:
+            entry.close_descriptor()
+        self._entries.clear()
+        await self._index.close()
+        self.pool.shutdown(wait=True)
+
+    @property
+    def usage(self) -> Usage:
+        """How full it is."""
+        return Usage(self._total, self._count, self.capacity, self._fetching.fetched)
+
+    async def acquire(self, file: FileRecord) -> Entry:
+        """The entry of a file in its present version, made when there is none; ``release`` it. Asks no network."""
+        if self._index.lost:
+            await self.reset("the index was deleted or replaced", self._index.generation)
+        key = cache_key(file.node_id, file.export_path)
+        entry = await self._present_entry(key, file)
+        if entry is None:
+            entry = Entry(self._next_id, key, file, data_file(self.directory, key, self._next_id))
+            self._next_id += 1
+            self._make_way()
+            self._entries[key] = entry
+        entry.users += 1
+        entry.last_access = time.time_ns() // 1000
+        return entry
+
+    async def _present_entry(self, key: str, file: FileRecord) -> Entry | None:
+        """The entry of a file in its present version; another version's is dropped. None when there is none at the
+        moment of the return: whoever makes one must not wait in between."""
+        dropped: set[int] = set()
+        while True:
+            entry = self._entries.get(key)
+            if entry is None:
+                row = await self._guarded(self._index.find(key))
+                if key in self._entries:
+                    continue
+                if row is None or row.id in dropped or not self._remember(row, file):
+                    return None
+                entry = self._entries[key]
+            if entry.is_version_of(file) and entry.failure is None and self._is_there(entry):
+                return entry
+            self._forget(entry)
+            dropped.add(entry.id)
+            await self._guarded(self._index.delete([entry.id]))
+
+    async def fill(self, file: FileRecord) -> None:
+        """Have all of a file in the cache. Raises as ``ensure``; what came until then stays."""
+        entry = await self.acquire(file)
+        try:
+            await self._fetching.settle(entry)
+            for start in range(0, max(entry.count, 1), RUN):
+                await self.ensure(entry, start, min(start + RUN, entry.count))
+        finally:
+            self.release(entry)
+
+    def release(self, entry: Entry) -> None:
+        """Give an entry back."""
+        entry.users -= 1
+        self.settle_down(entry)
+
+    def settle_down(self, entry: Entry) -> None:
+        """Close the data file of an entry that nobody uses any more."""
+        if not entry.idle:
+            return
+        entry.close_descriptor()
+        self._open_aside.discard(entry)
+        if entry.recorded and not entry.detached:
+            self._later(self._index.touch, entry.id, entry.last_access)
+        elif not entry.recorded and self._entries.get(entry.key) is entry:
+            # Nothing of it was kept: what there is on disk belongs to nobody.
+            del self._entries[entry.key]
+            self._later(self.in_thread, startup.remove_files, self.directory, entry.key, entry.id)
+
+    async def ensure(self, entry: Entry, start: int, stop: int) -> None:
+        """Make an entry's blocks from ``start`` up to ``stop`` verified. Raises ``NoRoom`` when they cannot be kept,
+        ``Stale`` when the owner has another version by now, and what ``Owners.range`` raises."""
+        if not entry.watch():
+            self._forget(entry)
+            self._later(self._index.delete, [entry.id])
+        await self._fetching.ensure(entry, start, stop)
+
+    def prefetch(self, entry: Entry, start: int, stop: int) -> None:
+        """Begin to bring blocks without waiting for them."""
+        if entry.failure is None:
+            self._fetching.bring(entry, start, min(stop, entry.count))
+
+    async def settle(self, entry: Entry) -> None:
+        """Learn the ETag of what the owner has. Raises ``Differs`` when it is of another size than the document says,
+        and what ``Owners.facts`` raises."""
+        await self._fetching.settle(entry)
+
+    # Going.
+
+    async def changed(self, file_ids: Iterable[str], now: Callable[[str], FileRecord | None]) -> int:
+        """Documents have changed: drop the entries that are not of a present version. ``now`` tells the file of an id,
+        None when there is none any more. The number of entries dropped."""
+        rows = await self._guarded(self._index.of_files(file_ids)) or []
+        return await self._drop_outdated(rows, now)
+
+    async def compare(self, now: Callable[[str], FileRecord | None]) -> int:
+        """As ``changed``, for all entries."""
+        return await self._drop_outdated(await self._guarded(self._index.rows()) or [], now)
+
+    async def _drop_outdated(self, rows: Iterable[Row], now: Callable[[str], FileRecord | None]) -> int:
+        outdated = []
+        for row in rows:
+            file = now(row.file_id)
+            same = file is not None and (file.node_id, file.export_path, file.size, file.mtime) == (
+                row.node_id,
+                row.export_path,
+                row.file_size,
+                row.mtime,
+            )
+            if not same:
+                outdated.append(row)
+        await self._drop(outdated)
+        return len(outdated)
+
+    async def _drop(self, rows: Iterable[Row]) -> None:
+        """Remove entries: their rows first, then their bytes. Who has one open goes on with it."""
+        given = list(rows)
+        await self._guarded(self._index.delete([row.id for row in given]))
+        for row in given:
+            entry = self._entries.get(row.cache_key)
+            if entry is not None and entry.id == row.id:
+                self._forget(entry)
+            else:
+                self._count -= 1
+                self._total -= row.cached_bytes
+                await self.in_thread(startup.remove_files, self.directory, row.cache_key, row.id)
+
+    def _forget(self, entry: Entry) -> None:
+        """Take an entry out of the cache; its row is the caller's to delete."""
+        if entry.detached:
+            return
+        entry.detached = True
+        if self._entries.get(entry.key) is entry:
+            del self._entries[entry.key]
+        if entry.recorded:
+            self._count -= 1
+            self._total -= entry.cached_bytes
+        entry.present = BlockMap(entry.verified)  # what the others must sum up to is not known any more
+        self._later(self.in_thread, startup.remove_files, self.directory, entry.key, entry.id)
+        if not entry.idle:
+            self._open_aside.add(entry)
+        self.settle_down(entry)
+
+    def outdated(self, entry: Entry, error: Stale) -> None:
+        """The owner has another version: nothing can be added to this one any more."""
+        entry.failure = error
+        if not entry.detached:
+            self._forget(entry)
+            self._later(self._index.delete, [entry.id])
+
+    # Room.
+
+    async def reserve(self, size: int) -> None:
+        """Make room for ``size`` bytes, evicting what was used longest ago. Raises ``NoRoom``. ``unreserve`` them once
+        they are written."""
+        async with self._making_room:
+            lacking = await self._lacking(size)
+            for limit in (_EVICTED_AT_ONCE, -1):
+                if lacking <= 0:
+                    break
+                evicted = []
+                for row in await self._guarded(self._index.oldest(limit)) or []:
+                    if lacking <= 0:
+                        break
+                    if not self._may_go(row):
+                        continue
+                    evicted.append(row)
+                    lacking -= row.cached_bytes
+                await self._drop(evicted)
+                lacking = await self._lacking(size)
+            if lacking > 0:
+                raise NoRoom(f"the cache has no room for {size} bytes more")
+            self._reserved += size
+
+    def unreserve(self, size: int) -> None:
+        """Reserved bytes are written, or will not be."""
+        self._reserved -= size
+
+    def grown(self, entry: Entry, before: int) -> None:
+        """An entry that had ``before`` bytes has more or fewer now."""
+        if entry.recorded and not entry.detached:
+            self._total += entry.cached_bytes - before
+
+    async def _lacking(self, size: int) -> int:
+        try:
+            facts = await self.in_thread(os.statvfs, self.directory)
+        except OSError as error:
+            raise NoRoom(f"the cache's disk cannot be used: {error.strerror}") from error
+        free = facts.f_bavail * facts.f_frsize
+        return max(
+            self._total + self._reserved + size - self.capacity, self.minimum_free + self._reserved + size - free
+        )
+
+    def _may_go(self, row: Row) -> bool:
+        entry = self._entries.get(row.cache_key)
+        if entry is not None and entry.id == row.id and not entry.idle:
+            return False
+        return not self.pinned(row.node_id, row.export_path)
+
+    # The index.
+
+    async def record(self, entry: Entry, checksums: dict[int, int]) -> None:
+        """Write down which blocks an entry has. Without an index the bytes serve until the process ends."""
+        if entry.detached:
+            return
+        if entry.recorded:
+            writing = self._index.put_blocks(entry.id, entry.present.to_bytes(), entry.cached_bytes, checksums)
+        else:
+            entry.recorded = True
+            self._count += 1
+            self._total += entry.cached_bytes
+            writing = self._index.insert(entry.row(), checksums)
+        await self._guarded(writing)
+
+    async def checksums(self, entry: Entry, start: int, stop: int) -> dict[int, int]:
+        """What an entry's blocks must sum up to."""
+        return await self._guarded(self._index.checksums(entry.id, start, stop)) or {}
+
+    async def reset(self, reason: str, generation: int) -> None:
+        """Forget everything: what the index of that generation said cannot be trusted. Open sources keep what they
+        have verified."""
+        async with self._resetting:
+            if self._index.generation != generation:
+                return  # it was done meanwhile
+            logger.warning("the content cache begins anew: %s", reason, extra={"operation": "cache"})
+            for entry in list(self._entries.values()):
+                self._forget(entry)
+            try:
+                await self._index.reset()
+            except sqlite3.Error as error:
+                logger.warning("the cache's index cannot be made: %s", error, extra={"operation": "cache"})
+            used = {entry.id for entry in self._entries.values()}
+            await self.in_thread(startup.remove_all, self.directory, used)
+            self._count = self._total = 0
+
+    async def _guarded(self, asked: Awaitable[T]) -> T | None:
+        """What the index answers; None when it cannot, which is logged and, for a lost index, mended."""
+        generation = self._index.generation
+        try:
+            return await asked
+        except IndexLost as error:
+            await self.reset(str(error), generation)
+        except sqlite3.OperationalError as error:
+            logger.warning("the cache's index cannot be used: %s", error, extra={"operation": "cache"})
+        return None
+
+    # Helpers.
+
+    async def in_thread(self, work: Callable[..., T], *arguments: object) -> T:
+        """Run blocking work in the cache's threads."""
+        return await asyncio.get_running_loop().run_in_executor(self.pool, work, *arguments)
+
+    def _later(self, work: Callable[..., Awaitable[object]], *arguments: object) -> None:
+        """Do something that nobody waits for but ``close``."""
+        if self._closed:
+            return
+
+        async def run() -> None:
+            try:
+                await self._guarded(work(*arguments))
+            except OSError as error:
+                logger.warning("the cache's disk fails: %s", error, extra={"operation": "cache"})
+
+        task = asyncio.create_task(run())
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    def _remember(self, row: Row, file: FileRecord) -> bool:
+        """Take an entry from the index; False when its row makes no sense."""
+        known = FileRecord(
+            file_id=row.file_id,
+            node_id=row.node_id,
+            export_path=row.export_path,
+            name=file.name,
+            size=row.file_size,
+            mtime=row.mtime,
+            inode=file.inode,
+        )
+        try:
+            entry = Entry.of(row, known, data_file(self.directory, row.cache_key, row.id))
+        except (ValueError, TypeError) as error:
+            logger.warning("an entry of the cache is damaged: %s", error, extra={"operation": "cache"})
+            self._later(self._index.delete, [row.id])
+            return False
+        self._make_way()
+        self._entries[row.cache_key] = entry
+        return True
+
+    def _is_there(self, entry: Entry) -> bool:
+        """Whether an entry's data file is where it should be."""
+        if not len(entry.present):
+            return True
+        try:
+            facts = os.stat(entry.path)
+        except OSError:
+            return False
+        return entry.descriptor is None or os.path.samestat(facts, os.fstat(entry.descriptor))
+
+    def _make_way(self) -> None:
+        if len(self._entries) > _REMEMBERED:
+            for key in [key for key, entry in self._entries.items() if entry.idle][: _REMEMBERED // 2]:
+                del self._entries[key]

@@ -1,0 +1,35 @@
+"""Keeping the cache true to the documents: what changed or went there goes here."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mosaicfs_core.content.cache.cache import Cache
+from mosaicfs_core.documents import ids
+from mosaicfs_core.errors import UserError
+from mosaicfs_core.hooks import FileRecord
+from mosaicfs_core.store import Reader, Store
+
+_BATCH: Final = 1000
+
+
+async def follow(store: Store, cache: Cache) -> None:
+    """Compare everything once, then follow the store until it is closed. For ``supervised``."""
+    seq = store.seq
+    await cache.compare(lambda file_id: _file(store.reader, file_id))
+    while await store.wait(seq):
+        if store.seq == seq:
+            return  # the store was closed
+        while rows := await store.read(lambda reader, since=seq: reader.changes_since(since, _BATCH)):  # type: ignore[misc]
+            seq = rows[-1].seq
+            changed = [ids.short_file_id(row.id) for row in rows if row.type == "file"]
+            if changed:
+                await cache.changed(changed, lambda file_id: _file(store.reader, file_id))
+
+
+def _file(reader: Reader, file_id: str) -> FileRecord | None:
+    try:
+        row = reader.file_by_id(file_id)
+    except UserError:
+        return None
+    return row.record() if row is not None and row.status == "active" else None

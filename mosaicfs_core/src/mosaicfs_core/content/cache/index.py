@@ -1,0 +1,208 @@
+"""The cache's index: a small SQLite file with a thread of its own, whose loss costs fetching again and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, TypeVar
+
+from mosaicfs_core.content.cache.layout import INDEX, Row
+from mosaicfs_core.content.cache.schema import SCHEMA, VERSION
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_COLUMNS: Final = ", ".join(Row._fields)
+_INSERT: Final = f"INSERT OR REPLACE INTO entries ({_COLUMNS}) VALUES ({', '.join('?' * len(Row._fields))})"
+
+
+class IndexLost(Exception):
+    """The index file is damaged, deleted or replaced: what it says is not to be used."""
+
+
+class Index:
+    """The open index; ``generation`` counts how often it was begun or opened. Methods that end in ``_now`` block and
+    run in its thread."""
+
+    def __init__(self, directory: Path) -> None:
+        self._file = directory / INDEX
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="cache-index")
+        self._db: sqlite3.Connection | None = None
+        self._inode = (0, 0)
+        self.generation = 0
+
+    async def open(self) -> None:
+        """Open the file, or begin a new one in the place of what cannot be read."""
+        await self._submit(self._open_now)
+
+    async def reset(self) -> None:
+        """Begin a new, empty index."""
+        await self._submit(self._reset_now)
+
+    async def close(self) -> None:
+        """Close the file and end the thread."""
+        await self._submit(self._close_now)
+        self._thread.shutdown()
+
+    @property
+    def lost(self) -> bool:
+        """Whether the file at its path is not the one that is open any more."""
+        try:
+            facts = os.stat(self._file)
+        except OSError:
+            return True
+        return (facts.st_dev, facts.st_ino) != self._inode
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run one transaction in the index's thread. Raises ``IndexLost``, or ``sqlite3.OperationalError`` when the
+        disk is full or fails, upon which nothing has changed."""
+        return await self._submit(lambda: self._run_now(work))
+
+    # What is asked of it.
+
+    async def rows(self) -> list[Row]:
+        """All entries."""
+        return await self.run(lambda db: [Row(*row) for row in db.execute(f"SELECT {_COLUMNS} FROM entries")])
+
+    async def find(self, key: str) -> Row | None:
+        """The entry of a file."""
+        return await self.run(lambda db: find_row(db, key))
+
+    async def insert(self, row: Row, checksums: Mapping[int, int]) -> None:
+        """Add an entry in place of any other of the same key."""
+
+        def work(db: sqlite3.Connection) -> None:
+            former = db.execute("SELECT id FROM entries WHERE cache_key = ?", (row.cache_key,)).fetchall()
+            db.executemany("DELETE FROM blocks WHERE entry = ?", former)
+            db.execute(_INSERT, row)
+            _put_checksums(db, row.id, checksums)
+
+        await self.run(work)
+
+    async def put_blocks(
+        self, identifier: int, block_map: bytes, cached_bytes: int, checksums: Mapping[int, int]
+    ) -> None:
+        """Note which blocks an entry has now, and the checksums of the new ones. An entry that is gone stays gone."""
+
+        def work(db: sqlite3.Connection) -> None:
+            changed = db.execute(
+                "UPDATE entries SET block_map = ?, cached_bytes = ? WHERE id = ?", (block_map, cached_bytes, identifier)
+            )
+            if changed.rowcount:
+                _put_checksums(db, identifier, checksums)
+
+        await self.run(work)
+
+    async def checksums(self, identifier: int, start: int, stop: int) -> dict[int, int]:
+        """The checksums of an entry's blocks by number, as far as they are known."""
+        return await self.run(lambda db: find_checksums(db, identifier, start, stop))
+
+    async def touch(self, identifier: int, last_access: int) -> None:
+        """An entry was used."""
+        await self.run(
+            lambda db: db.execute("UPDATE entries SET last_access = ? WHERE id = ?", (last_access, identifier))
+        )
+
+    async def delete(self, identifiers: Iterable[int]) -> None:
+        """Remove entries."""
+        given = [(identifier,) for identifier in identifiers]
+
+        def work(db: sqlite3.Connection) -> None:
+            db.executemany("DELETE FROM entries WHERE id = ?", given)
+            db.executemany("DELETE FROM blocks WHERE entry = ?", given)
+
+        await self.run(work)
+
+    async def oldest(self, limit: int) -> list[Row]:
+        """The entries that were used longest ago."""
+        sql = f"SELECT {_COLUMNS} FROM entries ORDER BY last_access LIMIT ?"
+        return await self.run(lambda db: [Row(*row) for row in db.execute(sql, (limit,))])
+
+    async def of_files(self, file_ids: Iterable[str]) -> list[Row]:
+        """The entries of files by their ids."""
+        sql = f"SELECT {_COLUMNS} FROM entries WHERE file_id = ?"
+        given = list(file_ids)
+        return await self.run(lambda db: [Row(*row) for one in given for row in db.execute(sql, (one,))])
+
+    # In its thread.
+
+    async def _submit(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _run_now(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        if self._db is None:
+            raise IndexLost("the index is closed")
+        try:
+            with self._db:
+                self._db.execute("BEGIN")
+                return work(self._db)
+        except sqlite3.OperationalError as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CORRUPT:
+                raise IndexLost(str(error)) from error
+            raise
+        except (sqlite3.DatabaseError, TypeError) as error:
+            raise IndexLost(str(error)) from error
+
+    def _open_now(self) -> None:
+        try:
+            self._connect()
+        except sqlite3.DatabaseError as error:
+            logger.warning("the cache's index is damaged and begins anew: %s", error, extra={"operation": "cache"})
+            self._reset_now()
+
+    def _reset_now(self) -> None:
+        self._close_now()
+        for name in (INDEX, f"{INDEX}-wal", f"{INDEX}-shm"):
+            (self._file.parent / name).unlink(missing_ok=True)
+        self._connect()
+
+    def _connect(self) -> None:
+        self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        connection = sqlite3.connect(self._file, isolation_level=None, check_same_thread=False)
+        try:
+            # Alone with the file, SQLite maps no shared memory, whose truncation by others would kill the process.
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            connection.execute("PRAGMA journal_mode = WAL")
+            # A commit that a power cut takes back costs fetching its blocks again.
+            connection.execute("PRAGMA synchronous = NORMAL")
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version not in (0, VERSION):
+                raise sqlite3.DatabaseError(f"its schema is of version {version}")
+            connection.executescript(SCHEMA)
+            if connection.execute("PRAGMA quick_check").fetchone()[0] != "ok":
+                raise sqlite3.DatabaseError("its pages do not agree")
+        except sqlite3.Error:
+            connection.close()
+            raise
+        self._db = connection
+        self.generation += 1
+        facts = os.stat(self._file)
+        self._inode = (facts.st_dev, facts.st_ino)
+
+    def _close_now(self) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+
+def find_row(db: sqlite3.Connection, key: str) -> Row | None:
+    """The row of a key, in any connection."""
+    row = db.execute(f"SELECT {_COLUMNS} FROM entries WHERE cache_key = ?", (key,)).fetchone()
+    return None if row is None else Row(*row)
+
+
+def find_checksums(db: sqlite3.Connection, identifier: int, start: int, stop: int) -> dict[int, int]:
+    """The checksums of an entry's blocks from ``start`` up to ``stop``, in any connection."""
+    sql = "SELECT block, checksum FROM blocks WHERE entry = ? AND block >= ? AND block < ?"
+    return dict(db.execute(sql, (identifier, start, stop)).fetchall())
+
+
+def _put_checksums(db: sqlite3.Connection, identifier: int, checksums: Mapping[int, int]) -> None:
+    rows = [(identifier, block, value) for block, value in checksums.items()]
+    db.executemany("INSERT OR REPLACE INTO blocks (entry, block, checksum) VALUES (?, ?, ?)", rows)

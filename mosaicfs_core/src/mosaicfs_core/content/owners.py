@@ -1,0 +1,287 @@
+"""Fetching a file's bytes from the node that has it, by the best route that works (the network half of tier 4)."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import logging
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Final, TypeVar
+
+import aiohttp
+
+from mosaicfs_core.errors import MosaicError, NotAllowed, NotFound, Stale, Unavailable
+from mosaicfs_core.hooks import FileRecord
+from mosaicfs_core.security.requests import Requests
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+BLOCK: Final = 1 << 20
+"""Bytes of a block, the last one of a file being shorter."""
+PATIENCE_S: Final = 10.0
+"""How long an owner may say nothing before the next route is tried."""
+_ATTEMPTS: Final = 3
+_AVOID_S: Final = 30.0
+_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_DIGEST: Final = re.compile(r"sha-256=:([A-Za-z0-9+/=]{44}):")
+
+
+@dataclass(frozen=True)
+class Route:
+    """A way to a node. ``name`` (its address) tells routes apart; ``relay``: through a control plane, which serves the
+    files of others under another path than a node serves its own."""
+
+    name: str
+    requests: Requests
+    relay: bool = False
+
+    def path(self, file_id: str) -> str:
+        """Where the file's bytes are."""
+        return f"/api/files/{file_id}/content" if self.relay else f"/api/agent/transfer/{file_id}"
+
+
+Routes = Callable[[str], Sequence[Route]]
+"""The routes to a node by its id, the direct ones first; none when it cannot be reached."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What an owner says of the version it serves. ``mtime`` has whole seconds (microseconds); ``sha256`` if known."""
+
+    size: int
+    mtime: int
+    etag: str
+    sha256: bytes | None = None
+
+
+class Damaged(MosaicError):
+    """What arrived is not what was sent, or not all of it: worth another attempt."""
+
+    code = "damaged"
+
+
+class Differs(Stale):
+    """The owner has another size than the document says: a change that has not arrived here yet."""
+
+    def __init__(self, facts: Facts) -> None:
+        super().__init__("the owner's file is not the one that is known here")
+        self.facts = facts
+
+
+class Undigested(MosaicError):
+    """A whole file cannot be checked, for want of its digest; its parts come with digests of their own."""
+
+    code = "undigested"
+
+
+Sink = Callable[[bytes], None]
+
+
+class Owners:
+    """The nodes that own files, reached by ``routes``."""
+
+    def __init__(self, routes: Routes, *, patience_s: float = PATIENCE_S) -> None:
+        self._routes = routes
+        self._patience_s = patience_s
+        # Routes that did not work, and until when they are tried last.
+        self._avoided: dict[str, float] = {}
+
+    async def facts(self, file: FileRecord) -> Facts:
+        """What the owner has now, without its bytes. Raises as ``range``."""
+
+        async def read(answer: aiohttp.ClientResponse, _: Route) -> Facts:
+            return _facts(answer, _length(answer))
+
+        return await self._attempt(file, {}, read, method="HEAD")
+
+    async def range(
+        self, file: FileRecord, start: int, stop: int, etag: str | None, arrived: Callable[[int], None]
+    ) -> tuple[Facts, bytearray]:
+        """Bytes ``start`` up to ``stop`` of the version ``etag`` (None: whichever there is), whole and checked.
+
+        ``arrived`` is told how many bytes came, as they come. Raises ``Stale`` when the owner has another version,
+        ``NotFound`` when it has none, ``NotAllowed``, and ``Unavailable`` when no route works or all that came was
+        damaged; within a bounded time without progress.
+        """
+
+        async def read(answer: aiohttp.ClientResponse, _: Route) -> tuple[Facts, bytearray]:
+            first, last, size = _content_range(answer)
+            facts = _facts(answer, size)
+            if first != start or last > stop or (last < stop and last != size):
+                raise Damaged("the owner sent another range than it was asked for")
+            data = bytearray()
+            async for part in answer.content.iter_any():
+                data += part
+                arrived(len(part))
+                if len(data) > last - first:
+                    break
+            if len(data) != last - first:
+                raise Damaged(f"{len(data)} bytes came of {last - first}")
+            expected = _digest(answer, "Content-Digest")
+            if expected is not None and await asyncio.to_thread(_sha256, data) != expected:
+                raise Damaged("the bytes do not have the digest that the owner announced")
+            return facts, data
+
+        headers = {"Range": f"bytes={start}-{stop - 1}", "Want-Content-Digest": "sha-256=1"}
+        return await self._attempt(file, headers, read, etag=etag, status=206)
+
+    async def whole(self, file: FileRecord, etag: str | None, begin: Callable[[Facts], Sink]) -> tuple[Facts, bytes]:
+        """All bytes, in order and checked against the owner's digest: the facts and the SHA-256.
+
+        ``begin`` is called at the start of each attempt and gives what takes the blocks of that attempt, in a worker
+        thread; they are good only once this returns. Raises as ``range``, ``Undigested``, and what ``begin`` and its
+        sink raise.
+        """
+
+        async def read(answer: aiohttp.ClientResponse, route: Route) -> tuple[Facts, bytes]:
+            facts = _facts(answer, _length(answer))
+            sink, digest, size = begin(facts), hashlib.sha256(), 0
+
+            def take(block: bytes) -> None:
+                digest.update(block)
+                sink(block)
+
+            async for block in _blocks(answer):
+                size += len(block)
+                await asyncio.to_thread(take, block)
+            if size != facts.size:
+                raise Damaged(f"{size} bytes came of {facts.size}")
+            expected = facts.sha256 or await self._ask_digest(route, file, facts.etag)
+            if digest.digest() != expected:
+                raise Damaged("the file does not have the digest that its owner computed")
+            return facts, expected
+
+        return await self._attempt(file, {}, read, etag=etag)
+
+    async def _ask_digest(self, route: Route, file: FileRecord, etag: str) -> bytes:
+        if route.relay:
+            raise Undigested(f"nobody on the way knows the digest of {file.export_path}")
+        path = f"{route.path(file.file_id)}/digest"
+        # An owner that has not hashed this version yet reads it once more for the answer.
+        async with route.requests.request("GET", path, params={"etag": etag}, timeout=6 * self._patience_s) as answer:
+            _check_status(answer, file, 200)
+            found = _digest(answer, "Repr-Digest")
+            if found is None:
+                raise Damaged("the owner does not tell the file's digest")
+            return found
+
+    async def _attempt(
+        self,
+        file: FileRecord,
+        headers: Mapping[str, str],
+        read: Callable[[aiohttp.ClientResponse, Route], Awaitable[T]],
+        *,
+        method: str = "GET",
+        etag: str | None = None,
+        status: int = 200,
+    ) -> T:
+        """The answer of the first route that works; what arrived damaged is asked for again, a few times in all."""
+        given = {"Accept-Encoding": "identity", **headers, **({} if etag is None else {"If-Match": etag})}
+        failure: MosaicError = Unavailable(
+            f"there is no way to {file.node_id} from this machine now", retry_after=_AVOID_S, path=file.export_path
+        )
+        for _ in range(_ATTEMPTS):
+            again = False
+            for route in self._ordered(file.node_id):
+                try:
+                    async with route.requests.request(
+                        method, route.path(file.file_id), headers=given, timeout=self._patience_s
+                    ) as answer:
+                        _check_status(answer, file, status)
+                        if etag is not None and answer.headers.get("ETag") != etag:
+                            raise Stale(f"{file.export_path} was changed by its owner", path=file.export_path)
+                        value = await read(answer, route)
+                except (Damaged, aiohttp.ClientPayloadError) as error:
+                    again = True
+                    failure = Unavailable(f"{file.export_path} did not arrive whole: {error}", retry_after=5)
+                    logger.warning("a transfer failed and is tried again: %s", error, extra=_where(file, route))
+                except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
+                    reason = str(error) or "it took too long"
+                    failure = Unavailable(f"{file.node_id} does not answer: {reason}", retry_after=_AVOID_S)
+                    self._avoided[route.name] = time.monotonic() + _AVOID_S
+                except (NotFound, NotAllowed, Unavailable) as error:
+                    failure = error
+                else:
+                    self._avoided.pop(route.name, None)
+                    return value
+            if not again:
+                break
+        raise failure
+
+    def _ordered(self, node_id: str) -> list[Route]:
+        """The routes of the moment; those that failed a moment ago come last."""
+        now = time.monotonic()
+        return sorted(self._routes(node_id), key=lambda route: self._avoided.get(route.name, 0.0) > now)
+
+
+async def _blocks(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """The body in blocks of ``BLOCK`` bytes, the last one shorter."""
+    block = bytearray()
+    async for part in answer.content.iter_any():
+        block += part
+        while len(block) >= BLOCK:
+            yield bytes(block[:BLOCK])
+            del block[:BLOCK]
+    if block:
+        yield bytes(block)
+
+
+def _check_status(answer: aiohttp.ClientResponse, file: FileRecord, expected: int) -> None:
+    """Raise the error that a status stands for, unless it is the one expected."""
+    status = answer.status
+    if status == expected:
+        return
+    path = file.export_path
+    if status in (412, 416):
+        raise Stale(f"{path} was changed by its owner", path=path)
+    if status == 404:
+        raise NotFound(f"{file.node_id} does not have {path} any more", path=path)
+    if status in (401, 403):
+        raise NotAllowed(f"{file.node_id} does not let this machine read {path}", path=path)
+    raise Unavailable(f"{file.node_id} cannot send {path} now (status {status})", path=path)
+
+
+def _facts(answer: aiohttp.ClientResponse, size: int) -> Facts:
+    etag = answer.headers.get("ETag")
+    if not etag:
+        raise Damaged("the owner does not say which version it sends")
+    try:
+        mtime = int(parsedate_to_datetime(answer.headers.get("Last-Modified", "")).timestamp()) * 1_000_000
+    except (ValueError, OverflowError):
+        mtime = 0
+    return Facts(size, mtime, etag, _digest(answer, "Repr-Digest"))
+
+
+def _length(answer: aiohttp.ClientResponse) -> int:
+    length = answer.headers.get("Content-Length", "")
+    if not length.isdecimal():
+        raise Damaged("the owner does not say how long the file is")
+    return int(length)
+
+
+def _content_range(answer: aiohttp.ClientResponse) -> tuple[int, int, int]:
+    """First byte, the one after the last, and the size of the whole."""
+    found = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+    if found is None:
+        raise Damaged("the owner does not say which bytes it sends")
+    return int(found[1]), int(found[2]) + 1, int(found[3])
+
+
+def _digest(answer: aiohttp.ClientResponse, header: str) -> bytes | None:
+    """The SHA-256 in a digest header (RFC 9530), when there is one."""
+    found = _DIGEST.search(answer.headers.get(header, ""))
+    return None if found is None else base64.b64decode(found[1])
+
+
+def _sha256(data: bytes | bytearray) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+def _where(file: FileRecord, route: Route) -> dict[str, str]:
+    return {"operation": "transfer", "file_id": file.file_id, "route": route.name}

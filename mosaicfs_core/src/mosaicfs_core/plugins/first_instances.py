@@ -1,0 +1,65 @@
+"""The first plugin instances of a node and its watched folders: documents of the control plane, written there for its
+own node and for any other that asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+from mosaicfs_core.content.roots import WATCHER, settings_of
+from mosaicfs_core.documents import ids, paths
+from mosaicfs_core.store import Store
+
+_SEEDED: Final = "default-instances"
+
+
+async def seed_instances(
+    store: Store, node_id: str, documents: Iterable[Mapping[str, Any]], *, here: bool = True
+) -> list[str]:
+    """Write these instances of a node where there are none of the name and never were: a removed one does not come
+    back. ``here`` is whether it is the node of this very process. Returns the names of what was made."""
+    place = _SEEDED if here else f"{_SEEDED}-{node_id}"
+    kept = await store.local_get(place)
+    seeded: list[str] = list(kept["names"]) if kept else []
+    made: list[str] = []
+    for document in documents:
+        name = str(document["plugin_name"])
+        if name not in seeded and name not in made:
+            await store.update(document["_id"], partial(_first, dict(document)))
+            made.append(name)
+    if made:
+        body = {"names": seeded + made}
+        await store.local_put(place, {**body, "_rev": kept["_rev"]} if kept else body)
+    return made
+
+
+async def was_seeded(store: Store, name: str) -> bool:
+    """Whether the node of this process was ever given a first instance of this name."""
+    kept = await store.local_get(_SEEDED)
+    return kept is not None and name in kept["names"]
+
+
+async def add_watched_folders(store: Store, node_id: str, native: Sequence[str]) -> None:
+    """Add folders to the settings of a node's watcher, where it has one."""
+
+    def apply(document: dict[str, Any] | None) -> dict[str, Any] | None:
+        if document is None:
+            return None
+        present = list(settings_of(document).get("paths") or [])
+        wanted = add_roots(present, native)
+        if wanted == present:
+            return None
+        return {**document, "settings": {**(document.get("settings") or {}), "paths": wanted}}
+
+    await store.update(ids.plugin_document_id(node_id, WATCHER), apply)
+
+
+def add_roots(present: Iterable[str], new: Iterable[str]) -> list[str]:
+    """The roots with new ones added: none twice, and none that another one covers already."""
+    roots = list(dict.fromkeys([*present, *new]))
+    return [root for root in roots if not any(root != other and paths.is_under(root, other) for other in roots)]
+
+
+def _first(made: dict[str, Any], present: dict[str, Any] | None) -> dict[str, Any] | None:
+    return made if present is None else None

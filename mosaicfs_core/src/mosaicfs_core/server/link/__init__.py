@@ -1,0 +1,1 @@
+"""The control plane's side of its agents: their links, whether they are there, and bytes relayed through it."""

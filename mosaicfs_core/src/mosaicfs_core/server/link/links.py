@@ -1,0 +1,93 @@
+"""The agents that are connected now, and what can be asked of them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any, Final, TypeAlias
+
+from mosaicfs_core.errors import Unavailable
+from mosaicfs_core.link import Peer, converse
+
+logger = logging.getLogger(__name__)
+
+IDLE_S: Final = 60.0
+"""An agent asks something every 20 s; one that is silent for so long is gone."""
+MAX_LINKS: Final = 1000
+
+NodeMethod: TypeAlias = Callable[[str, dict[str, Any]], Awaitable[Any]]
+"""What an agent may ask of the control plane: takes its node id, which its signature proved, and the params."""
+
+
+class Links:
+    """One link for each node: a newer one takes the place of an older one, which a machine that slept has forgotten.
+
+    ``methods`` may be added to as long as no link is there. ``arrived`` are called with the node's id when it has
+    connected.
+    """
+
+    def __init__(self, *, idle_s: float = IDLE_S) -> None:
+        self.methods: dict[str, NodeMethod] = {}
+        self.arrived: list[Callable[[str], Awaitable[None]]] = []
+        self._idle_s = idle_s
+        self._peers: dict[str, Peer] = {}
+        self._closed = False
+
+    def connected(self, node_id: str) -> bool:
+        """Whether the node can be asked now."""
+        return node_id in self._peers
+
+    @property
+    def nodes(self) -> Mapping[str, Peer]:
+        """The connected nodes."""
+        return self._peers
+
+    async def call(self, node_id: str, method: str, params: Mapping[str, Any], timeout: float = 30.0) -> Any:
+        """Ask a node. Raises its ``MosaicError``, or ``Unavailable`` when it is not connected or does not answer."""
+        peer = self._peers.get(node_id)
+        if peer is None:
+            raise Unavailable(f"{node_id} is not connected", retry_after=30, node_id=node_id)
+        return await peer.call(method, params, timeout)
+
+    async def serve(
+        self,
+        node_id: str,
+        send: Callable[[str], Awaitable[None]],
+        receive: Callable[[], Awaitable[str | bytes | None]],
+    ) -> str:
+        """Be the control plane's end of a link until it ends; why it ended. Raises ``Unavailable`` when there are too
+        many."""
+        if self._closed or (node_id not in self._peers and len(self._peers) >= MAX_LINKS):
+            raise Unavailable("no more agents can be connected", retry_after=30)
+        methods = {name: partial(method, node_id) for name, method in self.methods.items()}
+        peer = Peer(send, methods, node_id)
+        former = self._peers.get(node_id)
+        self._peers[node_id] = peer
+        if former is not None:
+            await former.close("the node has connected anew")
+        logger.info("%s connected", node_id, extra={"operation": "link"})
+        welcome = asyncio.create_task(self._welcome(node_id), name=f"welcome {node_id}")
+        try:
+            reason = await converse(peer, receive, self._idle_s)
+        finally:
+            if self._peers.get(node_id) is peer:
+                del self._peers[node_id]
+            welcome.cancel()
+            await asyncio.gather(welcome, return_exceptions=True)
+        logger.info("%s disconnected: %s", node_id, reason, extra={"operation": "link"})
+        return reason
+
+    async def _welcome(self, node_id: str) -> None:
+        for arrived in self.arrived:
+            try:
+                await arrived(node_id)
+            except Exception:  # what one cannot do must not keep the others from their work, nor end the link
+                logger.exception("what follows a connection failed", extra={"operation": "link"})
+
+    async def close(self) -> None:
+        """End all links; nobody is connected any more."""
+        self._closed = True
+        for peer in list(self._peers.values()):
+            await peer.close("the control plane is stopping")

@@ -1,0 +1,55 @@
+"""What agents ask the control plane over their links. Each method knows who asks: the signature proved it."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final
+
+from mosaicfs_core.documents import times
+from mosaicfs_core.errors import MosaicError, UserError
+from mosaicfs_core.link.messages import error_of
+from mosaicfs_core.server.link.links import Links
+from mosaicfs_core.server.link.relay import Relay
+from mosaicfs_core.server.link.seed import seed
+from mosaicfs_core.server.moves import Followed
+from mosaicfs_core.store import Store
+
+logger = logging.getLogger(__name__)
+
+_MOVES_AT_ONCE: Final = 500
+
+
+def install(links: Links, relay: Relay, store: Store) -> None:
+    """Let agents ask ``ping``, ``push_failed`` and ``seed``."""
+
+    async def ping(_node_id: str, _given: dict[str, Any]) -> dict[str, str]:
+        return {"time": times.format_time(times.now_micros())}
+
+    async def push_failed(node_id: str, given: dict[str, Any]) -> None:
+        ticket = given.get("ticket")
+        if not isinstance(ticket, str):
+            raise UserError("ticket: expected a text", field="ticket")
+        relay.fail(node_id, ticket, error_of({"code": given.get("code"), "message": given.get("message")}))
+
+    links.methods |= {"ping": ping, "push_failed": push_failed, "seed": partial(seed, store)}
+
+
+async def tell_followed(links: Links, followed: Followed) -> None:
+    """Tell the agents that are connected which of their files' labels have followed; the others hear of it later."""
+    by_node: defaultdict[str, dict[str, Sequence[str]]] = defaultdict(dict)
+    for file_id, move in followed.items():
+        by_node[file_id.split("::")[1]][file_id] = move
+    for node_id, moves in by_node.items():
+        if not links.connected(node_id):
+            continue
+        items = list(moves.items())
+        for start in range(0, len(items), _MOVES_AT_ONCE):
+            part = {file_id: list(move) for file_id, move in items[start : start + _MOVES_AT_ONCE]}
+            try:
+                await links.call(node_id, "moves_followed", {"moves": part})
+            except MosaicError as error:
+                logger.info("%s was not told of its moved files: %s", node_id, error, extra={"operation": "moves"})
+                break

@@ -1,0 +1,184 @@
+"""Bytes of a node that cannot be reached directly: the control plane asks for them over the link, the node sends them
+in requests of its own, and each piece goes to the reader that waits for it.
+
+A ticket stands for one range of one file. The node's request with a piece is answered once there is room for it, so
+the reader's pace is the node's; a node that would have to wait for longer than ``ROOM_S`` is told to come again with
+the same piece. Memory is bounded by ``PIECES`` pieces a ticket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import msgspec
+
+from mosaicfs_core.errors import Conflict, MosaicError, NotFound, Unavailable, UserError
+from mosaicfs_core.link import BrokenLink
+from mosaicfs_core.server.link.links import Links
+
+logger = logging.getLogger(__name__)
+
+PIECE: Final = 1 << 20
+"""Bytes of the largest piece."""
+PIECES: Final = 3
+ROOM_S: Final = 20.0
+STALL_S: Final = 60.0
+"""A node that sends nothing for so long, although there is room, has failed."""
+ASK_S: Final = 30.0
+MAX_TICKETS: Final = 256
+
+
+class RelayFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node says of a file it has opened: ``size`` in bytes, ``mtime`` in microseconds, ``etag`` its strong
+    validator, and the range that it will send, ``start`` up to ``stop``."""
+
+    size: int
+    mtime: int
+    etag: str
+    start: int
+    stop: int
+
+
+class RelayedRange:
+    """A range on its way. Iterate over it once."""
+
+    def __init__(self, facts: RelayFacts, ticket: _Ticket) -> None:
+        self.facts = facts
+        self._ticket = ticket
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """The pieces in order. Raises ``Unavailable`` when the node stops before the end, or its own error."""
+        at = self.facts.start
+        while at < self.facts.stop:
+            piece = await self._ticket.take()
+            if at + len(piece) > self.facts.stop:
+                raise Unavailable("the node sent more than it was asked for")
+            at += len(piece)
+            yield piece
+
+
+class Relay:
+    """The tickets that are open, and who may use them."""
+
+    def __init__(self, links: Links, *, room_s: float = ROOM_S, stall_s: float = STALL_S) -> None:
+        self._links = links
+        self._room_s = room_s
+        self._stall_s = stall_s
+        self._tickets: dict[str, _Ticket] = {}
+
+    @asynccontextmanager
+    async def range_of(
+        self, node_id: str, file_id: str, start: int = 0, stop: int | None = None, etag: str | None = None
+    ) -> AsyncIterator[RelayedRange]:
+        """Bytes ``start`` up to ``stop`` (None: the end) of a node's file, cut at its end, around a block.
+
+        With ``etag`` only of that version of it. Leaving the block takes the request back. Raises ``Unavailable`` when
+        the node is not connected or too much is being relayed, the node's own error (``NotFound``, ``Stale``, …) when
+        it cannot serve the file.
+        """
+        if len(self._tickets) >= MAX_TICKETS:
+            raise Unavailable("too many files are being relayed at once", retry_after=5)
+        name = secrets.token_urlsafe(24)
+        ticket = self._tickets[name] = _Ticket(node_id, start, self._room_s, self._stall_s)
+        try:
+            params = {"ticket": name, "file_id": file_id, "start": start, "stop": stop, "etag": etag}
+            facts = _facts(await self._links.call(node_id, "push", params, ASK_S))
+            if facts.start != start or (stop is not None and facts.stop > stop):
+                raise Unavailable(f"{node_id} offers other bytes than it was asked for")
+            yield RelayedRange(facts, ticket)
+        finally:
+            del self._tickets[name]
+            ticket.end(NotFound("nobody waits for these bytes any more"))
+
+    async def put(self, node_id: str, name: str, at: int, piece: bytes) -> None:
+        """A node brings the piece that begins ``at``; returns once the reader has room for it.
+
+        Raises ``NotFound`` when nobody waits for it (any more), ``Conflict`` for a piece out of order and
+        ``Unavailable`` when there is no room yet.
+        """
+        await self._of(node_id, name).put(at, piece)
+
+    def fail(self, node_id: str, name: str, error: MosaicError) -> None:
+        """A node cannot send the rest; its reader is told."""
+        self._of(node_id, name).end(error)
+
+    def _of(self, node_id: str, name: str) -> _Ticket:
+        ticket = self._tickets.get(name)
+        # Another node's ticket is as good as none: its name is a secret that it should not know.
+        if ticket is None or ticket.node_id != node_id:
+            raise NotFound("nobody waits for these bytes any more")
+        return ticket
+
+
+class _Ticket:
+    """One range: a short queue between the node's requests and the reader."""
+
+    def __init__(self, node_id: str, at: int, room_s: float, stall_s: float) -> None:
+        self.node_id = node_id
+        self._at = at
+        self._room_s = room_s
+        self._stall_s = stall_s
+        self._pieces: deque[bytes] = deque()
+        self._changed = asyncio.Event()
+        self._ended: MosaicError | None = None
+
+    async def put(self, at: int, piece: bytes) -> None:
+        if not 0 < len(piece) <= PIECE:
+            raise UserError(f"a piece has 1 to {PIECE} bytes, not {len(piece)}")
+        try:
+            async with asyncio.timeout(self._room_s):
+                await self._until(lambda: at < self._at or (at == self._at and len(self._pieces) < PIECES))
+        except TimeoutError:
+            if at > self._at:
+                raise Conflict(f"the piece at {self._at} is missing before this one", at=self._at) from None
+            raise Unavailable("the reader has no room yet; send it again", retry_after=0) from None
+        if self._ended is not None:
+            raise NotFound("nobody waits for these bytes any more")
+        if at == self._at:  # else it is here: the answer to it was lost on its way, and the node asks again
+            self._pieces.append(piece)
+            self._at += len(piece)
+            self._notify()
+
+    async def take(self) -> bytes:
+        try:
+            async with asyncio.timeout(self._stall_s):
+                await self._until(lambda: bool(self._pieces))
+        except TimeoutError:
+            raise Unavailable(f"{self.node_id} sent nothing for {self._stall_s:g} s", retry_after=5) from None
+        if not self._pieces:
+            assert self._ended is not None
+            raise self._ended
+        piece = self._pieces.popleft()
+        self._notify()
+        return piece
+
+    def end(self, error: MosaicError) -> None:
+        """Nothing more will come, or be taken."""
+        if self._ended is None:
+            self._ended = error
+        self._notify()
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        """Wait until the condition holds or the ticket has ended."""
+        while self._ended is None and not condition():
+            await self._changed.wait()
+
+    def _notify(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+
+def _facts(answer: Any) -> RelayFacts:
+    try:
+        facts = msgspec.convert(answer, RelayFacts)
+    except msgspec.ValidationError as error:
+        raise BrokenLink(f"the node's answer cannot be understood: {error}") from None
+    if not 0 <= facts.start <= facts.stop <= facts.size:
+        raise BrokenLink("the node's answer makes no sense: a range outside of the file")
+    return facts

@@ -1,0 +1,66 @@
+"""A node's first instances and watched folders, written at its request: it may ask for its own alone, and it cannot
+change what is there but for adding folders, which are its own disk's."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta
+
+from mosaicfs_core.documents import ids, times
+from mosaicfs_core.errors import UserError
+from mosaicfs_core.plugins.first_instances import add_watched_folders, seed_instances
+from mosaicfs_core.plugins.node_settings import RESERVED
+from mosaicfs_core.store import Store
+from mosaicfs_core.wording import in_words
+
+MAX_INSTANCES: Final = 100
+InstanceName = Annotated[str, Meta(pattern=f"^{ids.INSTANCE_PATTERN}$")]
+
+
+class SeedInstance(msgspec.Struct, frozen=True, kw_only=True):
+    """An instance that a package asks for by default. Other fields of its document are the control plane's."""
+
+    plugin_name: InstanceName
+    package: InstanceName
+    name: Annotated[str, Meta(min_length=1, max_length=200)]
+    settings_schema: dict[str, Any] | None = None
+    provides_filesystem: bool = False
+    file_path_prefix: Annotated[str, Meta(pattern="^/", max_length=200)] | None = None
+
+
+class Seed(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node asks for."""
+
+    instances: Annotated[tuple[SeedInstance, ...], Meta(max_length=MAX_INSTANCES)] = ()
+    paths: Annotated[tuple[Annotated[str, Meta(pattern="^/", max_length=4096)], ...], Meta(max_length=100)] = ()
+
+
+async def seed(store: Store, node_id: str, given: dict[str, Any]) -> dict[str, list[str]]:
+    """Write what is new; the names of the instances that were made. Raises ``UserError``."""
+    try:
+        asked = msgspec.convert(given, Seed)
+    except msgspec.ValidationError as error:
+        field, problem = in_words(error, Seed)
+        raise UserError(f"{field or 'the params'}: {problem}", field=field) from None
+    if any(RESERVED in (one.plugin_name, one.package) for one in asked.instances):
+        raise UserError(f"{RESERVED} is the name of the node's own settings", field="instances")
+    made = await seed_instances(store, node_id, [_document(node_id, one) for one in asked.instances], here=False)
+    if asked.paths:
+        await add_watched_folders(store, node_id, asked.paths)
+    return {"made": made}
+
+
+def _document(node_id: str, asked: SeedInstance) -> dict[str, Any]:
+    given = {key: value for key, value in msgspec.to_builtins(asked).items() if value not in (None, False)}
+    return {
+        "_id": ids.plugin_document_id(node_id, asked.plugin_name),
+        "type": "plugin",
+        "node_id": node_id,
+        "plugin_type": "package",
+        "enabled": True,
+        "config": {},
+        "created_at": times.format_time(times.now_micros()),
+        **given,
+    }

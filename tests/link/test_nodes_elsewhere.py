@@ -1,0 +1,211 @@
+"""The routes of nodes whose agents are other processes: asked over their links, whoever asks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mosaicfs_core.agent import Agent
+from mosaicfs_core.agent.link import Uplink, uplink
+from mosaicfs_core.agent.node import write_node
+from mosaicfs_core.documents import ids
+from mosaicfs_core.errors import UserError
+from mosaicfs_core.plugins.instances import default_document
+from mosaicfs_core.server.app import running_app
+from mosaicfs_core.server.state import EXTENSION, ServerState
+from mosaicfs_core.testing.harness import Harness
+
+NODE = "node-laptop-aaaa"
+OTHER = "node-desktop-bbbb"
+
+
+class Machine:
+    """A whole agent over a small tree."""
+
+    def __init__(self, harness: Harness, agent: Agent, link: Uplink, tree: Path) -> None:
+        self.harness = harness
+        self.agent = agent
+        self.link = link
+        self.tree = tree
+
+    def files(self) -> int:
+        """How many are indexed."""
+        return int(self.harness.store.reader.info().types.get("file", {}).get("live", 0))
+
+
+@asynccontextmanager
+async def machine(plane: Any, path: Path, *, watches: bool = True) -> AsyncIterator[Machine]:
+    """An agent's machine at ``path``, linked; its folder is watched, or asked to be."""
+    tree = path / "tree"
+    tree.mkdir(parents=True)
+    (tree / "a.txt").write_text("a")
+    os.symlink(tree / "a.txt", tree / "link")
+    async with Harness.start(path / "home", safe_mode=True) as harness:
+        core = harness.core
+        core.node_id, core.control, core.control_url = NODE, False, plane.url
+        registered = await plane.store.get(ids.node_document_id(NODE))
+        await harness.store.put({key: value for key, value in registered.items() if key != "_rev"})
+        if watches:
+            document = default_document(NODE, harness.host.get("localfs"), {"paths": [str(tree)], "watch": False})
+            await harness.store.put(document)
+        agent = Agent(core)
+        core.agent = agent
+        requests = plane.requests(NODE)
+        async with agent:
+            link = Uplink(core, agent, requests, plane.connect(NODE), paths=() if watches else [str(tree)])
+            async with link:
+                yield Machine(harness, agent, link, tree)
+        await requests.close()
+
+
+@pytest.fixture
+async def laptop(control_plane: Any, tmp_path: Path, eventually: Any) -> AsyncIterator[Machine]:
+    """A machine that is connected and has crawled."""
+    async with machine(control_plane, tmp_path / "laptop") as made:
+        await made.agent.first_crawl_done.wait()
+        await eventually(lambda: control_plane.server.links.connected(NODE) and made.link.link.state.connected)
+        # What follows a connection is done, too.
+        await eventually(lambda: "storage" in (made.harness.store.reader.get(ids.node_document_id(NODE)) or {}))
+        yield made
+
+
+async def test_a_crawl_begins_where_the_node_is(control_plane: Any, laptop: Machine, eventually: Any) -> None:
+    (laptop.tree / "b.txt").write_text("b")
+    status, answer = await control_plane.ask("POST", f"/api/nodes/{NODE}/crawl", {})
+    assert (status, answer) == (202, {"started": True, "node_id": NODE})
+    await eventually(lambda: laptop.files() == 2)
+    (laptop.tree / "c.txt").write_text("c")
+    assert (await control_plane.ask("POST", f"/api/nodes/{NODE}/sync"))[0] == 202
+    await eventually(lambda: laptop.files() == 3)
+    (laptop.tree / "d.txt").write_text("d")
+    status, answer = await control_plane.ask("POST", "/api/system/reindex", {})
+    assert (status, answer["nodes"]) == (202, [NODE])
+    await eventually(lambda: laptop.files() == 4)
+    status, answer = await control_plane.ask("POST", f"/api/nodes/{NODE}/crawl", {"prefixes": ["/a/../b"]})
+    assert status == 400
+
+
+async def test_what_is_left_out_is_asked_of_the_node(control_plane: Any, laptop: Machine) -> None:
+    status, answer = await control_plane.ask("GET", f"/api/nodes/{NODE}/exclusions")
+    assert status == 200
+    assert [(one["kind"], one["export_path"]) for one in answer["items"]] == [("symlink", str(laptop.tree / "link"))]
+    assert (await control_plane.ask("GET", f"/api/nodes/{NODE}/exclusions?path=/elsewhere"))[0] == 404
+
+
+async def test_a_node_that_is_not_there_is_said_to_be(control_plane: Any) -> None:
+    for method, what in (("POST", "crawl"), ("POST", "sync"), ("GET", "exclusions")):
+        body = {} if method == "POST" else None
+        status, answer = await control_plane.ask(method, f"/api/nodes/{OTHER}/{what}", body)
+        assert (status, answer["error"]["code"]) == (503, "unavailable"), what
+    await control_plane.add_node("node-thief", status="disabled")
+    assert (await control_plane.ask("POST", "/api/nodes/node-thief/crawl", {}))[0] == 403
+
+
+async def test_first_instances_and_folders_are_written_by_the_control_plane(
+    control_plane: Any, tmp_path: Path, eventually: Any
+) -> None:
+    identifier = ids.plugin_document_id(NODE, "localfs")
+    async with machine(control_plane, tmp_path / "laptop", watches=False) as made:
+        await eventually(lambda: control_plane.store.reader.get(identifier))
+        await eventually(lambda: not made.link._paths)
+        document = await control_plane.store.get(identifier)
+        assert document["settings"] == {"paths": [str(made.tree)]}
+        assert document["settings_schema"]["properties"].keys() >= {"paths", "ignore"}
+        assert await made.harness.store.get(identifier) is None  # it comes by replication
+        again = await made.link.link.call("seed", {"instances": [], "paths": ["/more"]})
+        assert again == {"made": []}
+        assert (await control_plane.store.get(identifier))["settings"]["paths"] == [str(made.tree), "/more"]
+    # A removed one does not come back, and nobody can ask for another's.
+    assert (await control_plane.ask("DELETE", f"/api/nodes/{NODE}/plugins/localfs"))[0] == 200
+    async with machine(control_plane, tmp_path / "again", watches=False) as made:
+        await eventually(lambda: not made.link._paths)
+        assert await control_plane.store.get(identifier) is None
+        hostile = {"plugin_name": "x", "package": "localfs", "name": "x", "node_id": OTHER, "_id": "plugin::y::z"}
+        await made.link.link.call("seed", {"instances": [hostile]})
+        assert await control_plane.store.get(ids.plugin_document_id(OTHER, "x")) is None
+        written = await control_plane.store.get(ids.plugin_document_id(NODE, "x"))
+        assert written["node_id"] == NODE
+        for wrong in ({"instances": 7}, {"paths": ["relative"]}, {"instances": [{**hostile, "package": "agent"}]}):
+            with pytest.raises(UserError):
+                await made.link.link.call("seed", wrong)
+
+
+async def test_a_link_that_comes_back_lets_everything_be_looked_at(
+    control_plane: Any, laptop: Machine, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uplink, "RECONCILE_S", 3600.0)
+    links = control_plane.server.links
+    (laptop.tree / "meanwhile.txt").write_text("x")
+    for expected in (2, 2):
+        lost = links.nodes[NODE]
+        await lost.close("cut")
+        await eventually(lambda lost=lost: links.connected(NODE) and links.nodes[NODE] is not lost)
+        await eventually(lambda: laptop.link.link.state.connected)
+        await eventually(lambda expected=expected: laptop.files() == expected)
+        # The second time is too soon after the first: what is new is left to the watcher.
+        (laptop.tree / "later.txt").write_text("x")
+    board = laptop.agent.status()["subsystems"]
+    assert board["link"]["connected"] is True
+    assert board["link"]["control_plane"] == control_plane.url
+
+
+async def test_the_agents_fields_of_a_node_are_its_own_and_the_rest_is_not(laptop: Machine, tmp_path: Path) -> None:
+    store, core = laptop.harness.store, laptop.harness.core
+    await write_node(core, endpoints=["https://192.0.2.7:6673"], capabilities=["relay"])
+    document = await store.get(ids.node_document_id(NODE))
+    assert document is not None
+    assert document["transfer"] == {"endpoints": ["https://192.0.2.7:6673"], "protocol": "http"}
+    assert document["storage"][0]["watch_paths_on_fs"] == [str(laptop.tree)]
+    assert (document.get("control_version", 0), document["capabilities"]) == (0, ["relay"])
+    before = document["agent_version"]
+    await write_node(core, endpoints=["https://192.0.2.7:6673"], capabilities=["relay"])
+    assert (await store.get(ids.node_document_id(NODE)) or {})["agent_version"] == before
+    await store.update(document["_id"], lambda there: {**(there or {}), "status": "offline", "friendly_name": "Mine"})
+    await write_node(core, endpoints=[], capabilities=["relay"])
+    after = await store.get(ids.node_document_id(NODE)) or {}
+    assert (after["status"], after["friendly_name"], after.get("control_version", 0)) == ("offline", "Mine", 0)
+    assert after["agent_version"] == before + 1
+    core.node_id = OTHER
+    await write_node(core)
+    assert await store.get(ids.node_document_id(OTHER)) is None  # only the control plane registers nodes
+    core.node_id = NODE
+
+
+async def test_an_agents_own_api_changes_nothing_that_is_the_control_planes(laptop: Machine) -> None:
+    core = laptop.harness.core
+    async with running_app(core) as app:
+        server: ServerState = app.extensions[EXTENSION]
+        client = app.test_client()
+
+        async def ask(method: str, path: str, body: Any = None) -> int:
+            given = {} if body is None else {"json": body}
+            headers = {"Authorization": f"Bearer {server.local_token}"}
+            scope = {"client": ("127.0.0.1", 50000)}
+            answer = await client.open(path, method=method, headers=headers, scope_base=scope, **given)
+            return int(answer.status_code)
+
+        assert await ask("GET", "/api/nodes") == 200
+        assert await ask("GET", f"/api/nodes/{NODE}/status") == 200
+        assert await ask("POST", f"/api/nodes/{NODE}/crawl", {}) == 202
+        path = str(laptop.tree / "a.txt")
+        own = {"node_id": NODE, "export_path": path, "labels": ["mine"]}
+        assert await ask("PUT", "/api/labels/assignments", own) == 200
+        before = core.store.reader.seq()
+        refused = [
+            await ask("PUT", "/api/labels/assignments", {**own, "node_id": OTHER}),
+            await ask("PATCH", f"/api/nodes/{NODE}", {"friendly_name": "x"}),
+            await ask("POST", "/api/credentials", {"name": "x"}),
+            await ask("POST", "/api/vfs/directories", {"path": "/x"}),
+            await ask("PATCH", f"/api/nodes/{NODE}/plugins/localfs", {"enabled": False}),
+            await ask("POST", "/api/agent/heartbeat", {}),
+        ]
+        assert set(refused) == {403}
+        assert core.store.reader.seq() == before
+        assert await core.store.get("dir::root") is None  # the tree is seeded by the control plane
+        await asyncio.gather(*server.background)

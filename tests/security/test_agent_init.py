@@ -1,0 +1,210 @@
+"""``mosaicfs agent init`` as its user runs it, against a control plane on a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import plistlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from mosaicfs_core.cli import service
+from mosaicfs_core.cli.frame_context import TerminalContext
+from mosaicfs_core.cli.main import cli
+from mosaicfs_core.home import Home
+from mosaicfs_core.security import enrolment
+
+PROGRAM = (sys.executable, "-c", "from mosaicfs_core.cli.main import main; main()")
+
+
+class Machine:
+    """A machine that runs the command line."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.home = Home(path / "home")
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("MOSAICFS_")} | {
+            "HOME": str(path),
+            "XDG_CONFIG_HOME": str(path / "config"),
+            "MOSAICFS_HOME": str(self.home.path),
+        }
+
+    async def run(self, *arguments: str, stdin: str = "", **environment: str) -> tuple[int, str, str]:
+        """Exit code, standard output, standard error."""
+        process = await asyncio.create_subprocess_exec(
+            *PROGRAM,
+            *arguments,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self.environment | environment,
+        )
+        out, err = await asyncio.wait_for(process.communicate(stdin.encode()), 60)
+        return process.returncode or 0, out.decode(), err.decode()
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    (tmp_path / "machine").mkdir()
+    return Machine(tmp_path / "machine")
+
+
+async def test_a_machine_joins_and_may_run_it_again(
+    control: Any, machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    key_id, secret = await control.key()
+    pin = ("--ca-fingerprint", control.server.identity.authority.fingerprint)
+    arguments = ("agent", "init", control.url + "/", "--access-key-id", key_id, *pin, "--name", "Laptop")
+    with caplog.at_level(logging.DEBUG):
+        code, out, err = await machine.run(*arguments, stdin=secret + "\n")
+    assert code == 0, err
+    known = enrolment.load(machine.home)
+    assert known is not None
+    assert known.urls == (control.url,)
+    assert f"This machine is {known.node_id}" in out
+    assert "ExecStart=" in out
+    assert "mosaicfs agent run" in out
+    # Again, this time with nothing but what is known; and the secret from the environment.
+    again = ("--json", "agent", "init", control.url, "--install-service")
+    code, out, err = await machine.run(*again, MOSAICFS_SECRET_KEY=secret, MOSAICFS_ACCESS_KEY_ID=key_id)
+    assert code == 0, err
+    told = json.loads(out)
+    assert told["node_id"] == known.node_id
+    assert told["service"]["installed"]
+    # Nobody but the person at the keyboard has the secret.
+    places = [out, err, caplog.text, *arguments]
+    places += [file.read_bytes().decode("latin-1") for file in machine.path.rglob("*") if file.is_file()]
+    places += [file.read_bytes().decode("latin-1") for file in control.harness.home.path.rglob("*") if file.is_file()]
+    assert not any(secret in place for place in places)
+    assert "Signature=" not in caplog.text
+
+
+@pytest.fixture(autouse=True)
+def _away_from_the_system(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """What ``--install-service`` wrote for the whole system, as root, goes away again."""
+    yield
+    written = service.agent_service(tmp_path / "machine" / "home").path
+    if written.exists() and str(tmp_path) in written.read_text():
+        written.unlink()
+
+
+async def test_no_option_takes_a_secret() -> None:
+    context = click.Context(cli, info_name="mosaicfs", obj=TerminalContext())
+    group = cli.get_command(context, "agent")
+    assert isinstance(group, click.Group)
+    init = group.get_command(context, "init")
+    assert init is not None
+    names = {name for parameter in init.params for name in parameter.opts}
+    assert names == {"url", "--access-key-id", "--ca-fingerprint", "--name", "--install-service"}
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "told"),
+    [
+        ({"--ca-fingerprint": "AB" * 32}, 4, "shows another authority than expected"),
+        ({"--ca-fingerprint": "AB"}, 2, "64 hexadecimal digits"),
+        ({"--ca-fingerprint": None}, 4, "nobody vouches"),
+        ({"--access-key-id": "MOSAICFS_0000000000000000"}, 4, "not known here"),
+        ({"--access-key-id": "nonsense"}, 2, "no access key id"),
+        ({"secret": "nonsense"}, 2, "no secret of an access key"),
+        ({"secret": "mosaicfs_" + "x" * 43}, 4, "does not hold"),
+        ({"secret": ""}, 2, "no secret of an access key"),
+        ({"url": "https://127.0.0.1:9"}, 3, "cannot be reached"),
+        ({"url": "http://192.0.2.1:1"}, 2, "not encrypted"),
+        ({"url": "nas"}, 2, "expected https://host:port"),
+        ({"url": "https://nas:port"}, 2, "not the address"),
+    ],
+    ids=str,
+)
+async def test_what_is_wrong_is_said_and_changes_nothing(
+    control: Any, machine: Machine, change: dict[str, Any], code: int, told: str
+) -> None:
+    key_id, secret = await control.key()
+    options = {"--access-key-id": key_id, "--ca-fingerprint": control.server.identity.authority.fingerprint} | {
+        name: value for name, value in change.items() if name.startswith("--")
+    }
+    given = [word for name, value in options.items() if value is not None for word in (name, value)]
+    url = change.get("url", control.url)
+    found, out, err = await machine.run("agent", "init", url, *given, stdin=change.get("secret", secret) + "\n")
+    assert (found, out) == (code, ""), err
+    assert told in err
+    assert "Traceback" not in err
+    assert not machine.home.enrolment_file.exists()
+    assert not (machine.home.path / "node_id").exists()
+
+
+async def test_a_changed_authority_is_told_and_nothing_is_changed(
+    control: Any, running: Any, machine: Machine, tmp_path: Path
+) -> None:
+    key_id, secret = await control.key()
+    pin = ("--ca-fingerprint", control.server.identity.authority.fingerprint)
+    assert (await machine.run("agent", "init", control.url, "--access-key-id", key_id, *pin, stdin=secret))[0] == 0
+    known = enrolment.load(machine.home)
+    assert known is not None
+    async with running(tmp_path / "other") as other:
+        # The address that the machine knows leads to another instance now.
+        enrolment.save(machine.home, enrolment.msgspec.structs.replace(known, urls=(other.url,)))
+        before = machine.home.enrolment_file.read_bytes()
+        code, _, err = await machine.run("agent", "init", other.url, "--access-key-id", key_id, stdin=secret)
+        assert code == 4
+        assert "Nothing was changed" in err
+        assert machine.home.enrolment_file.read_bytes() == before
+
+
+async def test_the_command_line_elsewhere_signs_with_a_key(control: Any, machine: Machine) -> None:
+    key_id, secret = await control.key("user")
+    environment = {"MOSAICFS_URL": control.url, "MOSAICFS_ACCESS_KEY_ID": key_id, "MOSAICFS_SECRET_KEY": secret}
+    code, _, err = await machine.run("--json", "credentials", "list", **environment)
+    assert code == 3
+    assert "MOSAICFS_CA_FINGERPRINT" in err
+    environment["MOSAICFS_CA_FINGERPRINT"] = control.server.identity.authority.fingerprint
+    code, out, err = await machine.run("--json", "credentials", "list", **environment)
+    assert code == 0, err
+    assert [item["id"] for item in json.loads(out)["items"]] == [key_id]
+    code, out, err = await machine.run("credentials", "create", "Desktop", "--kind", "agent", **environment)
+    assert code == 0, err
+    assert "On that machine: mosaicfs agent init https://" in out
+    wrong = environment | {"MOSAICFS_CA_FINGERPRINT": "AB" * 32}
+    assert (await machine.run("credentials", "list", **wrong))[0] == 4
+
+
+async def test_the_command_line_at_home_finds_an_instance_with_tls(control: Any, machine: Machine) -> None:
+    home = str(control.harness.home.path)
+    code, out, err = await machine.run("--json", "credentials", "list", "--home", home)
+    assert code == 0, err
+    code, out, err = await machine.run("system", "fingerprint", "--home", home)
+    assert out.strip() == control.server.identity.authority.fingerprint, err
+
+
+def test_the_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:
+    program = tmp_path / 'a "b" 100% $HOME\\x' / "mosaicfs"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    text = service.systemd_unit((str(program), "agent", "run", "--home", "/a b"), of_system=True)
+    assert '"/a b"' in text
+    assert "100%% $$HOME" in text
+    verify = shutil.which("systemd-analyze")
+    if verify:
+        unit = tmp_path / service.UNIT
+        unit.write_text(text)
+        ran = subprocess.run([verify, "verify", str(unit)], capture_output=True, text=True, check=False)
+        assert str(unit) not in ran.stderr, ran.stderr
+
+
+def test_the_property_list_is_one(tmp_path: Path) -> None:
+    made = service.agent_service(tmp_path / "a <b>", "darwin", root=False)
+    told = plistlib.loads(made.text.encode())
+    assert told["ProgramArguments"][-1] == str(tmp_path / "a <b>")
+    assert made.path.parent.name == "LaunchAgents"
+    linux = service.agent_service(tmp_path, "linux", root=False)
+    assert linux.path.parts[-4:-1] == (".config", "systemd", "user")
+    assert "--user" in linux.start
