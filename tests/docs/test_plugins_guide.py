@@ -16,10 +16,12 @@ from quart import Quart
 
 from mosaicfs_core import hooks, testing
 from mosaicfs_core.cli.frame_context import TerminalContext
-from mosaicfs_core.hooks import Create, FileOperation, PluginContext, PluginManifest, specs
+from mosaicfs_core.errors import ConfigError
+from mosaicfs_core.hooks import Create, FileOperation, HubAddress, PluginContext, PluginManifest, Stale, specs
 from mosaicfs_core.plugins.context import RoutesContextImpl
 from mosaicfs_core.plugins.hooktable import HOOKS
 from mosaicfs_core.plugins.host import PluginHost
+from mosaicfs_core.server.hub.link import hub_of
 from mosaicfs_core.testing import CrawlModel, Harness, plugin_at
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -134,3 +136,17 @@ async def test_the_registration_examples_work(weather: Any, tmp_path: Path) -> N
         (blueprint,) = harness.host.register("weather", "mosaicfs_routes", app=app, context=context)
         app.register_blueprint(blueprint, url_prefix="/api/x/weather")
         assert "/api/x/weather/cities/<name>" in {rule.rule for rule in app.url_map.iter_rules()}
+
+
+async def test_the_hub_of_the_examples_is_taken_for_its_address_and_swaps(weather: Any, tmp_path: Path) -> None:
+    async with Harness.start(tmp_path / "home", plugins=[weather]) as harness:
+        _, hub = hub_of(harness.core, HubAddress("https://weather.example/mosaicfs"))
+        with pytest.raises(ConfigError):
+            hub_of(harness.core, HubAddress("https://elsewhere.example/mosaicfs"))
+    assert (hub.access().base_url, hub.access().path) == ("https://weather.example", "/mosaicfs")
+    await hub.prepare()
+    rev = await hub.swap("note", {"n": 1}, None)
+    with pytest.raises(Stale):
+        await hub.swap("note", {"n": 2}, None)
+    assert await hub.read("note") == (rev, {"n": 1})
+    await hub.close()

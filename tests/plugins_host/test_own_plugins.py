@@ -12,6 +12,10 @@ from mosaicfs_core.plugins.host import PluginHost
 from mosaicfs_core.testing import CrawlContract, CrawlSource, PluginContract, native, written
 
 
+class TestCouchdb(PluginContract):
+    mosaicfs_plugin = "couchdb"
+
+
 class TestEmail(PluginContract):
     mosaicfs_plugin = "email"
 

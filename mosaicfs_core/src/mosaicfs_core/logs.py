@@ -25,6 +25,8 @@ _SECRETS: Final = re.compile(
     r"mosaicfs[a-z]?_[A-Za-z0-9_-]{43}"  # a secret access key, and the other tokens of ours by their prefixes
     r"|eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+"  # a JWT
     r"|(?i:(?<=bearer )[^\s,;'\"]+)"
+    r"|(?i:(?<=authorization: basic )[^\s,;'\"]+)"
+    r"|(?<=://)[^\s/@:]*:[^\s/@]*(?=@)"  # user and password in an address
     r"|(?i:(?<=signature=)[^\s,;'\"]+)"
     r"|(?i:(?<=bootstrap=)[^\s&,;'\"]+)"
     r"|(?i:(?<=mosaicfs_refresh=)[^\s,;'\"]+)"

@@ -17,6 +17,7 @@ from mosaicfs_core.errors import (
     MosaicError,
     NotAllowed,
     NotFound,
+    NotSignedIn,
     PluginError,
     Stale,
     Unavailable,
@@ -34,6 +35,7 @@ from mosaicfs_core.hooks.context import (
     PluginContext,
     RoutesContext,
 )
+from mosaicfs_core.hooks.hub import Hub, HubAccess, HubAddress, HubNote
 from mosaicfs_core.hooks.labels import rule_covers
 from mosaicfs_core.hooks.operations import (
     Checkpoint,
@@ -72,9 +74,14 @@ __all__ = [
     "FileQuery",
     "FileRecord",
     "FilesAnswer",
+    "Hub",
+    "HubAccess",
+    "HubAddress",
+    "HubNote",
     "MosaicError",
     "NotAllowed",
     "NotFound",
+    "NotSignedIn",
     "Page",
     "PluginContext",
     "PluginError",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import quart
 
     from mosaicfs_core.hooks.context import CommandContext, PluginContext, RoutesContext
+    from mosaicfs_core.hooks.hub import Hub, HubAddress
     from mosaicfs_core.hooks.operations import CrawlRequest, FileOperation
 
 HOOK_API: Final = 1
@@ -110,3 +111,12 @@ def mosaicfs_routes(app: quart.Quart, context: RoutesContext) -> Sequence[quart.
 @hookspec
 def mosaicfs_commands(cli: click.Group, context: CommandContext) -> None:
     """Add commands or a group of commands to ``cli``. Called at every start of ``mosaicfs``: import lazily."""
+
+
+@hookspec
+def mosaicfs_hub(context: PluginContext, address: HubAddress) -> Hub | None:
+    """The database behind ``[hub] url``, which several control planes share; None for an address that is not for you.
+
+    Called once when a control plane with such an address starts; the first plugin that answers is taken. Return at
+    once, without I/O: the hub may be down, and is asked again and again until it is not.
+    """

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from mosaicfs_core.documents import ids, owners, paths
 from mosaicfs_core.errors import InvalidDocument, NotAllowed
 from mosaicfs_core.hooks import DocumentQuery, FileQuery, FileRecord, Page
+from mosaicfs_core.lease import Lease, SoleLease
 from mosaicfs_core.plugins.node_settings import SettingsOfNode
 
 if TYPE_CHECKING:
@@ -41,12 +42,20 @@ class ContentService(Protocol):
         """Open by the cheapest tier that works. Raises a ``MosaicError``."""
 
 
+class HubService(Protocol):
+    """The link to a hub, as the API shows it (``server.hub.HubLink``)."""
+
+    def facts(self) -> dict[str, Any]:
+        """How it stands: ``status`` (healthy, degraded), ``detail`` (a line for people) and figures."""
+
+
 @dataclass
 class CoreServices:
     """The services of one process. ``agent`` is set once there is one; ``mounts`` holds the mount points of this node
     that are known to be mounted, which no crawl may enter. ``failing`` says of long-lived tasks what ended them, by
     name, until they run well again. ``control`` is false in an agent's own process, where documents of the control
-    plane are read and never written; ``control_url`` then says where it is. ``settings`` are this node's own."""
+    plane are read and never written; ``control_url`` then says where it is. ``settings`` are this node's own. ``hub``
+    is set where the control plane has one; ``lease`` says whether this process does what must happen once."""
 
     home: Home
     config: Config
@@ -59,6 +68,8 @@ class CoreServices:
     failing: dict[str, str] = field(default_factory=dict)
     control: bool = True
     control_url: str | None = None
+    hub: HubService | None = None
+    lease: Lease = field(default_factory=SoleLease)
     settings: SettingsOfNode = field(init=False)
 
     def __post_init__(self) -> None:

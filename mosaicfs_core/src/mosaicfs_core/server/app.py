@@ -153,7 +153,8 @@ async def running_app(core: CoreServices) -> AsyncIterator[Quart]:
     """``create_app`` and ``close_app`` around a block, in which labels follow files that move."""
     app = await create_app(core)
     server: ServerState = app.extensions[EXTENSION]
-    mover = Mover(core.store, core.node_id, control=core.control, followed=partial(methods.tell_followed, server.links))
+    followed = partial(methods.tell_followed, server.links)
+    mover = Mover(core.store, core.node_id, control=core.control, followed=followed, lease=core.lease)
 
     async def tell_of_moves(_node_id: str) -> None:
         await mover.tell()
