@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from mosaicfs_core.agent import runner
+from mosaicfs_core.content import Content
 from mosaicfs_core.errors import Unavailable, UserError
-from mosaicfs_core.hooks import HOOK_API, FileRecord, PluginManifest, hookimpl
+from mosaicfs_core.hooks import HOOK_API, FilePlace, FileRecord, Held, PluginManifest, hookimpl
 from mosaicfs_core.testing.harness import Harness, plugin_at
 
 FILE = FileRecord(file_id="n.u", node_id="n", export_path="/a", name="a", size=1, mtime=1, inode=1000)
@@ -105,9 +106,34 @@ async def test_what_fails_is_started_again_and_named_in_the_status(harness: Harn
     assert worker.ended == 1
 
 
+async def test_a_pin_stands_before_its_bytes_are_there(harness: Harness) -> None:
+    context = await harness.instance("diligent")
+    with pytest.raises(Unavailable, match="no way to n"):
+        await context.pin(FILE)
+    assert await context.pinned() == [FilePlace("n", "/a")]
+    assert await context.held([FILE]) == [Held(0, 1, False)]
+    await context.unpin(FILE)
+    assert await context.pinned() == []
+
+
+async def test_pins_go_with_their_instance_and_not_when_it_is_switched_off(harness: Harness) -> None:
+    context = await harness.instance("diligent")
+    with pytest.raises(Unavailable):
+        await context.pin(FILE)
+    identifier = f"plugin::{harness.core.node_id}::diligent"
+    await harness.store.update(identifier, lambda document: {**(document or {}), "enabled": False})
+    async with harness.agent():
+        assert await context.pinned() == [FilePlace("n", "/a")]
+        await harness.store.update(identifier, lambda document: {**(document or {}), "_deleted": True})
+        keeper = harness.core.content.keeper
+        assert keeper is not None
+        await until(lambda: keeper.pinned("diligent") == [])
+
+
 async def test_what_a_context_cannot_do_it_says(harness: Harness) -> None:
     context = await harness.instance("diligent")
+    harness.core.content = Content([])
     with pytest.raises(Unavailable, match="agent"):
         await context.pin(FILE)
     with pytest.raises(UserError):
-        await context.report("splendid")  # type: ignore[arg-type]
+        await context.report("splendid")

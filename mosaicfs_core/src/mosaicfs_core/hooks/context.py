@@ -7,7 +7,7 @@ data that can be serialized.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
@@ -194,7 +194,7 @@ class PluginContext(Protocol):
     async def local_path(self, file: FileRecord) -> Path | None:
         """The file's path on this machine, when it has one."""
 
-    def follow_files(self, selections: Mapping[str, Selection]) -> AsyncIterator[SelectedFiles]:
+    def follow_files(self, selections: Mapping[str, Selection]) -> AsyncGenerator[SelectedFiles, None]:
         """Every file that a selection holds, and from then on every difference, for ever: an async iterator.
 
         It follows documents, labels, annotations, virtual directories and the clock (``age`` steps, within a minute),

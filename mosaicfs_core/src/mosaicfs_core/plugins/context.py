@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -213,7 +213,7 @@ class InstanceContext:
                 return candidate
         return None
 
-    async def follow_files(self, selections: Mapping[str, Selection]) -> AsyncIterator[SelectedFiles]:
+    async def follow_files(self, selections: Mapping[str, Selection]) -> AsyncGenerator[SelectedFiles, None]:
         """The files of selections, and every difference from then on."""
         async with aclosing(selecting.follow(self._core.store, self._core.host.step_ops(), selections)) as found:
             async for files in found:

@@ -181,12 +181,13 @@ async def _settle() -> None:
 
 
 def _resources() -> dict[str, set[str]]:
-    """The tasks, threads and descriptors of this process. Worker threads of pools are reused and do not count."""
+    """The tasks, threads and descriptors of this process. Worker threads of pools, the host's among them, are reused
+    and do not count."""
     tasks = {f"{task.get_name()} {task.get_coro()}" for task in asyncio.all_tasks() if not task.done()}
     threads = {
         f"{thread.name} {thread.ident}"
         for thread in threading.enumerate()
-        if not thread.name.startswith(("asyncio_", "ThreadPoolExecutor"))
+        if not thread.name.startswith(("asyncio_", "ThreadPoolExecutor", "store-", "cache"))
     }
     return {"tasks": tasks, "threads": threads, "descriptors": _descriptors()}
 

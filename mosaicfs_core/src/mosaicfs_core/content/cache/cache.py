@@ -333,9 +333,9 @@ class Cache:
         return []
 
     async def missing_room(self, size: int) -> int:
-        """How many bytes there are too few for ``size`` more that are to stay, after all that may go; 0 when they
-        fit."""
-        lacking = await self._lacking(size)
+        """How many bytes there are too few for ``size`` more that are to stay, after all that may go; 0 when they fit.
+        What is reserved at the moment is not counted: whoever asks knows what of his own is on its way."""
+        lacking = await self._lacking(size - self._reserved)
         return 0 if lacking <= 0 else max(0, lacking - (await self._guarded(self._index.unpinned_bytes()) or 0))
 
     def unreserve(self, size: int) -> None:
