@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from mosaicfs_core.hooks import CommandContext, written_argument
+from mosaicfs_core.hooks import CommandContext, UserError, written_argument
 
 _COLUMNS: Final = {
     "name": "name",
@@ -88,12 +88,13 @@ def _add_changes(pins: click.Group, context: CommandContext) -> None:
         chain += [{"op": "label", "labels": list(labels)}] if labels else []
         if directory is None and not chain:
             raise click.UsageError("give a DIRECTORY of the virtual tree, or filters with --glob, --label or --steps")
-        called = name or directory
+        path = None if directory is None else _tidy(written_argument(directory))
+        called = name or path
         if called is None:
             raise click.UsageError("give it a name with --name")
         body: dict[str, Any] = {"name": called, "nodes": [_node_id(context, node) for node in nodes or (None,)]}
-        if directory is not None:
-            body["directory"] = _tidy(written_argument(directory))
+        if path is not None:
+            body["directory"] = path
         if chain:
             body["steps"] = chain
         if exclude_rest:
@@ -180,7 +181,10 @@ def _tidy(path: str) -> str:
 def _node_id(context: CommandContext, given: str | None) -> str:
     """The id of a node named by its id or its friendly name; this machine's when none is named."""
     if given is None:
-        return str(context.api.get("system/info")["node_id"])
+        here = str(context.api.get("system/info")["node_id"])
+        if here.startswith("control-plane"):
+            raise UserError("this is a control plane, which keeps no files: name a node with --node")
+        return here
     found = context.api.get("nodes", limit=_PAGE)["items"]
     named = [node["id"] for node in found if given in (node["id"], node["friendly_name"])]
     if len(named) > 1:

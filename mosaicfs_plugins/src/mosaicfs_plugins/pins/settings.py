@@ -17,7 +17,7 @@ SCHEMA: Final[Mapping[str, Any]] = {
     "properties": {
         "pins": {
             "title": "Pins",
-            "description": "What is kept on this machine, the most important first: it gets the room there is.",
+            "description": "What is kept on this machine; of two that wait, the files of the first are fetched first.",
             "type": "array",
             "default": [],
             "maxItems": MAX_PINS,
