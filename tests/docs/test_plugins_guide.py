@@ -104,6 +104,7 @@ async def test_the_examples_together_are_a_plugin_that_works(weather: Any, tmp_p
         await harness.crawl("weather", context, model)
         assert model.changes == []
         assert await _first_emitted(harness, context) == "/weather/Lima.txt"
+        assert await _reported(harness, context) == {"status": "healthy", "detail": "", "kept": 0}
         assert harness.host.failures == ()
 
 
@@ -122,6 +123,16 @@ async def _first_emitted(harness: Harness, context: Any) -> str:
     watching.cancel()
     await asyncio.wait({watching})
     return first.export_path
+
+
+async def _reported(harness: Harness, context: Any) -> dict[str, Any]:
+    running = asyncio.ensure_future(harness.host.call("weather", "mosaicfs_run", timeout=None, context=context))
+    async with asyncio.timeout(10):
+        while "weather" not in harness.core.reports:  # noqa: ASYNC110 - what is reported is there to be read
+            await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.wait({running})
+    return harness.core.reports["weather"]
 
 
 async def test_the_registration_examples_work(weather: Any, tmp_path: Path) -> None:

@@ -32,6 +32,10 @@ class TestLocalfs(PluginContract):
     mosaicfs_plugin = "localfs"
 
 
+class TestPins(PluginContract):
+    mosaicfs_plugin = "pins"
+
+
 class TestSearch(PluginContract):
     mosaicfs_plugin = "search"
 

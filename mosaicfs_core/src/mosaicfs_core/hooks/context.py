@@ -7,15 +7,16 @@ data that can be serialized.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
 from mosaicfs_core.hooks.specs import StepOp
 
 T = TypeVar("T")
+Status: TypeAlias = Literal["healthy", "degraded", "unhealthy"]
 
 
 class FileRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +31,21 @@ class FileRecord(msgspec.Struct, frozen=True, kw_only=True):
     inode: int
     mime_type: str | None = None
     status: str = "active"
+
+
+class FilePlace(NamedTuple):
+    """Where a file is: a node and the path there."""
+
+    node_id: str
+    export_path: str
+
+
+class Held(NamedTuple):
+    """How much of a file is on this node: ``present`` of ``size`` bytes; ``whole`` when it can be read offline."""
+
+    present: int
+    size: int
+    whole: bool
 
 
 class FileQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +82,40 @@ class DocumentQuery(msgspec.Struct, frozen=True, kw_only=True):
     key: tuple[str, ...] = ()
     limit: int = 100
     offset: int = 0
+
+
+class Selection(msgspec.Struct, frozen=True, kw_only=True):
+    """Which files: those that pass a chain of filter steps and, where ``directory`` is given, that the virtual
+    directory of this path shows at any depth.
+
+    Of files that share a name in the directory all count, also those that it hides behind the newest. Where there is
+    neither a directory nor a step, ``default_result`` alone decides.
+    """
+
+    directory: str | None = None
+    steps: tuple[Mapping[str, Any], ...] = ()
+    default_result: Literal["include", "exclude"] = "include"
+
+
+class SelectedFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file and the names of the selections that hold it now, in their order. ``file`` is as its document says now,
+    None when it is gone."""
+
+    file_id: str
+    file: FileRecord | None = None
+    selections: tuple[str, ...] = ()
+
+
+class SelectedFiles(msgspec.Struct, frozen=True, kw_only=True):
+    """Files that a selection began to hold, that changed while one did, or that are held by one fewer.
+
+    ``complete`` is true from the moment when every file that was there at the start has been named. ``warnings`` are
+    sentences about selections, by name: a step that is unknown here, a directory that shows nothing.
+    """
+
+    files: tuple[SelectedFile, ...] = ()
+    complete: bool = False
+    warnings: Mapping[str, tuple[str, ...]] = {}
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
@@ -145,12 +195,55 @@ class PluginContext(Protocol):
     async def local_path(self, file: FileRecord) -> Path | None:
         """The file's path on this machine, when it has one."""
 
+    def follow_files(self, selections: Mapping[str, Selection]) -> AsyncGenerator[SelectedFiles, None]:
+        """Every file that a selection holds, and from then on every difference, for ever: an async iterator.
+
+        It follows documents, labels, annotations, virtual directories and the clock (``age`` steps, within a minute),
+        and looks again only at what changed. Raises ``UserError`` for a selection that cannot be understood.
+        """
+
+    async def check_selection(self, selection: Selection) -> tuple[str, ...]:
+        """Check what a user is about to store; sentences about what is odd with it.
+
+        Raises ``UserError`` with the field (``steps[2].pattern``) for wrong steps or a wrong directory.
+        """
+
+    async def pin(self, file: FileRecord) -> None:
+        """Keep all bytes of a file on this node until ``unpin``, and wait until they are there.
+
+        The pin itself holds from the first moment, across restarts, whatever comes of the bytes; it does not follow
+        the file: call it again when the document's path, size or mtime change. Fetching is slow on purpose: two files
+        at a time on the whole node, giving way to whoever reads. For a file of this node there is nothing to do.
+        Raises ``NoRoom`` (nothing else that is pinned ever gives way), ``NotFound``, ``NotAllowed``, ``Stale`` when
+        the owner has another version by now, ``Unavailable``; cancelled, it may be called again and goes on.
+        """
+
+    async def unpin(self, file: FileRecord | FilePlace) -> None:
+        """Let go of a file that this instance has pinned; its bytes go when room is wanted, or another pins it."""
+
+    async def pinned(self) -> list[FilePlace]:
+        """What this instance has pinned."""
+
+    async def held(self, files: Sequence[FileRecord]) -> list[Held]:
+        """How much of each file is on this node, pinned or not. Asks no other node."""
+
+    async def report(self, status: Status, detail: str = "", figures: Mapping[str, Any] | None = None) -> None:
+        """Say how this instance is: it stands in the node's status (``subsystems.instances``) until the next report.
+
+        ``detail`` is a sentence for people, ``figures`` a JSON object. The document is written on change, at most every
+        30 seconds.
+        """
+
 
 class RoutesContext(PluginContext, Protocol):
     """The context of ``mosaicfs_routes``: acts for the control plane."""
 
     async def whoami(self) -> Mapping[str, Any]:
         """Who is asking, inside a view: ``{"access_key_id", "kind", "name"}``."""
+
+    async def node_status(self, node_id: str) -> Mapping[str, Any] | None:
+        """A node's ``agent_status``, None when it has never told one: this process's own as it is now, another's as it
+        arrived last."""
 
 
 class Api(Protocol):

@@ -95,6 +95,16 @@ def mosaicfs_watch(  # type: ignore[empty-body]
 
 
 @hookspec
+def mosaicfs_run(context: PluginContext) -> Awaitable[None]:  # type: ignore[empty-body]
+    """Work in the background for as long as the instance is switched on: a coroutine that runs until it is cancelled.
+
+    Started once per instance when the agent starts or the instance is switched on; ended and started again when its
+    settings change, so keep in ``state_dir`` (or find again) what must outlive that. Restarted with back-off when it
+    raises or returns; the node's status names the reason meanwhile. It has no time limit and must not block the loop.
+    """
+
+
+@hookspec
 def mosaicfs_step_ops() -> Sequence[StepOp]:  # type: ignore[empty-body]
     """Filter-step ops to add, by name. Called once in every process that evaluates steps, the mount included."""
 

@@ -281,6 +281,6 @@ def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 def _retrieved(future: asyncio.Future[Page | None]) -> None:
-    """Take note of a read's failure. Who is cancelled while it waits for the read to end asks nothing of it any more."""
+    """Take note of a read's failure: who is cancelled while it waits for the read to end asks for it no more."""
     if not future.cancelled():
         future.exception()
