@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from mosaicfs_core.content import ByteSource, Content, LocalTier, native_roots, root_path, watch_roots
+from mosaicfs_core.content import (
+    ByteSource,
+    Content,
+    LocalTier,
+    WatchedRoot,
+    native_roots,
+    root_path,
+    watch_roots,
+    watched_roots,
+)
 from mosaicfs_core.documents import paths
 from mosaicfs_core.errors import MosaicError, NotAllowed, NotFound, Unavailable, UserError
 from mosaicfs_core.hooks import FileRecord
@@ -154,3 +163,5 @@ def test_watch_roots_come_from_the_nodes_plugin_instances(tmp_path: Path) -> Non
     ]
     home = os.path.abspath(os.path.expanduser("~"))
     assert watch_roots(documents, NODE) == (f"{tmp_path}/a", f"{tmp_path}/b", home)
+    of_all = [*((NODE, root) for root in watch_roots(documents, NODE)), ("node-b", "/other")]
+    assert list(watched_roots(documents)) == [WatchedRoot(node, root) for node, root in of_all]

@@ -95,6 +95,20 @@ class World:
         """Make or replace a virtual directory."""
         self.put(new_directory(path, d.now_micros(), {"mounts": list(mounts)}))
 
+    def label(self, path: Path, *labels: str) -> None:
+        """Give a file these labels and no others."""
+        written = d.escape(os.fsencode(path))
+        self.put(
+            {
+                "_id": d.label_assignment_id(self.node, written),
+                "type": "label_assignment",
+                "node_id": self.node,
+                "export_path": written,
+                "labels": list(labels),
+                "updated_at": d.format_time(d.now_micros()),
+            }
+        )
+
     def put_many(self, documents: Sequence[Mapping[str, Any]]) -> None:
         """Write documents over whatever is there, a thousand to a transaction."""
 

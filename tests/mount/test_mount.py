@@ -216,3 +216,17 @@ class TestChanges:
         world.wait_until(lambda: not root.exists())
         assert (every / "folder" / "x").read_bytes() == b"x"
         assert (every / "a.txt").read_bytes() == b"first"
+
+
+@pytest.mark.parametrize("listed_last", ["all", "picked"])
+def test_a_file_shown_twice_outlives_the_loss_of_one_place(world: Any, point: Path, listed_last: str) -> None:
+    path = world.write("a.txt", b"still here")
+    world.put_directory("/picked", world.source(world.files, steps=[{"op": "label", "labels": ["pick"]}]))
+    world.label(path, "pick")
+    root = world.mount(point).directory
+    for name in ("all", "picked") if listed_last == "picked" else ("picked", "all"):
+        assert (root / name / "a.txt").read_bytes() == b"still here"
+    world.label(path)
+    world.wait_until(lambda: not (root / "picked" / "a.txt").exists())
+    assert (root / "all" / "a.txt").read_bytes() == b"still here"
+    assert (root / "all" / "a.txt").stat().st_size == 10

@@ -226,3 +226,19 @@ def test_without_the_option_there_are_no_extended_attributes(world: Any, point: 
     world.write("a.txt", b"a")
     with pytest.raises(OSError, match="not supported"):
         os.listxattr(world.mount(point).directory / "all" / "a.txt")
+
+
+def test_a_plugin_whose_step_op_cannot_be_compiled_leaves_the_tree_as_it_is(
+    world: Any, point: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = tmp_path / "packages" / "broken_op-1.dist-info"
+    facts.mkdir(parents=True)
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: broken_op\nVersion: 1\n")
+    fault = "mosaicfs_core.testing.faults:step_compile_raises"
+    (facts / "entry_points.txt").write_text(f"[mosaicfs]\nbroken_op = {fault}\n")
+    monkeypatch.setenv("PYTHONPATH", str(facts.parent))
+    world.write("a.txt", b"a")
+    world.put_directory("/broken", world.source(world.files, steps=[{"op": "boom"}]))
+    root = world.mount(point).directory
+    assert [(root / name / "a.txt").read_bytes() for name in ("all", "broken")] == [b"a", b"a"]
+    assert "step op boom failed" in (world.home.log_dir / "mount.log").read_text()

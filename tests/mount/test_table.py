@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -98,14 +99,37 @@ def test_a_renamed_directory_keeps_its_inode_and_is_listed_anew() -> None:
     assert made.get("/old") is None
 
 
-def test_a_file_in_two_directories_survives_the_loss_of_one() -> None:
+@pytest.mark.parametrize("loses", ["/a", "/b"])
+def test_a_file_in_two_directories_survives_the_loss_of_one(loses: str) -> None:
     made = table()
     made.install(root(folder("a", 20), folder("b", 21)))
     made.install(Listing("/a", 20, (Entry("f", 30, 5),)))
     made.install(Listing("/b", 21, (Entry("f", 30, 5),)))
-    made.install(Listing("/a", 20, ()))
+    made.install(Listing(loses, 20 if loses == "/a" else 21, ()))
     assert made.attributes[30] == (5, 0)
     assert 30 in made.files
+
+
+@pytest.mark.parametrize("last", ["/a", "/b"])
+def test_a_file_in_two_directories_survives_when_one_makes_room(last: str) -> None:
+    made = table(limit=3)
+    made.install(Listing("/a", 20, (Entry("f", 30, 5),)))
+    made.install(Listing("/b", 21, (Entry("f", 30, 5),)))
+    made.get(last)
+    made.install(Listing("/c", 22, (Entry("x", 31), Entry("y", 32))))
+    assert made.get(last) is not None
+    assert set(made.files) == set(made.attributes) == {30, 31, 32}
+
+
+def test_every_listing_of_a_file_has_the_same_attributes() -> None:
+    """Those of an open file are mended in place; the mended ones are what any of its names must answer with."""
+    made: Table[list[int]] = Table(lambda entries: [[entry.size] for entry in entries], lambda name: name.encode())
+    first, _ = made.install(Listing("/a", 20, (Entry("f", 30, 5),)))
+    made.attributes[30][0] = 6
+    second, _ = made.install(Listing("/b", 21, (Entry("g", 30, 5),)))
+    assert first.attributes == second.attributes == [[6]]
+    again, _ = made.install(Listing("/a", 20, (Entry("f", 30, 7),)))
+    assert again.attributes == [made.attributes[30]] == [[7]]
 
 
 def test_making_room_forgets_files_and_keeps_directories() -> None:
@@ -169,3 +193,19 @@ def test_a_kernel_that_obeys_never_knows_anything_wrong(
                 known[name.encode()] = None
         known.update(truth)
         facts.update(sizes)
+
+
+shown = st.dictionaries(names, st.integers(100, 104), max_size=4)
+
+
+@settings(max_examples=300)
+@given(st.lists(st.tuples(st.sampled_from(["/a", "/b", "/c"]), shown), max_size=12), st.integers(1, 8))
+def test_what_is_known_of_files_is_what_the_held_listings_show(
+    history: list[tuple[str, dict[str, int]]], limit: int
+) -> None:
+    made = table(limit)
+    for path, files in history:
+        made.install(Listing(path, ord(path[1]), tuple(Entry(name, inode) for name, inode in sorted(files.items()))))
+        held = [listed for path in ("/a", "/b", "/c") if (listed := made.get(path)) is not None]
+        inodes = {entry.inode for listed in held for entry in listed.entries}
+        assert made.files.keys() == made.attributes.keys() == inodes

@@ -19,9 +19,10 @@ from mosaicfs_core.hooks import HOOK_API, CrawlRequest, Create, Directory, Entry
 from mosaicfs_core.plugins import dispatch
 from mosaicfs_core.plugins.host import PluginHost
 from mosaicfs_core.plugins.operations import check_operation, check_yielded
+from mosaicfs_core.rules import FileFacts, compile_chain
 from mosaicfs_core.testing.faults import faulty
 
-pytestmark = pytest.mark.logs("^plugin |^step op ")
+pytestmark = pytest.mark.logs("^plugin ")
 
 REQUEST = CrawlRequest(trigger="manual")
 GOOD = Create(export_path="/x/one.txt", size=1, mtime=1)
@@ -249,13 +250,32 @@ def test_registration_errors_and_nonsense_are_recorded_and_left_out() -> None:
     assert "plugin raises: mosaicfs_commands failed: RuntimeError: boom" in said
 
 
-def test_a_step_op_that_raises_on_a_file_does_not_match_it_and_is_recorded_once() -> None:
+@pytest.mark.parametrize("default", ["include", "exclude"])
+@pytest.mark.parametrize("invert", [False, True])
+def test_a_step_whose_op_raises_on_a_file_is_skipped_and_recorded_once(default: str, invert: bool) -> None:
     host = PluginHost.discover(entry_points=faulty("step_raises"))
-    matches = host.step_ops()["boom"].compile({})
-    assert [matches(object()), matches(object())] == [False, False]
+    chain = compile_chain([{"op": "boom", "invert": invert}], default, host.step_ops())
+    facts = FileFacts("node", "/x", "x", 1, 1)
+    assert [chain.verdict(facts), chain.verdict(facts)] == [default == "include"] * 2
+    assert [(said.matched, said.result) for said in chain.explain(facts)] == [(None, "continue"), (None, default)]
     assert [failure.message for failure in host.failures] == [
         "plugin step_raises: step op boom failed: RuntimeError: boom"
     ]
+
+
+@pytest.mark.parametrize(
+    ("op", "reason"), [("boom", "failed: RuntimeError: boom"), ("lie", "compiled to str, not a predicate")]
+)
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_step_whose_op_cannot_be_compiled_is_skipped_warned_of_and_recorded(
+    op: str, reason: str, strict: bool
+) -> None:
+    host = PluginHost.discover(entry_points=faulty("step_compile_raises"))
+    chain = compile_chain([{"op": op}, {"op": "size", "min_bytes": 9}], "include", host.step_ops(), strict=strict)
+    said = f"plugin step_compile_raises: step op {op} {reason}"
+    assert [warning.message for warning in chain.warnings] == [f"steps[0].op: {said}; the step is skipped"]
+    assert [chain.verdict(FileFacts("node", "/x", "x", size, 1)) for size in (1, 9)] == [False, True]
+    assert [failure.message for failure in host.failures] == [said]
 
 
 def test_a_step_op_says_what_is_wrong_with_its_fields() -> None:

@@ -10,6 +10,7 @@ import pytest
 from mosaicfs_core.documents import MICROS_PER_DAY as DAY
 from mosaicfs_core.errors import NotFound, UserError
 from mosaicfs_vfs.namespace import DERIVED_INODES
+from mosaicfs_vfs.namespace.follow import Follower
 
 
 def test_an_empty_replica_has_an_empty_root(world: Any) -> None:
@@ -251,3 +252,26 @@ def test_odd_names_come_through(world: Any) -> None:
         world.file(f"/s/{name}")
     world.directory("/d", world.mount("/s"))
     assert sorted(world.names("/d")) == sorted(odd)
+
+
+def test_a_refresh_that_fails_is_made_up_for_by_the_next(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.directory("/d", world.mount("/s", steps=[{"op": "label", "labels": ["keep"]}]))
+    kept, gone = world.file("/s/kept"), world.file("/s/gone")
+    for path in ("/s/kept", "/s/gone"):
+        world.label(path, "keep")
+    assert world.names("/d") == ["gone", "kept"]
+    world.delete_file(gone)
+    with monkeypatch.context() as faults:
+        faults.setattr(Follower, "_place", _cannot_be_read)
+        with pytest.raises(OSError, match="I/O error"):
+            world.namespace.refresh()
+    assert [entry.name for entry in world.namespace.list("/d").entries] == ["kept"]
+    assert world.namespace.refresh().subtrees == {"/"}
+    assert not world.namespace.refresh()
+    world.delete_file(kept)
+    assert world.namespace.refresh().directories == {"/d"}
+    assert world.names("/d") == []
+
+
+def _cannot_be_read(*_: object) -> None:
+    raise OSError("disk I/O error")

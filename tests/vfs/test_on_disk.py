@@ -89,7 +89,9 @@ async def core(tmp_path: Path) -> AsyncIterator[CoreServices]:
     (tree / "link").symlink_to("elsewhere")
     os.mkfifo(tree / "pipe")
     async with Harness.start(tmp_path / "home") as harness:
-        await Instances(harness.core).ensure_defaults({"localfs": {"paths": [str(tree)], "watch": False}})
+        await Instances(harness.core).ensure_defaults(
+            {"localfs": {"paths": [str(tree)], "watch": False, "ignore": ["*.log", "!keep.log"]}}
+        )
         async with Agent(harness.core) as agent:
             harness.core.agent = agent
             await agent.first_crawl_done.wait()
@@ -101,7 +103,8 @@ async def test_the_reasons_of_a_real_folder(core: CoreServices, tmp_path: Path) 
     (tree / "junk.tmp").write_text("")
     (tree / "private").mkdir()
     (tree / "private" / "diary").write_text("")
-    (tree / "late").write_text("")
+    for name in ("late", "other.log", "keep.log"):
+        (tree / name).write_text("")
     (tree / ".mosaicfsignore").write_text("*.tmp\nprivate/\n*.tmp2\n")
     await core.agent.crawl(prefixes=[f"{tree}/was.tmp2"])
     service = NamespaceService(core)
@@ -114,6 +117,8 @@ async def test_the_reasons_of_a_real_folder(core: CoreServices, tmp_path: Path) 
         ("junk.tmp", "ignored", f"the pattern *.tmp {ignore}"),
         ("was.tmp2", "ignored", f"the pattern *.tmp2 {ignore}"),
         ("private/diary", "ignored", f"with {tree}/private: the pattern private/ {ignore}"),
+        ("other.log", "ignored", "the pattern *.log in the settings"),
+        ("keep.log", "not_crawled", "not indexed yet"),
         ("link", "symlink", "symbolic link"),
         ("pipe", "special", "named pipe"),
         ("none", "not_on_disk", "does not exist"),

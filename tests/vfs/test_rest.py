@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from importlib_metadata import entry_points
 
 from mosaicfs_core import documents as d
 from mosaicfs_core.server.app import running_app
 from mosaicfs_core.server.state import EXTENSION
+from mosaicfs_core.testing.faults import faulty
 from mosaicfs_core.testing.harness import Harness
 
 Ask = Callable[..., Awaitable[tuple[int, Any, Any]]]
@@ -247,3 +249,20 @@ async def test_every_route_is_described(api: Api) -> None:
         "/api/vfs/explain",
     }
     assert {"/api/files/by-path", "/api/files/{file_id}/paths"} <= description["paths"].keys()
+
+
+@pytest.mark.logs("^plugin step_compile_raises: step op boom failed")
+async def test_a_plugin_whose_op_cannot_be_compiled_costs_its_own_step_alone(tmp_path: Path) -> None:
+    plugins = [*entry_points(group="mosaicfs", name="vfs"), *faulty("step_compile_raises")]
+    async with Harness.start(tmp_path / "home", plugins=plugins) as harness, running_app(harness.core) as app:
+        api = Api(app, harness)
+        await api.file("/s/a.txt")
+        await api.file("/t/b.txt")
+        mount = api.mount("/s", steps=[{"op": "boom"}])
+        status, made, _ = await api.ask("POST", "vfs/directories", json={"path": "/broken", "mounts": [mount]})
+        assert (status, "step op boom failed" in made["warnings"][0]) == (201, True)
+        await api.ask("POST", "vfs/directories", json={"path": "/sound", "mounts": [api.mount("/t")]})
+        for path, name in (("/broken", "a.txt"), ("/sound", "b.txt")):
+            status, listing, _ = await api.ask("GET", "vfs", query_string={"path": path})
+            assert (status, [item["name"] for item in listing["items"]]) == (200, [name])
+            assert bool(listing["warnings"]) is (path == "/broken")

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from mosaicfs_core import documents as d
+from mosaicfs_core.content import WatchedRoot
 from mosaicfs_core.store import Store
 from mosaicfs_vfs.directories import Directories
 from mosaicfs_vfs.namespace.edits import new_directory
-from mosaicfs_vfs.namespace.missing import WatchedRoot
 from mosaicfs_vfs.seeds import Seeder, plan
 
 VIEWS = {"/documents", "/large", "/pictures", "/recent"}
@@ -83,6 +83,16 @@ async def test_a_fresh_instance(garden: Garden) -> None:
     assert garden.store.seq == seq
 
 
+async def test_a_folder_in_the_home_is_seeded_where_its_files_are(
+    garden: Garden, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/u")
+    await garden.watch("~/Documents", "/home/u/Documents/../Pictures/", "/home/u/Documents")
+    tree = await garden.tree()
+    assert tree["/recent"] == [("node-a", "/home/u/Documents"), ("node-a", "/home/u/Pictures")]
+    assert {"/machines/Laptop/Documents", "/machines/Laptop/Pictures"} <= set(tree)
+
+
 async def test_a_new_folder_is_added_and_a_dropped_one_goes(garden: Garden) -> None:
     await garden.watch("/a")
     await garden.watch("/b")
@@ -141,9 +151,9 @@ async def test_what_was_there_before_is_taken_in(garden: Garden) -> None:
 
 def test_the_plan_keeps_machines_and_folders_of_one_name_apart() -> None:
     roots = [
-        WatchedRoot("node-a", "/home/u/Documents", {}),
-        WatchedRoot("node-a", "/work/Documents", {}),
-        WatchedRoot("node-b", "/", {}),
+        WatchedRoot("node-a", "/home/u/Documents"),
+        WatchedRoot("node-a", "/work/Documents"),
+        WatchedRoot("node-b", "/"),
     ]
     places = [seed.path for seed in plan(roots, {"node-a": "A/B", "node-b": ".."}) if seed.path not in VIEWS]
     assert places[0] == "/machines/A-B/Documents"

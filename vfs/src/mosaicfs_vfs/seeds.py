@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from mosaicfs_core.content import WatchedRoot, watched_roots
 from mosaicfs_core.documents.ids import directory_document_id, node_document_id, path_hash
 from mosaicfs_core.documents.paths import join, name_of, parent_of
 from mosaicfs_core.documents.times import now_micros
@@ -22,7 +23,6 @@ from mosaicfs_core.store import Reader, Store, WriteTransaction
 from mosaicfs_core.store.maintenance import local_put
 from mosaicfs_vfs.directories import Directories
 from mosaicfs_vfs.namespace.edits import new_directory
-from mosaicfs_vfs.namespace.missing import WatchedRoot, watched_roots
 from mosaicfs_vfs.namespace.tree import ancestry
 
 logger = logging.getLogger("mosaicfs.vfs")

@@ -1,7 +1,14 @@
 """Give me bytes [a, b) of file F: access tiers by rising cost behind one ``Content``."""
 
 from mosaicfs_core.content.content import Content
-from mosaicfs_core.content.roots import native_roots, root_path, settings_of, watch_roots
+from mosaicfs_core.content.roots import (
+    WatchedRoot,
+    native_roots,
+    root_path,
+    settings_of,
+    watch_roots,
+    watched_roots,
+)
 from mosaicfs_core.content.source import ByteSource
 from mosaicfs_core.content.tiers import AccessTier, LocalTier
 
@@ -10,8 +17,10 @@ __all__ = [
     "ByteSource",
     "Content",
     "LocalTier",
+    "WatchedRoot",
     "native_roots",
     "root_path",
     "settings_of",
     "watch_roots",
+    "watched_roots",
 ]

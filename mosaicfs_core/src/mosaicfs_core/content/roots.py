@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from mosaicfs_core.documents import paths
 
@@ -13,9 +13,16 @@ WATCHER: Final = "localfs"
 """The package whose setting ``paths`` holds the watched folders: the name is part of the documents, not of the code."""
 
 
+class WatchedRoot(NamedTuple):
+    """A folder that a node watches, as an export path in written form."""
+
+    node_id: str
+    path: str
+
+
 def root_path(text: str) -> str:
-    """A configured path as the export path that its files get: ``~`` expanded, absolute, ``..`` resolved, written
-    form. Symbolic links stay: what the user named is what the user sees."""
+    """A configured path as the export path that its files get: ``~`` expanded (as this process's user has it),
+    absolute, ``..`` resolved, written form. Symbolic links stay: what the user named is what the user sees."""
     return paths.escape(os.path.abspath(os.fsencode(os.path.expanduser(text))))
 
 
@@ -24,22 +31,28 @@ def settings_of(document: Mapping[str, Any]) -> dict[str, Any]:
     return {**(document.get("config") or {}), **(document.get("settings") or {})}
 
 
-def watch_roots(plugin_documents: Iterable[Mapping[str, Any]], node_id: str) -> tuple[str, ...]:
-    """The watched roots of a node, as export paths in written form, in order and without doubles.
+def watched_roots(plugin_documents: Iterable[Mapping[str, Any]]) -> Iterator[WatchedRoot]:
+    """The watched roots of all nodes, in order and without doubles.
 
-    A root is an entry of the setting ``paths`` of the node's instances of ``WATCHER``, switched off ones included:
-    their files stay indexed and readable. What other packages call ``paths`` opens nothing.
+    A root is an entry of the setting ``paths`` of an instance of ``WATCHER``, a switched off one included: its files
+    stay indexed and readable. What other packages call ``paths`` opens nothing.
     """
-    roots: dict[str, None] = {}
+    seen: set[WatchedRoot] = set()
     for document in plugin_documents:
-        package = document.get("package") or document.get("plugin_name")
-        if document.get("node_id") != node_id or package != WATCHER:
+        if (document.get("package") or document.get("plugin_name")) != WATCHER:
             continue
         configured = settings_of(document).get("paths")
         for path in configured if isinstance(configured, list) else []:
             if isinstance(path, str) and path:
-                roots[root_path(path)] = None
-    return tuple(roots)
+                root = WatchedRoot(document["node_id"], root_path(path))
+                if root not in seen:
+                    seen.add(root)
+                    yield root
+
+
+def watch_roots(plugin_documents: Iterable[Mapping[str, Any]], node_id: str) -> tuple[str, ...]:
+    """The watched roots of a node, as export paths in written form."""
+    return tuple(root.path for root in watched_roots(plugin_documents) if root.node_id == node_id)
 
 
 def native_roots(roots: Sequence[str], bridge_files: Path | None = None) -> tuple[bytes, ...]:

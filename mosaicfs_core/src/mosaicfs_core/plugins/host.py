@@ -13,15 +13,16 @@ from typing import Any, Final
 import pluggy
 from importlib_metadata import EntryPoint
 
-from mosaicfs_core.errors import NotFound, PluginError, UserError
+from mosaicfs_core.errors import NotFound, PluginError
 from mosaicfs_core.hooks import StepOp, specs
-from mosaicfs_core.plugins.containment import as_plugin_error, call_plain
+from mosaicfs_core.plugins.containment import call_plain
 from mosaicfs_core.plugins.discovery import installed_plugins
 from mosaicfs_core.plugins.hooktable import HOOKS, HookKind
 from mosaicfs_core.plugins.loading import LoadedPlugin, load_plugin, not_loaded
 from mosaicfs_core.plugins.operations import check_yielded
 from mosaicfs_core.plugins.results import check_result
 from mosaicfs_core.plugins.settings import SettingsSchema
+from mosaicfs_core.plugins.step_ops import attributed_op
 
 logger = logging.getLogger("mosaicfs.plugins")
 
@@ -142,7 +143,7 @@ class PluginHost:
         return answer
 
     def step_ops(self) -> Mapping[str, StepOp]:
-        """The plugins' step ops by name, each guarded: one that raises on a file does not match it.
+        """The plugins' step ops by name. Whatever one raises is a ``PluginError``, and recorded.
 
         Where two plugins have an op of one name the first keeps it and the other is recorded as a failure.
         """
@@ -154,7 +155,7 @@ class PluginHost:
                         message = f"plugin {plugin.name}: another plugin has a step op named {op.name}"
                         self.record(PluginError(message, plugin.name, "mosaicfs_step_ops"))
                     else:
-                        found[op.name] = self._guarded_op(plugin.name, op)
+                        found[op.name] = attributed_op(plugin.name, op, self.record)
             self._step_ops = found
         return self._step_ops
 
@@ -208,32 +209,6 @@ class PluginHost:
             if implementation.plugin_name == name:
                 return name, implementation.function, {key: arguments[key] for key in implementation.argnames}
         raise PluginError(f"plugin {name} has no working {hook}", name, hook)
-
-    def _guarded_op(self, plugin: str, op: StepOp) -> StepOp:
-        """The op with its foreign code contained: ``compile`` raises a ``MosaicError``, the predicate never raises."""
-
-        def compile_step(fields: Mapping[str, Any]) -> Callable[[Any], bool]:
-            try:
-                matches = op.compile(fields)
-            except UserError:
-                raise
-            except Exception as error:
-                raise as_plugin_error(plugin, f"step op {op.name}", error) from error
-            reported = False
-
-            def guarded(facts: Any) -> bool:
-                nonlocal reported
-                try:
-                    return bool(matches(facts))
-                except Exception as error:  # noqa: BLE001 - one file a stranger's op stumbles over must not hide a tree
-                    if not reported:
-                        reported = True
-                        self.record(as_plugin_error(plugin, f"step op {op.name}", error))
-                    return False
-
-            return guarded
-
-        return StepOp(name=op.name, description=op.description, compile=compile_step, fields=op.fields)
 
 
 def _prefix(arguments: Mapping[str, Any]) -> str:

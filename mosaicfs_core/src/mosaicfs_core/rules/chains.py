@@ -1,12 +1,11 @@
 """Chains of filter steps: compiled once, then asked for each file.
 
 Each step continues, includes or excludes; see the defaults of ``outcomes``. After the last step ``default_result``
-decides. An op that nobody knows is skipped, kept in the document, and named in ``warnings``.
+decides. An op that nobody knows, or whose plugin fails, is skipped, kept in the document, and named in ``warnings``.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
@@ -14,7 +13,7 @@ import msgspec
 
 from mosaicfs_core.documents.base import Step
 from mosaicfs_core.documents.codec import to_document
-from mosaicfs_core.errors import UserError
+from mosaicfs_core.errors import MosaicError, UserError
 from mosaicfs_core.rules.facts import FactsLookup, FileFacts, NoLookup
 from mosaicfs_core.rules.ops import CORE_OPS, Compiled, Predicate
 from mosaicfs_core.rules.sql import Sql, SqlFilter, negated
@@ -24,15 +23,16 @@ STEP_FIELDS: Final = frozenset({"op", "invert", "on_match", "on_no_match"})
 _RESULTS: Final = {"continue": None, "include": True, "exclude": False}
 _NAMES: Final = {None: "continue", True: "include", False: "exclude"}
 _NO_LOOKUP: Final = NoLookup()
-_log = logging.getLogger(__name__)
 
 
 class PluginOp(Protocol):
-    """What a chain needs of a plugin's ``StepOp``."""
+    """What a chain needs of a plugin's ``StepOp`` as the host hands it out, which records what the op raises."""
 
     @property
     def compile(self) -> Callable[[Mapping[str, Any]], Callable[[Any], bool]]:
-        """The step's own fields to a predicate over ``FileFacts``; raises ``UserError``."""
+        """The step's own fields to a predicate over ``FileFacts``.
+
+        Raises ``UserError`` for wrong fields and another ``MosaicError`` when the plugin fails."""
 
 
 class StepWarning(msgspec.Struct, frozen=True):
@@ -87,28 +87,24 @@ def _plain(step: Mapping[str, Any] | Step) -> Mapping[str, Any]:
     return to_document(step) if isinstance(step, Step) else step
 
 
-def _guarded(name: str, index: int, predicate: Callable[[Any], bool]) -> Predicate:
-    """A plugin's predicate that cannot take the caller down: a step whose op raises is skipped, and logged once."""
-    reported = False
+def _guarded(predicate: Callable[[Any], bool]) -> Predicate:
+    """A plugin's predicate that cannot take the caller down: it answers None, so that the step is skipped, for a file
+    on which it raises."""
 
     def guarded(facts: FileFacts, lookup: FactsLookup, now: int) -> bool | None:
-        nonlocal reported
         try:
             return bool(predicate(facts))
-        except Exception:  # noqa: BLE001 - the code is a stranger's
-            if not reported:
-                reported = True
-                _log.warning("step %d: the op %s of a plugin failed; the step is skipped", index, name, exc_info=True)
+        except Exception:  # noqa: BLE001 - the code is a stranger's; the host has recorded it
             return None
 
     return guarded
 
 
-def _compile_op(op: str, index: int, fields: Mapping[str, Any], ops: Mapping[str, PluginOp]) -> Compiled | None:
+def _compile_op(op: str, fields: Mapping[str, Any], ops: Mapping[str, PluginOp]) -> Compiled | None:
     if core := CORE_OPS.get(op):
         return core.compile(fields)
     if plugin_op := ops.get(op):
-        return Compiled(predicate=_guarded(op, index, plugin_op.compile(fields)))
+        return Compiled(predicate=_guarded(plugin_op.compile(fields)))
     return None
 
 
@@ -121,7 +117,7 @@ def _compile_step(index: int, step: Mapping[str, Any], ops: Mapping[str, PluginO
         raise UserError(f"expected true or false, got {invert!r}", field="invert")
     on_match, on_no_match = (_RESULTS[name] for name in outcomes(step))
     fields = {key: value for key, value in step.items() if key not in STEP_FIELDS}
-    compiled = _compile_op(op, index, fields, ops)
+    compiled = _compile_op(op, fields, ops)
     if compiled is None:
         return StepWarning(index, op, f"the op {op!r} is unknown here (its plugin is missing?); the step is skipped")
     if_true, if_false = (on_no_match, on_match) if invert else (on_match, on_no_match)
@@ -282,9 +278,10 @@ def compile_chain(
 ) -> Chain:
     """Compile a chain; ``ops`` are those of plugins, by name.
 
-    A step with wrong fields is skipped with a warning, as one with an unknown op is, so that a damaged document does
-    not hide a directory. With ``strict``, for what a user is about to store, it raises ``UserError`` with the field
-    (``steps[2].pattern``); unknown ops are still only warned of.
+    A step with wrong fields is skipped with a warning, as one with an unknown op or of a plugin that fails is, so that
+    a damaged document or a stranger's code does not hide a directory. With ``strict``, for what a user is about to
+    store, wrong fields raise ``UserError`` with the field (``steps[2].pattern``); what is not the user's fault is still
+    only warned of.
     """
     slots: list[_Slot] = []
     warnings: list[StepWarning] = []
@@ -294,9 +291,9 @@ def compile_chain(
         plain = _plain(step)
         try:
             compiled = _compile_step(index, plain, ops or {})
-        except UserError as error:
+        except MosaicError as error:
             field = f"steps[{index}].{error.details.get('field', 'op')}"
-            if strict:
+            if strict and isinstance(error, UserError):
                 raise UserError(f"{field}: {error.message}", field=field) from None
             compiled = StepWarning(index, str(plain.get("op")), f"{field}: {error.message}; the step is skipped")
         if isinstance(compiled, StepWarning):
@@ -311,5 +308,6 @@ def check_steps(
     default_result: str | None = "include",
     ops: Mapping[str, PluginOp] | None = None,
 ) -> tuple[StepWarning, ...]:
-    """Check steps that are about to be stored: raises ``UserError`` for wrong ones, returns warnings of unknown ops."""
+    """Check steps that are about to be stored: raises ``UserError`` for wrong ones, returns warnings of unknown and
+    failing ops."""
     return compile_chain(steps, default_result, ops, strict=True).warnings

@@ -104,6 +104,16 @@ def _bad_op() -> list[StepOp]:
     return [StepOp(name="boom", description="Raises on every file.", compile=lambda fields: _boom)]
 
 
+def _uncompilable_ops() -> list[StepOp]:
+    def lies(fields: Any) -> Any:
+        return "no predicate"
+
+    return [
+        StepOp(name="boom", description="Cannot be compiled.", compile=_boom),
+        StepOp(name="lie", description="Compiles to nonsense.", compile=lies),
+    ]
+
+
 def _unmarked() -> list[StepOp]:
     return []
 
@@ -153,6 +163,7 @@ _PLUGINS: Final[dict[str, Any]] = {
         mosaicfs_commands=_commands_raise,
     ),
     "restless": _plugin(mosaicfs_crawl=_crawl_restless),
+    "step_compile_raises": _plugin(mosaicfs_step_ops=_uncompilable_ops),
     "step_raises": _plugin(mosaicfs_step_ops=_bad_op),
     "unknown_argument": _plugin(mosaicfs_step_ops=lambda context: []),
     "unknown_hook": _plugin(mosaicfs_crawll=_crawl_raises),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from mosaicfs_vfs.fuse.operations import MountOperations
@@ -26,20 +28,32 @@ class Pings(Protocol):
     changed: asyncio.Event
 
 
+@dataclass(frozen=True, slots=True)
+class _Everything:
+    """``Changes`` that may be anywhere in the tree, these files' bytes among them."""
+
+    inodes: AbstractSet[int]
+    directories: AbstractSet[str] = frozenset()
+    subtrees: AbstractSet[str] = frozenset({"/"})
+
+
 async def follow(source: Source, operations: MountOperations, pings: Pings) -> None:
     """Refresh on every ping, at every border of an age step, and when a poll finds a commit, until cancelled."""
     version, expiry = await source.run(_look)
+    missed = False
     while True:
         await _wait(pings, expiry)
         pings.changed.clear()
         try:
             seen, expiry = await source.run(_look)
-            if seen != version or (expiry is not None and expiry <= _now()):
-                await operations.apply(await source.run(_refresh))
-                version = seen
+            if missed or seen != version or (expiry is not None and expiry <= _now()):
+                changes = await source.run(_refresh)
+                await operations.apply(_Everything(changes.inodes) if missed else changes)
+                version, missed = seen, False
                 _, expiry = await source.run(_look)
         except Exception:  # noqa: BLE001
-            # The mount goes on with what it knows; the next look tries again.
+            # The mount goes on with what it knows. Changes are told once: the next look makes up for what got lost.
+            missed = True
             _log.exception("The tree could not be refreshed")
         await asyncio.sleep(_PACE_S)
 

@@ -225,19 +225,23 @@ class MountOperations(pyfuse3.Operations):
     # Changes
 
     async def apply(self, changes: Changes) -> None:
-        """List what changed again and correct the kernel."""
+        """List what changed again and correct the kernel. When this raises, call it again with the same changes."""
         self._generation += 1
         corrections = self.table.changed_files(changes.inodes)
         affected = self.table.affected(changes)
-        for start in range(0, len(affected), _AT_ONCE):
-            for path, listing in await self._source.listings(affected[start : start + _AT_ONCE]):
-                if listing is None:
-                    corrections += self.table.forget_below(path)
-                elif self.table.known(path):
-                    corrections += self.table.install(listing)[1]
-            await self._notifier.send(corrections)
-            corrections = []
-        await self._notifier.send(corrections)
+        try:
+            for start in range(0, len(affected), _AT_ONCE):
+                for path, listing in await self._source.listings(affected[start : start + _AT_ONCE]):
+                    if listing is None:
+                        corrections += self.table.forget_below(path)
+                    elif self.table.known(path):
+                        corrections += self.table.install(listing)[1]
+                await self._notifier.send(corrections)
+                corrections = []
+        finally:
+            # After a failure too: what is in the table already would not differ the next time.
+            sent = self._notifier.send(corrections)
+        await sent
 
     async def _list(self, path: str) -> Listed[pyfuse3.EntryAttributes]:
         listed = self.table.get(path)

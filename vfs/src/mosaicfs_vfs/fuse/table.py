@@ -3,7 +3,8 @@
 The kernel keeps names and attributes for hours (long time-outs), so it has to be corrected. One rule makes that exact:
 *the kernel knows only names of directories whose listing is held here*. A new listing is compared with the one held,
 and the differences are the corrections; a listing that has to make room takes the kernel's knowledge of its files with
-it (its sub-directories' names are kept, since a shell may stand in one). No I/O and no pyfuse3 in this module.
+it (its sub-directories' names are kept, since a shell may stand in one). A file may be in several listings, with one
+inode and one set of attributes; it is known until the last of them is gone. No I/O and no pyfuse3 in this module.
 """
 
 from __future__ import annotations
@@ -79,6 +80,8 @@ class Table(Generic[A]):
         self.paths: dict[int, str] = {ROOT_INODE: "/"}
         self.attributes: dict[int, A] = {}
         self.files: dict[int, Entry] = {}
+        # Files that listings show more than once: how many times more. Most are shown once, which costs nothing here.
+        self._repeats: dict[int, int] = {}
 
     def get(self, path: str) -> Listed[A] | None:
         """The listing held for a path; it becomes the last to make room."""
@@ -125,6 +128,9 @@ class Table(Generic[A]):
         elif reduced is not None:
             corrections += self._compare_reduced(reduced, new)
         self._enter(new, corrections)
+        if old is not None:
+            # Only now: what is in both is never unknown in between, and keeps its attributes.
+            self._release(old.entries, old.attributes)
         corrections += self._make_room(new.path)
         return new, corrections
 
@@ -175,41 +181,53 @@ class Table(Generic[A]):
 
     def _enter(self, new: Listed[A], corrections: list[Correction]) -> None:
         self.paths[new.inode] = new.path
-        self.attributes.update(zip([entry.inode for entry in new.entries], new.attributes, strict=True))
-        self.files.update({entry.inode: entry for entry in new.entries if entry.file is not None})
-        for entry in new.entries:
-            if entry.file is None:
-                path = _join(new.path, entry.name)
-                former = self.paths.get(entry.inode)
-                if former is not None and former != path:
-                    corrections += self.forget_below(former)
-                self.paths[entry.inode] = path
+        for number, entry in enumerate(new.entries):
+            if entry.file is not None:
+                self._enter_file(new, number, entry)
+                continue
+            path = _join(new.path, entry.name)
+            former = self.paths.get(entry.inode)
+            if former is not None and former != path:
+                corrections += self.forget_below(former)
+            self.paths[entry.inode] = path
+            self.attributes[entry.inode] = new.attributes[number]
         self._listed[new.path] = new
         self._held += len(new.names)
 
+    def _enter_file(self, new: Listed[A], number: int, entry: Entry) -> None:
+        """Count one showing of a file. Unless it changed, it keeps the attributes it has: an open may have mended
+        them."""
+        inode = entry.inode
+        before = self.files.get(inode)
+        if before is not None:
+            self._repeats[inode] = self._repeats.get(inode, 0) + 1
+        if before is not None and before.size == entry.size and before.mtime == entry.mtime:
+            new.attributes[number] = self.attributes[inode]
+        else:
+            self.attributes[inode] = new.attributes[number]
+        self.files[inode] = entry
+
     def _compare(self, old: Listed[A], new: Listed[A]) -> list[Correction]:
         corrections: list[Correction] = []
-        gone: list[int] = []
+        gone: list[Entry] = []
         for number, name in enumerate(old.names):
             before = old.entries[number]
             position = new.index.get(name)
             if position is None:
                 corrections.append(ForgetName(old.inode, name))
-                gone.append(number)
+                gone.append(before)
                 continue
             after = new.entries[position]
             if before is after:
                 continue
             if before.inode != after.inode or (before.file is None) != (after.file is None):
                 corrections.append(ForgetName(old.inode, name))
-                gone.append(number)
+                gone.append(before)
             elif before.size != after.size or before.mtime != after.mtime:
                 corrections.append(ForgetAttributes(after.inode, data=after.file is not None))
-        for number in gone:
-            entry = old.entries[number]
+        for entry in gone:
             if entry.file is None and self.paths.get(entry.inode) == _join(old.path, entry.name):
                 corrections += self.forget_below(_join(old.path, entry.name))
-        self._release((old.entries[n] for n in gone), (old.attributes[n] for n in gone))
         for name in old.absent:
             if name in new.index:
                 corrections.append(ForgetName(old.inode, name))
@@ -248,13 +266,17 @@ class Table(Generic[A]):
         return corrections
 
     def _release(self, entries: Iterable[Entry], attributes: Iterable[Any]) -> None:
-        """Drop per-inode facts, unless another directory has the same file and put in its own."""
+        """Drop the facts of a listing's entries: of a file when nothing else shows it, of a directory unless it has
+        been listed elsewhere or anew since (it has one place, the last)."""
         for entry, own in zip(entries, attributes, strict=True):
             inode = entry.inode
-            if self.attributes.get(inode) is own:
-                del self.attributes[inode]
-            if self.files.get(inode) is entry:
-                del self.files[inode]
+            if entry.file is None:
+                if self.attributes.get(inode) is own:
+                    del self.attributes[inode]
+            elif (repeats := self._repeats.pop(inode, 0)) == 0:
+                del self.files[inode], self.attributes[inode]
+            elif repeats > 1:
+                self._repeats[inode] = repeats - 1
 
 
 def _join(path: str, name: str) -> str:

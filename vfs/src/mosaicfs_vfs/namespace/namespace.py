@@ -58,6 +58,8 @@ class Namespace:
         self._ops = ops
         self._now = now
         self._loaded: State | None = None
+        # A refresh failed, and what it had found so far was told to nobody.
+        self._missed = False
         self._cache: dict[str, Listing] = {}
         self._cached_entries = 0
 
@@ -116,18 +118,26 @@ class Namespace:
     def refresh(self) -> Changes:
         """Follow the replica: read what changed since the last call, drop what depends on it, and say what that was.
 
-        Files that crossed the border of an ``age`` step since the last call count as changed.
+        Files that crossed the border of an ``age`` step since the last call count as changed. After a call that raised
+        nothing is known of what changed: everything is read again, and counts as changed at the next one.
         """
-        state = self._state
-        if self._reader.seq() - state.seq > TOO_MANY:
-            self._loaded = State(self._reader, self._ops, self._now)
-            changes = Changes(self._loaded.seq, subtrees=frozenset({"/"}))
-        else:
-            changes = Follower(state).run()
+        try:
+            changes = self._follow()
+        except BaseException:
+            self._loaded, self._missed = None, True
+            self._drop(list(self._cache))
+            raise
+        self._missed = False
         self._drop(changes.directories)
         if changes.subtrees:
             self._drop([path for path in self._cache if any(is_under(path, top) for top in changes.subtrees)])
         return changes
+
+    def _follow(self) -> Changes:
+        if self._missed or self._reader.seq() - self._state.seq > TOO_MANY:
+            self._loaded = State(self._reader, self._ops, self._now)
+            return Changes(self._loaded.seq, subtrees=frozenset({"/"}))
+        return Follower(self._state).run()
 
     @_locked
     def forget_listings(self) -> None:
