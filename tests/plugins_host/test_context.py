@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from mosaicfs_core.content import services_of
 from mosaicfs_core.documents import ids, times
 from mosaicfs_core.errors import InvalidDocument, NotAllowed, Stale
 from mosaicfs_core.hooks import DocumentQuery, FileRecord
@@ -150,3 +151,14 @@ async def test_directories_are_private_and_paths_convert(context: InstanceContex
     mosaicfs_host.core.mounts.add(Path("/mnt/mosaic"))
     assert list(context.excluded) == [mosaicfs_host.home.path, Path("/mnt/mosaic")]
     assert context.native(context.written(b"/a\xff")) == b"/a\xff"
+
+
+async def test_the_process_behind_a_context_shows_through_its_routes_alone(
+    context: InstanceContext, control: RoutesContextImpl, mosaicfs_host: Harness
+) -> None:
+    services = services_of(control)
+    assert (services.store, services.replica) == (mosaicfs_host.store, mosaicfs_host.home.replica)
+    assert services.step_ops() == mosaicfs_host.host.step_ops()
+    assert not hasattr(context, "core")
+    with pytest.raises(TypeError, match="the process that holds the store"):
+        services_of(context)  # type: ignore[arg-type]

@@ -9,17 +9,23 @@ from mosaicfs_core.content.roots import (
     watch_roots,
     watched_roots,
 )
+from mosaicfs_core.content.services import AgentHere, DiskWitness, Finding, TreeServices, services_of
 from mosaicfs_core.content.source import ByteSource
 from mosaicfs_core.content.tiers import AccessTier, LocalTier
 
 __all__ = [
     "AccessTier",
+    "AgentHere",
     "ByteSource",
     "Content",
+    "DiskWitness",
+    "Finding",
     "LocalTier",
+    "TreeServices",
     "WatchedRoot",
     "native_roots",
     "root_path",
+    "services_of",
     "settings_of",
     "watch_roots",
     "watched_roots",

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from mosaicfs_core.documents import ids, owners, paths
 from mosaicfs_core.errors import InvalidDocument, NotAllowed
-from mosaicfs_core.hooks import DocumentQuery, FileQuery, FileRecord, Page
+from mosaicfs_core.hooks import DocumentQuery, FileQuery, FileRecord, Page, StepOp
 
 if TYPE_CHECKING:
     from mosaicfs_core.config import Config
+    from mosaicfs_core.content import TreeServices
     from mosaicfs_core.home import Home
     from mosaicfs_core.plugins.host import PluginHost
     from mosaicfs_core.store import Reader, Store
@@ -57,6 +58,15 @@ class CoreServices:
     failing: dict[str, str] = field(default_factory=dict)
 
     @property
+    def replica(self) -> Path:
+        """The replica's file."""
+        return self.home.replica
+
+    def step_ops(self) -> Mapping[str, StepOp]:
+        """The plugins' step ops by name."""
+        return self.host.step_ops()
+
+    @property
     def bridge_files(self) -> Path:
         """Where plugins that provide a filesystem keep bytes: export path ``/x/y`` is ``bridge_files/x/y``."""
         return self.home.bridge_dir / "files"
@@ -78,11 +88,6 @@ class InstanceContext:
         self._prefix = prefix
         self._writer = core.node_id
         self._logger = logging.getLogger(f"mosaicfs.plugins.{instance}")
-
-    @property
-    def core(self) -> CoreServices:
-        """The process's services: for ``mosaicfs_vfs``, which is built on the store; no part of the public API."""
-        return self._core
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -200,6 +205,11 @@ class RoutesContextImpl(InstanceContext):
         super().__init__(core, plugin)
         self._writer = ids.CONTROL_PLANE
         self._whoami = whoami
+
+    @property
+    def services(self) -> TreeServices:
+        """The process's services, for ``content.services_of``: no part of the public API."""
+        return self._core
 
     async def whoami(self) -> Mapping[str, Any]:
         """Who is asking, inside a view."""
