@@ -183,6 +183,7 @@ class World:
             "enabled": True,
             "name": "Local files",
             "config": {},
+            "watches": "paths",
             "settings": {"paths": [str(self.files)]},
             "created_at": d.format_time(d.now_micros()),
         }

@@ -50,6 +50,26 @@ async def test_default_instances_are_made_once_and_stay_deleted(harness: Harness
     assert await instances.refresh() == {}
 
 
+async def test_documents_keep_of_their_packages_what_the_installed_ones_say(harness: Harness) -> None:
+    context = await harness.instance("needs_settings", {"folder": "/x"})
+    place = ids.plugin_document_id(context.node_id, "needs_settings")
+    whole = await harness.store.get(place)
+    assert whole is not None
+
+    def forget(present: dict[str, Any] | None) -> dict[str, Any]:
+        facts = {**(present or {}), "watches": "folder"}
+        del facts["settings_schema"]
+        return facts
+
+    await harness.store.update(place, forget)
+    await Instances(harness.core).ensure_defaults()
+    again = await harness.store.get(place)
+    assert again is not None
+    assert {**again, "_rev": ""} == {**whole, "_rev": ""}
+    assert await Instances(harness.core).ensure_defaults() == []
+    assert await harness.store.get(place) == again
+
+
 async def test_an_instance_that_cannot_run_says_why(harness: Harness) -> None:
     for name, fields in {
         "gone": {},

@@ -69,6 +69,12 @@ def test_every_module_imports_alone() -> None:
     assert ran.returncode == 0, ran.stderr[-2000:]
 
 
+def test_the_core_names_no_source_of_files() -> None:
+    """What it must know of a plugin, the plugin's manifest says."""
+    for path in (ROOT / "mosaicfs_core" / "src").rglob("*.py"):
+        assert "localfs" not in path.read_text(), f"{path.relative_to(ROOT)} knows a plugin by its name"
+
+
 def test_the_repository_speaks_of_the_project_alone() -> None:
     """No machine paths, registry hosts or work orders in anything that is shipped."""
     # With brackets, so that this file does not find itself.

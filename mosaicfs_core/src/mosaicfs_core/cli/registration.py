@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import socket
@@ -11,10 +12,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from mosaicfs_core.cli.watch_paths import add_roots
-from mosaicfs_core.content.roots import WATCHER, settings_of, watch_roots
+from mosaicfs_core.content.roots import settings_of, watch_roots
 from mosaicfs_core.documents import ids, paths
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.plugins.instances import Instances
+
+logger = logging.getLogger(__name__)
 
 CONTROL_ROLE: Final = "control-plane"
 
@@ -65,22 +68,27 @@ async def watched_roots(core: CoreServices) -> tuple[str, ...]:
 
 
 async def add_watch_paths(core: CoreServices, new: Sequence[str]) -> None:
-    """Add folders to the watcher's settings, which are made on the first start."""
+    """Add folders to the settings of the plugin that watches folders, which are made on the first start."""
     native = [os.fsdecode(paths.unescape(root)) for root in new]
-    await Instances(core).ensure_defaults({WATCHER: {"paths": native}} if native else None)
+    watcher = core.host.watcher()
+    first = {watcher.plugin: {watcher.setting: native}} if watcher is not None and native else None
+    await Instances(core).ensure_defaults(first)
     if not new:
+        return
+    if watcher is None:
+        logger.warning("%s: not indexed, for no plugin that watches folders is installed and works", ", ".join(new))
         return
 
     def apply(document: dict[str, Any] | None) -> dict[str, Any] | None:
         if document is None:
             return None
-        present = list(settings_of(document).get("paths") or [])
+        present = list(settings_of(document).get(watcher.setting) or [])
         wanted = add_roots(present, native)
         if wanted == present:
             return None
-        return {**document, "settings": {**(document.get("settings") or {}), "paths": wanted}}
+        return {**document, "settings": {**(document.get("settings") or {}), watcher.setting: wanted}}
 
-    await core.store.update(ids.plugin_document_id(core.node_id, WATCHER), apply)
+    await core.store.update(ids.plugin_document_id(core.node_id, watcher.plugin), apply)
 
 
 def filesystems(roots: Sequence[str]) -> list[dict[str, Any]]:

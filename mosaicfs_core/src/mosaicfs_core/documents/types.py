@@ -303,7 +303,8 @@ class QueryEndpoint(Record, frozen=True, kw_only=True):
 
 
 class PluginDocument(Document, frozen=True, kw_only=True):
-    """One instance of a plugin on a node. ``settings`` lie over ``config`` key by key."""
+    """One instance of a plugin on a node. ``settings`` lie over ``config`` key by key. ``watches`` names the setting
+    that lists the folders which it watches."""
 
     type: Literal["plugin"] = "plugin"
     node_id: NodeId
@@ -318,6 +319,7 @@ class PluginDocument(Document, frozen=True, kw_only=True):
     steps: tuple[Step, ...] | None = None
     config: Mapping[str, Any] = {}
     settings_schema: Mapping[str, Any] | None = None
+    watches: Text | None = None
     settings: Mapping[str, Any] | None = None
     workers: Positive = 2
     timeout_s: Seconds = 60

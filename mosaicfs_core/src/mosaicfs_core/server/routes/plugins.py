@@ -14,7 +14,7 @@ from mosaicfs_core.documents import ids, times
 from mosaicfs_core.errors import Conflict, NotFound, UserError
 from mosaicfs_core.hooks import etag_of
 from mosaicfs_core.plugins.host import PluginHost
-from mosaicfs_core.plugins.instances import remembered_schema
+from mosaicfs_core.plugins.instances import remembered
 from mosaicfs_core.plugins.loading import LoadedPlugin
 from mosaicfs_core.plugins.settings import schema_for
 from mosaicfs_core.server.idempotency import idempotent
@@ -73,6 +73,7 @@ class PluginAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
     available: bool = False
     hooks: list[str] = []
     settings_schema: dict[str, Any] | None = None
+    watches: str | None = None
     error: str | None = None
 
 
@@ -90,6 +91,7 @@ class InstanceAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
     paused: bool | None = None
     settings: dict[str, Any] = {}
     settings_schema: dict[str, Any] | None = None
+    watches: str | None = None
     config: dict[str, Any] = {}
     warnings: list[str] = []
 
@@ -114,6 +116,7 @@ def plugin_body(plugin: LoadedPlugin) -> PluginAnswer:
         available=bool(manifest and manifest.available and plugin.status == "ok"),
         hooks=sorted(plugin.hooks),
         settings_schema=dict(manifest.settings_schema) if manifest and manifest.settings_schema else None,
+        watches=manifest.watches if manifest else None,
         error=plugin.error,
     )
 
@@ -150,7 +153,7 @@ def checked_settings(host: PluginHost, document: Mapping[str, Any], given: Mappi
         fields = {error.field or "(all)": error.message for error in wrong}
         summary = "; ".join(f"settings.{field}: {text}" for field, text in fields.items())
         raise UserError(summary, field=f"settings.{wrong[0].field}", fields=fields)
-    return {"settings": merged, **remembered_schema(plugin)}
+    return {"settings": merged, **remembered(plugin)}
 
 
 def package_warnings(package: str) -> list[str]:
