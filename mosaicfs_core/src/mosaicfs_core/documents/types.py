@@ -28,6 +28,7 @@ from mosaicfs_core.documents.base import (
     Time,
     Verdict,
 )
+from mosaicfs_core.documents.patterns import END
 
 
 class FileSource(Record, frozen=True, kw_only=True):
@@ -194,7 +195,7 @@ class Credential(Document, frozen=True, kw_only=True):
     """An access key. Never deleted, only disabled. ``signing_key`` is wrapped, the secret only a PHC string."""
 
     type: Literal["credential"] = "credential"
-    access_key_id: Annotated[str, Meta(pattern="^MOSAICFS_[0-9a-fA-F]{16}$")]
+    access_key_id: Annotated[str, Meta(pattern="^MOSAICFS_[0-9a-fA-F]{16}" + END)]
     secret_key_hash: Text
     signing_key: Any = None
     name: Text
@@ -287,7 +288,7 @@ class LabelRule(Document, frozen=True, kw_only=True):
 
     type: Literal["label_rule"] = "label_rule"
     node_id: NodeOrAny
-    path_prefix: Annotated[str, Meta(pattern="^/(.*/)?$")]
+    path_prefix: Annotated[str, Meta(pattern=r"^/([\s\S]*/)?" + END)]
     labels: Annotated[tuple[Label, ...], Meta(min_length=1)]
     name: str
     enabled: bool = True
