@@ -9,7 +9,6 @@ import pytest
 
 from mosaicfs_core import documents as d
 from mosaicfs_plugins.labels import commands
-from mosaicfs_plugins.labels import documents as label_documents
 
 PATH = "/home/user/taxes/2025.pdf"
 
@@ -247,8 +246,3 @@ async def test_the_commands(server: Any, command_line: Any, tmp_path: Any) -> No
 def test_paths_are_written_as_the_index_writes_them() -> None:
     native = b"/tmp/caf\xe9/\xff.txt"
     assert commands.written(native.decode("utf-8", "surrogateescape")) == d.escape(native)
-
-
-def test_ids_and_times_are_those_of_the_core() -> None:
-    assert label_documents.assignment_id("node-a", PATH) == d.label_assignment_id("node-a", PATH)
-    d.parse_canonical(label_documents.now_text())

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mosaicfs_core.rules import EffectiveLabels, LabelRules
+from mosaicfs_core.rules import EffectiveLabels, LabelRules, rule_covers
 
 NODES = st.sampled_from(["n1", "n2"])
 COMPONENTS = st.sampled_from(["a", "b", "ab"])
@@ -49,6 +49,8 @@ def test_effective_labels_equal_brute_force(
     effective = EffectiveLabels(assignments, rules)
     for node_id, path in files * 2:
         assert effective.of(node_id, path) == brute_force(assignments, rules, node_id, path)
+        for rule in rules:
+            assert rule_covers(rule, node_id, path) is bool(brute_force([], [rule], node_id, path))
 
 
 def test_a_rule_covers_what_is_beneath_and_not_the_like_named() -> None:

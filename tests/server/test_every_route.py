@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import urlsafe_b64encode
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,22 @@ HOSTILE = (
     "%ff%fe",
     "{}",
     "' OR 1=1 --",
+)
+
+HOSTILE_VALUES = (
+    "",
+    "-1",
+    "9" * 30,
+    "1e400",
+    "NaN",
+    "true",
+    "[",
+    "(",
+    "*" * 200,
+    "0001-01-01",
+    "9999-12-31T23:59:59.999999-23:59",
+    "../x&path=/y",
+    *(urlsafe_b64encode(text).decode() for text in (b"[0,[9223372036854775808],0]", b"[-5,[0],0]", b'[0,["x"],-1]')),
 )
 
 
@@ -138,6 +155,27 @@ async def test_nothing_hostile_in_a_path_gets_anywhere(instance: Any) -> None:
             assert b"root:" not in data
             assert 400 <= answer.status_code < 500, (method, rule, value, answer.status_code)
             error_of(data)
+
+
+async def test_nothing_hostile_in_a_query_gets_anywhere(instance: Any, tmp_path: Path) -> None:
+    await instance.add_file(tmp_path / "tree" / "file.txt", b"x")
+    description = json.loads(await (await instance.ask("GET", "/api/openapi.json")).get_data())
+    asked = 0
+    for path, operations in description["paths"].items():
+        for method, operation in operations.items():
+            given = {} if method == "get" else {"json": {}}
+            for parameter in operation.get("parameters", ()):
+                if parameter["in"] != "query":
+                    continue
+                for value in (*HOSTILE, *HOSTILE_VALUES):
+                    address = f"{re.sub('{[^}]*}', 'x', path)}?{parameter['name']}={value}"
+                    answer = await instance.ask(method.upper(), address, **given)
+                    data = await answer.get_data()
+                    assert answer.status_code < 500 or answer.status_code == 503, (method, address, data)
+                    if answer.status_code >= 400:
+                        error_of(data)
+                    asked += 1
+    assert asked > 500
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,19 @@ walk through a result without losing or repeating a file."""
 
 from __future__ import annotations
 
+import json
 import random
-from collections.abc import AsyncIterator
+from base64 import urlsafe_b64encode
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mosaicfs_core import documents
 from mosaicfs_core.errors import UserError
 from mosaicfs_core.hooks.context import FileQuery, FileRecord, Page
+from mosaicfs_core.rules import FileFacts, NoLookup, annotation_data, compile_chain
 from mosaicfs_core.store import Store
 from mosaicfs_core.testing.store import EPOCH, NODE, annotation, assignment, file_document, rule
 
@@ -136,6 +140,44 @@ async def test_cursors_walk_through_everything_once(store: Store, wanted: dict[s
         assert store.reader.search(FileQuery(**wanted, offset=30, limit=5)).items == whole.items[30:35]
 
 
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ({"value": "b"}, {"list", "text"}),
+        ({"value": "3"}, {"number"}),
+        ({"value": "true"}, {"truth"}),
+        ({"regex": "^b"}, {"list", "text"}),
+        ({"regex": "."}, {"list", "text", "number", "truth", "nothing"}),
+        ({"value": ""}, set()),
+    ],
+    ids=str,
+)
+async def test_an_annotation_means_the_same_in_a_search_and_in_a_step(
+    store: Store, asked: dict[str, str], found: set[str]
+) -> None:
+    """Failed ones do not count, one of the file's own node comes before another's, a list holds its elements."""
+    values = {"list": ["a", "b"], "text": "b", "number": 3, "truth": True, "nothing": None, "failed": "b", "other": "z"}
+    made = [annotation(f"/n/{name}", "tag", {"at": {"key": value}}) for name, value in values.items()]
+    made[5] |= {"status": "failed"}
+    made[6]["data"] = {}
+    elsewhere = {**made[6], "_id": documents.annotation_id(NODE, "/n/other", "tag", OTHER), "annotated_by": OTHER}
+    elsewhere["data"] = {"at": {"key": "b"}}
+    results = await store.bulk([*made, elsewhere, *(file_document(f"/n/{name}") for name in values)])
+    assert all(result.error is None for result in results)
+    wanted = asked.get("value", f"~{asked.get('regex')}")
+    page = store.reader.search(FileQuery(annotations={"tag/at.key": wanted}))
+    assert {item.name for item in page.items} == found
+
+    class Lookup(NoLookup):
+        def annotation(self, facts: FileFacts, plugin_name: str, /) -> Mapping[str, Any] | None:
+            key = (facts.node_id, facts.export_path, plugin_name)
+            return annotation_data(facts.node_id, store.reader.documents_of("annotation", key))
+
+    chain = compile_chain([{"op": "annotation", "plugin_name": "tag", "key": "at.key", **asked}], strict=True)
+    facts = [FileFacts(NODE, f"/n/{name}", name, 1, 1) for name in values]
+    assert {one.name for one in facts if chain.verdict(one, Lookup())} == found
+
+
 async def test_a_glob_matches_the_whole_name(store: Store) -> None:
     page = store.reader.search(FileQuery(text="rep*.PDF", limit=1000))
     assert {item.export_path for item in page.items} == {
@@ -144,6 +186,11 @@ async def test_a_glob_matches_the_whole_name(store: Store) -> None:
     page = store.reader.search(FileQuery(text="a[[]1] ?.{pdf,txt}", limit=1000))
     names = [item.name for item in page.items]
     assert all(name.startswith("a[1] ") and len(name) == 10 for name in names)
+
+
+@pytest.mark.parametrize("text", ["\0", "report\0", "rep\0ort*"])
+async def test_no_name_holds_a_nul(store: Store, text: str) -> None:
+    assert store.reader.search(FileQuery(text=text, status=None)).items == ()
 
 
 async def test_by_export_path(store: Store) -> None:
@@ -178,7 +225,6 @@ async def test_a_total_is_exact_up_to_a_thousand(store: Store) -> None:
         {"offset": -1},
         {"status": "gone"},
         {"cursor": "nonsense"},
-        {"cursor": "WzAsWzEsMl0sM10", "text": "report"},
         {"annotations": {"plain": "x"}},
         {"annotations": {"sum/kind": "~("}},
     ],
@@ -187,6 +233,39 @@ async def test_a_total_is_exact_up_to_a_thousand(store: Store) -> None:
 async def test_nonsense_is_refused(store: Store, wanted: dict[str, Any]) -> None:
     with pytest.raises(UserError):
         store.reader.search(FileQuery(**wanted))
+
+
+@pytest.mark.parametrize("wanted", [{}, {"text": "report"}, {"export_path": "/a"}, {"labels": ("red",)}, {"text": "x"}])
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        [0, [2**63], 0],
+        [0, [-(2**63) - 1], 0],
+        [0, [2**200], 0],
+        [-5, [0], 0],
+        [2**70, [0], 0],
+        [0, [0], -1],
+        [0, [0], 2**64],
+        [0, [1, 2], 3],
+        [0, [True], 0],
+        [0, [None], 0],
+        [0, [[]], 0],
+        [0, [0, "", 0, 0], 0],
+        [0, ["x", "x", "x"], 0],
+        [0, [0, 0], 0],
+        [0, 0, 0],
+        [],
+        {},
+    ],
+    ids=str,
+)
+async def test_a_cursor_that_no_search_has_given_out_is_refused(
+    store: Store, wanted: dict[str, Any], cursor: object
+) -> None:
+    text = urlsafe_b64encode(json.dumps(cursor).encode()).decode()
+    with pytest.raises(UserError, match="cursor: ") as refused:
+        store.reader.search(FileQuery(**wanted, cursor=text))
+    assert refused.value.details["field"] == "cursor"
 
 
 async def test_effective_labels(store: Store) -> None:

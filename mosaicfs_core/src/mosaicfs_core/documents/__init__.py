@@ -1,5 +1,5 @@
 """Documents: their types, ids, times and paths, validation and JSON form. Pure: no input, no output, no clock but
-``now_micros``."""
+``now_micros`` and ``now_text``."""
 
 from mosaicfs_core.documents.base import Document, Record, Step
 from mosaicfs_core.documents.codec import (

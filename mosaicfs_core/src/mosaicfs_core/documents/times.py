@@ -42,6 +42,11 @@ def format_time(micros: int) -> str:
     return moment.isoformat("T", "microseconds") + "Z"
 
 
+def now_text() -> str:
+    """The present as documents write it."""
+    return format_time(now_micros())
+
+
 def parse_canonical(text: str) -> int:
     """Microseconds of a time in the form that documents use; anything else is a ``UserError``."""
     if _is_canonical(text) is not None and len(text) == 27:

@@ -10,6 +10,8 @@ object) named by an entry point of the group ``mosaicfs``::
         return PluginManifest(title="Hello", description="Says hello", version="1.0", hook_api=HOOK_API)
 """
 
+from mosaicfs_core.documents.ids import file_document_id, label_assignment_id, label_rule_id
+from mosaicfs_core.documents.times import now_text
 from mosaicfs_core.errors import (
     Conflict,
     MosaicError,
@@ -32,6 +34,7 @@ from mosaicfs_core.hooks.context import (
     PluginContext,
     RoutesContext,
 )
+from mosaicfs_core.hooks.labels import rule_covers
 from mosaicfs_core.hooks.operations import (
     Complete,
     CompleteDirectory,
@@ -83,9 +86,14 @@ __all__ = [
     "UserError",
     "etag_matches",
     "etag_of",
+    "file_document_id",
     "hookimpl",
     "hookspec",
     "in_words",
+    "label_assignment_id",
+    "label_rule_id",
+    "now_text",
     "require_fresh",
+    "rule_covers",
     "written_argument",
 ]

@@ -37,8 +37,9 @@ class FileQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     ``text`` is a substring of the name, any case, or a glob over the whole name when it has ``*``, ``?`` or ``[``.
     ``labels`` must all be in the file's effective set. ``annotations`` maps ``plugin/key`` to a value, which is a
-    regular expression when it begins with ``~``. Times are microseconds. ``cursor`` is the opaque one of a former
-    ``Page``. ``status`` is ``active``, ``deleted`` or None for both.
+    regular expression when it begins with ``~``; both mean what they mean in the step op ``annotation``. Times are
+    microseconds. ``cursor`` is the opaque one of a former ``Page``. ``status`` is ``active``, ``deleted`` or None for
+    both.
     """
 
     text: str | None = None

@@ -1,5 +1,6 @@
 """Rules: filter steps, globs and effective labels. Pure: no input, no output, no clock."""
 
+from mosaicfs_core.rules.annotations import annotation_data, annotation_test
 from mosaicfs_core.rules.chains import (
     STEP_FIELDS,
     Chain,
@@ -14,7 +15,7 @@ from mosaicfs_core.rules.chains import (
 )
 from mosaicfs_core.rules.facts import FactsLookup, FileFacts, NoLookup
 from mosaicfs_core.rules.glob import Glob, compile_glob, has_wildcards, name_matcher
-from mosaicfs_core.rules.labels import EffectiveLabels, LabelRules
+from mosaicfs_core.rules.labels import EffectiveLabels, LabelRules, rule_covers
 from mosaicfs_core.rules.ops import CORE_OPS, CoreOp
 from mosaicfs_core.rules.regex import compile_regex
 from mosaicfs_core.rules.sql import SqlFilter
@@ -35,6 +36,8 @@ __all__ = [
     "SqlFilter",
     "StepVerdict",
     "StepWarning",
+    "annotation_data",
+    "annotation_test",
     "chain_key",
     "check_steps",
     "compile_chain",
@@ -43,4 +46,5 @@ __all__ = [
     "has_wildcards",
     "name_matcher",
     "outcomes",
+    "rule_covers",
 ]

@@ -55,6 +55,11 @@ class LabelRules:
         return self.for_directory(node_id, export_path.rpartition("/")[0] or "/")
 
 
+def rule_covers(rule: Mapping[str, Any], node_id: str, export_path: str) -> bool:
+    """Whether a ``label_rule`` document is enabled and gives its labels to the file."""
+    return bool(LabelRules([rule]).for_file(node_id, export_path))
+
+
 class EffectiveLabels:
     """Assignments and rules together, for many look-ups over one state of the documents."""
 

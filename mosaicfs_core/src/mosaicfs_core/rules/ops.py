@@ -15,6 +15,7 @@ import msgspec
 
 from mosaicfs_core.documents.times import MICROS_PER_DAY
 from mosaicfs_core.errors import UserError
+from mosaicfs_core.rules.annotations import annotation_test
 from mosaicfs_core.rules.facts import FactsLookup, FileFacts
 from mosaicfs_core.rules.glob import compile_glob, name_matcher
 from mosaicfs_core.rules.regex import compile_regex
@@ -173,33 +174,6 @@ def _label(fields: Fields) -> Compiled:
     return Compiled(predicate=lambda facts, lookup, now: wanted <= lookup.labels(facts), needs=frozenset({LABELS}))
 
 
-_ABSENT: Final = object()
-
-
-def _value_at(data: Any, key: str) -> Any:
-    """What stands at a dotted key; a key that holds dots itself is found too."""
-    if not isinstance(data, Mapping):
-        return _ABSENT
-    if key in data:
-        return data[key]
-    first, dot, rest = key.partition(".")
-    return _value_at(data[first], rest) if dot and first in data else _ABSENT
-
-
-def same_value(actual: Any, wanted: Any) -> bool:
-    """Equality as JSON means it: true is not 1, but 1 is 1.0. Text also equals what it is the writing of."""
-    if isinstance(actual, bool) or isinstance(wanted, bool):
-        return actual is wanted or (isinstance(wanted, str) and wanted == scalar_text(actual))
-    if isinstance(wanted, str) and isinstance(actual, int | float):
-        return wanted == scalar_text(actual)
-    return bool(actual == wanted)
-
-
-def scalar_text(value: Any) -> str:
-    """A value as a person writes it: text as it is, everything else as JSON."""
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode("utf-8")
-
-
 def _annotation(fields: Fields) -> Compiled:
     plugin_name = _text(fields, "plugin_name")
     key = _text(fields, "key") if fields.get("key") is not None else None
@@ -209,20 +183,11 @@ def _annotation(fields: Fields) -> Compiled:
     if key is None and (regex is not None or value is not None):
         raise UserError("expected a dotted key beside value or regex", field="key")
     found = _search(fields, "regex") if regex is not None else None
-
-    def fits(actual: Any) -> bool:
-        if found is not None:
-            return found(scalar_text(actual))
-        return value is None or same_value(actual, value)
+    holds = None if key is None else annotation_test(key, value, found)
 
     def predicate(facts: FileFacts, lookup: FactsLookup, now: int) -> bool:
         data = lookup.annotation(facts, plugin_name)
-        if data is None or key is None:
-            return data is not None
-        actual = _value_at(data, key)
-        if actual is _ABSENT:
-            return False
-        return fits(actual) or (isinstance(actual, list | tuple) and any(fits(element) for element in actual))
+        return data is not None and (holds is None or holds(data))
 
     return Compiled(predicate=predicate, needs=frozenset({ANNOTATIONS}))
 

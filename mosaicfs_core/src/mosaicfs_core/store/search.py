@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 
 import msgspec
+from msgspec import Meta
 
 from ..errors import UserError
 from ..hooks.context import FileQuery, FileRecord, Page
@@ -28,6 +29,11 @@ MAX_LIMIT = 10_000
 _CHUNKS = (100, 400, 520, 250, 1_000, 2_000)
 """Candidates fetched at a time: few at first, since the first page is often enough; then so many that a search of which
 nearly every candidate passes reads little more than the ``EXACT`` it counts. Reading them is most of its time."""
+
+
+_Integer: TypeAlias = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+"""What SQLite takes."""
+_Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class _Cursor(NamedTuple):
@@ -89,7 +95,7 @@ def _format(cursor: _Cursor) -> str:
 def _parse(text: str) -> _Cursor:
     try:
         number, position, seen = msgspec.json.decode(
-            urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=tuple[int, list[int | str], int]
+            urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=tuple[_Count, list[_Integer | str], _Count]
         )
     except (ValueError, msgspec.MsgspecError):
         raise UserError("cursor: not one that a search has given out", field="cursor") from None
@@ -109,7 +115,7 @@ def _matches(reader: Reader, query: FileQuery, cursor: _Cursor) -> Iterator[tupl
 
 
 def _chunks(source: Source, position: tuple[Any, ...]) -> Iterator[list[Row]]:
-    if len(position) != len(source.start):
+    if [type(part) for part in position] != [type(part) for part in source.start]:
         raise UserError("cursor: belongs to another search", field="cursor")
     size = 0
     while True:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-import re2
-
 from ..errors import UserError
-from ..rules.glob import name_matcher
+from ..rules import LabelRules, annotation_data, annotation_test, compile_regex, name_matcher
 from .indexes import KINDS
 from .records import FileRow
 from .search_text import fold, is_pattern
@@ -28,25 +25,16 @@ def name_check(text: str) -> Callable[[str], bool]:
 
 
 class LabelCheck:
-    """Whether a label is among a file's effective ones: assigned to it, or by an enabled rule whose prefix covers
-    it."""
+    """Whether a label is among a file's effective ones. ``rules`` are the enabled rules that give it."""
 
     def __init__(self, reader: Reader, label: str) -> None:
         self._reader = reader
         self._label = label
-        self.rules = [
-            (rule["node_id"], rule["path_prefix"])
-            for rule in reader.documents_of("label_rule.label", (label,))
-            if rule["enabled"]
-        ]
-
-    def covered(self, file: FileRow, rules: Sequence[tuple[str, str]]) -> bool:
-        """Whether one of the rules (node id or ``*``, prefix) covers the file."""
-        path = file.export_path
-        return any(path.startswith(prefix) and node_id in ("*", file.node_id) for node_id, prefix in rules)
+        self.rules = [rule for rule in reader.documents_of("label_rule.label", (label,)) if rule["enabled"]]
+        self._by_rule = LabelRules(self.rules)
 
     def __call__(self, file: FileRow) -> bool:
-        if self.rules and self.covered(file, self.rules):
+        if self._by_rule.for_file(file.node_id, file.export_path):
             return True
         sql = "SELECT 1 FROM lookup WHERE kind = ? AND a = ? AND b = ? AND c = ?"
         kind = KINDS["label_assignment.label"]
@@ -54,12 +42,14 @@ class LabelCheck:
 
 
 def annotation_check(reader: Reader, key: str, wanted: str) -> Callable[[FileRow], bool]:
+    """Whether a file's annotation ``plugin/key`` is what is wanted, as the step op ``annotation`` means it."""
     plugin, field = split_annotation_key(key)
-    test = _value_test(key, wanted)
+    test = _data_test(key, field, wanted)
 
     def check(file: FileRow) -> bool:
         found = reader.documents_of("annotation", (file.node_id, file.export_path, plugin))
-        return any(test(_dotted(document["data"], field)) for document in found)
+        data = annotation_data(file.node_id, found)
+        return data is not None and test(data)
 
     return check
 
@@ -72,26 +62,10 @@ def split_annotation_key(key: str) -> tuple[str, str]:
     return plugin, field
 
 
-def _value_test(key: str, wanted: str) -> Callable[[Any], bool]:
+def _data_test(key: str, field: str, wanted: str) -> Callable[[Mapping[str, Any]], bool]:
     if not wanted.startswith("~"):
-        return lambda value: _text(value) == wanted
+        return annotation_test(field, wanted)
     try:
-        pattern = re2.compile(wanted[1:])
-    except re2.error as error:
-        raise UserError(f"annotation: not a regular expression: {error}", field=f"annotation[{key}]") from None
-    return lambda value: value is not None and pattern.search(_text(value)) is not None
-
-
-def _dotted(data: Any, field: str) -> Any:
-    if isinstance(data, Mapping) and field in data:
-        return data[field]
-    for part in field.split("."):
-        data = data.get(part) if isinstance(data, Mapping) else None
-    return data
-
-
-def _text(value: Any) -> str | None:
-    """A value as it is written in a query: texts as they are, everything else as JSON."""
-    if value is None or isinstance(value, str):
-        return value
-    return msgspec.json.encode(value).decode()
+        return annotation_test(field, found=compile_regex(wanted[1:]))
+    except UserError as error:
+        raise UserError(f"annotation: {error.message}", field=f"annotation[{key}]") from None

@@ -6,11 +6,12 @@ time, size. A query without any goes through all files in order of their numbers
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ..hooks.context import FileQuery
-from ..rules.glob import has_wildcards, name_matcher
+from ..rules import LabelRules, has_wildcards, name_matcher
+from ..rules.labels import ANY_NODE
 from .indexes import KINDS
 from .schema import LARGE
 from .search_checks import LabelCheck
@@ -116,6 +117,8 @@ def _facts(reader: Reader, query: FileQuery) -> _Condition | None:
         parts.append(sql)
         parameters.extend(values)
 
+    if query.text is not None and "\0" in query.text:
+        return None  # no name holds it, and the index of names would take it for the end of the text
     if query.node_id is not None:
         number = reader.node_number(query.node_id)
         if number is None:
@@ -250,22 +253,26 @@ def _by_label(reader: Reader, query: FileQuery, condition: _Condition) -> list[S
     """Files under each rule's prefix, then files with an assignment; each file from the first that has it."""
     check = LabelCheck(reader, query.labels[0])
     found = []
-    for number, (node_id, prefix) in enumerate(check.rules):
-        before = check.rules[:number]
-        places = _by_place(reader, query.node_id if node_id == "*" else node_id, prefix, condition)
-        found += [_without(reader, source, check, before) for source in places]
+    for number, rule in enumerate(check.rules):
+        before = LabelRules(check.rules[:number])
+        node_id = query.node_id if rule["node_id"] == ANY_NODE else rule["node_id"]
+        places = _by_place(reader, node_id, rule["path_prefix"], condition)
+        found += [_without(reader, source, before) for source in places]
     assigned = _by_lookup(reader, KINDS["label_assignment.label"], query.labels[0], condition)
-    found.append(_without(reader, assigned, check, check.rules))
+    found.append(_without(reader, assigned, LabelRules(check.rules)))
     return found
 
 
-def _without(reader: Reader, source: Source, check: LabelCheck, rules: Sequence[tuple[str, str]]) -> Source:
+def _without(reader: Reader, source: Source, rules: LabelRules) -> Source:
     """A source without the files that one of the rules covers: an earlier source has them."""
+
+    def uncovered(row: Row) -> bool:
+        file = reader.file_row(row[:WIDTH])
+        return not rules.for_file(file.node_id, file.export_path)
 
     def fetch(position: tuple[Any, ...], limit: int) -> Fetched:
         fetched = source.fetch(position, limit)
-        rows = [row for row in fetched.rows if not check.covered(reader.file_row(row[:WIDTH]), rules)]
-        return Fetched(rows, fetched.position)
+        return Fetched([row for row in fetched.rows if uncovered(row)], fetched.position)
 
     return Source(source.start, fetch)
 

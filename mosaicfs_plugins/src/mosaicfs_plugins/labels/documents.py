@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final
 
-from mosaicfs_core.hooks import UserError
+from mosaicfs_core.hooks import UserError, label_assignment_id
 
 MAX_LABELS: Final = 100
 MAX_LENGTH: Final = 200
-
-
-def now_text() -> str:
-    """The present as documents write it."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def assignment_id(node_id: str, export_path: str) -> str:
-    """The id of the assignment of one file."""
-    return f"label_file::{node_id}::{hashlib.sha256(export_path.encode('utf-8')).hexdigest()}"
 
 
 def clean(labels: Iterable[str], field: str) -> list[str]:
@@ -64,7 +52,7 @@ def assignment(
         times.setdefault(label, {})["removed"] = now
     return {
         **(present or {}),
-        "_id": assignment_id(node_id, export_path),
+        "_id": label_assignment_id(node_id, export_path),
         "type": "label_assignment",
         "node_id": node_id,
         "export_path": export_path,
@@ -84,11 +72,6 @@ def tombstone(document: Mapping[str, Any]) -> dict[str, Any]:
 def folder_prefix(path: str) -> str:
     """A folder's path with the slash at its end that rules write."""
     return path if path.endswith("/") else path + "/"
-
-
-def covers(rule: Mapping[str, Any], node_id: str, export_path: str) -> bool:
-    """Whether an enabled rule gives its labels to the file."""
-    return rule["enabled"] and rule["node_id"] in ("*", node_id) and export_path.startswith(rule["path_prefix"])
 
 
 def rule_body(document: Mapping[str, Any]) -> dict[str, Any]:

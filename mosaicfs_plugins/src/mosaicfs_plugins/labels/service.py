@@ -16,6 +16,11 @@ from mosaicfs_core.hooks import (
     Page,
     RoutesContext,
     UserError,
+    file_document_id,
+    label_assignment_id,
+    label_rule_id,
+    now_text,
+    rule_covers,
 )
 from mosaicfs_plugins.labels import documents
 from mosaicfs_plugins.labels.model import AssignmentChange, AssignmentFilter, FileTarget, NewRule, RuleFilter
@@ -54,7 +59,7 @@ class LabelService:
         """A page of assignment documents."""
         if wanted.file_id is not None or wanted.export_path is not None:
             target = FileTarget(file_id=wanted.file_id, node_id=wanted.node_id, export_path=wanted.export_path)
-            document = await self._context.read_document(documents.assignment_id(*await self.place(target)))
+            document = await self._context.read_document(label_assignment_id(*await self.place(target)))
             fits = document is not None and wanted.label in (None, *document["labels"])
             found = (document,) if fits and document is not None else ()
             items = found[wanted.offset : wanted.offset + wanted.limit]
@@ -69,7 +74,7 @@ class LabelService:
 
     async def rule(self, rule_id: str) -> dict[str, Any]:
         """One rule. Raises ``NotFound``."""
-        document = await self._context.read_document(f"label_rule::{rule_id}")
+        document = await self._context.read_document(label_rule_id(rule_id))
         if document is None:
             raise NotFound(NO_RULE)
         return document
@@ -87,8 +92,8 @@ class LabelService:
         if not found.items:
             raise NotFound(NO_FILE)
         (labels,) = await self._context.effective_labels(found.items[:1])
-        own = await self._context.read_document(documents.assignment_id(node_id, path))
-        rules = [rule async for rule in self._all("label_rule") if documents.covers(rule, node_id, path)]
+        own = await self._context.read_document(label_assignment_id(node_id, path))
+        rules = [rule async for rule in self._all("label_rule") if rule_covers(rule, node_id, path)]
         return {
             "node_id": node_id,
             "export_path": path,
@@ -121,20 +126,20 @@ class LabelService:
             labels = documents.changed(before, add, remove) if exact is None else exact
             if present is not None and labels == before:
                 return present
-            return documents.assignment(present, node_id, path, labels, documents.now_text(), by)
+            return documents.assignment(present, node_id, path, labels, now_text(), by)
 
-        return await self._change(documents.assignment_id(node_id, path), change_document, fresh)
+        return await self._change(label_assignment_id(node_id, path), change_document, fresh)
 
     async def clear(self, target: FileTarget, fresh: Fresh) -> dict[str, Any]:
         """Take off all labels that were put on a file itself; the assignment as it was. Raises ``NotFound``."""
-        return await self._delete(documents.assignment_id(*await self.place(target)), NO_ASSIGNMENT, fresh)
+        return await self._delete(label_assignment_id(*await self.place(target)), NO_ASSIGNMENT, fresh)
 
     async def create_rule(self, rule: NewRule, key: str | None) -> dict[str, Any]:
         """Make a rule. The same idempotency ``key`` makes the same rule once; ``Conflict`` when it now says another."""
         prefix = documents.folder_prefix(rule.path_prefix)
         labels = documents.clean(rule.labels, "labels")
         rule_uuid = uuid.uuid4() if key is None else uuid.uuid5(_RULES, f"{await self._who()}\0{key}")
-        document_id = f"label_rule::{rule_uuid}"
+        document_id = label_rule_id(str(rule_uuid))
         body: dict[str, Any] = {
             "_id": document_id,
             "type": "label_rule",
@@ -143,7 +148,7 @@ class LabelService:
             "labels": labels,
             "name": rule.name if rule.name is not None else ", ".join(labels)[:200],
             "enabled": rule.enabled,
-            "created_at": documents.now_text(),
+            "created_at": now_text(),
         }
 
         def make(present: dict[str, Any] | None) -> dict[str, Any]:
@@ -170,11 +175,11 @@ class LabelService:
             made = {**present, **fields}
             return present if made == present else made
 
-        return await self._change(f"label_rule::{rule_id}", change, fresh)
+        return await self._change(label_rule_id(rule_id), change, fresh)
 
     async def delete_rule(self, rule_id: str, fresh: Fresh) -> dict[str, Any]:
         """Delete a rule; the rule as it was. Raises ``NotFound``."""
-        return await self._delete(f"label_rule::{rule_id}", NO_RULE, fresh)
+        return await self._delete(label_rule_id(rule_id), NO_RULE, fresh)
 
     # Parts
 
@@ -184,7 +189,7 @@ class LabelService:
             if target.export_path is not None:
                 raise UserError("file_id: expected either file_id or export_path", field="file_id")
             node_id, _, file_uuid = target.file_id.rpartition(".")
-            document = await self._context.read_document(f"file::{node_id}::{file_uuid}")
+            document = await self._context.read_document(file_document_id(node_id, file_uuid))
             if document is None:
                 raise NotFound(NO_FILE)
             return str(document["source"]["node_id"]), str(document["source"]["export_path"])

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
-from mosaicfs_core.rules import EffectiveLabels, FactsLookup, FileFacts, LabelRules
+from mosaicfs_core.rules import EffectiveLabels, FactsLookup, FileFacts, LabelRules, annotation_data
 from mosaicfs_core.store import Reader
 from mosaicfs_vfs.namespace.membership import Membership
 
@@ -39,7 +39,7 @@ class ReplicaLookup:
     def annotation(self, facts: FileFacts, plugin_name: str) -> Mapping[str, Any] | None:
         """The data of the file's annotation by a plugin; its own node's where several nodes made one."""
         key = (facts.node_id, facts.export_path, plugin_name)
-        return _own_first(facts.node_id, self._reader.documents_of("annotation", key))
+        return annotation_data(facts.node_id, self._reader.documents_of("annotation", key))
 
 
 class ScanLookup(ReplicaLookup):
@@ -73,7 +73,7 @@ class ScanLookup(ReplicaLookup):
         if plugin_name not in self._loaded:
             return super().annotation(facts, plugin_name)
         found = self._annotations.get((facts.node_id, facts.export_path, plugin_name), ())
-        return _own_first(facts.node_id, found)
+        return annotation_data(facts.node_id, found)
 
 
 def lookup_for_scan(reader: Reader, lookup: ReplicaLookup, membership: Membership) -> FactsLookup:
@@ -81,9 +81,3 @@ def lookup_for_scan(reader: Reader, lookup: ReplicaLookup, membership: Membershi
     if not membership.needs_labels and not membership.plugins:
         return lookup
     return ScanLookup(reader, lookup.rules, membership)
-
-
-def _own_first(node_id: str, documents: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    good = [document for document in documents if document.get("status", "ok") == "ok"]
-    best = min(good, key=lambda document: (document["annotated_by"] != node_id, document["annotated_by"]), default=None)
-    return None if best is None else best.get("data", {})
