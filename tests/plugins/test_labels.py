@@ -127,6 +127,7 @@ async def test_a_repeated_post_makes_one_rule(server: Any) -> None:
     first = await server.ask("POST", "labels/rules", body, key)
     second = await server.ask("POST", "labels/rules", body, key)
     assert first.body == second.body
+    assert first.headers["ETag"] == second.headers["ETag"]
     other = await server.ask("POST", "labels/rules", {**body, "labels": ["y"]}, key)
     assert (other.status, other.error["code"]) == (409, "conflict")
     assert (await server.ask("GET", "labels/rules")).body["total"] == 1

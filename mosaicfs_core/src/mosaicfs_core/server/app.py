@@ -16,7 +16,7 @@ from werkzeug.exceptions import BadRequest
 from mosaicfs_core.errors import PluginError
 from mosaicfs_core.home import write_private
 from mosaicfs_core.plugins.context import CoreServices, RoutesContextImpl
-from mosaicfs_core.server import background, errors, openapi, security
+from mosaicfs_core.server import background, errors, idempotency, openapi, security
 from mosaicfs_core.server.auth import keys
 from mosaicfs_core.server.auth.guard import API_PREFIX, require_key
 from mosaicfs_core.server.auth.sessions import LOCAL_PREFIX, Sessions
@@ -91,6 +91,7 @@ async def create_app(core: CoreServices) -> Quart:
     for blueprint in _BLUEPRINTS:
         app.register_blueprint(blueprint)
     _add_plugin_routes(app, core)
+    idempotency.install(app)
     return app
 
 

@@ -18,7 +18,6 @@ from mosaicfs_core.plugins.host import PluginHost
 from mosaicfs_core.plugins.instances import remembered
 from mosaicfs_core.plugins.loading import LoadedPlugin
 from mosaicfs_core.plugins.settings import schema_for
-from mosaicfs_core.server.idempotency import idempotent
 from mosaicfs_core.server.listing import (
     ListAnswer,
     Paging,
@@ -191,7 +190,6 @@ async def list_instances(node_id: str, query_args: Paging) -> Response:
 @blueprint.post("/nodes/<node_id>/plugins")
 @validate_request(NewInstance)
 @document_response(InstanceAnswer, 201)
-@idempotent
 async def create_instance(node_id: str, data: NewInstance) -> Response:
     """Make an instance of a plugin on a node."""
     await get_node_document(node_id)
