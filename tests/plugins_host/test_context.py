@@ -9,7 +9,7 @@ import pytest
 
 from mosaicfs_core.content import services_of
 from mosaicfs_core.documents import ids, times
-from mosaicfs_core.errors import InvalidDocument, NotAllowed, Stale
+from mosaicfs_core.errors import InvalidDocument, NotAllowed, Stale, UserError
 from mosaicfs_core.hooks import DocumentQuery, FileRecord
 from mosaicfs_core.plugins.context import InstanceContext, RoutesContextImpl
 from mosaicfs_core.testing import Harness
@@ -94,6 +94,22 @@ async def test_credentials_are_nobodys_business(context: InstanceContext) -> Non
         await context.read_document("credential::MOSAICFS_0000000000000000")
     with pytest.raises(NotAllowed):
         await context.find_documents(DocumentQuery(type="credential"))
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ({"type": "file"}, "type"),
+        ({"type": "node", "key": ("a", "b")}, "key"),
+        ({"type": "label_rule.label", "key": ("a", "b", "c", "d")}, "key"),
+        ({"type": "node", "limit": -1}, "limit"),
+        ({"type": "node", "offset": -1}, "offset"),
+    ],
+)
+async def test_a_query_that_makes_no_sense_says_so(context: InstanceContext, query: dict[str, Any], field: str) -> None:
+    with pytest.raises(UserError) as raised:
+        await context.find_documents(DocumentQuery(**query))
+    assert raised.value.details["field"] == field
 
 
 async def test_a_routes_context_writes_for_the_control_plane_alone(

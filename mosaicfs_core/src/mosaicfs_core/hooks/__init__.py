@@ -14,6 +14,7 @@ from mosaicfs_core.documents.ids import file_document_id, label_assignment_id, l
 from mosaicfs_core.documents.times import now_text
 from mosaicfs_core.errors import (
     Conflict,
+    InvalidDocument,
     MosaicError,
     NotAllowed,
     NotFound,
@@ -70,6 +71,7 @@ __all__ = [
     "FileQuery",
     "FileRecord",
     "FilesAnswer",
+    "InvalidDocument",
     "MosaicError",
     "NotAllowed",
     "NotFound",

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from mosaicfs_core.documents import ids, owners, paths
-from mosaicfs_core.errors import InvalidDocument, NotAllowed
+from mosaicfs_core.errors import InvalidDocument, NotAllowed, UserError
 from mosaicfs_core.hooks import DocumentQuery, FileQuery, FileRecord, Page, StepOp
+from mosaicfs_core.store.indexes import KEYS
+from mosaicfs_core.store.search import MAX_LIMIT
 
 if TYPE_CHECKING:
     from mosaicfs_core.config import Config
@@ -143,8 +145,9 @@ class InstanceContext:
         return await self._core.store.get(document_id)
 
     async def find_documents(self, query: DocumentQuery) -> Page[dict[str, Any]]:
-        """Documents of a type. Raises ``NotAllowed`` for credentials."""
+        """Documents of a type. Raises ``UserError``, or ``NotAllowed`` for credentials."""
         _refuse_unreadable(query.type.partition(".")[0])
+        _check_query(query)
         return await self._core.store.read(lambda reader: _page_of(reader, query))
 
     async def write_documents(self, documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -219,6 +222,18 @@ class RoutesContextImpl(InstanceContext):
 def _refuse_unreadable(type_name: str | None) -> None:
     if type_name in _UNREADABLE:
         raise NotAllowed(f"plugins may not read documents of type {type_name}")
+
+
+def _check_query(query: DocumentQuery) -> None:
+    fields = KEYS.get(query.type)
+    if query.type == "file":
+        raise UserError("type: files are found with find_files", field="type")
+    if fields is not None and len(query.key) > len(fields):
+        raise UserError(f"key: {query.type} is found by {', '.join(fields)}, got {query.key!r}", field="key")
+    if not 0 <= query.limit <= MAX_LIMIT:
+        raise UserError(f"limit: expected 0 to {MAX_LIMIT:,}", field="limit")
+    if query.offset < 0:
+        raise UserError("offset: expected 0 or more", field="offset")
 
 
 def _page_of(reader: Reader, query: DocumentQuery) -> Page[dict[str, Any]]:
