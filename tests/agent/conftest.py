@@ -13,13 +13,17 @@ import pytest
 
 from mosaicfs_core import config
 from mosaicfs_core.agent import Agent
+from mosaicfs_core.agent.indexer import Indexer, Session
+from mosaicfs_core.agent.planner import Source
 from mosaicfs_core.content import Content, LocalTier
 from mosaicfs_core.documents import paths
 from mosaicfs_core.home import Home
+from mosaicfs_core.hooks import FileOperation
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.plugins.host import PluginHost
 from mosaicfs_core.plugins.instances import default_document
 from mosaicfs_core.store import FileRow, Store
+from mosaicfs_core.testing.harness import Harness
 
 PATIENCE_S = 15.0
 
@@ -93,6 +97,42 @@ class Node:
                 await self.core.store.wait(seq, 0.2)
 
 
+class Sources:
+    """Says things in the name of different instances, and what is indexed then."""
+
+    def __init__(self, harness: Harness) -> None:
+        self._harness = harness
+        self._indexer = Indexer(harness.store)
+
+    async def say(self, instance: str, *operations: FileOperation) -> None:
+        """One whole session of an instance that provides a filesystem, or of ``the disk``."""
+        provider = None if instance == "the disk" else instance
+        source = Source(
+            node_id=self._harness.core.node_id, instance=instance, on_disk=provider is None, provider=provider
+        )
+        session = Session(self._indexer, source, lambda problem: None, matching=True)
+        try:
+            await session.feed(operations)
+            await session.finish()
+        finally:
+            session.close()
+
+    def files(self) -> dict[str, str]:
+        """The uuids of what is shown, by path."""
+        reader = self._harness.store.reader
+        docs = [doc for batch in reader.scan_files() for doc in batch.docs]
+        return {row.export_path: row.uuid for row in reader.file_rows(docs)}
+
+    def document(self, path: str) -> dict[str, Any]:
+        """The document of the file at a path."""
+        reader = self._harness.store.reader
+        row = reader.file_by_path(self._harness.core.node_id, path)
+        assert row is not None
+        document = reader.get(row.document_id)
+        assert document is not None
+        return document
+
+
 @asynccontextmanager
 async def _node(home: Path, tree: Path) -> AsyncIterator[Node]:
     tree.mkdir(exist_ok=True)
@@ -119,6 +159,13 @@ async def node(tmp_path: Path) -> AsyncIterator[Node]:
 def make_node() -> Callable[[Path, Path], Any]:
     """``async with make_node(home, tree) as node``."""
     return _node
+
+
+@pytest.fixture
+async def sources(tmp_path: Path) -> AsyncIterator[Sources]:
+    """Nobody has said anything yet."""
+    async with Harness.start(tmp_path / "home", plugins=[]) as harness:
+        yield Sources(harness)
 
 
 @pytest.fixture

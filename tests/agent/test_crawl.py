@@ -276,6 +276,14 @@ async def test_the_status_document_is_valid_and_written(node: Any, write: Write)
     assert document["available_plugins"] == [{"name": "localfs", "status": "ok", "error": None}]
 
 
+async def test_the_status_has_parts_that_others_answer_for(node: Any) -> None:
+    await node.start()
+    node.agent.subsystems["vfs_mount"] = lambda: {"status": "degraded", "detail": "there is no FUSE here"}
+    status = node.agent.status()
+    assert status["subsystems"]["vfs_mount"] == {"status": "degraded", "detail": "there is no FUSE here"}
+    assert status["overall"] == "degraded"
+
+
 async def test_the_work_of_the_night_looks_again_and_compacts(node: Any, write: Write) -> None:
     write(node.tree, {"a": "1"})
     await node.start()

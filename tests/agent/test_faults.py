@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from mosaicfs_core.agent.indexer import Session
 from mosaicfs_core.errors import MosaicError
 from mosaicfs_core.home import Home
 from mosaicfs_core.store import Reader
@@ -134,6 +135,51 @@ async def test_a_crawl_that_fails_half_way_deletes_nothing(
     with pytest.raises(MosaicError, match="half way"):
         await node.crawl()
     assert node.rows() == before
+
+
+async def _cut_off(*_: Any) -> None:
+    raise MosaicError("cut off before the deletions")
+
+
+@pytest.mark.logs("^crawl failed: cut off")
+async def test_a_folder_taken_out_leaves_the_index_even_when_that_crawl_is_cut_off(
+    node: Any, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(node.tree, {"keep/f": "1", "drop/g": "1", "outer/h": "1", "outer/keep/i": "1"})
+    folders = [os.fspath(node.tree / name) for name in ("keep", "drop", "outer")]
+    await node.configure(paths=folders)
+    await node.start()
+    assert set(node.rows()) == {"keep/f", "drop/g", "outer/h", "outer/keep/i"}
+    await node.stop()
+    await node.configure(paths=[folders[0], os.path.join(folders[2], "keep")])
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "finish", _cut_off)
+        await node.start()
+        await node.stop()
+    await node.start()
+    assert set(node.rows()) == {"keep/f", "outer/keep/i"}
+
+
+@pytest.mark.logs("^crawl failed: cut off")
+@pytest.mark.skipif(os.getuid() != 0, reason="mounting a file system needs root")
+async def test_a_folder_put_back_before_it_had_left_the_index_is_taken_as_it_is_now(
+    node: Any, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(node.tree, {"disk/old": "1", "keep/f": "1"})
+    both = [os.fspath(node.tree / name) for name in ("keep", "disk")]
+    await node.configure(paths=both)
+    await node.start()
+    await node.stop()
+    with mounted(node.tree / "disk"):
+        write(node.tree, {"disk/new": "1"})
+        await node.configure(paths=both[:1])
+        with monkeypatch.context() as patch:
+            patch.setattr(Session, "finish", _cut_off)
+            await node.start()
+            await node.stop()
+        await node.configure(paths=both)
+        await node.start()
+        assert set(node.rows()) == {"keep/f", "disk/new"}
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="mounting a file system needs root")

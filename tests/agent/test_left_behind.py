@@ -1,4 +1,5 @@
-"""Protects against a watcher that will not be cancelled: once its instance was stopped, nothing it says is indexed."""
+"""Protects instances that only watch: one that will not be cancelled indexes nothing once it was stopped, and no crawl
+is asked of them."""
 
 from __future__ import annotations
 
@@ -11,8 +12,11 @@ from typing import Any
 
 import pytest
 
+from mosaicfs_core.agent.indexer import Report
+from mosaicfs_core.agent.runner import Runner
 from mosaicfs_core.errors import MosaicError
-from mosaicfs_core.hooks import HOOK_API, Create, PluginManifest, hookimpl
+from mosaicfs_core.hooks import HOOK_API, CrawlRequest, Create, PluginManifest, hookimpl
+from mosaicfs_core.testing.faults import faulty
 from mosaicfs_core.testing.harness import Harness, plugin_at
 
 
@@ -36,6 +40,26 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> asyncio.Queue[Callable[..., Any]]:
     vars(module).update(mosaicfs_manifest=mosaicfs_manifest, mosaicfs_watch=mosaicfs_watch)
     monkeypatch.setitem(sys.modules, "clinging", module)
     return emits
+
+
+async def test_the_nightly_crawl_asks_no_instance_that_only_watches(
+    tmp_path: Path, kept: asyncio.Queue[Callable[..., Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    real = Runner.crawl
+
+    def crawl(self: Runner, request: CrawlRequest) -> asyncio.Future[Report]:
+        asked.append(self.name)
+        return real(self, request)
+
+    monkeypatch.setattr(Runner, "crawl", crawl)
+    plugins = [plugin_at("clinging", "clinging"), *faulty("restless")]
+    async with Harness.start(tmp_path, plugins=plugins) as harness:
+        for name in ("clinging", "restless"):
+            await harness.instance(name)
+        async with asyncio.timeout(20), harness.agent() as agent:
+            await agent.tend()
+        assert asked == ["restless"]
 
 
 async def test_what_a_stopped_watcher_says_is_refused(tmp_path: Path, kept: asyncio.Queue[Callable[..., Any]]) -> None:

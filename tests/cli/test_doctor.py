@@ -1,4 +1,4 @@
-"""``doctor`` finds what is wrong on this machine and says how to mend it; and the process keeper of the mount."""
+"""``doctor`` finds what is wrong on this machine and says how to mend it."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def register(cli: click.Group, context: Any) -> None:
 def _quiet_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("MOSAICFS_HOME", raising=False)
-    monkeypatch.setattr(plugin_cache, "_ask_plugins", dict)
+    monkeypatch.setattr(plugin_cache, "_ask_plugins", lambda disabled: {})
     plugin_cache._memory.cache_clear()
 
 
@@ -132,7 +132,10 @@ def test_wrong_usage_ends_with_two(cli: RootGroup) -> None:
 def test_a_misspelt_command_is_guessed_without_asking_the_plugins(
     cli: RootGroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plugin_cache, "_listing", lambda refresh=False: pytest.fail("asked") if refresh else {})
+    def listing(_disabled: Any, refresh: bool = False) -> Any:
+        return pytest.fail("asked") if refresh else {}
+
+    monkeypatch.setattr(plugin_cache, "_listing", listing)
     assert "Did you mean absent?" in run(cli, "abzent").stderr
 
 

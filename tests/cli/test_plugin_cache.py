@@ -15,6 +15,7 @@ from importlib_metadata import EntryPoint
 from mosaicfs_core.cli import plugin_cache
 from mosaicfs_core.cli.frame import root_group
 from mosaicfs_core.cli.frame_context import TerminalContext
+from mosaicfs_core.errors import ConfigError
 from mosaicfs_core.hooks import HOOK_API, PluginManifest, hookimpl
 from mosaicfs_core.plugins.host import PluginHost
 from mosaicfs_core.testing.faults import faulty
@@ -53,11 +54,12 @@ def discoveries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     points = [EntryPoint(name="good", value="plugin_with_commands", group="mosaicfs")]
     points += faulty("raises", "fails_to_import")
 
-    def discover(entry_points: Any = None) -> PluginHost:
+    def discover(disabled: Any = (), *, entry_points: Any = None) -> PluginHost:
         asked.append([point.name for point in entry_points] if entry_points else "all")
-        return original(entry_points=entry_points or points)
+        return original(disabled, entry_points=entry_points or points)
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("MOSAICFS_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(PluginHost, "discover", discover)
     monkeypatch.setitem(sys.modules, "plugin_with_commands", module_with("greet"))
     plugin_cache._memory.cache_clear()
@@ -70,12 +72,12 @@ def forget() -> None:
 
 
 def test_the_list_is_made_once_and_kept(discoveries: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
-    assert plugin_cache.helps() == {"greet": "Greet."}
+    assert plugin_cache.helps(TerminalContext()) == {"greet": "Greet."}
     said = capsys.readouterr().err
     assert "plugin raises: mosaicfs_commands failed: RuntimeError: boom" in said
     assert "plugin fails_to_import cannot be used: RuntimeError: boom at import" in said
     forget()
-    assert plugin_cache.names() == ["greet"]
+    assert plugin_cache.names(TerminalContext()) == ["greet"]
     assert discoveries == ["all"]
     assert capsys.readouterr().err == ""
 
@@ -83,7 +85,7 @@ def test_the_list_is_made_once_and_kept(discoveries: list[Any], capsys: pytest.C
 def test_running_a_command_imports_its_plugin_alone(discoveries: list[Any]) -> None:
     from click.testing import CliRunner
 
-    plugin_cache.names()
+    plugin_cache.names(TerminalContext())
     answer = CliRunner().invoke(root_group({}), ["greet"])
     assert (answer.exit_code, answer.stdout) == (0, "hello from greet\n")
     assert discoveries == ["all", ["good"]]
@@ -92,7 +94,7 @@ def test_running_a_command_imports_its_plugin_alone(discoveries: list[Any]) -> N
 def test_a_command_the_list_does_not_hold_makes_it_anew(
     discoveries: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plugin_cache.names()
+    plugin_cache.names(TerminalContext())
     monkeypatch.setitem(sys.modules, "plugin_with_commands", module_with("greet", "wave"))
     forget()
     assert plugin_cache.load("wave", TerminalContext()) is not None
@@ -100,31 +102,70 @@ def test_a_command_the_list_does_not_hold_makes_it_anew(
 
 
 def test_a_command_that_went_says_so(discoveries: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    plugin_cache.names()
+    plugin_cache.names(TerminalContext())
     monkeypatch.setitem(sys.modules, "plugin_with_commands", module_with("wave"))
     forget()
     with pytest.raises(click.ClickException, match="the plugin good no longer offers greet"):
         plugin_cache.load("greet", TerminalContext())
-    assert plugin_cache.names() == ["wave"]
+    assert plugin_cache.names(TerminalContext()) == ["wave"]
 
 
 def test_an_installed_package_or_a_damaged_cache_makes_it_anew(
     discoveries: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plugin_cache.names()
+    plugin_cache.names(TerminalContext())
     (kept,) = (tmp_path / "mosaicfs").iterdir()
     kept.write_text("{ damaged")
     forget()
-    assert plugin_cache.names() == ["greet"]
+    assert plugin_cache.names(TerminalContext()) == ["greet"]
     place = tmp_path / "site-packages"
     place.mkdir()
     monkeypatch.setattr(sys, "path", [*sys.path, str(place)])
     forget()
-    assert plugin_cache.names() == ["greet"]
+    assert plugin_cache.names(TerminalContext()) == ["greet"]
     assert discoveries == ["all", "all", "all"]
     assert json.loads(kept.read_text())["commands"]["greet"]["plugin"] == "good"
 
 
 def test_without_a_cache_directory_it_works_too(discoveries: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")
-    assert plugin_cache.names() == ["greet"]
+    assert plugin_cache.names(TerminalContext()) == ["greet"]
+
+
+def home_with(path: Path, configuration: str) -> TerminalContext:
+    """The context of an invocation on a home with this configuration."""
+    path.mkdir()
+    (path / "mosaicfs.toml").write_text(configuration)
+    context = TerminalContext()
+    context.home_path = path
+    return context
+
+
+def test_a_disabled_plugin_is_not_imported_and_has_no_commands(
+    discoveries: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from click.testing import CliRunner
+
+    assert plugin_cache.names(TerminalContext()) == ["greet"]
+    context = home_with(tmp_path / "other", '[agent]\ndisabled_plugins = ["good", "raises", "fails_to_import"]')
+    monkeypatch.setitem(sys.modules, "plugin_with_commands", None)  # importing it fails
+    capsys.readouterr()
+    assert plugin_cache.names(context) == []
+    assert plugin_cache.load("greet", context) is None
+    assert capsys.readouterr().err == ""
+    overview = CliRunner().invoke(root_group({}), ["--help", "--home", str(tmp_path / "other")])
+    assert "greet" not in overview.output
+    forget()
+    assert plugin_cache.names(TerminalContext()) == ["greet"], "the other home's list is kept"
+    assert discoveries == ["all", "all", "all"]
+
+
+def test_a_wrong_configuration_imports_no_plugin(
+    discoveries: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    context = home_with(tmp_path / "other", "[agent]\ndisabled_plugins = 7")
+    assert (plugin_cache.names(context), plugin_cache.helps(context)) == ([], {})
+    assert "line 2, agent.disabled_plugins" in capsys.readouterr().err
+    with pytest.raises(ConfigError):
+        plugin_cache.load("greet", context)
+    assert discoveries == []

@@ -58,3 +58,22 @@ def test_doctor_fails_an_instance_that_does_not_work(details: dict[str, Any], sa
     assert found.status == "failed"
     assert said in found.detail
     assert str(tmp_path / "logs") in found.mend
+
+
+class Unmounted:
+    """An instance that runs and whose mount does not."""
+
+    def get(self, path: str, /, **params: Any) -> Any:
+        """Answer what ``doctor`` asks."""
+        answers: dict[str, Any] = {
+            "health": {"status": "degraded", "subsystems": {}},
+            "system/info": {"version": "1", "node_id": "node-a", "documents": {"file": 1}, "plugins": {}},
+            "nodes/node-a/status": {"subsystems": {"vfs_mount": {"status": "degraded", "detail": "no FUSE here"}}},
+        }
+        return answers[path]
+
+
+def test_doctor_names_a_mount_that_is_not_there() -> None:
+    context: Any = SimpleNamespace(api=Unmounted(), home=None)
+    findings = doctor._instance_findings(context)
+    assert ("vfs_mount", "warning", "no FUSE here") in [finding[:3] for finding in findings]

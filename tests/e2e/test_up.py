@@ -130,6 +130,8 @@ def test_the_mount_comes_and_goes_with_it(machine: Any, eventually: Any) -> None
     up = machine.up("--mount", str(machine.mount), str(machine.tree))
     facts = up.wait_ready()
     assert facts["mount"] == str(machine.mount), facts["mount_problem"]
+    part = machine.run("status")["status"]["subsystems"]["vfs_mount"]
+    assert part == {"status": "healthy", "detail": f"mounted on {machine.mount}"}
     found = list(machine.mount.glob("machines/*/tree/Work/2025/report.txt"))
     assert [path.read_text() for path in found] == ["the report\n"]
     (machine.tree / "Work" / "fresh.txt").write_text("fresh")

@@ -43,6 +43,7 @@ class Server:
 
     def __init__(self, app: Quart, harness: Harness) -> None:
         self.app = app
+        self.core = harness.core
         self.store = harness.store
         self.node_id = harness.core.node_id
         self._client = app.test_client()

@@ -105,6 +105,49 @@ async def test_two_instances_of_one_package_have_their_own_settings_with_default
     assert found["left"].context.state_dir != found["right"].context.state_dir
 
 
+def made(second: int) -> str:
+    return times.format_time(1_700_000_000_000_000 + second * 1_000_000)
+
+
+async def test_files_of_an_instance_may_not_lie_among_those_of_another(harness: Harness) -> None:
+    def place(prefix: str) -> dict[str, Any]:
+        return {"package": "restless", "provides_filesystem": True, "file_path_prefix": prefix}
+
+    for name, fields in {
+        "first": {**place("/mail"), "created_at": made(1)},
+        "beneath": {**place("/mail/work"), "created_at": made(2)},
+        "above": {**place("/"), "created_at": made(3)},
+        "beside": {**place("/mailbox"), "enabled": False, "created_at": made(4)},
+        "equal": {**place("/mailbox"), "created_at": made(5)},
+        "watched": {**place("/srv"), "created_at": made(0)},
+        "localfs": {"settings": {"paths": ["/srv/data"]}, "created_at": made(9)},
+    }.items():
+        await harness.store.put(document(harness, name, **fields))
+    found = await harness.instances.refresh()
+    wrong = {name: found[name].problem for name in found if found[name].package == "restless" and found[name].problem}
+    assert set(wrong) == {"beneath", "above", "equal", "watched"}
+    assert "overlaps /mail, where the files of first are" in str(wrong["beneath"])
+    assert "overlaps the watched folder /srv/data" in str(wrong["watched"])
+    assert not found["equal"].runs("mosaicfs_crawl")
+
+
+async def test_an_instance_runs_once_what_was_in_its_way_is_gone(harness: Harness) -> None:
+    place = {"package": "restless", "provides_filesystem": True, "file_path_prefix": "/srv"}
+    await harness.store.put(document(harness, "localfs", settings={"paths": ["/srv"]}))
+    await harness.store.put(document(harness, "provider", **place))
+    assert not (await harness.instances.refresh())["provider"].runs("mosaicfs_crawl")
+    followed = harness.instances.follow()
+    changed = asyncio.ensure_future(anext(followed))
+    await harness.store.update(
+        ids.plugin_document_id(harness.core.node_id, "localfs"),
+        lambda present: {**(present or {}), "settings": {"paths": ["/home"]}},
+    )
+    async with asyncio.timeout(10):
+        assert await changed == {"localfs", "provider"}
+    assert harness.instances.current["provider"].runs("mosaicfs_crawl")
+    await followed.aclose()
+
+
 async def test_the_reserved_instance_and_other_nodes_are_passed_over(harness: Harness) -> None:
     await harness.store.put(document(harness, "agent"))
     other = document(harness, "restless", node_id="node-other-aaaa")

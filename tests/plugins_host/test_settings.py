@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mosaicfs_core.errors import PluginError
-from mosaicfs_core.hooks import HOOK_API, PluginManifest
-from mosaicfs_core.plugins.settings import SettingsSchema, structure_problem, translate, validate_settings
+from mosaicfs_core.plugins.settings import SettingsSchema, structure_problem, translate
 
 SCHEMA = {
     "type": "object",
@@ -123,12 +122,6 @@ def test_shorthands_are_translated_and_values_that_look_like_schemas_are_not() -
     }
     assert translate({"items": {"type": "enum", "enum": [1, 2]}}) == {"items": {"enum": [1, 2]}}
     assert translate({"default": {"type": "secret"}}) == {"default": {"type": "secret"}}
-
-
-def test_validate_settings_takes_a_manifest() -> None:
-    manifest = PluginManifest(title="T", description="D", version="1", hook_api=HOOK_API, settings_schema=SCHEMA)
-    assert [error.field for error in validate_settings(manifest, {})] == ["folder"]
-    assert validate_settings(manifest, {"folder": "f"}) == []
 
 
 def test_a_schema_that_is_none_is_the_plugins_fault() -> None:

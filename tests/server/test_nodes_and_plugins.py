@@ -143,6 +143,23 @@ async def test_secrets_stay_hidden_without_their_package(instance: Any, how: str
     assert document["settings"] == {**settings, "more": 1}
 
 
+async def test_an_instance_whose_files_would_lie_among_others_is_refused(instance: Any) -> None:
+    host, base = instance.harness.core.host, f"/api/nodes/{instance.node_id}/plugins"
+    manifest = msgspec.structs.replace(host.plugins["localfs"].manifest, provides_filesystem=True, settings_schema=None)
+    host.plugins = {**host.plugins, "bridge": replace(host.plugins["localfs"], name="bridge", manifest=manifest)}
+    await instance.ask("POST", base, json={"plugin_name": "localfs", "settings": {"paths": ["/tmp/a", "/home"]}})
+    for name in ("tmp", "home"):
+        refused = await instance.ask("POST", base, json={"plugin_name": name, "package": "bridge"})
+        assert refused.status_code == 409
+        assert f"/{name}" in (await body_of(refused))["error"]["message"]
+    assert (await instance.ask("POST", base, json={"plugin_name": "mail", "package": "bridge"})).status_code == 201
+    document = await instance.harness.store.get(ids.plugin_document_id(instance.node_id, "mail"))
+    assert (document["provides_filesystem"], document["file_path_prefix"]) == (True, "/mail")
+    refused = await instance.ask("PATCH", f"{base}/localfs", json={"settings": {"paths": ["/mail/inbox"]}})
+    assert refused.status_code == 409
+    assert (await instance.ask("PATCH", f"{base}/mail", json={"enabled": False})).status_code == 200
+
+
 async def test_an_unknown_package_is_kept_with_a_warning(instance: Any) -> None:
     base = f"/api/nodes/{instance.node_id}/plugins"
     answer = await instance.ask("POST", base, json={"plugin_name": "stranger", "settings": {"any": 1}})

@@ -41,7 +41,7 @@ def consistent(path: Path) -> int:
     last = -1 if counter is None else counter.size
     if root is not None:
         assert root.below == (last + 1) * BATCH + 1
-        assert sum(len(docs) for docs, _ in reader.locations()) == root.below
+        assert sum(len(batch.docs) for batch in reader.scan_files()) == root.below
         tail = [reader.file_by_path(NODE, f"/d{last % 7}/{last}-{index}.bin") for index in range(BATCH)]
         assert all(tail)
         assert reader.files_by_identity(1, last * BATCH + 3) == [tail[3]]

@@ -37,6 +37,7 @@ class Agent:
     them.
 
     ``first_crawl_done`` is set when every instance's first crawl has ended, well or not, or there is none.
+    ``subsystems`` may be given parts of the status that others answer for, by name.
     """
 
     def __init__(self, core: CoreServices) -> None:
@@ -52,6 +53,7 @@ class Agent:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._socket = AgentSocket(core, self.reindex)
         self.first_crawl_done = asyncio.Event()
+        self.subsystems: dict[str, Callable[[], dict[str, Any]]] = {}
 
     async def __aenter__(self) -> Agent:
         self._loop = asyncio.get_running_loop()
@@ -132,7 +134,8 @@ class Agent:
             for name, instance in self._instances.current.items()
             if instance.enabled and instance.problem is not None
         }
-        return self._board.document(plugins, failed, self._core.failing)
+        beside = {name: tell() for name, tell in self.subsystems.items()}
+        return self._board.document(plugins, failed, self._core.failing, beside)
 
     def problems(self) -> list[Problem]:
         """What crawls and watchers passed over or could not read, as far as it is kept."""
@@ -219,7 +222,7 @@ class Agent:
     async def tend(self) -> None:
         """The work of the night: look at everything again, then give back what the replica holds in vain."""
         request = CrawlRequest(trigger="scheduled", full=True)
-        crawls = [runner.crawl(request) for runner in self._runners.values()]
+        crawls = [runner.crawl(request) for runner in self._runners.values() if runner.instance.runs("mosaicfs_crawl")]
         await asyncio.gather(*crawls, return_exceptions=True)  # the status has what went wrong
         await self._core.store.compact()
 

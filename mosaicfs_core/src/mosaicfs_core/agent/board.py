@@ -105,10 +105,15 @@ class Board:
         return list(self._problems.get(instance, {}).values())
 
     def document(
-        self, plugins: Sequence[Mapping[str, Any]], failed: Mapping[str, str], failing: Mapping[str, str]
+        self,
+        plugins: Sequence[Mapping[str, Any]],
+        failed: Mapping[str, str],
+        failing: Mapping[str, str],
+        beside: Mapping[str, Mapping[str, Any]],
     ) -> dict[str, Any]:
         """The ``agent_status`` document, without ``_rev``. ``plugins`` describes packages, ``failed`` maps instances
-        that cannot run to the reason, ``failing`` long-lived tasks to what ended them last."""
+        that cannot run to the reason, ``failing`` long-lived tasks to what ended them last, ``beside`` are further
+        subsystems as they stand in the document."""
         subsystems = {
             "crawler": self._crawler(),
             "watcher": self._watcher(),
@@ -117,6 +122,7 @@ class Board:
                 "detail": _listed(failed),
             },
             "tasks": {"status": "degraded" if failing else "healthy", "detail": _listed(failing)},
+            **{name: dict(part) for name, part in beside.items()},
         }
         states = {part["status"] for part in subsystems.values()}
         overall = "unhealthy" if "unhealthy" in states else "degraded" if "degraded" in states else "healthy"

@@ -1,7 +1,7 @@
 """From crawl and watch operations to documents: plan in a worker thread, write in the store's, scan meanwhile.
 
-What is gone is held back until the end of the crawl (or of a watcher's hand-over), because a file that vanished at one
-path may turn up at another. Whatever another session wrote meanwhile is spared.
+What is gone is held back until the end of the crawl, a checkpoint in it, or the end of a watcher's hand-over, because a
+file that vanished at one path may turn up at another. Whatever another session wrote meanwhile is spared.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from mosaicfs_core.agent import plan
+from mosaicfs_core.agent.named import Named
 from mosaicfs_core.agent.planner import Batch, Planner, Source
 from mosaicfs_core.documents import paths, times
 from mosaicfs_core.errors import Conflict
 from mosaicfs_core.hooks import (
+    Checkpoint,
     Complete,
     CompleteDirectory,
     Create,
@@ -152,10 +154,8 @@ class Session:
         self.failure: BaseException | None = None
         self._gone = array("q")
         self._gone_trees: list[str] = []
-        self._named: dict[str, set[str]] = {}
-        # Hashes of directories that were named whole. They wait packed (8 bytes each, not 70) until somebody asks.
-        self._whole = array("q")
-        self._whole_asked: set[int] = set()
+        self._named = Named()
+        self._gone_again: set[int] = set()  # of a provider: all that is or was in ``_gone``
         self._moved: set[str] = set()
         indexer.sessions.add(self)
 
@@ -191,7 +191,7 @@ class Session:
         await self._apply(group)
 
     async def finish(self) -> Report:
-        """Everything was said: delete what is gone and stayed away."""
+        """Delete what is gone and stayed away, so that all that was said is durable; more may follow."""
         await self.flush()
         for start in range(0, len(self._gone), BATCH):
             await self._delete_documents(self._gone[start : start + BATCH].tolist())
@@ -222,15 +222,16 @@ class Session:
             operation.export_path if isinstance(operation, Directory) else paths.parent_of(operation.export_path)
             for operation in group
         ]
-        await self._planned(lambda planner: _plan_group(planner, group), directories)
+        # Before planning: what is named in the same breath is no file that has moved away.
         for operation, directory in zip(group, directories, strict=True):
             if isinstance(operation, Directory):
                 self.report.directories += 1
                 self.report.seen += len(operation.files)
-                self._whole.append(hash(directory))
+                self._named.whole(directory)
             else:
                 self.report.seen += 1
-                self._named.setdefault(directory, set()).add(paths.name_of(operation.export_path))
+                self._named.files(directory, (paths.name_of(operation.export_path),))
+        await self._planned(lambda planner: _plan_group(planner, group), directories)
 
     async def _planned(self, function: PlanFunction, directories: Sequence[str]) -> None:
         """Plan, and begin to write when the write before has ended."""
@@ -248,14 +249,20 @@ class Session:
         self.report.moved += len(found.batch.moved)
         self._moved |= found.batch.moved
         self._gone.extend(found.gone)
+        if not self._source.on_disk:
+            self._gone_again.update(found.gone)
         self._gone_trees.extend(found.trees)
 
     def _look(self, reader: Reader, function: PlanFunction, claimed: Collection[str]) -> Plan:
-        planner = Planner(reader, self._source, claimed, matching=self._matching)
+        planner = Planner(reader, self._source, claimed, self._stands, matching=self._matching)
         gone, trees = function(planner)
-        batch, prepare = planner.finish(), self._indexer.store.prepare
+        batch, prepare = planner.finish(gone), self._indexer.store.prepare
         parts = range(0, len(batch.documents), BATCH)
         return Plan(batch, [prepare(batch.documents[start : start + BATCH]) for start in parts], gone, trees)
+
+    def _stands(self, row: FileRow) -> bool:
+        """Whether this session has named a file where the replica has it. What was not named yet may have moved."""
+        return row.doc not in self._gone_again and self._named.covers(row.export_path)
 
     # The other operations.
 
@@ -268,32 +275,32 @@ class Session:
             case Rename():
                 await self._rename(operation.previous_export_path, operation.export_path)
             case CompleteDirectory():
-                named = self._named.pop(operation.export_path, set())
                 path = operation.export_path
+                named = self._named.whole(path)
                 await self._planned(lambda planner: (planner.gone_from(path, named, None)[0], []), (path,))
-                self._whole.append(hash(path))
             case Complete():
                 await self._planned(lambda planner: (self._unnamed(planner, operation.prefix), []), ())
+            case Checkpoint():
+                await self.finish()
 
     async def _large_directory(self, operation: Directory) -> None:
         path, files = operation.export_path, operation.files
+        names = {entry.name for entry in files}
+        self._named.files(path, names)
         for start in range(0, len(files), LARGE_DIRECTORY):
             part = files[start : start + LARGE_DIRECTORY]
             await self._planned(lambda planner, part=part: planner.named(path, part), (path,))  # type: ignore[misc]
-        names = {entry.name for entry in files}
         await self._planned(lambda planner: planner.gone_from(path, names, set(operation.directories)), (path,))
+        self._named.whole(path)
         self.report.directories += 1
         self.report.seen += len(files)
-        self._whole.append(hash(path))
 
     def _unnamed(self, planner: Planner, prefix: str) -> list[int]:
         """Document numbers of files at ``prefix`` and beneath it that nobody named since the session began."""
         gone: list[int] = []
-        self._whole_asked.update(self._whole)
-        del self._whole[:]
         for directory in planner.directories_under(prefix):
-            if hash(directory) not in self._whole_asked:
-                gone += planner.gone_from(directory, self._named.get(directory, set()), None)[0]
+            if not self._named.is_whole(directory):
+                gone += planner.gone_from(directory, self._named.names(directory), None)[0]
         return gone
 
     async def _rename(self, source: str, target: str) -> None:
@@ -317,7 +324,11 @@ class Session:
                 path = target + row.export_path[len(source) :]
                 if reader.file_by_path(self._source.node_id, path) is None:
                     document = reader.get(row.document_id)
-                    if document is not None and document["source"]["export_path"] == row.export_path:
+                    if (
+                        document is not None
+                        and self._source.owns(document)
+                        and document["source"]["export_path"] == row.export_path
+                    ):
                         documents.append(plan.moved_document(document, path))
                 else:
                     self._gone.append(row.doc)
@@ -345,6 +356,7 @@ class Session:
                 plan.deleted_document(document, now)
                 for document in reader.documents(docs)
                 if document["status"] == "active"
+                and self._source.owns(document)
                 and document["_id"] not in self.spared
                 and document["_id"] not in self._moved
             ]

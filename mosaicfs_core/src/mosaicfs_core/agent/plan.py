@@ -118,10 +118,14 @@ def new_document(
     return document
 
 
-def changed_document(document: Mapping[str, Any], size: int, mtime: int) -> dict[str, Any]:
-    """The document of a file whose bytes changed, or that came back."""
+def changed_document(
+    document: Mapping[str, Any], size: int, mtime: int, mime_type: str | None = None
+) -> dict[str, Any]:
+    """The document of a file whose bytes changed, or that came back. Without ``mime_type`` it keeps the one it has."""
     changed = {**document, "size": size, "mtime": times.format_time(mtime), "status": "active"}
     changed.pop("deleted_at", None)
+    if mime_type is not None:
+        changed["mime_type"] = mime_type
     return changed
 
 

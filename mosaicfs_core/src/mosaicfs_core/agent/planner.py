@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -12,6 +12,7 @@ import msgspec
 from mosaicfs_core.agent import disk, plan
 from mosaicfs_core.documents import ids, paths
 from mosaicfs_core.hooks import Create, Entry
+from mosaicfs_core.store import FileRow
 from mosaicfs_core.store import crawl_queries as queries
 from mosaicfs_core.store.reader import Reader
 
@@ -24,6 +25,11 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     instance: str
     on_disk: bool = True
     provider: str | None = None
+
+    def owns(self, document: Mapping[str, Any]) -> bool:
+        """Whether the document of a file is this source's to change: each provider has its own files, and what lies on
+        the disk is nobody's."""
+        return document.get("provider") == self.provider
 
 
 class Batch(msgspec.Struct):
@@ -54,13 +60,24 @@ class New(msgspec.Struct):
 class Planner:
     """One look at the replica. ``claimed`` are document ids that a write still under way gives to other paths.
 
-    ``matching`` False spares the search for moved files, where there can be none.
+    ``stands`` tells of a file that is nowhere on a disk to be looked at whether it is known to be still where the
+    replica has it. ``matching`` False spares the search for moved files, where there can be none.
     """
 
-    def __init__(self, reader: Reader, source: Source, claimed: Collection[str], *, matching: bool) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        source: Source,
+        claimed: Collection[str],
+        stands: Callable[[FileRow], bool],
+        *,
+        matching: bool,
+    ) -> None:
         self._reader = reader
         self._source = source
         self._claimed = set(claimed)
+        self._stands = stands
+        self._gone: Collection[int] = ()
         self._matching = matching
         self._new: list[New] = []
         self.batch = Batch()
@@ -113,7 +130,7 @@ class Planner:
             by_parent[paths.parent_of(operation.export_path)][paths.name_of(operation.export_path)] = operation
         for parent, named in by_parent.items():
             known = queries.named_files(self._reader, self._source.node_id, parent, list(named))
-            entries = [_entry(name, operation) for name, operation in named.items()]
+            entries = [self._entry(name, operation) for name, operation in named.items()]
             difference = plan.compare(entries, known.files, complete=False)
             marked = self._fingerprints(difference, known, named)
             self._changed(parent, [*difference.changed, *marked], named)
@@ -132,7 +149,7 @@ class Planner:
             return []
         noted = self._reader.identities(list(same.values()))
         return [
-            (_entry(name, named[name]), doc)
+            (self._entry(name, named[name]), doc)
             for name, doc in same.items()
             if doc not in noted or noted[doc].fingerprint != named[name].fingerprint
         ]
@@ -148,14 +165,24 @@ class Planner:
             document = by_name.get(entry.name)
             if document is None or document["_id"] in self._claimed:
                 continue
-            fingerprint = named[entry.name].fingerprint if named else None
-            self.batch.add(plan.changed_document(document, entry.size, entry.mtime), entry, fingerprint)
+            operation = named[entry.name] if named else None
+            mime_type = operation.mime_type if operation else None
+            fingerprint = operation.fingerprint if operation else None
+            if not self._source.owns(document):
+                if document["status"] != "active":  # somebody else's file was here once
+                    self._new.append(New(parent, entry, mime_type, fingerprint))
+                continue
+            self.batch.add(plan.changed_document(document, entry.size, entry.mtime, mime_type), entry, fingerprint)
             self.batch.changed += 1
 
     # New paths.
 
-    def finish(self) -> Batch:
-        """Decide about the files without a document at their path, all together; returns what is to be written."""
+    def finish(self, gone: Collection[int] = ()) -> Batch:
+        """Decide about the files without a document at their path, all together; returns what is to be written.
+
+        ``gone`` are the document numbers that this look has found to be gone.
+        """
+        self._gone = frozenset(gone)
         if self._new:
             self._created(self._moved(self._new) if self._matching else self._new)
             self._new = []
@@ -204,10 +231,12 @@ class Planner:
 
     def _by_identity(self, file: New, docs: Sequence[int]) -> str | None:
         for row in self._reader.file_rows(docs) if docs else ():
-            if row.document_id in self._claimed or row.node_id != self._source.node_id:
+            if row.node_id != self._source.node_id or not self._may_move(row.document_id):
                 continue
             if not self._source.on_disk:
-                return row.document_id
+                if row.status != "active" or row.doc in self._gone or not self._stands(row):
+                    return row.document_id
+                continue
             gone = not disk.is_file(row.export_path)
             facts = plan.Candidate(row.document_id, row.name, row.size, row.mtime, row.status == "active", gone)
             path = paths.join(file.parent, file.entry.name)
@@ -228,27 +257,33 @@ class Planner:
             row.document_id
             for row in self._reader.file_rows(docs)
             if row.node_id == self._source.node_id
-            and row.document_id not in self._claimed
             and row.doc in noted
             and disk.is_gone(row.export_path, noted[row.doc].device)
+            and self._may_move(row.document_id)
         ]
         return found[0] if len(found) == 1 else None
+
+    def _may_move(self, document_id: str) -> bool:
+        """Whether a document is this source's, and not claimed for another path."""
+        document = None if document_id in self._claimed else self._reader.get(document_id)
+        return document is not None and self._source.owns(document)
 
     def _move(self, document_id: str, file: New) -> None:
         document = self._reader.get(document_id)
         if document is None:
             return
         path = paths.join(file.parent, file.entry.name)
-        moved = plan.changed_document(plan.moved_document(document, path), file.entry.size, file.entry.mtime)
+        moved = plan.moved_document(document, path)
+        moved = plan.changed_document(moved, file.entry.size, file.entry.mtime, file.mime_type)
         self._claimed.add(document_id)
         self.batch.add(moved, file.entry, file.fingerprint)
         self.batch.moved.add(document_id)
         self.batch.changed += 1
 
-
-def _entry(name: str, operation: Create) -> Entry:
-    """A ``Create`` as an entry. An opaque identity becomes a number on the device 0, which no disk has."""
-    if operation.identity is None:
-        return Entry(name, operation.size, operation.mtime, operation.device, operation.number)
-    digest = hashlib.sha256(operation.identity.encode()).digest()
-    return Entry(name, operation.size, operation.mtime, 0, int.from_bytes(digest[:8], "big") >> 1)
+    def _entry(self, name: str, operation: Create) -> Entry:
+        """A ``Create`` as an entry. An opaque identity of this instance becomes a number on the device 0, which no disk
+        has."""
+        if operation.identity is None:
+            return Entry(name, operation.size, operation.mtime, operation.device, operation.number)
+        digest = hashlib.sha256(f"{self._source.instance}\0{operation.identity}".encode()).digest()
+        return Entry(name, operation.size, operation.mtime, 0, int.from_bytes(digest[:8], "big") >> 1)

@@ -16,7 +16,7 @@ from mosaicfs_core.agent.indexer import Indexer, Report, Session
 from mosaicfs_core.agent.planner import Source
 from mosaicfs_core.agent.schedule import joined
 from mosaicfs_core.errors import MosaicError, PluginError
-from mosaicfs_core.hooks import CrawlRequest, FileOperation
+from mosaicfs_core.hooks import Checkpoint, CrawlRequest, FileOperation
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.plugins.instances import Instance
 from mosaicfs_core.store import crawl_queries as queries
@@ -49,7 +49,7 @@ class Runner:
         self._asked = asyncio.Event()
         self._watch_ready = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        provides = bool(instance.plugin and instance.plugin.manifest and instance.plugin.manifest.provides_filesystem)
+        provides = bool(instance.prefix)
         self._source = Source(
             node_id=core.node_id,
             instance=instance.name,
@@ -255,7 +255,8 @@ class Runner:
 
 
 async def _ahead(items: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
-    """The items, the next one being fetched while the caller works on one."""
+    """The items, the next one being fetched while the caller works on one: not beyond a checkpoint, after which the
+    plugin relies on what the caller has done."""
 
     async def fetch() -> Any:
         return await anext(items, _DONE)
@@ -263,9 +264,17 @@ async def _ahead(items: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
     task = asyncio.create_task(fetch())
     try:
         while (item := await task) is not _DONE:
-            task = asyncio.create_task(fetch())
-            yield item
+            if _holds_checkpoint(item):
+                yield item
+                task = asyncio.create_task(fetch())
+            else:
+                task = asyncio.create_task(fetch())
+                yield item
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError, MosaicError):
             await task
+
+
+def _holds_checkpoint(item: Any) -> bool:
+    return any(isinstance(part, Checkpoint) for part in (item if isinstance(item, list | tuple) else (item,)))

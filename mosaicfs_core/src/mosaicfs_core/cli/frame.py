@@ -52,7 +52,7 @@ class RootGroup(click.Group):
     # -- lazy commands ---------------------------------------------------------------------------------------------
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*self.core_commands, *_plugin_commands().names()})
+        return sorted({*self.core_commands, *_plugin_commands().names(ctx.ensure_object(TerminalContext))})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         context = ctx.ensure_object(TerminalContext)
@@ -83,7 +83,8 @@ class RootGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The overview, from the map and the cached list alone."""
         rows = {name: command.help for name, command in self.core_commands.items()}
-        plugin_rows = {name: text for name, text in _plugin_commands().helps().items() if name not in rows}
+        found = _plugin_commands().helps(ctx.ensure_object(TerminalContext))
+        plugin_rows = {name: text for name, text in found.items() if name not in rows}
         with formatter.section("Commands"):
             formatter.write_dl(sorted(rows.items()))
         if plugin_rows:
@@ -141,6 +142,7 @@ def root_group(core_commands: Mapping[str, CoreCommand]) -> RootGroup:
             ["--home"],
             type=click.Path(file_okay=False, path_type=Path),
             expose_value=False,
+            is_eager=True,  # before --help, which shows the commands of the plugins that this home has not disabled
             callback=_set("home_path"),
             envvar="MOSAICFS_HOME",
             help="The directory that holds this machine's state.",

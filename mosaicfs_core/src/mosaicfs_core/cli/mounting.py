@@ -10,10 +10,12 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from mosaicfs_core.errors import Unavailable
 from mosaicfs_core.home import Home, default_home
+from mosaicfs_core.plugins.context import CoreServices
+from mosaicfs_core.supervision import supervised
 
 logger = logging.getLogger(__name__)
 
@@ -31,23 +33,33 @@ def default_mount(home: Home) -> Path:
 
 
 class MountKeeper:
-    """Starts the mount's process, starts it again when it dies, and ends it.
+    """Starts the mount's process, starts it again when it dies, and ends it. ``subsystem`` tells how it is.
 
     The process holds our end of a pipe as its standard input: when we go, however we go, it unmounts and goes too.
     """
 
-    def __init__(self, home: Home, directory: Path, *, safe_mode: bool = False) -> None:
+    def __init__(self, core: CoreServices, directory: Path, *, safe_mode: bool = False) -> None:
         self.directory = directory
         self._flags = ["--foreground", "--tied", *(["--safe-mode"] if safe_mode else [])]
-        self.problem: str | None = None
-        self._home = home
+        self._core = core
+        self._problem: str | None = None
+        self._detail = f"mounting on {directory}"
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
+
+    def subsystem(self) -> dict[str, Any]:
+        """The part ``vfs_mount`` of the agent's status. A mount that was unmounted on purpose is nothing to mend."""
+        if self._problem is not None:
+            return {"status": "degraded", "detail": self._problem}
+        # Whoever mounts there by hand is known to the agent as well.
+        mounted = self.directory in self._core.mounts
+        return {"status": "healthy", "detail": f"mounted on {self.directory}" if mounted else self._detail}
 
     async def start(self) -> None:
         """Mount, and keep the mount up from then on. Raises ``Unavailable`` with the mount's own reason."""
         await self._mount()
-        self._keeper = asyncio.create_task(self._keep(), name="mount keeper")
+        keep = supervised("mount keeper", self._keep, self._core.failing)
+        self._keeper = asyncio.create_task(keep, name="mount keeper")
 
     async def stop(self) -> None:
         """Unmount and wait for the process to end."""
@@ -66,7 +78,19 @@ class MountKeeper:
             await process.wait()
 
     async def _mount(self) -> None:
-        command = ["--json", "--home", str(self._home.path), "mount", str(self.directory), *self._flags]
+        """Start the process and wait until it has mounted. Raises ``Unavailable``, and notes why."""
+        try:
+            await self._start_process()
+        except OSError as error:
+            self._problem = f"the mount cannot be started: {error.strerror or error}"
+            raise Unavailable(self._problem) from error
+        except Unavailable as error:
+            self._problem = error.message
+            raise
+        self._problem, self._detail = None, f"mounted on {self.directory}"
+
+    async def _start_process(self) -> None:
+        command = ["--json", "--home", str(self._core.home.path), "mount", str(self.directory), *self._flags]
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-c",
@@ -84,9 +108,11 @@ class MountKeeper:
         except TimeoutError:
             process.kill()
             raise Unavailable(f"mounting on {self.directory} did not end within {START_SECONDS:g} s") from None
+        except Exception:
+            process.kill()  # nobody listens to it any more, and it would be waited for
+            raise
         if not line:
             raise Unavailable(await _reason(process))
-        self.problem = None
 
     async def _keep(self) -> None:
         """Mount again, after a growing pause, whenever the mount's process dies; leave it be when it was unmounted."""
@@ -94,16 +120,16 @@ class MountKeeper:
         while True:
             # Once mounted, the child writes to its log file alone: there is no pipe to drain.
             if self._process is not None and await self._process.wait() == 0:
-                self.problem = f"it was unmounted; `mosaicfs mount {self.directory}` mounts it again"
+                self._detail = f"it was unmounted; `mosaicfs mount {self.directory}` mounts it again"
                 logger.info("the mount was unmounted", extra={"operation": "unmount"})
                 return
+            self._problem = self._problem or "the mount's process ended, and is started again"
             logger.warning("the mount ended; mounting again", extra={"operation": "mount"})
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
             try:
                 await self._mount()
             except Unavailable as error:
-                self.problem = error.message
                 logger.warning("mounting failed", extra={"operation": "mount", "error": error.message})
             else:
                 pause = _FIRST_PAUSE

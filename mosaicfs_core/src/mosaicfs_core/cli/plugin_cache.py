@@ -1,8 +1,8 @@
 """The commands of plugins, known without importing the plugins.
 
-Which commands they add is asked once per environment and kept in the user's cache directory; the list is made anew
-when a package is installed or removed, when a plugin's module changes, and when a command is asked for that it does
-not hold.
+Which commands they add is asked once per environment and list of disabled plugins, which are not imported here either,
+and kept in the user's cache directory; the list is made anew when a package is installed or removed, when a plugin's
+module changes, and when a command is asked for that it does not hold.
 A plugin that cannot add its commands is left out, and named when the list is made.
 """
 
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from mosaicfs_core.cli.frame_context import TerminalContext
+from mosaicfs_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from mosaicfs_core.plugins.host import PluginHost
@@ -31,22 +32,30 @@ _COMPLETING: Final = "_MOSAICFS_COMPLETE"
 _HOOK: Final = "mosaicfs_commands"
 
 
-def names() -> list[str]:
-    """The names of the plugins' commands."""
-    return list(_listing())
+def names(context: TerminalContext) -> list[str]:
+    """The names of the plugins' commands; none when the configuration is wrong, which may disable any."""
+    try:
+        return list(_listing(_disabled(context)))
+    except ConfigError:
+        return []
 
 
-def helps() -> dict[str, str]:
-    """The plugins' commands with their one-line help."""
-    return {name: entry["help"] for name, entry in _listing().items()}
+def helps(context: TerminalContext) -> dict[str, str]:
+    """The plugins' commands with their one-line help; a wrong configuration is told and leaves them out."""
+    try:
+        return {name: entry["help"] for name, entry in _listing(_disabled(context)).items()}
+    except ConfigError as error:
+        _warn(error.message)
+        return {}
 
 
 def load(name: str, context: TerminalContext, *, again: bool = True) -> click.Command | None:
     """The command of that name, importing its plugin alone; None when no plugin has one.
 
-    ``again`` asks all plugins once more when the list does not hold it.
+    ``again`` asks all plugins once more when the list does not hold it. Raises ``ConfigError``.
     """
-    entry = _listing().get(name) or (_listing(refresh=True).get(name) if again else None)
+    disabled = _disabled(context)
+    entry = _listing(disabled).get(name) or (_listing(disabled, refresh=True).get(name) if again else None)
     if entry is None:
         return None
     from importlib_metadata import EntryPoint
@@ -60,7 +69,7 @@ def load(name: str, context: TerminalContext, *, again: bool = True) -> click.Co
     host = PluginHost.discover(entry_points=[point])
     command = _commands_of(host, context).get(name)
     if command is None:
-        _listing(refresh=True)
+        _listing(disabled, refresh=True)
         plugin = host.plugins.get(entry["plugin"])
         raise click.ClickException(
             f"the plugin {entry['plugin']} no longer offers {name}: {plugin.error if plugin else 'it is not installed'}"
@@ -68,25 +77,31 @@ def load(name: str, context: TerminalContext, *, again: bool = True) -> click.Co
     return command[1]
 
 
+def _disabled(context: TerminalContext) -> tuple[str, ...]:
+    from mosaicfs_core import config
+
+    return tuple(sorted(set(config.load(context.home.config_file).agent.disabled_plugins)))
+
+
 @cache
-def _memory() -> dict[str, dict[str, dict[str, str]]]:
+def _memory() -> dict[tuple[str, ...], dict[str, dict[str, str]]]:
     return {}
 
 
-def _listing(refresh: bool = False) -> dict[str, dict[str, str]]:
+def _listing(disabled: tuple[str, ...], refresh: bool = False) -> dict[str, dict[str, str]]:
     """Command name to ``{"plugin", "value", "help"}``, from memory, the cache file, or the plugins themselves."""
     memory = _memory()
-    if "listing" not in memory or refresh:
-        kept = None if refresh else _read_cache()
-        memory["listing"] = _ask_plugins() if kept is None else kept
-    return memory["listing"]
+    if disabled not in memory or refresh:
+        kept = None if refresh else _read_cache(disabled)
+        memory[disabled] = _ask_plugins(disabled) if kept is None else kept
+    return memory[disabled]
 
 
-def _ask_plugins() -> dict[str, dict[str, str]]:
+def _ask_plugins(disabled: tuple[str, ...]) -> dict[str, dict[str, str]]:
     from mosaicfs_core.plugins.host import PluginHost
 
     _quiet_log()
-    host = PluginHost.discover()
+    host = PluginHost.discover(disabled)
     for plugin in host.plugins.values():
         if plugin.status == "failed":
             _warn(f"plugin {plugin.name} cannot be used: {plugin.error}")
@@ -95,7 +110,7 @@ def _ask_plugins() -> dict[str, dict[str, str]]:
         name: {"plugin": plugin, "value": host.plugins[plugin].entry_point, "help": command.get_short_help_str(80)}
         for name, (plugin, command) in found.items()
     }
-    _write_cache(listing, _files_of(host))
+    _write_cache(disabled, listing, _files_of(host))
     return listing
 
 
@@ -145,23 +160,25 @@ def _stamp(files: list[str]) -> str:
     return digest.hexdigest()
 
 
-def _cache_file() -> Path:
+def _cache_file(disabled: tuple[str, ...]) -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    environment = hashlib.sha1(sys.prefix.encode(), usedforsecurity=False).hexdigest()[:12]
+    # Homes that disable different plugins have a list each: they would make each other's anew in turns.
+    what = "\0".join([sys.prefix, *disabled]).encode("utf-8", "surrogateescape")
+    environment = hashlib.sha1(what, usedforsecurity=False).hexdigest()[:12]
     return Path(base).expanduser() / "mosaicfs" / f"commands-{environment}.json"
 
 
-def _read_cache() -> dict[str, dict[str, str]] | None:
+def _read_cache(disabled: tuple[str, ...]) -> dict[str, dict[str, str]] | None:
     try:
-        kept: Mapping[str, Any] = json.loads(_cache_file().read_text("utf-8"))
+        kept: Mapping[str, Any] = json.loads(_cache_file(disabled).read_text("utf-8"))
         files, listing = kept["files"], kept["commands"]
         return listing if kept["stamp"] == _stamp(files) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _write_cache(listing: dict[str, dict[str, str]], files: list[str]) -> None:
-    file = _cache_file()
+def _write_cache(disabled: tuple[str, ...], listing: dict[str, dict[str, str]], files: list[str]) -> None:
+    file = _cache_file(disabled)
     body = json.dumps({"stamp": _stamp(files), "files": files, "commands": listing})
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

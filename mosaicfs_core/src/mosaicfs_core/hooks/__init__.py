@@ -37,6 +37,7 @@ from mosaicfs_core.hooks.context import (
 )
 from mosaicfs_core.hooks.labels import rule_covers
 from mosaicfs_core.hooks.operations import (
+    Checkpoint,
     Complete,
     CompleteDirectory,
     CrawlRequest,
@@ -56,6 +57,7 @@ __all__ = [
     "ENTRY_POINT_GROUP",
     "HOOK_API",
     "Api",
+    "Checkpoint",
     "CommandContext",
     "Complete",
     "CompleteDirectory",

@@ -52,7 +52,8 @@ class Create(msgspec.Struct, frozen=True, kw_only=True):
     """A file that is new or has changed.
 
     ``identity`` is opaque text that recognizes the file after a move (a message id, say), unique on the instance.
-    ``fingerprint`` tells a change that size and mtime do not.
+    ``fingerprint`` tells a change that size and mtime do not. ``mime_type`` is taken over when the file is new, has
+    changed or has moved; without one it goes by the name, or stays what it was.
     """
 
     export_path: str
@@ -102,6 +103,14 @@ class Complete(msgspec.Struct, frozen=True, kw_only=True):
     prefix: str
 
 
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Settle what was said so far: a crawl goes on after this only when all of it is durable, deletions included.
+
+    For what a plugin may remember (a cursor, say) only once the index has it. A file that vanished before it is deleted
+    here, though it may turn up later.
+    """
+
+
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """Something could not be read or was passed over. Never a deletion: what is known beneath it stays.
 
@@ -117,4 +126,4 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     resolved: bool = False
 
 
-FileOperation: TypeAlias = Create | Rename | Delete | Directory | CompleteDirectory | Complete | Problem
+FileOperation: TypeAlias = Create | Rename | Delete | Directory | CompleteDirectory | Complete | Checkpoint | Problem

@@ -14,7 +14,7 @@ import pluggy
 from importlib_metadata import EntryPoint
 
 from mosaicfs_core.errors import NotFound, PluginError
-from mosaicfs_core.hooks import StepOp, specs
+from mosaicfs_core.hooks import PluginManifest, StepOp, specs
 from mosaicfs_core.plugins.containment import call_plain
 from mosaicfs_core.plugins.discovery import installed_plugins
 from mosaicfs_core.plugins.hooktable import HOOKS, HookKind
@@ -96,6 +96,11 @@ class PluginHost:
         if plugin is None:
             raise NotFound(f"no plugin {name} is installed", plugin=name)
         return plugin
+
+    def manifest_of(self, name: str) -> PluginManifest | None:
+        """The manifest of the plugin of that name, None when it is not installed or did not load."""
+        plugin = self.plugins.get(name)
+        return plugin.manifest if plugin is not None else None
 
     def implements(self, plugin: LoadedPlugin | str, hook: str) -> bool:
         """Whether a working plugin has the hook."""

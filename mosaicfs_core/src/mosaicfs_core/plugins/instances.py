@@ -13,6 +13,7 @@ from mosaicfs_core.documents import ids, times
 from mosaicfs_core.errors import PluginError
 from mosaicfs_core.plugins.context import CoreServices, InstanceContext
 from mosaicfs_core.plugins.loading import LoadedPlugin
+from mosaicfs_core.plugins.prefixes import clashes, own_prefix, package_of
 
 if TYPE_CHECKING:
     from mosaicfs_core.store import Reader
@@ -27,7 +28,8 @@ class Instance:
     """One plugin document of this node.
 
     ``settings`` is what the plugin sees as its ``config``. ``problem`` says why an instance cannot run (its package is
-    missing or broken, its settings are wrong), None when it can; ``enabled`` is what the user wants.
+    missing or broken, its settings are wrong, its files would lie among another's), None when it can; ``enabled`` is
+    what the user wants.
     """
 
     name: str
@@ -46,9 +48,7 @@ class Instance:
     @property
     def prefix(self) -> str:
         """The export path beneath which the files of an instance that provides a filesystem lie, "" for others."""
-        manifest = self.plugin.manifest if self.plugin is not None else None
-        provides = self.document.get("provides_filesystem") or (manifest is not None and manifest.provides_filesystem)
-        return str(self.document.get("file_path_prefix") or f"/{self.name}") if provides else ""
+        return own_prefix(self.document, self.plugin.manifest if self.plugin is not None else None)
 
     @property
     def watches(self) -> bool:
@@ -108,7 +108,8 @@ class Instances:
     async def refresh(self) -> Mapping[str, Instance]:
         """Read this node's plugin documents."""
         documents = await self._core.store.read(self._read)
-        found = [self._instance(document) for document in documents]
+        clashing = clashes(documents, self._core.node_id, self._core.host.manifest_of)
+        found = [self._instance(document, clashing.get(document["plugin_name"])) for document in documents]
         self.current = {instance.name: instance for instance in found if instance is not None}
         return self.current
 
@@ -126,16 +127,16 @@ class Instances:
     async def _refreshed_from(self, old: Mapping[str, Instance]) -> frozenset[str]:
         new = await self.refresh()
         names = old.keys() | new.keys()
-        return frozenset(name for name in names if _document(old.get(name)) != _document(new.get(name)))
+        return frozenset(name for name in names if _state(old.get(name)) != _state(new.get(name)))
 
     def _read(self, reader: Reader) -> list[dict[str, Any]]:
         return reader.documents_of("plugin", (self._core.node_id,))
 
-    def _instance(self, document: Mapping[str, Any]) -> Instance | None:
+    def _instance(self, document: Mapping[str, Any], clash: str | None) -> Instance | None:
         name = str(document["plugin_name"])
         if name == RESERVED:
             return None
-        package = str(document.get("package") or name)
+        package = package_of(document)
         plugin = self._core.host.plugins.get(package)
         given = {**(document.get("config") or {}), **(document.get("settings") or {})}
         settings, problem = self._check(document, package, plugin, given)
@@ -143,7 +144,7 @@ class Instances:
         if context is None:
             context = InstanceContext(self._core, name, lambda: self._settings_of(name), lambda: self._prefix_of(name))
             self._contexts[name] = context
-        return Instance(name, package, document, settings, plugin, problem, context)
+        return Instance(name, package, document, settings, plugin, problem or clash, context)
 
     def _settings_of(self, name: str) -> Mapping[str, Any]:
         instance = self.current.get(name)
@@ -177,6 +178,19 @@ class Instances:
         return settings, "; ".join(f"setting {field or '(all)'}: {text}" for field, text in wrong) or None
 
 
+async def is_wanted(core: CoreServices, package: str) -> bool:
+    """Whether a package is to serve on this node: one of its instances is switched on, or there never was one.
+
+    One that was made by default and removed is not wanted. Pausing an instance holds back its work alone.
+    """
+    documents = core.store.reader.documents_of("plugin", (core.node_id,))
+    switches = [bool(document.get("enabled", True)) for document in documents if package_of(document) == package]
+    if switches:
+        return any(switches)
+    kept = await core.store.local_get(_SEEDED)
+    return kept is None or package not in kept["names"]
+
+
 def _first(made: dict[str, Any], present: dict[str, Any] | None) -> dict[str, Any] | None:
     return made if present is None else None
 
@@ -199,9 +213,13 @@ def default_document(node_id: str, plugin: LoadedPlugin, settings: Mapping[str, 
     document |= remembered(plugin)
     if settings is not None:
         document["settings"] = dict(settings)
-    if manifest is not None and manifest.provides_filesystem:
-        document |= {"provides_filesystem": True, "file_path_prefix": f"/{plugin.name}"}
-    return document
+    return document | provided_filesystem(plugin.name, plugin)
+
+
+def provided_filesystem(name: str, plugin: LoadedPlugin) -> dict[str, Any]:
+    """The part of an instance's document that tells where its files are, even where the package is not installed."""
+    provides = plugin.manifest is not None and plugin.manifest.provides_filesystem
+    return {"provides_filesystem": True, "file_path_prefix": f"/{name}"} if provides else {}
 
 
 def remembered(plugin: LoadedPlugin) -> dict[str, Any]:
@@ -222,5 +240,6 @@ def _remembering(facts: Mapping[str, Any], present: dict[str, Any] | None) -> di
     return None if changed == present else changed
 
 
-def _document(instance: Instance | None) -> Mapping[str, Any] | None:
-    return instance.document if instance is not None else None
+def _state(instance: Instance | None) -> tuple[Mapping[str, Any], str | None] | None:
+    # The document of another instance can be what is in the way of this one.
+    return (instance.document, instance.problem) if instance is not None else None

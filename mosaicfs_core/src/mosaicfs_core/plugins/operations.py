@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from mosaicfs_core.hooks.operations import (
+    Checkpoint,
     Complete,
     CompleteDirectory,
     Create,
@@ -21,6 +22,7 @@ _PATHS: Final[dict[type, tuple[str, ...]]] = {
     Directory: ("export_path",),
     CompleteDirectory: ("export_path",),
     Complete: ("prefix",),
+    Checkpoint: (),
     Problem: ("export_path",),
 }
 

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from mosaicfs_core.errors import PluginError
-from mosaicfs_core.hooks import PluginManifest
 
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
@@ -99,16 +98,6 @@ class SettingsSchema:
         if _is_secret(error.schema) or holds_more:
             return FieldError(".".join(path), f"does not satisfy {error.validator!r} of its schema")
         return FieldError(".".join(path), error.message)
-
-
-def schema_of(plugin: str, manifest: PluginManifest) -> SettingsSchema:
-    """The compiled schema of a manifest; without one, any object will do."""
-    return SettingsSchema(plugin, manifest.settings_schema)
-
-
-def validate_settings(manifest: PluginManifest, settings: Mapping[str, Any]) -> list[FieldError]:
-    """What is wrong with an instance's settings, by field. Raises ``PluginError`` when the schema is wrong."""
-    return schema_of(manifest.title, manifest).errors(settings)
 
 
 def schema_for(host: PluginHost, package: str, document: Mapping[str, Any]) -> SettingsSchema:

@@ -16,7 +16,7 @@ from werkzeug.exceptions import BadRequest
 from mosaicfs_core.errors import PluginError
 from mosaicfs_core.home import write_private
 from mosaicfs_core.plugins.context import CoreServices, RoutesContextImpl
-from mosaicfs_core.server import background, errors, idempotency, openapi, security
+from mosaicfs_core.server import background, errors, idempotency, openapi, security, switches
 from mosaicfs_core.server.auth import keys
 from mosaicfs_core.server.auth.guard import API_PREFIX, require_key
 from mosaicfs_core.server.auth.sessions import LOCAL_PREFIX, Sessions
@@ -90,7 +90,7 @@ async def create_app(core: CoreServices) -> Quart:
     security.install(app)
     for blueprint in _BLUEPRINTS:
         app.register_blueprint(blueprint)
-    _add_plugin_routes(app, core)
+    switches.install(app, core, _add_plugin_routes(app, core))
     idempotency.install(app)
     return app
 
@@ -118,9 +118,10 @@ async def running_app(core: CoreServices) -> AsyncIterator[Quart]:
         await close_app(app)
 
 
-def _add_plugin_routes(app: Quart, core: CoreServices) -> None:
+def _add_plugin_routes(app: Quart, core: CoreServices) -> dict[str, str]:
     """Mount the plugins' blueprints: first-party ones where they say, others under ``/api/x/{plugin}``. One that cannot
-    be mounted is logged and left out; the rest goes on."""
+    be mounted is logged and left out; the rest goes on. Returns the plugin of each blueprint, by their names."""
+    owners: dict[str, str] = {}
     for plugin in core.host.providers("mosaicfs_routes"):
         try:
             context = RoutesContextImpl(core, plugin.name, whoami)
@@ -135,3 +136,6 @@ def _add_plugin_routes(app: Quart, core: CoreServices) -> None:
             except (ValueError, AssertionError, TypeError) as error:
                 message = f"plugin {plugin.name}: its routes cannot be served: {error}"
                 core.host.record(PluginError(message, plugin.name, "mosaicfs_routes"))
+            else:
+                owners[blueprint.name] = plugin.name
+    return owners

@@ -225,21 +225,6 @@ class FileReader:
         found = self._connection.execute(sql, (after,)).fetchone()[0]
         return None if found is None else int(found)
 
-    def locations(self) -> Iterator[tuple[list[int], list[int]]]:
-        """Document and directory numbers of all shown files, in batches, by directory: reads an index alone."""
-        sql = """SELECT doc, dir, name FROM documents INDEXED BY files_by_directory
-            WHERE shown = 1 AND (dir, name) >= (?, ?) ORDER BY dir, name LIMIT ?"""
-        position, seen = (0, ""), set[int]()
-        while True:
-            rows = self._connection.execute(sql, (*position, BATCH + len(seen))).fetchall()
-            fresh = [row for row in rows if row[0] not in seen]
-            if not fresh:
-                return
-            yield [row[0] for row in fresh], [row[1] for row in fresh]
-            last = (rows[-1][1], rows[-1][2])
-            seen = {row[0] for row in rows if (row[1], row[2]) == last}
-            position = last
-
     # Identities
 
     def files_by_identity(self, device: int, number: int) -> list[FileRow]:

@@ -7,7 +7,16 @@ import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Final
 
-from mosaicfs_core.hooks import CrawlRequest, Create, Delete, Directory, FileOperation, PluginContext, Problem
+from mosaicfs_core.hooks import (
+    Checkpoint,
+    CrawlRequest,
+    Create,
+    Delete,
+    Directory,
+    FileOperation,
+    PluginContext,
+    Problem,
+)
 from mosaicfs_plugins.localfs.exclusions import exclusions, why_left_out
 from mosaicfs_plugins.localfs.ignore import parse_rules
 from mosaicfs_plugins.localfs.roots import Inaccessible, Roots
@@ -57,16 +66,14 @@ class Tree:
         """The configured root that ``path`` lies in."""
         return next((root for root in self.configured if within(path, root)), None)
 
-    def dropped(self) -> Iterator[FileOperation]:
+    def _dropped(self, removed: Sequence[str]) -> Iterator[FileOperation]:
         """Operations that take what lay under roots that are not configured any more out of the index, and nothing
         that lies under those that are."""
-        gone = [root for root in self.roots.known if root not in self.configured]
-        for root in gone:
+        for root in removed:
             if any(within(root, kept) for kept in self.configured):
                 continue
             kept = [other for other in self.configured if within(other, root)]
             yield from self._without(root, kept) if kept else [Delete(export_path=self._written(root))]
-        self.roots.forget(gone)
 
     def _without(self, root: str, kept: list[str]) -> Iterator[FileOperation]:
         """A listing of ``root`` and of the directories on the way to ``kept`` that names only the way."""
@@ -90,11 +97,14 @@ class Tree:
             for prefix in request.prefixes:
                 yield from self._prefix(os.fsdecode(self._context.native(prefix)))
         else:
-            dropped = list(self.dropped())
-            if dropped:
-                yield dropped
+            removed = self.roots.removed(self.configured)
+            if removed:
+                yield list(self._dropped(removed))
             for root in self.configured:
                 yield from self._root(root)
+            if removed:
+                yield [Checkpoint()]  # at the end, so that files which moved to a new root are recognized there
+                self.roots.forget(removed)
         self.roots.save()
 
     def report(self, request: CrawlRequest) -> Iterator[Sequence[Problem]]:

@@ -2,7 +2,8 @@
 
 What is remembered of each root between crawls lies in ``state_dir/roots.json``: the filesystem it is on, a few of its
 entries with their inode numbers (filesystems without a stable id are recognized by them), whether it was found empty,
-and the filesystems mounted beneath it.
+and the filesystems mounted beneath it. One that was taken out of the settings is kept, marked, until the index has lost
+its files: a crawl that is cut off before that would leave them there for ever.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -23,12 +24,13 @@ _EMPTY_LOOKS: Final = 2
 
 class RootMemory(msgspec.Struct, kw_only=True):
     """What is known of a root. ``sample`` maps names to inode numbers; ``mounts`` maps native paths beneath the root,
-    where another filesystem was mounted, to its id."""
+    where another filesystem was mounted, to its id. ``removed``: not configured any more when a crawl last looked."""
 
     filesystem: int
     sample: dict[str, int] = {}
     empty_looks: int = 0
     mounts: dict[str, int] = {}
+    removed: bool = False
 
 
 class Inaccessible(Exception):
@@ -87,7 +89,7 @@ class Roots:
         except OSError as error:
             raise Inaccessible(f"the folder cannot be read: {error.strerror}") from error
         memory = self.known.get(root)
-        if memory is None:
+        if memory is None or memory.removed:
             memory = self.known[root] = RootMemory(filesystem=found)
         elif memory.filesystem != found and not _recognized(root, memory.sample):
             raise Inaccessible(
@@ -116,8 +118,18 @@ class Roots:
             and memory.filesystem == filesystem_id(root, facts.st_dev)
         )
 
+    def removed(self, configured: Collection[str]) -> list[str]:
+        """Mark the roots that are not configured any more and save that; returns them. One that comes back is a new
+        one."""
+        gone = [root for root in self.known if root not in configured]
+        for root in gone:
+            self.known[root].removed = True
+        if gone:
+            self.save()
+        return gone
+
     def forget(self, roots: Iterable[str]) -> None:
-        """Drop what is known of roots that are not configured any more."""
+        """Drop what is known of roots whose files have left the index."""
         for root in roots:
             self.known.pop(root, None)
 

@@ -140,11 +140,6 @@ class Namespace:
         return Follower(self._state).run()
 
     @_locked
-    def forget_listings(self) -> None:
-        """Evaluate every directory anew when it is listed next."""
-        self._drop(list(self._cache))
-
-    @_locked
     def next_expiry(self) -> int | None:
         """When, in microseconds, the next file crosses the border of an ``age`` step: refresh then. None: never."""
         if self._loaded is None:

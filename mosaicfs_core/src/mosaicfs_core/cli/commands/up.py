@@ -148,7 +148,8 @@ async def _mount(
 
     if directory is None or stop.is_set():
         return None, None
-    keeper = MountKeeper(runtime.core.home, directory, safe_mode=safe_mode)
+    keeper = MountKeeper(runtime.core, directory, safe_mode=safe_mode)
+    runtime.agent.subsystems["vfs_mount"] = keeper.subsystem
     try:
         await keeper.start()
     except Unavailable as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -15,8 +15,9 @@ from mosaicfs_core.documents.patterns import END
 from mosaicfs_core.errors import Conflict, NotFound, UserError
 from mosaicfs_core.hooks import etag_of
 from mosaicfs_core.plugins.host import PluginHost
-from mosaicfs_core.plugins.instances import remembered
+from mosaicfs_core.plugins.instances import provided_filesystem, remembered
 from mosaicfs_core.plugins.loading import LoadedPlugin
+from mosaicfs_core.plugins.prefixes import clashes, package_of
 from mosaicfs_core.plugins.settings import schema_for
 from mosaicfs_core.server.listing import (
     ListAnswer,
@@ -33,7 +34,6 @@ from mosaicfs_core.server.stored import documents_of, replace
 blueprint = Blueprint("plugins", __name__, url_prefix="/api")
 
 InstanceName = Annotated[str, Meta(pattern=f"^{ids.INSTANCE_PATTERN}{END}")]
-Positive = Annotated[int, Meta(ge=1, le=1000)]
 Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 MISSING: Final = "this node has no such plugin instance"
 _KEPT: Final = ("_id", "type", "node_id", "plugin_name")
@@ -46,10 +46,6 @@ class InstanceChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     enabled: bool | UnsetType = UNSET
     paused: bool | UnsetType = UNSET
     settings: dict[str, Any] | UnsetType = UNSET
-    mime_globs: list[Annotated[str, Meta(min_length=1, max_length=200)]] | UnsetType = UNSET
-    workers: Positive | UnsetType = UNSET
-    timeout_s: Seconds | UnsetType = UNSET
-    max_attempts: Positive | UnsetType = UNSET
     poll_interval_s: Seconds | UnsetType | None = UNSET
 
 
@@ -124,7 +120,7 @@ def plugin_body(plugin: LoadedPlugin) -> PluginAnswer:
 def instance_body(document: Mapping[str, Any], warnings: list[str] | None = None) -> dict[str, Any]:
     """An instance as the API shows it, secrets masked."""
     body = shown(document, document["plugin_name"])
-    package = str(document.get("package") or document["plugin_name"])
+    package = package_of(document)
     host = state().core.host
     for part in ("settings", "config"):
         body[part] = schema_for(host, package, document).masked(body[part]) if body.get(part) else {}
@@ -140,7 +136,7 @@ def checked_settings(host: PluginHost, document: Mapping[str, Any], given: Mappi
     They are checked where the package is installed and works. Raises ``UserError`` whose ``details.fields`` names each
     wrong field.
     """
-    package = str(document.get("package") or document["plugin_name"])
+    package = package_of(document)
     stored = document.get("settings") or {}
     merged = {key: value for key, value in {**stored, **given}.items() if value is not None}
     schema = schema_for(host, package, document)
@@ -166,6 +162,17 @@ def package_warnings(package: str) -> list[str]:
     if plugin.manifest is not None and not plugin.manifest.available:
         raise UserError(f"{package} is announced and not available in this release", field="package")
     return []
+
+
+def refuse_clash(host: PluginHost, known: Sequence[Mapping[str, Any]], document: Mapping[str, Any]) -> None:
+    """Raise ``Conflict`` when a new or changed instance, beside those of its node that are ``known``, puts the files of
+    one among those of another."""
+    node_id = str(document["node_id"])
+    others = [other for other in known if other["plugin_name"] != document["plugin_name"]]
+    before, after = (clashes(instances, node_id, host.manifest_of) for instances in (known, [*others, document]))
+    for name, reason in after.items():
+        if name not in before:
+            raise Conflict(reason)
 
 
 @blueprint.get("/plugins")
@@ -209,11 +216,16 @@ async def create_instance(node_id: str, data: NewInstance) -> Response:
         "created_at": times.format_time(times.now_micros()),
         **{field: value for field, value in changes.items() if field != "settings"},
     }
-    document |= checked_settings(state().core.host, document, changes.get("settings", {}))
+    host = state().core.host
+    if package in host.plugins:
+        document |= provided_filesystem(data.plugin_name, host.plugins[package])
+    document |= checked_settings(host, document, changes.get("settings", {}))
+    others = await documents_of(state().core.store, "plugin", node_id)
 
     def insert(present: dict[str, Any] | None) -> dict[str, Any]:
         if present is not None:
             raise Conflict(f"this node has an instance {data.plugin_name} already")
+        refuse_clash(host, others, document)
         return document
 
     written = await state().core.store.update(document["_id"], insert) or document
@@ -232,13 +244,17 @@ async def get_instance(node_id: str, name: str) -> Response:
 @validate_request(InstanceChange)
 @document_response(InstanceAnswer)
 async def change_instance(node_id: str, name: str, data: InstanceChange) -> Response:
-    """Change an instance: switch it, pause it, set its settings. It takes effect at once."""
+    """Change an instance: switch it, pause its work, set its settings or its interval. It takes effect at once; the
+    routes of a plugin whose instances here are all switched off answer 404."""
     changes = _changes(data)
     host = state().core.host
+    known = await documents_of(state().core.store, "plugin", node_id)
 
     def apply(document: dict[str, Any]) -> dict[str, Any]:
         settings = checked_settings(host, document, changes["settings"]) if "settings" in changes else {}
-        return {**document, **changes, **settings}
+        changed = {**document, **changes, **settings}
+        refuse_clash(host, known, changed)
+        return changed
 
     document = await replace(state().core.store, ids.plugin_document_id(node_id, name), apply, MISSING)
     return document_answer(document, instance_body(document))
