@@ -213,7 +213,7 @@ def test_in_the_background_and_down(machine: Any) -> None:
     finally:
         assert machine.run("down") == {"stopped": facts["pid"]}
     assert machine.run("down") == {"stopped": None}
-    refused = machine.run("up", "--detach", "--no-mount", str(machine.tree / "missing"), code=1)
+    refused = machine.run("up", "--detach", "--no-mount", str(machine.tree / "missing"), code=2)
     assert "does not exist" in refused["error"]["message"]
 
 

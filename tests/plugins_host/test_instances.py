@@ -120,7 +120,7 @@ async def test_files_of_an_instance_may_not_lie_among_those_of_another(harness: 
         "beside": {**place("/mailbox"), "enabled": False, "created_at": made(4)},
         "equal": {**place("/mailbox"), "created_at": made(5)},
         "watched": {**place("/srv"), "created_at": made(0)},
-        "localfs": {"settings": {"paths": ["/srv/data"]}, "created_at": made(9)},
+        "localfs": {"watches": "paths", "settings": {"paths": ["/srv/data"]}, "created_at": made(9)},
     }.items():
         await harness.store.put(document(harness, name, **fields))
     found = await harness.instances.refresh()
@@ -133,7 +133,7 @@ async def test_files_of_an_instance_may_not_lie_among_those_of_another(harness: 
 
 async def test_an_instance_runs_once_what_was_in_its_way_is_gone(harness: Harness) -> None:
     place = {"package": "restless", "provides_filesystem": True, "file_path_prefix": "/srv"}
-    await harness.store.put(document(harness, "localfs", settings={"paths": ["/srv"]}))
+    await harness.store.put(document(harness, "localfs", watches="paths", settings={"paths": ["/srv"]}))
     await harness.store.put(document(harness, "provider", **place))
     assert not (await harness.instances.refresh())["provider"].runs("mosaicfs_crawl")
     followed = harness.instances.follow()
