@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
+import inspect
 import re
 import sys
 from pathlib import Path
@@ -17,11 +19,21 @@ from quart import Quart
 from mosaicfs_core import hooks, testing
 from mosaicfs_core.cli.frame_context import TerminalContext
 from mosaicfs_core.errors import ConfigError
-from mosaicfs_core.hooks import Create, FileOperation, HubAddress, PluginContext, PluginManifest, Stale, specs
+from mosaicfs_core.hooks import (
+    Create,
+    DocumentQuery,
+    FileOperation,
+    HubAddress,
+    PluginContext,
+    PluginManifest,
+    Stale,
+    specs,
+)
 from mosaicfs_core.plugins.context import RoutesContextImpl
 from mosaicfs_core.plugins.hooktable import HOOKS
 from mosaicfs_core.plugins.host import PluginHost
 from mosaicfs_core.server.hub.link import hub_of
+from mosaicfs_core.store.indexes import KEYS, KINDS
 from mosaicfs_core.testing import CrawlModel, Harness, plugin_at
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,6 +99,27 @@ def test_manifest_operations_context_and_kit_are_documented_whole() -> None:
     for name in testing.__all__:
         if name not in ("CrawlModel", "native", "written"):
             assert f"`{name}" in GUIDE, name
+
+
+def test_every_index_is_told_to_authors_with_its_fields() -> None:
+    open_to_plugins = {name: fields for name, fields in KEYS.items() if name != "credential"}
+    assert set(KEYS) == set(KINDS)
+    table = GUIDE.partition("| index |")[2].partition("\n\n")[0]
+    rows = [re.findall(r"`([a-z_.]+)`", line) for line in table.splitlines()[2:]]
+    assert {row[0]: tuple(row[1:]) for row in rows} == open_to_plugins
+    text = " ".join((DocumentQuery.__doc__ or "").replace(" (or ``*``)", "").split())
+    for name, fields in open_to_plugins.items():
+        assert f"``{name}``: {', '.join(fields)}" in text
+
+
+def _methods(surface: Any) -> list[Any]:
+    return [value for name, value in vars(surface).items() if inspect.isfunction(value) and not name.startswith("_")]
+
+
+@pytest.mark.parametrize("method", [*_methods(PluginContext), *_methods(hooks.Api)], ids=lambda one: one.__qualname__)
+def test_errors_that_a_docstring_names_are_public(method: Any) -> None:
+    for name in re.findall(r"``([A-Z][A-Za-z]+)``", f"{method.__doc__} {hooks.Api.__doc__} {PluginContext.__doc__}"):
+        assert name in hooks.__all__ or hasattr(builtins, name), f"{method.__qualname__} names {name}"
 
 
 def test_every_public_name_of_the_hooks_can_be_imported() -> None:

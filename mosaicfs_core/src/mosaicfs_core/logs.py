@@ -73,7 +73,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class HumanFormatter(logging.Formatter):
-    """``12:00:00 warning localfs: message  key=value``, then a traceback where there is one."""
+    """``12:00:00 warning store: message  key=value``, then a traceback where there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
         name = record.name.removeprefix("mosaicfs_core.").removeprefix("mosaicfs.")

@@ -130,9 +130,13 @@ class Agent:
             if runner.instance.runs("mosaicfs_crawl"):
                 runner.crawl(CrawlRequest(trigger="reconnect"))
 
-    def awaited(self) -> list[str]:
-        """The instances whose first crawl has not ended yet, by name."""
-        return sorted(name for name, runner in self._runners.items() if not runner.first_done.is_set())
+    def awaited(self, *, watching: bool = False) -> list[str]:
+        """The instances whose first crawl has not ended yet, by name; ``watching`` leaves out those without folders."""
+        return sorted(
+            name
+            for name, runner in self._runners.items()
+            if not runner.first_done.is_set() and (runner.instance.watches or not watching)
+        )
 
     def status(self) -> dict[str, Any]:
         """The ``agent_status`` document as of now, without its revision."""

@@ -14,6 +14,7 @@ from mosaicfs_core.documents.ids import file_document_id, label_assignment_id, l
 from mosaicfs_core.documents.times import now_text
 from mosaicfs_core.errors import (
     Conflict,
+    InvalidDocument,
     MosaicError,
     NoRoom,
     NotAllowed,
@@ -87,6 +88,7 @@ __all__ = [
     "HubAccess",
     "HubAddress",
     "HubNote",
+    "InvalidDocument",
     "MosaicError",
     "NoRoom",
     "NotAllowed",

@@ -22,13 +22,17 @@ from mosaicfs_core.hooks import (
     SelectedFiles,
     Selection,
     Status,
+    StepOp,
 )
 from mosaicfs_core.lease import Lease, SoleLease
 from mosaicfs_core.plugins import selecting
 from mosaicfs_core.plugins.node_settings import SettingsOfNode
+from mosaicfs_core.store.indexes import KEYS
+from mosaicfs_core.store.search import MAX_LIMIT
 
 if TYPE_CHECKING:
     from mosaicfs_core.config import Config
+    from mosaicfs_core.content import TreeServices
     from mosaicfs_core.home import Home
     from mosaicfs_core.plugins.host import PluginHost
     from mosaicfs_core.store import Reader, Store
@@ -103,6 +107,15 @@ class CoreServices:
         self.settings = SettingsOfNode(self.store, self.config, self.node_id)
 
     @property
+    def replica(self) -> Path:
+        """The replica's file."""
+        return self.home.replica
+
+    def step_ops(self) -> Mapping[str, StepOp]:
+        """The plugins' step ops by name."""
+        return self.host.step_ops()
+
+    @property
     def bridge_files(self) -> Path:
         """Where plugins that provide a filesystem keep bytes: export path ``/x/y`` is ``bridge_files/x/y``."""
         return self.home.bridge_dir / "files"
@@ -124,11 +137,6 @@ class InstanceContext:
         self._prefix = prefix
         self._writer = core.node_id
         self._logger = logging.getLogger(f"mosaicfs.plugins.{instance}")
-
-    @property
-    def core(self) -> CoreServices:
-        """The process's services: for ``mosaicfs_vfs``, which is built on the store; no part of the public API."""
-        return self._core
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -184,8 +192,9 @@ class InstanceContext:
         return await self._core.store.get(document_id)
 
     async def find_documents(self, query: DocumentQuery) -> Page[dict[str, Any]]:
-        """Documents of a type. Raises ``NotAllowed`` for credentials."""
+        """Documents of a type. Raises ``UserError``, or ``NotAllowed`` for credentials."""
         _refuse_unreadable(query.type.partition(".")[0])
+        _check_query(query)
         return await self._core.store.read(lambda reader: _page_of(reader, query))
 
     async def write_documents(self, documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -288,6 +297,11 @@ class RoutesContextImpl(InstanceContext):
         self._writer = ids.CONTROL_PLANE if core.control else core.node_id
         self._whoami = whoami
 
+    @property
+    def services(self) -> TreeServices:
+        """The process's services, for ``content.services_of``: no part of the public API."""
+        return self._core
+
     async def whoami(self) -> Mapping[str, Any]:
         """Who is asking, inside a view."""
         return self._whoami()
@@ -303,6 +317,18 @@ class RoutesContextImpl(InstanceContext):
 def _refuse_unreadable(type_name: str | None) -> None:
     if type_name in _UNREADABLE:
         raise NotAllowed(f"plugins may not read documents of type {type_name}")
+
+
+def _check_query(query: DocumentQuery) -> None:
+    fields = KEYS.get(query.type)
+    if query.type == "file":
+        raise UserError("type: files are found with find_files", field="type")
+    if fields is not None and len(query.key) > len(fields):
+        raise UserError(f"key: {query.type} is found by {', '.join(fields)}, got {query.key!r}", field="key")
+    if not 0 <= query.limit <= MAX_LIMIT:
+        raise UserError(f"limit: expected 0 to {MAX_LIMIT:,}", field="limit")
+    if query.offset < 0:
+        raise UserError("offset: expected 0 or more", field="offset")
 
 
 def _page_of(reader: Reader, query: DocumentQuery) -> Page[dict[str, Any]]:

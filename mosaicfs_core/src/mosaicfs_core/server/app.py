@@ -17,7 +17,7 @@ from werkzeug.exceptions import BadRequest
 from mosaicfs_core.errors import PluginError
 from mosaicfs_core.home import write_private
 from mosaicfs_core.plugins.context import CoreServices, RoutesContextImpl
-from mosaicfs_core.server import background, errors, openapi, security, switches
+from mosaicfs_core.server import background, errors, idempotency, openapi, security, switches
 from mosaicfs_core.server.auth import keys
 from mosaicfs_core.server.auth.guard import API_PREFIX, require_key, require_key_of_websocket
 from mosaicfs_core.server.auth.offline import refuse_what_is_not_ours
@@ -135,6 +135,7 @@ async def create_app(core: CoreServices) -> Quart:
     for blueprint in (*_BLUEPRINTS, transfer_blueprint(core, server.streams)):
         app.register_blueprint(blueprint)
     switches.install(app, core, _add_plugin_routes(app, core))
+    idempotency.install(app)
     return app
 
 

@@ -25,6 +25,7 @@ from werkzeug.routing.rules import Rule
 
 from mosaicfs_core.server.auth.guard import API_PREFIX, PUBLIC
 from mosaicfs_core.server.errors import ErrorAnswer
+from mosaicfs_core.server.idempotency import KEY_HEADER, MAX_KEY
 
 PATH: Final = "/api/openapi.json"
 _REFERENCE: Final = "#/components/schemas/{name}"
@@ -50,6 +51,14 @@ _ERRORS: Final = {
     "429": "Too many attempts, or too many signatures that did not hold; `Retry-After` says when to come again.",
     "500": "Something went wrong inside the server.",
     "503": "Cannot be done at present; `Retry-After` may say when.",
+}
+
+_REPEATABLE: Final = {
+    "name": KEY_HEADER,
+    "in": "header",
+    "required": False,
+    "description": "Repeated with the same key within ten minutes, the request is answered as before and done once.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY},
 }
 
 
@@ -82,6 +91,8 @@ class Provider(OpenAPIProvider):
                 }
                 operation["security"] = [] if public else [{"bearer": []}]
                 operation.setdefault("tags", [_tag(path)])
+                if method == "post" and not public:
+                    operation["parameters"] = [*operation.get("parameters", ()), _REPEATABLE]
         return paths, components
 
     def build_request_body(self, model: Any, source: DataSource) -> tuple[dict[str, Any], dict[str, Any]]:
