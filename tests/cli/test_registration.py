@@ -40,7 +40,7 @@ async def test_folders_go_to_the_plugin_that_watches_folders(tmp_path: Path) -> 
         assert (await harness.instances.refresh())["places"].settings == {"places": ["/a", "/b"]}
 
 
-@pytest.mark.logs("/a: not indexed, for no plugin that watches folders is installed")
+@pytest.mark.logs("/a: not indexed, for no plugin that watches folders is on node-test-")
 async def test_folders_that_nothing_watches_are_named(tmp_path: Path) -> None:
     async with Harness.start(tmp_path / "home", plugins=[]) as harness:
         await add_watch_paths(harness.core, ["/a"])

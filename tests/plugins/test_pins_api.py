@@ -120,8 +120,8 @@ async def test_odd_pins_are_warned_of(server: Any) -> None:
     assert [("moon" in text, "/nowhere" in text) for text in warnings] == [(True, False), (False, True)]
     await server.ask("PATCH", f"nodes/{server.node_id}/plugins/pins", {"enabled": False})
     answer = await server.ask("PUT", "pins", {"name": "trip", "nodes": [server.node_id], "steps": PDF})
-    assert "switched off" in answer.body["warnings"][-1]
-    assert answer.body["nodes"][0]["state"] == "off"
+    assert answer.status == 404
+    assert "pins" in answer.error["message"]
 
 
 async def test_a_change_of_another_version_is_refused(server: Any) -> None:
