@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,13 +14,15 @@ import msgspec
 import pytest
 
 from mosaicfs_core import config as configuration
-from mosaicfs_core.cli.runtime import Runtime, running
+from mosaicfs_core.cli.runtime import Runtime, running, running_server
 from mosaicfs_core.errors import ConfigError
 from mosaicfs_core.home import Home
 from mosaicfs_core.server.serve import bind
 from mosaicfs_core.server.state import EXTENSION
 
 pytestmark = pytest.mark.node
+
+MAIN = "from mosaicfs_core.cli.main import main; main()"
 
 
 @pytest.fixture
@@ -83,6 +87,50 @@ async def test_it_replicates_and_shows_how_it_stands(
         detail = (await ask(runtime, "system/info"))[1]["hub"]["detail"]
         assert "cannot be reached" in detail or "Connection" in detail or "reset" in detail, detail
     assert not runtime.core.lease.held()
+
+
+async def test_a_control_plane_alone_shares_the_hub_with_one_that_has_files(
+    home: Home, tmp_path: Path, server: Any, name: str, until: Any
+) -> None:
+    alone = Home(tmp_path / "alone").prepare()
+    alone.config_file.write_text('[server]\nport = 0\n[hub]\nuser = "admin"\n')
+    (alone.path / "hub_password").write_text("correct horse\n")
+    (alone.path / "hub_password").chmod(0o600)
+    config = configuration.with_hub(configuration.load(alone.config_file, {}), f"{server.base}/{name}")
+    async with up(home, tmp_path) as first:
+        with bind(config.server) as listener:
+            async with running_server(alone, config, listener) as second:
+
+                async def arrived() -> bool:
+                    return (await ask(second, "files"))[1]["total"] == 1
+
+                await until(arrived)
+                node_id = second.core.node_id
+                _, status = await ask(second, f"nodes/{node_id}/status")
+                assert status["subsystems"]["hub"]["url"] == f"{server.base}/{name}"
+
+                async def both_known() -> bool:
+                    nodes = {node["id"] for node in (await ask(first, "nodes"))[1]["items"]}
+                    return {node_id, first.core.node_id} <= nodes
+
+                await until(both_known)
+                assert second.core.failing == first.core.failing == {}
+
+
+def test_an_address_on_the_command_line_is_checked_and_not_repeated(tmp_path: Path) -> None:
+    command = [
+        "--home",
+        str(tmp_path / "home"),
+        "server",
+        "run",
+        "--hub",
+        "https://me:pass-word@couch.example/mosaicfs",
+    ]
+    ran = subprocess.run([sys.executable, "-c", MAIN, *command], capture_output=True, text=True, check=False)
+    assert ran.returncode != 0
+    assert "--hub: has a user or a password in it" in ran.stderr
+    assert "pass-word" not in ran.stderr + ran.stdout
+    assert "Traceback" not in ran.stderr
 
 
 async def test_a_configuration_that_cannot_work_stops_the_start(home: Home, tmp_path: Path) -> None:

@@ -361,6 +361,15 @@ def load(file: Path, environ: Mapping[str, str] | None = None) -> Config:
     return msgspec.convert(values, Config)
 
 
+def with_hub(config: Config, url: str | None) -> Config:
+    """The configuration with the hub's address from the command line, where one was given. Raises ``ConfigError``."""
+    if url is None:
+        return config
+    field = next(field for field in FIELDS if (field.section, field.key) == ("hub", "url"))
+    hub = msgspec.structs.replace(config.hub, url=_convert(field, url, "--hub"))
+    return msgspec.structs.replace(config, hub=hub)
+
+
 def where_set(file: Path, section: str, key: str, environ: Mapping[str, str] | None = None) -> str:
     """Where a value comes from, for an error: the variable, or the file, the line and the key; the key alone when it is
     the default."""
