@@ -286,3 +286,12 @@ async def test_a_directory_that_shows_nothing_is_warned_of(laptop: Laptop) -> No
     await laptop.put("/pictures/a", b"x")
     await laptop.directory("/holiday", "/pictures")
     assert (await laptop.complete(1))["warnings"] == []
+
+
+async def test_a_pin_that_cannot_be_understood_holds_up_no_other(laptop: Laptop) -> None:
+    await laptop.put("/docs/a.pdf", b"x")
+    odd = {"name": "odd", "steps": [{"op": "glob"}, {"op": "glob", "pattern": "**/*.pdf"}]}
+    await laptop.configure({"name": "wrong", "directory": "/a/../b"}, odd)
+    assert "pattern" in (await laptop.complete(1, "odd"))["warnings"][0]
+    assert laptop.told("wrong")["state"] == "failed"
+    assert laptop.report()["detail"].startswith("wrong: directory: ")

@@ -8,9 +8,10 @@ from functools import partial
 from typing import Final
 
 from mosaicfs_core.documents import times
+from mosaicfs_core.documents.paths import join
 from mosaicfs_core.hooks import SelectedFile, SelectedFiles, Selection, StepOp
 from mosaicfs_core.plugins.selection import Rule, check_path, facts_of
-from mosaicfs_core.rules import FactsLookup
+from mosaicfs_core.rules import FactsLookup, FileFacts
 from mosaicfs_core.rules.tree import Tree
 from mosaicfs_core.store import ChangeRow, FileRow, Reader, Store
 from mosaicfs_core.store.lookup import ReplicaLookup, lookup_for_scan
@@ -246,21 +247,32 @@ class Followed:
 
 
 def _files_of(reader: Reader, rule: Rule, now: int) -> Iterator[FileRow]:
-    """Every file that a rule holds: by its directories where it has some, else by what SQL can say of its steps."""
+    """Every file that a rule holds, once: by its directories where it has some, else by what SQL can say of its
+    steps."""
     lookup = lookup_for_scan(reader, ReplicaLookup(reader), rule.needs, rule.labels, rule.plugins)
-    for row in _candidates(reader, rule, now):
+    if rule.directory is None:
+        yield from _by_steps(reader, rule, lookup, now)
+        return
+    for row in _shown(reader, rule):
         if rule.holds(facts_of(row), row.parent, lookup, now):
             yield row
 
 
-def _candidates(reader: Reader, rule: Rule, now: int) -> Iterator[FileRow]:
-    """Files that a rule may hold, each once."""
-    if rule.directory is None:
-        narrowed = rule.sql(now)
-        where, parameters = (narrowed.where, narrowed.parameters) if narrowed is not None else ("", ())
-        for batch in reader.scan_files(where, parameters):
-            yield from reader.file_rows(batch.docs)
-        return
+def _by_steps(reader: Reader, rule: Rule, lookup: FactsLookup, now: int) -> Iterator[FileRow]:
+    narrowed = rule.sql(now)
+    where, parameters = (narrowed.where, narrowed.parameters) if narrowed is not None else ("", ())
+    for batch in reader.scan_files(where, parameters):
+        passing = []
+        for doc, directory, name, size, mtime, mime in zip(*batch, strict=True):
+            node_id, parent = reader.names.directory_path(directory)
+            facts = FileFacts(node_id, join(parent, name), name, size, mtime, mime)
+            if rule.holds(facts, parent, lookup, now):
+                passing.append(doc)
+        yield from reader.file_rows(passing)
+
+
+def _shown(reader: Reader, rule: Rule) -> Iterator[FileRow]:
+    """The files directly in directories of which the rule's mounts show something."""
     seen: set[int] = set()
     for node_id, root in rule.places([node_id for _, node_id in reader.nodes()]):
         after = ""

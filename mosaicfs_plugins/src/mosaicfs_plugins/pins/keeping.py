@@ -7,7 +7,18 @@ from collections.abc import Mapping, Sequence
 from contextlib import aclosing, suppress
 from typing import Any, Final
 
-from mosaicfs_core.hooks import FileRecord, Held, MosaicError, NoRoom, PluginContext, SelectedFiles, Status, Unavailable
+from mosaicfs_core.hooks import (
+    FileRecord,
+    Held,
+    MosaicError,
+    NoRoom,
+    PluginContext,
+    SelectedFiles,
+    Selection,
+    Status,
+    Unavailable,
+    UserError,
+)
 from mosaicfs_plugins.pins.plan import Item, Plan, summary
 from mosaicfs_plugins.pins.settings import selections_of
 
@@ -39,6 +50,7 @@ class Keeping:
         self._plan = Plan(list(self._selections), context.node_id)
         self._complete = False
         self._warnings: Mapping[str, Sequence[str]] = {}
+        self._refused: dict[str, str] = {}
         self._wake = asyncio.Event()
         self._dirty = asyncio.Event()
         self._dirty.set()
@@ -48,8 +60,9 @@ class Keeping:
 
     async def follow(self) -> None:
         """Take over what the selections hold, as it changes."""
+        usable = await self._usable()
         pinned = set(await self._context.pinned())
-        async with aclosing(self._context.follow_files(self._selections)) as changes:
+        async with aclosing(self._context.follow_files(usable)) as changes:
             async for found in changes:
                 await self._take(found, pinned)
                 if found.complete and not self._complete:
@@ -59,6 +72,18 @@ class Keeping:
                     pinned.clear()
                 self._warnings = found.warnings
                 self._stir()
+
+    async def _usable(self) -> dict[str, Selection]:
+        """The selections but for those of impossible directories, which must not hold up the others."""
+        usable = dict(self._selections)
+        for name, selection in self._selections.items():
+            try:
+                await self._context.check_selection(selection)
+            except UserError as error:
+                if error.details.get("field") == "directory":  # a wrong step is passed over, with a warning
+                    self._refused[name] = error.message
+                    del usable[name]
+        return usable
 
     async def _take(self, found: SelectedFiles, pinned: set[Any]) -> None:
         wanted = [one.file for one in found.files if one.file is not None and one.selections]
@@ -141,8 +166,10 @@ class Keeping:
         pins = []
         for name in self._selections:
             figures = self._plan.figures(name)
-            state = summary(figures, self._complete)
-            pins.append({**figures, "state": state, "warnings": list(self._warnings.get(name, ()))})
+            refused = self._refused.get(name)
+            state = "failed" if refused else summary(figures, self._complete)
+            warnings = [refused] if refused else list(self._warnings.get(name, ()))
+            pins.append({**figures, "state": state, "warnings": warnings})
         troubled = any(pin["state"] in ("no_room", "failed") for pin in pins)
         detail = "; ".join(_sentence(pin) for pin in pins if pin["state"] != "complete")
         return ("degraded" if troubled else "healthy", detail, {"pins": pins})
@@ -160,6 +187,8 @@ class Keeping:
 
 def _sentence(pin: Mapping[str, Any]) -> str:
     """A pin that is not complete, for people."""
+    if pin["state"] == "failed" and not pin["files_wanted"]:
+        return f"{pin['name']}: {pin['warnings'][0]}"
     text = f"{pin['name']}: {pin['files_present']} of {pin['files_wanted']} files are here"
     if pin["files_without_room"]:
         text += f", {pin['files_without_room']} do not fit ({pin['bytes_without_room']} bytes)"
