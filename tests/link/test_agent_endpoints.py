@@ -112,4 +112,6 @@ async def test_status_and_utilization_are_kept_under_the_nodes_own_name(control_
     for wrong in ({"overall": "well"}, {}, {"overall": "healthy", "node_id": OTHER}):
         assert (await tell(control_plane, "status", wrong))[0] == 400
     for wrong in ({"captured_at": "yesterday"}, {"filesystems": [{"filesystem_id": ""}]}, {"node_id": OTHER}):
-        assert (await tell(control_plane, "utilization", wrong))[0] == 400
+        status, answer = await tell(control_plane, "utilization", wrong)
+        assert status == 400
+        assert answer["error"]["details"]["field"].startswith(next(iter(wrong)))

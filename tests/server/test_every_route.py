@@ -11,11 +11,35 @@ from typing import Any
 import pytest
 
 import mosaicfs_core
+from mosaicfs_core.server.app import running_app
 from mosaicfs_core.server.auth.guard import PUBLIC
+from mosaicfs_core.server.openapi import UNDESCRIBED
+from mosaicfs_core.server.state import EXTENSION
+from mosaicfs_core.testing.harness import Harness, plugin_at
 
 SOURCES = str(Path(mosaicfs_core.__file__).parent)
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+EVERY_METHOD = (*METHODS, "HEAD", "OPTIONS", "TRACE", "BREW")
+PUBLIC_WRITES = {"/api/auth/bootstrap": "POST", "/api/auth/login": "POST", "/api/auth/refresh": "POST"}
+STRANGER = """
+from quart import Blueprint, Response
+from mosaicfs_core.hooks import HOOK_API, PluginManifest, hookimpl
+
+@hookimpl
+def mosaicfs_manifest():
+    return PluginManifest(title="Strange", description="A stranger's.", version="1", hook_api=HOOK_API)
+
+@hookimpl
+def mosaicfs_routes(app, context):
+    blueprint = Blueprint("strange", __name__)
+
+    @blueprint.get("/things/<name>")
+    async def show(name):
+        return Response(name)
+
+    return [blueprint]
+"""
 STATIC = {
     "/",
     "/api/auth/bootstrap",
@@ -98,20 +122,59 @@ def error_of(body: bytes) -> dict[str, Any]:
     return error
 
 
+async def refused_without_a_key(app: Any, method: str, path: str) -> None:
+    """Check that an address says nothing to somebody without a key, whatever the method."""
+    scope = {"client": ("127.0.0.1", 50000)}
+    answer = await app.test_client().open(path, method=method, scope_base=scope)
+    assert answer.status_code == 401, (method, path)
+    assert "WWW-Authenticate" in answer.headers
+    assert error_of(await answer.get_data())["code"] in ("unauthorized", "not_signed_in")
+    assert "Allow" not in answer.headers
+
+
 async def test_everything_but_the_public_routes_needs_a_key(instance: Any) -> None:
-    public = {rule for _, rule, endpoint in routes(instance.app) if endpoint in PUBLIC}
-    assert public == STATIC
-    checked = 0
-    for method, rule, endpoint in routes(instance.app):
-        if endpoint in PUBLIC:
-            continue
-        answer = await instance.ask(method, filled(rule, "x"), token=None)
-        assert answer.status_code == 401, (method, rule)
-        code = "unauthorized" if rule.startswith("/db") else "not_signed_in"
-        assert error_of(await answer.get_data())["code"] == code
-        assert "WWW-Authenticate" in answer.headers
-        checked += 1
-    assert checked > 20
+    rules = [*instance.app.url_map.iter_rules()]
+    assert {rule.rule for rule in rules if rule.endpoint in PUBLIC} == STATIC
+    closed = {filled(rule.rule, "x") for rule in rules if rule.endpoint not in PUBLIC}
+    assert closed > {"/db", "/db/mosaicfs/_changes", "/api/agent/link", "/api/agent/heartbeat", "/api/labels/rules/x"}
+    for path in closed:
+        for method in EVERY_METHOD:
+            await refused_without_a_key(instance.app, method, path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/api", "/api/", "/api/nowhere", "/api/x/plugin", "/db/", "/db/other", "/db/mosaicfs/a/b/c", "/api//nodes"],
+)
+async def test_nobody_learns_without_a_key_what_is_not_there(instance: Any, path: str) -> None:
+    for method in EVERY_METHOD:
+        await refused_without_a_key(instance.app, method, path)
+
+
+async def test_a_public_address_takes_its_own_method_alone(instance: Any) -> None:
+    for path, method in PUBLIC_WRITES.items():
+        answer = await instance.ask("OPTIONS", path, token=None)
+        assert answer.status_code == 200
+        assert set(answer.headers["Allow"].split(", ")) == {method, "OPTIONS"}
+        for other in set(EVERY_METHOD) - {method, "OPTIONS"}:
+            await refused_without_a_key(instance.app, other, path)
+
+
+async def test_routes_of_strangers_plugins_need_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "stranger.py").write_text(STRANGER)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    async with (
+        Harness.start(tmp_path / "home", plugins=[plugin_at("strange", "stranger")]) as harness,
+        running_app(harness.core) as app,
+    ):
+        assert (await app.test_client().get("/api/x/strange/things/7")).status_code == 401
+        for path in ("/api/x/strange/things/7", "/api/x/strange", "/api/x/strange/nothing"):
+            for method in EVERY_METHOD:
+                await refused_without_a_key(app, method, path)
+        with_key = {"Authorization": f"Bearer {app.extensions[EXTENSION].local_token}"}
+        scope = {"client": ("127.0.0.1", 50000)}
+        answer = await app.test_client().get("/api/x/strange/things/7", headers=with_key, scope_base=scope)
+        assert (answer.status_code, await answer.get_data()) == (200, b"7")
 
 
 @pytest.mark.parametrize("token", ["", "nonsense", "a.b.c", "\u00e9", "x" * 8000])
@@ -252,6 +315,15 @@ async def test_a_validation_error_names_the_field(instance: Any, body: dict[str,
     assert error["message"].startswith(f"{field}: ")
 
 
+@pytest.mark.parametrize("body", [{"name": "a", "kind": "k" * 1_000_000}, {"n" * 1_000_000: "a"}])
+async def test_an_error_does_not_repeat_a_long_value_whole(instance: Any, body: dict[str, Any]) -> None:
+    answer = await instance.ask("POST", "/api/credentials", json=body)
+    data = await answer.get_data()
+    assert answer.status_code == 400
+    assert len(data) < 10_000
+    assert error_of(data)["message"].endswith("…")
+
+
 @pytest.mark.logs("^unexpected error")
 async def test_a_surprise_is_logged_and_named_by_an_id_alone(instance: Any, caplog: Any) -> None:
     async def broken() -> None:
@@ -291,9 +363,11 @@ async def test_the_description_covers_every_route_with_its_errors(instance: Any)
                 assert "401" in operation["responses"]
             assert any(code.startswith("2") for code in operation["responses"])
     assert len(names) == len(set(names))
-    for method, rule, endpoint in routes(instance.app):
-        if rule.startswith("/api/") and endpoint not in ("openapi", "pages.docs"):
-            path = rule.replace("<path:", "{").replace("<", "{").replace(">", "}")
+    for rule in instance.app.url_map.iter_rules():
+        if rule.rule in UNDESCRIBED or rule.rule.startswith("/db/"):
+            continue
+        path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
+        for method in rule.methods - {"HEAD", "OPTIONS"}:
             assert (method, path) in described, (method, rule)
     text = json.dumps(description)
     for reference in {part.split('"')[0] for part in text.split('"#/components/schemas/')[1:]}:

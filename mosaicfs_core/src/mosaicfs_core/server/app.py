@@ -14,10 +14,10 @@ from quart import Quart, Request
 from quart.json.provider import JSONProvider
 from werkzeug.exceptions import BadRequest
 
-from mosaicfs_core.errors import PluginError
+from mosaicfs_core.errors import PluginError, UserError
 from mosaicfs_core.home import write_private
 from mosaicfs_core.plugins.context import CoreServices, RoutesContextImpl
-from mosaicfs_core.server import background, errors, idempotency, openapi, security, switches
+from mosaicfs_core.server import background, bodies, errors, idempotency, openapi, security, switches
 from mosaicfs_core.server.auth import keys
 from mosaicfs_core.server.auth.guard import API_PREFIX, require_key, require_key_of_websocket
 from mosaicfs_core.server.auth.offline import refuse_what_is_not_ours
@@ -94,6 +94,10 @@ class JsonRequest(Request):
         except UnicodeDecodeError:
             raise BadRequest from None
 
+    def on_json_loading_failed(self, error: Exception) -> Any:
+        """Say at which byte the body stops being JSON."""
+        raise UserError(f"the body cannot be read as JSON: {error}")
+
 
 async def create_app(core: CoreServices) -> Quart:
     """The application over these services. ``close_app`` gives back what it opened."""
@@ -135,6 +139,7 @@ async def create_app(core: CoreServices) -> Quart:
     for blueprint in (*_BLUEPRINTS, transfer_blueprint(core, server.streams)):
         app.register_blueprint(blueprint)
     switches.install(app, core, _add_plugin_routes(app, core))
+    bodies.install(app)
     idempotency.install(app)
     return app
 

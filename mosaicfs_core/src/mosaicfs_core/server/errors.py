@@ -92,6 +92,10 @@ _FRAMEWORK_CODES: Final[Mapping[int, tuple[str, str]]] = {
 }
 
 
+MAX_TEXT: Final = 2000
+"""Characters of a message or a detail: what a caller sent is not sent back by the megabyte."""
+
+
 def error_answer(
     status: int,
     code: str,
@@ -100,7 +104,7 @@ def error_answer(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """An answer in the error shape."""
-    detail = ErrorDetail(code=code, message=message, details=dict(details) if details else None)
+    detail = ErrorDetail(code=code, message=_short(message), details=_short(dict(details)) if details else None)
     body = msgspec.json.encode(ErrorAnswer(error=detail), enc_hook=str)
     return Response(body, status=status, headers=dict(headers or {}), mimetype="application/json")
 
@@ -155,6 +159,15 @@ def install(app: Quart) -> None:
     @app.errorhandler(Exception)
     async def _unexpected(error: Exception) -> Response:
         return _surprise(error)
+
+
+def _short(value: Any) -> Any:
+    """The value with its texts cut to ``MAX_TEXT``."""
+    if isinstance(value, str):
+        return value if len(value) <= MAX_TEXT else value[:MAX_TEXT] + "…"
+    if isinstance(value, Mapping):
+        return {_short(key): _short(inner) for key, inner in value.items()}
+    return value
 
 
 def _surprise(error: BaseException) -> Response:

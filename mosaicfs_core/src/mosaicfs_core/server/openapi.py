@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 description, made from the routes: Quart-Schema's, with what it leaves out.
 
 Every operation gets its error answers, a unique id, and says whether it needs a key; schemas that routes share stand
-once under ``components``.
+once under ``components``. What OpenAPI has no words for, ``UNDESCRIBED`` names with the reason.
 """
 
 from __future__ import annotations
@@ -30,28 +30,58 @@ from mosaicfs_core.server.idempotency import KEY_HEADER, MAX_KEY
 PATH: Final = "/api/openapi.json"
 _REFERENCE: Final = "#/components/schemas/{name}"
 _WRITES: Final = frozenset({"post", "put", "patch", "delete"})
+_NAMING: Final = frozenset({"export_path", "file_id", "path"})
+"""Parameters of a query that name one thing, which may not be there."""
+
+BYTES: Final = frozenset({"files.content", "transfer.transfer"})
+"""Views that answer with a file's bytes, as ``streaming.content_answer`` does."""
+
+UNDESCRIBED: Final = {
+    "/db": "CouchDB's replication protocol, which has a description, clients and errors of its own",
+    "/api/agent/link": "a WebSocket, which OpenAPI has no words for",
+    "/api/docs": "a page",
+    "/api/openapi.json": "the description itself",
+    "/static/<name>": "scripts and styles of the pages",
+    "/": "a page",
+}
+"""What is answered and not described, and why; ``/db`` with all that is beneath."""
+
+_MORE: Final[dict[str, frozenset[str]]] = {
+    "files.content": frozenset({"206", "412", "416"}),
+    "transfer.transfer": frozenset({"206", "412", "416"}),
+    "transfer.digest": frozenset({"412"}),
+}
+"""Answers of single views that do not follow from their method, path and parameters."""
 
 _DESCRIPTION: Final = """\
 Everything a client can do with MosaicFS. Times are ISO 8601 UTC with six fractional digits, sizes are bytes, the id of
 a file is its node's and a UUID (`laptop-k3v9.5c1e…`). Lists take `limit` (at most 500) and `offset`. Documents have an
 `ETag`; a write with a stale `If-Match` answers 412 and changes nothing. Every error answer has the same shape:
-`{"error": {"code", "message", "details"?}}`.
+`{"error": {"code", "message", "details"?}}`. Not described here: `/db/mosaicfs`, which speaks CouchDB's replication
+protocol, and `/api/agent/link`, the WebSocket of agents.
 """
 
-_ERRORS: Final = {
+_ANSWERS: Final = {
+    "206": "The part that `Range` asked for, or several.",
+    "304": "You have this version already (`If-None-Match`).",
     "400": "The request is wrong; `details.field` names the place.",
     "401": "No key, or one that does not hold.",
     "403": "This caller may not do this.",
     "404": "There is no such thing.",
     "405": "Not with this method.",
+    "408": "The body took too long to arrive.",
     "409": "It exists already, or its state does not permit this.",
     "412": "It was changed since you read it (`If-Match`).",
     "413": "The body is too large.",
     "415": "The body is not JSON.",
+    "416": "The range lies outside of the file; `Content-Range` tells its size.",
     "429": "Too many attempts, or too many signatures that did not hold; `Retry-After` says when to come again.",
+    "431": "The head of the request is too large: address and headers together may have 64 KiB.",
     "500": "Something went wrong inside the server.",
-    "503": "Cannot be done at present; `Retry-After` may say when.",
+    "502": "A plugin failed at it.",
+    "503": "Cannot be done at present, a machine that it takes is away perhaps; `Retry-After` may say when.",
 }
+_WITHOUT_BODY: Final = frozenset({"304", "431"})
 
 _REPEATABLE: Final = {
     "name": KEY_HEADER,
@@ -85,10 +115,10 @@ class Provider(OpenAPIProvider):
         public = rule.endpoint in PUBLIC
         for path, operations in paths.items():
             for method, operation in operations.items():
-                operation["responses"] = {
-                    **({str(code): answer for code, answer in operation["responses"].items()} or _plain_success()),
-                    **{code: _error(text) for code, text in _error_answers(method, path, operation, public)},
-                }
+                success = _bytes("The file's bytes.") if rule.endpoint in BYTES else _plain_success()
+                known = {str(code): answer for code, answer in operation["responses"].items()} or {"200": success}
+                more = _codes(method, path, operation, public) | _MORE.get(rule.endpoint, frozenset())
+                operation["responses"] = {**known, **{code: _answer(code) for code in sorted(more - set(known))}}
                 operation["security"] = [] if public else [{"bearer": []}]
                 operation.setdefault("tags", [_tag(path)])
                 if method == "post" and not public:
@@ -167,24 +197,38 @@ def _tag(path: str) -> str:
 
 
 def _plain_success() -> dict[str, Any]:
-    return {"200": {"description": "Done.", "content": {"application/json": {"schema": {}}}}}
+    return {"description": "Done.", "content": {"application/json": {"schema": {}}}}
 
 
-def _error(text: str) -> dict[str, Any]:
+def _bytes(text: str) -> dict[str, Any]:
+    return {"description": text, "content": {"*/*": {"schema": {}}}}
+
+
+def _answer(code: str) -> dict[str, Any]:
+    """An answer that is the same wherever it occurs."""
+    text = _ANSWERS[code]
+    if code in _WITHOUT_BODY:
+        return {"description": text}
+    if code == "206":
+        return _bytes(text)
     return {
         "description": text,
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}},
     }
 
 
-def _error_answers(method: str, path: str, operation: dict[str, Any], public: bool) -> Iterable[tuple[str, str]]:
-    codes = {"400", "405", "500", "503"}
+def _codes(method: str, path: str, operation: dict[str, Any], public: bool) -> set[str]:
+    """The answers beside success that an operation may give."""
+    codes = {"400", "405", "431", "500", "503"}
     if not public:
-        codes |= {"401", "403"}
-    if "{" in path:
+        codes |= {"401", "403", "429", "502"}
+    names_one = "{" in path or any(given["name"] in _NAMING for given in operation.get("parameters", ()))
+    if names_one:
         codes.add("404")
+    if names_one and method == "get":
+        codes.add("304")
     if method in _WRITES:
-        codes |= {"404", "409", "412", "413", "415"}
+        codes |= {"404", "408", "409", "412", "413", "415"}
     if path.startswith("/api/auth/"):
         codes |= {"401", "403", "429"}
-    return ((code, _ERRORS[code]) for code in sorted(codes - set(operation["responses"])))
+    return codes

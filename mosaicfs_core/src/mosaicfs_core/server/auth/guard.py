@@ -34,6 +34,8 @@ PUBLIC: Final = frozenset(
         "auth.refresh",
     }
 )
+CLOSED: Final = (API_PREFIX + "/", "/db/")
+"""Where nothing is told without a key, not even that there is no such address or that it takes no such method."""
 BY_COOKIE: Final = frozenset({"auth.refresh", "auth.logout"})
 CONTENT: Final = "files.content"
 CLOSED_FOR: Final = 4000
@@ -60,8 +62,8 @@ async def require_key() -> None:
         refuse_other_sites(request)
     if request.endpoint in PUBLIC:
         return
-    if request.endpoint is None and not (request.path + "/").startswith(API_PREFIX + "/"):
-        return  # outside of the API an unknown address is plainly 404
+    if request.endpoint is None and not (request.path + "/").startswith(CLOSED):
+        return  # an unknown address elsewhere is plainly 404
     g.principal = await identify(state(), request)
 
 

@@ -10,7 +10,7 @@ from quart import Blueprint, Response, Websocket, request, websocket
 from quart_schema import document_response, validate_querystring, validate_request
 
 from mosaicfs_core.documents import ids, owners, times
-from mosaicfs_core.errors import NotAllowed
+from mosaicfs_core.errors import NotAllowed, UserError
 from mosaicfs_core.server.auth.guard import refuse_websocket
 from mosaicfs_core.server.listing import json_answer
 from mosaicfs_core.server.state import principal, state
@@ -71,7 +71,7 @@ class StatusReport(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class UtilizationReport(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """How full the node's filesystems were at a moment (default: now); one report for each hour is kept."""
 
-    captured_at: str | None = None
+    captured_at: Annotated[str, Meta(max_length=40)] | None = None
     filesystems: list[dict[str, Any]] = []
     cloud: dict[str, Any] | None = None
 
@@ -173,7 +173,10 @@ async def report_utilization(data: UtilizationReport) -> Response:
     """Keep how full the node's filesystems are."""
     node_id = calling_node()
     captured = data.captured_at or times.format_time(times.now_micros())
-    times.parse_canonical(captured)
+    try:
+        times.parse_canonical(captured)
+    except UserError as error:
+        raise UserError(f"captured_at: {error.message}", field="captured_at") from None
     document = {
         "_id": ids.utilization_document_id(node_id, captured),
         "type": "utilization_snapshot",

@@ -103,6 +103,7 @@ class Started(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 @blueprint.get("/health")
 @document_response(HealthAnswer)
+@document_response(HealthAnswer, 503)
 async def health() -> Response:
     """Say whether the instance works. Public; 503 when it does not."""
     server = state()
