@@ -257,6 +257,8 @@ async def test_nothing_hostile_in_a_query_gets_anywhere(instance: Any, tmp_path:
         ("GET", "/api/nowhere", {}, 404, "not_found"),
         ("GET", "//api//health", {}, 404, "not_found"),
         ("PUT", "/api/health", {}, 405, "method_not_allowed"),
+        ("PUT", "/api/nodes", {"data": b"x", "headers": {"Content-Type": "text/plain"}}, 405, "method_not_allowed"),
+        ("PUT", "/api/nowhere", {"data": b"x", "headers": {"Content-Type": "text/plain"}}, 404, "not_found"),
         ("POST", "/api/credentials", {"data": b"{", "headers": {"Content-Type": "application/json"}}, 400, "invalid"),
         (
             "POST",

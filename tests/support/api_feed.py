@@ -64,6 +64,7 @@ BODIES: Final[Mapping[str, Make]] = {
     "PATCH /api/nodes/{node_id}/plugins/{name}": lambda _: {"paused": True},
     "PATCH /api/vfs/directory": lambda world: {"path": world.new_path(), **world.draft()},
     "POST /api/agent/files/bulk": lambda world: {"documents": [world.away_document(f"/made/{world.number()}.txt")]},
+    "POST /api/agent/relay/{ticket}": lambda _: b"a piece",
     "POST /api/agent/heartbeat": lambda _: {"overall": "healthy"},
     "POST /api/agent/status": lambda _: {"overall": "healthy"},
     "POST /api/agent/utilization": lambda _: {"captured_at": "2026-02-16T09:22:00.000000Z", "filesystems": []},

@@ -112,7 +112,8 @@ def cases_of(operation: Any, mode: GenerationMode) -> list[Case]:
 def plan(operation: Any) -> Iterator[tuple[Case, Feed]]:
     """The requests for an operation, each with how real ids get into it."""
     blank = {parameter.name: "x" for parameter in operation.path_parameters}
-    yield operation.Case(path_parameters=blank, media_type="application/json"), make_right
+    kinds = operation.get_request_payload_content_types()
+    yield operation.Case(path_parameters=blank, media_type=kinds[0] if kinds else None), make_right
     for case, feed in zip(cases_of(operation, GenerationMode.POSITIVE), itertools.cycle(_FEEDS), strict=False):
         yield case, feed
     for case in cases_of(operation, GenerationMode.NEGATIVE):

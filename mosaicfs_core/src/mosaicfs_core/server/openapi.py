@@ -26,6 +26,7 @@ from werkzeug.routing.rules import Rule
 from mosaicfs_core.server.auth.guard import API_PREFIX, PUBLIC
 from mosaicfs_core.server.errors import ErrorAnswer
 from mosaicfs_core.server.idempotency import KEY_HEADER, MAX_KEY
+from mosaicfs_core.server.security import RAW_BODIES
 
 PATH: Final = "/api/openapi.json"
 _REFERENCE: Final = "#/components/schemas/{name}"
@@ -119,6 +120,8 @@ class Provider(OpenAPIProvider):
                 known = {str(code): answer for code, answer in operation["responses"].items()} or {"200": success}
                 more = _codes(method, path, operation, public) | _MORE.get(rule.endpoint, frozenset())
                 operation["responses"] = {**known, **{code: _answer(code) for code in sorted(more - set(known))}}
+                if rule.endpoint in RAW_BODIES:
+                    operation["requestBody"] = {"content": {"application/octet-stream": {"schema": {}}}}
                 operation["security"] = [] if public else [{"bearer": []}]
                 operation.setdefault("tags", [_tag(path)])
                 if method == "post" and not public:

@@ -44,8 +44,8 @@ def install(app: Quart) -> None:
 
     @app.before_request
     async def _json_only() -> None:
-        if request.endpoint in RAW_BODIES:
-            return
+        if request.endpoint is None or request.endpoint in RAW_BODIES:
+            return  # what is not there, or takes no such method, is told as that
         bodiless = request.method in ("GET", "HEAD") or request.content_length == 0  # some clients name a type even so
         if "Content-Type" in request.headers and not bodiless and not request.is_json:
             raise UnsupportedMediaType
