@@ -72,7 +72,7 @@ def test_every_module_imports_alone() -> None:
 def test_no_field_ends_its_pattern_with_a_bare_dollar() -> None:
     """In Python it lets a newline through (``documents.patterns``)."""
     for path in SOURCES:
-        found = re.search(r"""Meta\(\s*pattern=.*?\$["']\s*[,)]""", path.read_text())
+        found = re.search(r"""(?:Meta\(\s*pattern=|["']pattern["']:\s*).*?\$["']\s*[,)}\n]""", path.read_text())
         assert not found, f"{path.relative_to(ROOT)} says {found.group()!r}"
 
 

@@ -24,11 +24,15 @@ Check = Callable[[Mapping[str, Any]], None]
 
 
 class Directories:
-    """Edits over one store, with the plugins' step ops to check chains by."""
+    """Edits over one store, with the plugins' step ops to check chains by. Where another process writes directories,
+    ``elsewhere`` makes the error that every edit raises."""
 
-    def __init__(self, store: Store, ops: Mapping[str, StepOp]) -> None:
+    def __init__(
+        self, store: Store, ops: Mapping[str, StepOp], elsewhere: Callable[[], Exception] | None = None
+    ) -> None:
         self.store = store
         self.ops = ops
+        self._elsewhere = elsewhere
         self.lock = asyncio.Lock()
 
     async def get(self, path: str) -> dict[str, Any]:
@@ -48,6 +52,7 @@ class Directories:
         ``parent_shown`` tells that its parent is there although it may have no document (a derived directory). Raises
         ``Conflict``, ``NotFound``, ``UserError``.
         """
+        self._refuse_elsewhere()
         path = check_target(path)
         document = new_directory(path, now_micros(), fields)
         check_directory(document, self.ops)
@@ -73,6 +78,7 @@ class Directories:
 
     async def change(self, path: str, fields: Mapping[str, Any], check: Check) -> dict[str, Any]:
         """Set some of the editable fields. Raises ``NotFound``, ``Stale``, ``UserError``."""
+        self._refuse_elsewhere()
         current = await self.get(path)
         check_directory(with_fields(current, fields), self.ops)
 
@@ -92,6 +98,7 @@ class Directories:
         Raises ``Conflict`` when the target exists, ``NotAllowed`` for a system directory, ``UserError`` for a target
         inside of it.
         """
+        self._refuse_elsewhere()
         target = check_target(target)
         current = await self.get(path)
         _refuse_system(current, "renamed")
@@ -127,6 +134,7 @@ class Directories:
 
         Raises ``Conflict`` when it is not empty, ``NotAllowed`` for a system directory (at any depth).
         """
+        self._refuse_elsewhere()
         current = await self.get(path)
         _refuse_system(current, "removed")
         async with self.lock:
@@ -151,6 +159,10 @@ class Directories:
                 return sorted(document["virtual_path"] for document in (present, *below))
 
             return await self.store.transaction(write)
+
+    def _refuse_elsewhere(self) -> None:
+        if self._elsewhere is not None:
+            raise self._elsewhere()
 
 
 def _refuse_system(document: Mapping[str, Any], what: str) -> None:

@@ -39,7 +39,7 @@ def mosaicfs_routes(app: quart.Quart, context: RoutesContext) -> Sequence[quart.
 
     services = services_of(context)
     service = NamespaceService(services)
-    directories = Directories(services.store, services.step_ops())
+    directories = Directories(services.store, services.step_ops(), None if services.control else services.not_here)
     seeding: list[asyncio.Task[None]] = []
 
     async def start() -> None:

@@ -57,6 +57,9 @@ class TreeServices(Protocol):
     @property
     def failing(self) -> MutableMapping[str, str]: ...
 
+    def not_here(self) -> Exception:
+        """The error for a change of what the control plane owns, where ``control`` is false."""
+
     def step_ops(self) -> Mapping[str, StepOp]:
         """The plugins' step ops by name."""
 

@@ -106,6 +106,14 @@ class CoreServices:
     def __post_init__(self) -> None:
         self.settings = SettingsOfNode(self.store, self.config, self.node_id)
 
+    def not_here(self) -> NotAllowed:
+        """The error for a change of what the control plane owns, in a process that is not it."""
+        where = f" at {self.control_url}" if self.control_url else ""
+        return NotAllowed(
+            f"this is changed on the control plane{where}, not on an agent: set MOSAICFS_URL and an access key to use it"
+            " from here"
+        )
+
     @property
     def replica(self) -> Path:
         """The replica's file."""
@@ -278,6 +286,8 @@ class InstanceContext:
         if not isinstance(document_id, str):
             raise InvalidDocument("a document needs its _id, a text", "_id")
         if not owners.may_write(body, self._writer):
+            if not self._core.control and owners.owner_of(body) == ids.CONTROL_PLANE:
+                raise self._core.not_here()
             raise NotAllowed(
                 f"{self._instance} may not write {document_id}: it belongs to {owners.owner_of(body)}", id=document_id
             )

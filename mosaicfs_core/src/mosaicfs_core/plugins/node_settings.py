@@ -14,6 +14,7 @@ import msgspec
 
 from mosaicfs_core.config import LEVELS, Config
 from mosaicfs_core.documents import ids, times
+from mosaicfs_core.documents.patterns import END
 from mosaicfs_core.plugins.settings import FieldError, SettingsSchema
 from mosaicfs_core.store import Store
 
@@ -49,7 +50,7 @@ SCHEMA: Final[Mapping[str, Any]] = {
             "type": "string",
             "title": "Nightly crawl",
             "description": 'When everything is looked at again, local time of the machine ("03:00"); empty for never.',
-            "pattern": "^(?:(?:[01][0-9]|2[0-3]):[0-5][0-9])?$",
+            "pattern": "^(?:(?:[01][0-9]|2[0-3]):[0-5][0-9])?" + END,
         },
         "log_level": {
             "type": "enum",

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from mosaicfs_core.documents.patterns import END
 from mosaicfs_core.documents.times import MICROS_PER_DAY
 from mosaicfs_core.errors import UserError
 from mosaicfs_core.rules.annotations import annotation_test
@@ -213,7 +214,7 @@ CORE_OPS: Final[Mapping[str, CoreOp]] = {
             name="regex",
             description="A regular expression (RE2 syntax; flags i, m, s) is found somewhere in the path.",
             compile=_regex,
-            fields=_fields(["pattern"], pattern=_TEXT, flags={"type": "string", "pattern": "^[ims]*$"}),
+            fields=_fields(["pattern"], pattern=_TEXT, flags={"type": "string", "pattern": "^[ims]*" + END}),
         ),
         CoreOp(
             name="age",

@@ -18,9 +18,8 @@ from mosaicfs_core.errors import PluginError, UserError
 from mosaicfs_core.home import write_private
 from mosaicfs_core.plugins.context import CoreServices, RoutesContextImpl
 from mosaicfs_core.server import background, bodies, errors, idempotency, openapi, security, switches
-from mosaicfs_core.server.auth import keys
+from mosaicfs_core.server.auth import keys, offline
 from mosaicfs_core.server.auth.guard import API_PREFIX, require_key, require_key_of_websocket
-from mosaicfs_core.server.auth.offline import refuse_what_is_not_ours
 from mosaicfs_core.server.auth.sessions import LOCAL_PREFIX, Sessions
 from mosaicfs_core.server.auth.tokens import Tokens
 from mosaicfs_core.server.couch.bodies import MAX_DOCUMENTS_BYTES
@@ -133,12 +132,13 @@ async def create_app(core: CoreServices) -> Quart:
     app.json = Json(app)
     errors.install(app)
     app.before_request(require_key)
-    app.before_request(refuse_what_is_not_ours)
     app.before_websocket(require_key_of_websocket)
     security.install(app)
     for blueprint in (*_BLUEPRINTS, transfer_blueprint(core, server.streams)):
         app.register_blueprint(blueprint)
-    switches.install(app, core, _add_plugin_routes(app, core))
+    owners = _add_plugin_routes(app, core)
+    offline.install(app, core, owners)
+    switches.install(app, core, owners)
     bodies.install(app)
     idempotency.install(app)
     return app

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
-from quart import request
+from quart import Quart, request
 
-from mosaicfs_core.errors import NotAllowed
-from mosaicfs_core.server.state import state
+from mosaicfs_core.plugins.context import CoreServices
 
 READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 ALLOWED: Final = frozenset(
@@ -16,32 +16,24 @@ ALLOWED: Final = frozenset(
         "auth.logout",
         "auth.refresh",
         "files.download_token",
-        "labels.assign",
-        "labels.clear",
-        "labels.preview",
         "nodes.crawl",
         "nodes.sync",
         "system.reindex",
-        "vfs.preview",
     }
 )
-"""Views that change nothing that the control plane owns: the labels of this node's files may be set here, and whether
-they are this node's is checked for each document."""
-_FOREIGN: Final = "/api/x/"
+"""Views of the core that change nothing that the control plane owns."""
 
 
-async def refuse_what_is_not_ours() -> None:
+def install(app: Quart, core: CoreServices, of_plugins: Collection[str]) -> None:
     """Before a request of an agent's own API: refuse to change what another process owns, and say where to do it.
 
-    Routes of other people's plugins write through their context, which checks every document itself.
+    Blueprints of plugins (``of_plugins``, by name) write through their context, which checks every document itself.
     """
-    core = state().core
-    if core.control or request.method in READS or request.endpoint is None or request.endpoint in ALLOWED:
-        return
-    if request.path.startswith(_FOREIGN):
-        return
-    where = f" at {core.control_url}" if core.control_url else ""
-    raise NotAllowed(
-        f"this is changed on the control plane{where}, not on an agent: set MOSAICFS_URL and an access key to use it"
-        " from here"
-    )
+
+    async def refuse_what_is_not_ours() -> None:
+        if core.control or request.method in READS or request.endpoint is None or request.endpoint in ALLOWED:
+            return
+        if not any(name in of_plugins for name in request.blueprints):
+            raise core.not_here()
+
+    app.before_request(refuse_what_is_not_ours)
