@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import subprocess
-import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,48 +19,19 @@ from mosaicfs_core.home import Home
 from mosaicfs_core.store import Reader
 
 Write = Callable[[Path, Mapping[str, str]], None]
-ROUNDS = int(os.environ.get("MOSAICFS_CRASH_ROUNDS", "5"))
+ROUNDS = int(os.environ.get("MOSAICFS_CRASH_ROUNDS", "100"))
 
-CRAWLER = """
-import asyncio, sys
-from pathlib import Path
-from mosaicfs_core import config
-from mosaicfs_core.agent import Agent
-from mosaicfs_core.content import Content
-from mosaicfs_core.home import Home
-from mosaicfs_core.plugins.context import CoreServices
-from mosaicfs_core.plugins.host import PluginHost
-from mosaicfs_core.store import Store
-
-async def main() -> None:
-    home = Home(Path(sys.argv[1])).prepare()
-    with home.lock():
-        async with await Store.open(home.replica) as store:
-            host = PluginHost.discover(only={"localfs"})
-            core = CoreServices(home, config.load(home.config_file, {}), store, Content([]), host, home.node_id())
-            print("ready", flush=True)
-            seq = store.seq
-            async with Agent(core) as agent:
-                async for _ in store.changes(seq, live=True, types={"file"}):
-                    break
-                print("writing", flush=True)
-                await agent.first_crawl_done.wait()
-
-asyncio.run(main())
-"""
+CHILD = Path(__file__).parent / "crash_child.py"
 
 
-def kill_a_crawl(home: Path, chance: random.Random) -> None:
+def kill_a_crawl(crawler: Any, home: Path, chance: random.Random) -> None:
     """Crawl in a process of its own and kill it: some time after its start, or after the first files were durable."""
-    with subprocess.Popen([sys.executable, "-c", CRAWLER, str(home)], stdout=subprocess.PIPE) as child:
-        assert child.stdout is not None
-        assert child.stdout.readline() == b"ready\n"
-        if chance.random() < 0.7:
-            assert child.stdout.readline() == b"writing\n"
-        try:
-            child.wait(chance.uniform(0.0, 0.3))
-        except subprocess.TimeoutExpired:
-            child.send_signal(signal.SIGKILL)
+    crawler.start(str(home))
+    assert crawler.line() == "ready"
+    if chance.random() < 0.7:
+        assert crawler.line() == "writing"
+    time.sleep(chance.uniform(0.0, 0.1))
+    crawler.kill()
 
 
 @contextmanager
@@ -82,34 +52,45 @@ def widen(where: Path) -> None:
 
 
 def durable(home: Path) -> dict[str, str]:
-    """The files in a replica that nobody writes, by path, with their uuids. Raises when it is damaged."""
+    """The files in a replica that nobody writes, by name, with their uuids. Raises when it is damaged."""
     reader = Reader.open(Home(home).replica)
     try:
         assert reader.rows("PRAGMA quick_check") == [("ok",)]
         docs = [doc for batch in reader.scan_files() for doc in batch.docs]
-        return {row.export_path: row.uuid for row in reader.file_rows(docs)}
+        return {row.name: row.uuid for row in reader.file_rows(docs)}
     finally:
         reader.close()
 
 
-async def test_a_killed_crawl_is_made_good_by_the_next(make_node: Any, write: Write, tmp_path: Path) -> None:
+def stir(tree: Path, number: int, write: Write) -> None:
+    """Give the next crawl something to do: another folder, and other names for half of the ones that are there."""
+    for folder in list(tree.iterdir())[::2]:
+        folder.rename(tree / f"{folder.name.split('.')[0]}.{number}")
+    made = 1_000 if number == 0 else 30
+    write(tree, {f"r{number}-{serial // 100}/{number}-{serial}.txt": "x" * number for serial in range(made)})
+
+
+async def test_a_killed_crawl_is_made_good_by_the_next(
+    make_node: Any, fork_server: Any, write: Write, tmp_path: Path
+) -> None:
     home, tree = tmp_path / "home", tmp_path / "tree"
+    crawler = fork_server(CHILD)
     chance = random.Random(7)
     async with make_node(home, tree):
         pass  # the settings are in the replica now
     known: dict[str, str] = {}
-    for round_number in range(ROUNDS):
-        write(tree, {f"r{round_number}/{number // 50}/{number}.txt": "x" * round_number for number in range(1_000)})
-        kill_a_crawl(home, chance)
+    for number in range(ROUNDS):
+        stir(tree, number, write)
+        kill_a_crawl(crawler, home, chance)
         now = durable(home)
-        assert {path: now.get(path) for path in known} == known, f"round {round_number} lost what was durable"
+        assert {name: now.get(name) for name in known} == known, f"round {number} lost what was durable"
         known = now
     assert known
     async with make_node(home, tree) as node:
         await node.start()
         assert node.agrees()
         after = durable(home)
-        assert {path: after.get(path) for path in known} == known
+        assert {name: after.get(name) for name in known} == known
         assert (await node.crawl()).written == 0
 
 

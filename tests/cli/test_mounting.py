@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mosaicfs_core import children
 from mosaicfs_core.cli import mounting
 from mosaicfs_core.cli.mounting import MountKeeper
 from mosaicfs_core.errors import Unavailable
@@ -22,7 +23,7 @@ REFUSES = "import sys; sys.exit('mosaicfs: there is no FUSE here')"
 @pytest.fixture
 async def keeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MountKeeper]:
     """A keeper whose mount is a process that only says that it has mounted."""
-    monkeypatch.setattr(mounting, "_PROGRAM", MOUNTS)
+    monkeypatch.setattr(children, "PROGRAM", MOUNTS)
     monkeypatch.setattr(mounting, "_FIRST_PAUSE", 0.01)
     async with Harness.start(tmp_path / "home", plugins=[]) as harness:
         made = MountKeeper(harness.core, tmp_path / "mnt")
@@ -59,7 +60,7 @@ async def test_a_mount_that_dies_comes_back(keeper: MountKeeper) -> None:
 
 
 async def test_why_there_is_no_mount_stays_to_be_seen(keeper: MountKeeper, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mounting, "_PROGRAM", REFUSES)
+    monkeypatch.setattr(children, "PROGRAM", REFUSES)
     with pytest.raises(Unavailable, match="there is no FUSE here"):
         await keeper.start()
     assert keeper.subsystem() == {"status": "degraded", "detail": "there is no FUSE here"}
@@ -73,7 +74,7 @@ async def test_a_mount_that_cannot_come_back_says_why_and_is_tried_again(
     await keeper.start()
     with monkeypatch.context() as patch:
         if wrong == "refused":
-            patch.setattr(mounting, "_PROGRAM", REFUSES)
+            patch.setattr(children, "PROGRAM", REFUSES)
             expected = "there is no FUSE here"
         else:
             patch.setattr(sys, "executable", "/nowhere/python")
@@ -89,7 +90,7 @@ async def test_an_unforeseen_error_is_told_and_does_not_end_the_keeping(
 ) -> None:
     await keeper.start()
     with monkeypatch.context() as patch:
-        patch.setattr(mounting, "_PROGRAM", BABBLES)
+        patch.setattr(children, "PROGRAM", BABBLES)
         pid = kill(keeper)
         await eventually(lambda: "mount keeper" in keeper._core.failing)
     await eventually(lambda: is_another(keeper, pid))

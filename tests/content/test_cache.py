@@ -16,6 +16,8 @@ from tests.content.bed import MIB, Bed, content
 from mosaicfs_core.content.cache import BLOCK, WHOLE_LIMIT
 from mosaicfs_core.errors import NotFound, Stale, Unavailable
 
+pytestmark = pytest.mark.logs("^a transfer failed|damaged|begins anew|^Error handling request")
+
 BIG = WHOLE_LIMIT + 7 * MIB + 123
 
 
@@ -420,9 +422,9 @@ async def test_the_least_recently_used_makes_room(make_bed: Any) -> None:
 
 
 async def test_open_and_pinned_entries_stay_and_reading_goes_on_past_the_cache(make_bed: Any) -> None:
-    pinned = {"/files/f0"}
-    bed = await make_bed(capacity=3 * MIB, pinned=lambda node, path: path in pinned)
+    bed = await make_bed(capacity=3 * MIB)
     files = [bed.put(f"f{n}", content(MIB, n)) for n in range(5)]
+    await bed.cache.pin(files[0], "pins")
     await bed.read(files[0])
     with await bed.open(files[1]) as first, await bed.open(files[2]) as second:
         await first.read(0, 1)

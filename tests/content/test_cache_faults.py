@@ -23,6 +23,8 @@ from mosaicfs_core.content.cache import entry
 from mosaicfs_core.errors import MosaicError
 from mosaicfs_core.hooks import FileRecord
 
+pytestmark = pytest.mark.logs("^a transfer failed|damaged|begins anew|cannot be used|^Error handling request")
+
 ROOT = Path(__file__).resolve().parents[2]
 ROUNDS = int(os.environ.get("MOSAICFS_CRASH_ROUNDS", "12"))
 

@@ -11,6 +11,8 @@ import pytest
 from mosaicfs_core.content import DigestBook, digests
 from mosaicfs_core.content.digests import sha256_of
 
+pytestmark = pytest.mark.logs("damaged and begins anew")
+
 
 def test_it_remembers_by_path_and_version(tmp_path: Path) -> None:
     book = DigestBook(tmp_path / "d.db")

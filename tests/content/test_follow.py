@@ -36,6 +36,21 @@ def document(file: FileRecord, **changes: Any) -> dict[str, Any]:
     }
 
 
+async def test_a_file_under_an_impossible_id_stops_nothing(bed: Bed, tmp_path: Path) -> None:
+    async with await Store.open(tmp_path / "replica.db") as store:
+        file = bed.put(NAMES[0], b"bytes")
+        await store.put(document(file))
+        await bed.read(file)
+        following = asyncio.create_task(follow(store, bed.cache))
+        foreign = {"_id": "file::alpha", "_rev": "1-" + "a" * 32, "type": "file"}
+        await store.bulk([foreign], new_edits=False)
+        await store.update(document(file)["_id"], lambda now: {**(now or {}), "mtime": d.format_time(9)})
+        await until(lambda: bed.data_files() == [])
+        assert not following.done()
+        following.cancel()
+        await asyncio.wait({following})
+
+
 async def test_it_compares_at_first_and_then_follows(bed: Bed, tmp_path: Path) -> None:
     async with await Store.open(tmp_path / "replica.db") as store:
         kept, changed, gone = (bed.put(name, name.encode()) for name in NAMES)

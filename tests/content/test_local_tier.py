@@ -155,11 +155,11 @@ async def test_the_next_tier_is_tried_and_the_first_error_is_told(tmp_path: Path
 
 def test_watch_roots_come_from_the_nodes_plugin_instances(tmp_path: Path) -> None:
     documents = [
-        {"node_id": NODE, "plugin_name": "localfs", "settings": {"paths": [f"{tmp_path}/a/", f"{tmp_path}/x/../b"]}},
-        {"node_id": NODE, "plugin_name": "search", "settings": {}},
-        {"node_id": NODE, "plugin_name": "usb", "package": "localfs", "config": {"paths": [f"{tmp_path}/a", "~"]}},
-        {"node_id": NODE, "plugin_name": "printer", "settings": {"paths": ["/"]}},
-        {"node_id": "node-b", "plugin_name": "localfs", "settings": {"paths": ["/other"]}},
+        {"node_id": NODE, "watches": "paths", "settings": {"paths": [f"{tmp_path}/a/", f"{tmp_path}/x/../b"]}},
+        {"node_id": NODE, "watches": "gone", "settings": {}},
+        {"node_id": NODE, "watches": "places", "config": {"places": [f"{tmp_path}/a", "~"], "paths": ["/not"]}},
+        {"node_id": NODE, "settings": {"paths": ["/"]}},
+        {"node_id": "node-b", "watches": "paths", "settings": {"paths": ["/other"]}},
     ]
     home = os.path.abspath(os.path.expanduser("~"))
     assert watch_roots(documents, NODE) == (f"{tmp_path}/a", f"{tmp_path}/b", home)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
+import inspect
 import re
 import sys
 from pathlib import Path
@@ -16,10 +18,22 @@ from quart import Quart
 
 from mosaicfs_core import hooks, testing
 from mosaicfs_core.cli.frame_context import TerminalContext
-from mosaicfs_core.hooks import Create, FileOperation, PluginContext, PluginManifest, specs
+from mosaicfs_core.errors import ConfigError
+from mosaicfs_core.hooks import (
+    Create,
+    DocumentQuery,
+    FileOperation,
+    HubAddress,
+    PluginContext,
+    PluginManifest,
+    Stale,
+    specs,
+)
 from mosaicfs_core.plugins.context import RoutesContextImpl
 from mosaicfs_core.plugins.hooktable import HOOKS
 from mosaicfs_core.plugins.host import PluginHost
+from mosaicfs_core.server.hub.link import hub_of
+from mosaicfs_core.store.indexes import KEYS, KINDS
 from mosaicfs_core.testing import CrawlModel, Harness, plugin_at
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,6 +101,27 @@ def test_manifest_operations_context_and_kit_are_documented_whole() -> None:
             assert f"`{name}" in GUIDE, name
 
 
+def test_every_index_is_told_to_authors_with_its_fields() -> None:
+    open_to_plugins = {name: fields for name, fields in KEYS.items() if name != "credential"}
+    assert set(KEYS) == set(KINDS)
+    table = GUIDE.partition("| index |")[2].partition("\n\n")[0]
+    rows = [re.findall(r"`([a-z_.]+)`", line) for line in table.splitlines()[2:]]
+    assert {row[0]: tuple(row[1:]) for row in rows} == open_to_plugins
+    text = " ".join((DocumentQuery.__doc__ or "").replace(" (or ``*``)", "").split())
+    for name, fields in open_to_plugins.items():
+        assert f"``{name}``: {', '.join(fields)}" in text
+
+
+def _methods(surface: Any) -> list[Any]:
+    return [value for name, value in vars(surface).items() if inspect.isfunction(value) and not name.startswith("_")]
+
+
+@pytest.mark.parametrize("method", [*_methods(PluginContext), *_methods(hooks.Api)], ids=lambda one: one.__qualname__)
+def test_errors_that_a_docstring_names_are_public(method: Any) -> None:
+    for name in re.findall(r"``([A-Z][A-Za-z]+)``", f"{method.__doc__} {hooks.Api.__doc__} {PluginContext.__doc__}"):
+        assert name in hooks.__all__ or hasattr(builtins, name), f"{method.__qualname__} names {name}"
+
+
 def test_every_public_name_of_the_hooks_can_be_imported() -> None:
     for name in hooks.__all__:
         assert getattr(hooks, name) is not None
@@ -102,6 +137,7 @@ async def test_the_examples_together_are_a_plugin_that_works(weather: Any, tmp_p
         await harness.crawl("weather", context, model)
         assert model.changes == []
         assert await _first_emitted(harness, context) == "/weather/Lima.txt"
+        assert await _reported(harness, context) == {"status": "healthy", "detail": "", "kept": 0}
         assert harness.host.failures == ()
 
 
@@ -122,6 +158,16 @@ async def _first_emitted(harness: Harness, context: Any) -> str:
     return first.export_path
 
 
+async def _reported(harness: Harness, context: Any) -> dict[str, Any]:
+    running = asyncio.ensure_future(harness.host.call("weather", "mosaicfs_run", timeout=None, context=context))
+    async with asyncio.timeout(10):
+        while "weather" not in harness.core.reports:  # noqa: ASYNC110 - what is reported is there to be read
+            await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.wait({running})
+    return harness.core.reports["weather"]
+
+
 async def test_the_registration_examples_work(weather: Any, tmp_path: Path) -> None:
     async with Harness.start(tmp_path / "home", plugins=[weather]) as harness:
         matches = harness.host.step_ops()["longer"].compile({"characters": 3})
@@ -134,3 +180,17 @@ async def test_the_registration_examples_work(weather: Any, tmp_path: Path) -> N
         (blueprint,) = harness.host.register("weather", "mosaicfs_routes", app=app, context=context)
         app.register_blueprint(blueprint, url_prefix="/api/x/weather")
         assert "/api/x/weather/cities/<name>" in {rule.rule for rule in app.url_map.iter_rules()}
+
+
+async def test_the_hub_of_the_examples_is_taken_for_its_address_and_swaps(weather: Any, tmp_path: Path) -> None:
+    async with Harness.start(tmp_path / "home", plugins=[weather]) as harness:
+        _, hub = hub_of(harness.core, HubAddress("https://weather.example/mosaicfs"))
+        with pytest.raises(ConfigError):
+            hub_of(harness.core, HubAddress("https://elsewhere.example/mosaicfs"))
+    assert (hub.access().base_url, hub.access().path) == ("https://weather.example", "/mosaicfs")
+    await hub.prepare()
+    rev = await hub.swap("note", {"n": 1}, None)
+    with pytest.raises(Stale):
+        await hub.swap("note", {"n": 2}, None)
+    assert await hub.read("note") == (rev, {"n": 1})
+    await hub.close()

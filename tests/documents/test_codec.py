@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from mosaicfs_core import documents as d
 from mosaicfs_core.documents.base import EXTRA_WIRE_NAME
-from mosaicfs_core.errors import InvalidDocument
+from mosaicfs_core.documents.patterns import END
+from mosaicfs_core.errors import InvalidDocument, UserError
 
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=12)
 NAMES = st.text(
@@ -39,7 +40,7 @@ def _strings(info: msgspec.inspect.StrType) -> st.SearchStrategy[str]:
     if pattern == "^/":
         return PATHS
     if pattern:
-        return st.from_regex(pattern.rstrip("$") + r"\Z", fullmatch=False).filter(
+        return st.from_regex(pattern.removesuffix(END) + r"\Z", fullmatch=False).filter(
             lambda text: len(text) < 200 and "\n" not in text
         )
     return TEXT.filter(lambda text: len(text) >= (info.min_length or 0))
@@ -320,6 +321,30 @@ def test_a_struct_made_in_code_is_checked_on_its_way_out() -> None:
     assert d.new_document(rule)["labels"] == ["a"]
     with pytest.raises(InvalidDocument):
         d.new_document(msgspec.structs.replace(rule, path_prefix="/x"))
+
+
+def test_a_newline_is_a_byte_of_a_folders_name_and_ends_no_id() -> None:
+    rule = {
+        "_id": d.label_rule_id(d.new_uuid()),
+        "type": "label_rule",
+        "node_id": NODE,
+        "path_prefix": "/a\nb/",
+        "labels": ["x"],
+        "name": "x",
+        "created_at": TIME,
+    }
+    d.validate(rule)
+    schema = d.json_schema("label_rule")
+    jsonschema.validate(rule, schema)
+    wrong = {"node_id": f"{NODE}\n", "path_prefix": "/a/\n", "created_at": f"{TIME}\n"}
+    for field, value in wrong.items():
+        with pytest.raises(InvalidDocument) as raised:
+            d.validate({**rule, field: value})
+        assert raised.value.field == field
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({**rule, field: value}, schema)
+    with pytest.raises(UserError):
+        d.parse_canonical(f"{TIME}\n")
 
 
 def test_the_schemas_refuse_what_the_types_refuse() -> None:

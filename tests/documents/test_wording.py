@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from msgspec import Meta
 
+from mosaicfs_core.documents.patterns import END
 from mosaicfs_core.wording import in_words
 
 
@@ -22,6 +23,7 @@ class Whole(msgspec.Struct, forbid_unknown_fields=True):
     path: Annotated[str, Meta(pattern="^/")] = "/"
     verdict: Annotated[str, Meta(pattern="^(include|exclude)$")] = "include"
     code: Annotated[str, Meta(pattern="^[a-z]$")] = "a"
+    whole: Annotated[str, Meta(pattern="^[a-z]" + END)] = "a"
     parts: Annotated[list[Part], Meta(max_length=2)] = []
     named: dict[str, Part] | None = None
 
@@ -35,6 +37,7 @@ class Whole(msgspec.Struct, forbid_unknown_fields=True):
         ({"path": "rel"}, "path", "expected a path that begins with /"),
         ({"verdict": "x"}, "verdict", "expected include or exclude"),
         ({"code": "X"}, "code", "expected a text of the form ^[a-z]$"),
+        ({"whole": "a\n"}, "whole", "expected a text of the form ^[a-z]$"),
         ({"parts": [{}, {}, {}]}, "parts", "expected a list of at most 2 items"),
         ({"parts": [{"strategy": "flat"}]}, "parts[0].strategy", "expected flatten or prefix_replace, got 'flat'"),
         ({"parts": [{"size": 99}]}, "parts[0].size", "expected a whole number of at most 10"),

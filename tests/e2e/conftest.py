@@ -17,16 +17,14 @@ from typing import Any
 
 import pytest
 
-PROGRAM = (sys.executable, "-c", "from mosaicfs_core.cli.main import main; main()")
+PROGRAM = ("-c", "from mosaicfs_core.cli.main import main; main()")
 READY_S = 60.0
 
 
 class Up:
     """A running ``mosaicfs up``."""
 
-    def __init__(self, home: Path, arguments: tuple[str, ...], environment: dict[str, str]) -> None:
-        self.home = home
-        command = [*PROGRAM, "--json", "--home", str(home), "up", "--port", "0", *arguments]
+    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, start_new_session=True
         )
@@ -52,9 +50,10 @@ class Up:
 
 
 class Machine:
-    """An empty home and a small tree, and the ways to use them."""
+    """An empty home and a small tree, and the ways to use them. ``python`` has MosaicFS installed."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, python: Path = Path(sys.executable)) -> None:
+        self.program = [str(python), *PROGRAM, "--json", "--home", str(path / "home")]
         self.home = path / "home"
         self.tree = path / "tree"
         self.mount = path / "mount"
@@ -68,13 +67,13 @@ class Machine:
 
     def up(self, *arguments: str) -> Up:
         """Start it; not ready yet."""
-        started = Up(self.home, arguments, self.environment)
+        started = Up([*self.program, "up", "--port", "0", *arguments], self.environment)
         self.started.append(started)
         return started
 
     def run(self, *arguments: str, code: int = 0) -> Any:
         """Run a command with ``--json``; its decoded output, or its error when it ends with another code than 0."""
-        command = [*PROGRAM, "--json", "--home", str(self.home), *arguments]
+        command = [*self.program, *arguments]
         done = subprocess.run(command, capture_output=True, env=self.environment, timeout=120, check=False)
         assert done.returncode == code, (arguments, done.returncode, done.stdout, done.stderr)
         text = done.stdout if code == 0 else done.stderr.splitlines()[-1]
@@ -121,13 +120,25 @@ def eventually_fixture() -> Callable[..., Any]:
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
-    """An empty home and a small tree; what was started on it is ended."""
-    made = Machine(tmp_path)
-    yield made
-    for started in made.started:
-        if started.process.poll() is None:
-            started.end(signal.SIGKILL)
-    for mount in (made.mount, made.home / "mnt"):
-        if str(mount) in Path("/proc/self/mountinfo").read_text():
-            subprocess.run(["fusermount3", "-uz", str(mount)], check=False, capture_output=True)
+def make_machine(tmp_path: Path) -> Iterator[Callable[..., Machine]]:
+    """``make_machine(python)``: an empty home and a small tree; what was started on it is ended."""
+    machines: list[Machine] = []
+
+    def make(python: Path = Path(sys.executable)) -> Machine:
+        machines.append(Machine(tmp_path, python))
+        return machines[-1]
+
+    yield make
+    for made in machines:
+        for started in made.started:
+            if started.process.poll() is None:
+                started.end(signal.SIGKILL)
+        for mount in (made.mount, made.home / "mnt"):
+            if str(mount) in Path("/proc/self/mountinfo").read_text():
+                subprocess.run(["fusermount3", "-uz", str(mount)], check=False, capture_output=True)
+
+
+@pytest.fixture
+def machine(make_machine: Callable[..., Machine]) -> Machine:
+    """An empty home and a small tree, used with the MosaicFS of this environment."""
+    return make_machine()

@@ -7,6 +7,8 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +161,41 @@ def test_the_mount_comes_and_goes_with_it(machine: Any, eventually: Any) -> None
     assert not mounted()
 
 
+@pytest.mark.fuse
+@pytest.mark.skipif(not can_mount(), reason="this machine does not let us mount")
+def test_a_change_on_disk_is_on_the_mount_within_two_seconds(machine: Any, eventually: Any) -> None:
+    facts = machine.up("--mount", str(machine.mount), str(machine.tree)).wait_ready()
+    assert facts["mount"] == str(machine.mount), facts["mount_problem"]
+    (shown,) = machine.mount.glob("machines/*/tree/Work")
+    work = machine.tree / "Work"
+    took: dict[str, list[float]] = {"made": [], "renamed": [], "changed": [], "deleted": []}
+
+    def seen(what: str, change: Callable[[], object], there: Callable[[], bool]) -> None:
+        begun = time.monotonic()
+        change()
+        eventually(there)
+        took[what].append(time.monotonic() - begun)
+
+    def shows(name: str, text: str) -> bool:
+        try:
+            return name in {entry.name for entry in shown.iterdir()} and (shown / name).read_text() == text
+        except FileNotFoundError:  # it went between the two looks
+            return False
+
+    for number in range(3):
+        one, two = f"one {number}", f"two {number}"
+        assert not shows(one, "1")
+        seen("made", partial((work / one).write_text, "1"), partial(shows, one, "1"))
+        inode = (shown / one).stat().st_ino
+        seen("renamed", partial((work / one).rename, work / two), partial(shows, two, "1"))
+        assert not shows(one, "1")
+        assert (shown / two).stat().st_ino == inode
+        seen("changed", partial((work / two).write_text, "longer"), partial(shows, two, "longer"))
+        seen("deleted", (work / two).unlink, lambda two=two: not shows(two, "longer"))
+    # The second of three: one may fall into a moment in which the machine was busy with something else.
+    assert {what: sorted(seconds)[1] for what, seconds in took.items() if sorted(seconds)[1] > 2.0} == {}, took
+
+
 def test_without_a_folder_a_sample_is_shown(machine: Any) -> None:
     up = machine.up("--no-mount")
     sample = machine.home / "sample"
@@ -176,7 +213,7 @@ def test_in_the_background_and_down(machine: Any) -> None:
     finally:
         assert machine.run("down") == {"stopped": facts["pid"]}
     assert machine.run("down") == {"stopped": None}
-    refused = machine.run("up", "--detach", "--no-mount", str(machine.tree / "missing"), code=1)
+    refused = machine.run("up", "--detach", "--no-mount", str(machine.tree / "missing"), code=2)
     assert "does not exist" in refused["error"]["message"]
 
 

@@ -32,12 +32,7 @@ def test_values_come_from_the_file_and_the_environment_wins(tmp_path: Path) -> N
         ('[agent]\nnightly_crawl = "25:00"\n', 2, "agent.nightly_crawl", 'a time "HH:MM"'),
         ('[logging]\n\n"level" = "loud"\n', 3, "logging.level", "one of debug, info, warning, error"),
         ("[server]\nport = 1\nprot = 2\n", 3, "server.prot", "unknown key; expected one of host, port"),
-        (
-            "[agent]\n[sever]\nport = 1\n",
-            2,
-            "sever",
-            "unknown section; expected one of [server], [agent], [cache], [mount], [logging]",
-        ),
+        ("[agent]\n[sever]\nport = 1\n", 2, "sever", "unknown section; expected one of [server], [agent], "),
         ("server = 3\n", 1, "server", "expected a section [server]"),
         ("[server]\nport = \n", 2, "", "expected valid TOML"),
         ('[server]\nhost = "a', 2, "", "expected valid TOML"),

@@ -107,6 +107,7 @@ async def test_a_node_that_is_not_there_is_said_to_be(control_plane: Any) -> Non
     assert (await control_plane.ask("POST", "/api/nodes/node-thief/crawl", {}))[0] == 403
 
 
+@pytest.mark.logs("not indexed, for no plugin that watches folders")
 async def test_first_instances_and_folders_are_written_by_the_control_plane(
     control_plane: Any, tmp_path: Path, eventually: Any
 ) -> None:

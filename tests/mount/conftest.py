@@ -19,6 +19,7 @@ import pytest
 
 from mosaicfs_core import documents as d
 from mosaicfs_core.home import Home
+from mosaicfs_core.mount_table import mounts_at
 from mosaicfs_core.store import Store
 from mosaicfs_vfs.fuse import mountpoint
 from mosaicfs_vfs.fuse.spawn import MountProcess, spawn_mount
@@ -183,6 +184,7 @@ class World:
             "enabled": True,
             "name": "Local files",
             "config": {},
+            "watches": "paths",
             "settings": {"paths": [str(self.files)]},
             "created_at": d.format_time(d.now_micros()),
         }
@@ -198,7 +200,7 @@ def world(tmp_path: Path) -> Iterator[World]:
     yield made
     made.close()
     for point in tmp_path.iterdir():
-        if mountpoint.mounts_at(point):
+        if mounts_at(point):
             mountpoint.clear_stale(point)
 
 

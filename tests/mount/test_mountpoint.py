@@ -1,4 +1,4 @@
-"""Protects what is read from the mount table: odd names, and which path of the tree a native path stands for."""
+"""Protects what is read from the mount table: which path of the tree a native path stands for."""
 
 from __future__ import annotations
 
@@ -6,17 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from mosaicfs_vfs.fuse.mountpoint import parse_mountinfo, tree_path
+from mosaicfs_vfs.fuse.mountpoint import tree_path
 
 TABLE = """\
 22 1 259:1 / / rw,relatime - ext4 /dev/root rw
 40 22 0:51 / /home/u/My\\040Files ro,nosuid - fuse.mosaicfs mosaicfs ro,user_id=0
 41 22 0:52 / /home/u/other ro - fuse.rclone remote ro
 """
-
-
-def test_octal_escapes_are_undone() -> None:
-    assert [mount.point for mount in parse_mountinfo(TABLE)] == ["/", "/home/u/My Files", "/home/u/other"]
 
 
 @pytest.mark.parametrize(

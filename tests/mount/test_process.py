@@ -17,6 +17,7 @@ import pytest
 
 from mosaicfs_core import documents as d
 from mosaicfs_core.errors import Conflict, NotFound, UserError
+from mosaicfs_core.mount_table import mounts_at
 from mosaicfs_vfs.fuse import mountpoint
 from mosaicfs_vfs.fuse.unmounting import unmount_directory
 
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.fuse
 
 def kinds(point: Path) -> list[str]:
     """The types of the mounts stacked on a path."""
-    return [mount.kind for mount in mountpoint.mounts_at(point)]
+    return [mount.kind for mount in mounts_at(point)]
 
 
 def test_it_answers_as_soon_as_it_is_said_to_be_mounted(world: Any, point: Path) -> None:

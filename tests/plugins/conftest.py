@@ -1,4 +1,4 @@
-"""A server with the plugins ``labels`` and ``search`` over a throw-away replica, asked through ASGI and by commands."""
+"""A server with our plugins over a throw-away replica, asked through ASGI and by commands."""
 
 from __future__ import annotations
 
@@ -99,6 +99,8 @@ class CommandLine:
         self.shown: list[Any] = []
         self.said: list[str] = []
 
+    json = False
+
     @property
     def api(self) -> CommandLine:
         """Itself."""
@@ -136,9 +138,9 @@ class CommandLine:
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Server]:
-    """A server with the two plugins and an empty replica."""
+    """A server with the three plugins and an empty replica."""
     async with (
-        Harness.start(tmp_path / "home", only={"labels", "search"}) as harness,
+        Harness.start(tmp_path / "home", only={"labels", "pins", "search"}) as harness,
         running_app(harness.core) as app,
     ):
         assert not harness.host.failures

@@ -111,12 +111,23 @@ async def test_rules_label_what_is_beneath_a_folder(server: Any) -> None:
     assert (await server.ask("GET", "labels/rules")).body["total"] == 0
 
 
+async def test_a_rule_takes_a_folder_with_a_newline_in_its_name(server: Any) -> None:
+    inside = await server.add("/home/two\nlines/1.pdf")
+    made = await server.ask("POST", "labels/rules", {"path_prefix": "/home/two\nlines", "labels": ["odd"]})
+    assert made.status == 201, made.body
+    found = await server.ask("GET", "labels/effective", params={"file_id": inside})
+    assert found.body["labels"] == ["odd"]
+    refused = await server.ask("POST", "labels/rules", {"path_prefix": "/home", "labels": ["x"], "node_id": "node-a\n"})
+    assert (refused.status, refused.body["error"]["details"]["field"]) == (400, "node_id")
+
+
 async def test_a_repeated_post_makes_one_rule(server: Any) -> None:
     key = {"Idempotency-Key": "k1"}
     body = {"path_prefix": "/a", "labels": ["x"]}
     first = await server.ask("POST", "labels/rules", body, key)
     second = await server.ask("POST", "labels/rules", body, key)
     assert first.body == second.body
+    assert first.headers["ETag"] == second.headers["ETag"]
     other = await server.ask("POST", "labels/rules", {**body, "labels": ["y"]}, key)
     assert (other.status, other.error["code"]) == (409, "conflict")
     assert (await server.ask("GET", "labels/rules")).body["total"] == 1

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from mosaicfs_core.content import services_of
 from mosaicfs_core.documents import ids, times
-from mosaicfs_core.errors import InvalidDocument, NotAllowed, Stale
+from mosaicfs_core.errors import InvalidDocument, NotAllowed, Stale, UserError
 from mosaicfs_core.hooks import DocumentQuery, FileRecord
 from mosaicfs_core.plugins.context import InstanceContext, RoutesContextImpl
 from mosaicfs_core.testing import Harness
@@ -95,6 +96,22 @@ async def test_credentials_are_nobodys_business(context: InstanceContext) -> Non
         await context.find_documents(DocumentQuery(type="credential"))
 
 
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ({"type": "file"}, "type"),
+        ({"type": "node", "key": ("a", "b")}, "key"),
+        ({"type": "label_rule.label", "key": ("a", "b", "c", "d")}, "key"),
+        ({"type": "node", "limit": -1}, "limit"),
+        ({"type": "node", "offset": -1}, "offset"),
+    ],
+)
+async def test_a_query_that_makes_no_sense_says_so(context: InstanceContext, query: dict[str, Any], field: str) -> None:
+    with pytest.raises(UserError) as raised:
+        await context.find_documents(DocumentQuery(**query))
+    assert raised.value.details["field"] == field
+
+
 async def test_a_routes_context_writes_for_the_control_plane_alone(
     control: RoutesContextImpl, mosaicfs_host: Harness
 ) -> None:
@@ -150,3 +167,14 @@ async def test_directories_are_private_and_paths_convert(context: InstanceContex
     mosaicfs_host.core.mounts.add(Path("/mnt/mosaic"))
     assert list(context.excluded) == [mosaicfs_host.home.path, Path("/mnt/mosaic")]
     assert context.native(context.written(b"/a\xff")) == b"/a\xff"
+
+
+async def test_the_process_behind_a_context_shows_through_its_routes_alone(
+    context: InstanceContext, control: RoutesContextImpl, mosaicfs_host: Harness
+) -> None:
+    services = services_of(control)
+    assert (services.store, services.replica) == (mosaicfs_host.store, mosaicfs_host.home.replica)
+    assert services.step_ops() == mosaicfs_host.host.step_ops()
+    assert not hasattr(context, "core")
+    with pytest.raises(TypeError, match="the process that holds the store"):
+        services_of(context)  # type: ignore[arg-type]

@@ -50,6 +50,26 @@ async def test_default_instances_are_made_once_and_stay_deleted(harness: Harness
     assert await instances.refresh() == {}
 
 
+async def test_documents_keep_of_their_packages_what_the_installed_ones_say(harness: Harness) -> None:
+    context = await harness.instance("needs_settings", {"folder": "/x"})
+    place = ids.plugin_document_id(context.node_id, "needs_settings")
+    whole = await harness.store.get(place)
+    assert whole is not None
+
+    def forget(present: dict[str, Any] | None) -> dict[str, Any]:
+        facts = {**(present or {}), "watches": "folder"}
+        del facts["settings_schema"]
+        return facts
+
+    await harness.store.update(place, forget)
+    await Instances(harness.core).ensure_defaults()
+    again = await harness.store.get(place)
+    assert again is not None
+    assert {**again, "_rev": ""} == {**whole, "_rev": ""}
+    assert await Instances(harness.core).ensure_defaults() == []
+    assert await harness.store.get(place) == again
+
+
 async def test_an_instance_that_cannot_run_says_why(harness: Harness) -> None:
     for name, fields in {
         "gone": {},
@@ -100,7 +120,7 @@ async def test_files_of_an_instance_may_not_lie_among_those_of_another(harness: 
         "beside": {**place("/mailbox"), "enabled": False, "created_at": made(4)},
         "equal": {**place("/mailbox"), "created_at": made(5)},
         "watched": {**place("/srv"), "created_at": made(0)},
-        "localfs": {"settings": {"paths": ["/srv/data"]}, "created_at": made(9)},
+        "localfs": {"watches": "paths", "settings": {"paths": ["/srv/data"]}, "created_at": made(9)},
     }.items():
         await harness.store.put(document(harness, name, **fields))
     found = await harness.instances.refresh()
@@ -113,7 +133,7 @@ async def test_files_of_an_instance_may_not_lie_among_those_of_another(harness: 
 
 async def test_an_instance_runs_once_what_was_in_its_way_is_gone(harness: Harness) -> None:
     place = {"package": "restless", "provides_filesystem": True, "file_path_prefix": "/srv"}
-    await harness.store.put(document(harness, "localfs", settings={"paths": ["/srv"]}))
+    await harness.store.put(document(harness, "localfs", watches="paths", settings={"paths": ["/srv"]}))
     await harness.store.put(document(harness, "provider", **place))
     assert not (await harness.instances.refresh())["provider"].runs("mosaicfs_crawl")
     followed = harness.instances.follow()

@@ -12,6 +12,10 @@ from mosaicfs_core.plugins.host import PluginHost
 from mosaicfs_core.testing import CrawlContract, CrawlSource, PluginContract, native, written
 
 
+class TestCouchdb(PluginContract):
+    mosaicfs_plugin = "couchdb"
+
+
 class TestEmail(PluginContract):
     mosaicfs_plugin = "email"
 
@@ -26,6 +30,10 @@ class TestLabels(PluginContract):
 
 class TestLocalfs(PluginContract):
     mosaicfs_plugin = "localfs"
+
+
+class TestPins(PluginContract):
+    mosaicfs_plugin = "pins"
 
 
 class TestSearch(PluginContract):

@@ -165,6 +165,7 @@ def killed_rounds(home: Path, path: Path) -> set[str]:
     return acknowledged - {""}
 
 
+@pytest.mark.timeout(240 + 10 * ROUNDS)
 async def test_a_kill_of_either_side_loses_and_doubles_nothing(tmp_path: Path) -> None:
     """After the kills they replicate undisturbed, and every document that either side acknowledged is on both."""
     home, path = tmp_path / "home", tmp_path / "near.db"

@@ -189,6 +189,7 @@ async def test_without_bulk_get_documents_are_fetched_one_by_one(near: Store, da
     await peer.close()
 
 
+@pytest.mark.logs("was not replicated")
 async def test_what_a_store_cannot_keep_is_refused_and_the_rest_arrives(
     near: Store, database: str, peer: HttpPeer
 ) -> None:

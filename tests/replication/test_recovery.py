@@ -17,6 +17,7 @@ from mosaicfs_core.store import Store
 from mosaicfs_core.testing.peers import Flaky, PeerAround
 from mosaicfs_core.testing.store import NODE, assignment, file_document, rule
 
+pytestmark = pytest.mark.logs("the control plane was restored or made anew")
 OpenStore = Callable[[str], Awaitable[Store]]
 OTHER = "node-lap-bbbb"
 

@@ -69,6 +69,19 @@ def test_every_module_imports_alone() -> None:
     assert ran.returncode == 0, ran.stderr[-2000:]
 
 
+def test_no_field_ends_its_pattern_with_a_bare_dollar() -> None:
+    """In Python it lets a newline through (``documents.patterns``)."""
+    for path in SOURCES:
+        found = re.search(r"""Meta\(\s*pattern=.*?\$["']\s*[,)]""", path.read_text())
+        assert not found, f"{path.relative_to(ROOT)} says {found.group()!r}"
+
+
+def test_the_core_names_no_source_of_files() -> None:
+    """What it must know of a plugin, the plugin's manifest says."""
+    for path in (ROOT / "mosaicfs_core" / "src").rglob("*.py"):
+        assert "localfs" not in path.read_text(), f"{path.relative_to(ROOT)} knows a plugin by its name"
+
+
 def test_the_repository_speaks_of_the_project_alone() -> None:
     """No machine paths, registry hosts or work orders in anything that is shipped."""
     # With brackets, so that this file does not find itself.

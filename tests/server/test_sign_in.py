@@ -228,6 +228,17 @@ async def test_an_idempotency_key_makes_one_credential_of_two_requests(instance:
     assert (await body_of(await instance.ask("GET", "/api/credentials")))["total"] == 1
 
 
+async def test_an_idempotency_key_belongs_to_an_address_with_its_query_and_to_successes(instance: Any) -> None:
+    headers = {"Idempotency-Key": "abc"}
+    refused = await instance.ask("POST", "/api/credentials", json={"name": ""}, headers=headers)
+    assert refused.status_code == 400
+    # A failure is not kept, and the key is still its request's.
+    assert (await instance.ask("POST", "/api/credentials", json={"name": ""}, headers=headers)).status_code == 400
+    assert (await instance.ask("POST", "/api/credentials?x=1", json={"name": ""}, headers=headers)).status_code == 409
+    long = await instance.ask("POST", "/api/credentials", json={"name": "one"}, headers={"Idempotency-Key": "x" * 201})
+    assert (long.status_code, (await body_of(long))["error"]["details"]["field"]) == (400, "Idempotency-Key")
+
+
 async def test_a_stale_change_changes_nothing(instance: Any) -> None:
     made = await instance.ask("POST", "/api/credentials", json={"name": "one"})
     key, etag = (await body_of(made))["id"], made.headers["ETag"]

@@ -22,8 +22,8 @@ def write(tx: WriteTransaction, number: int, made: list[dict[str, Any]], counter
     tx.update(counter["_id"], lambda present: {**(present or {}), **counter})
 
 
-async def main(path: Path, first: int) -> None:
-    store = await Store.open(path)
+async def main(path: str, first: int) -> None:
+    store = await Store.open(Path(path))
     number = first
     while True:
         made = [file_document(f"/d{number % 7}/{number}-{index}.bin", size=number) for index in range(SIZE)]
@@ -34,4 +34,5 @@ async def main(path: Path, first: int) -> None:
         number += 1
 
 
-asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], int(sys.argv[2])))

@@ -150,7 +150,7 @@ async def test_cursors_walk_through_everything_once(store: Store, wanted: dict[s
         ({"regex": "."}, {"list", "text", "number", "truth", "nothing"}),
         ({"value": ""}, set()),
     ],
-    ids=str,
+    ids=lambda value: "-".join(sorted(value)) if isinstance(value, set) else str(value),
 )
 async def test_an_annotation_means_the_same_in_a_search_and_in_a_step(
     store: Store, asked: dict[str, str], found: set[str]

@@ -28,6 +28,7 @@ def watch(world: Any, *paths: str, **settings: Any) -> None:
             "node_id": "node-a",
             "plugin_name": "localfs",
             "name": "Local files",
+            "watches": "paths",
             "settings": {"paths": list(paths), **settings},
             "created_at": d.format_time(world.now),
         }

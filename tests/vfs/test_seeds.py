@@ -34,6 +34,7 @@ class Garden:
             "node_id": node,
             "plugin_name": "localfs",
             "name": "Local files",
+            "watches": "paths",
             "settings": {"paths": list(paths)},
             "created_at": d.format_time(0),
         }

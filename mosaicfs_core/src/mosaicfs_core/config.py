@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -82,6 +83,16 @@ class MountConfig(msgspec.Struct, frozen=True, kw_only=True):
     remote_bytes_per_minute: int = 0
 
 
+class HubConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """``[hub]``: the CouchDB database that this control plane shares with others, and how to sign in there. The
+    password comes from the variable ``MOSAICFS_HUB_PASSWORD`` or from ``password_file`` (relative to the home)."""
+
+    url: str = ""
+    user: str = ""
+    password_file: str = "hub_password"
+    ca_file: str = ""
+
+
 class LoggingConfig(msgspec.Struct, frozen=True, kw_only=True):
     """``[logging]``: ``rotate_bytes`` and ``keep`` bound the log; ``format`` is ``auto``, ``human`` or ``json``."""
 
@@ -98,6 +109,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     agent: AgentConfig = AgentConfig()
     cache: CacheConfig = CacheConfig()
     mount: MountConfig = MountConfig()
+    hub: HubConfig = HubConfig()
     logging: LoggingConfig = LoggingConfig()
 
 
@@ -116,6 +128,33 @@ class Field:
     def variable(self) -> str:
         """The environment variable that overrides it."""
         return f"MOSAICFS_{self.section}_{self.key}".upper()
+
+
+class _Unshown(ValueError):
+    """What is wrong with a value that must not be repeated."""
+
+
+def hub_url(value: Any) -> str:
+    """The address of a hub's database, "" for none. Raises ``ValueError``; of one with a password in it, the error does
+    not repeat it."""
+    if value == "":
+        return ""
+    if not isinstance(value, str) or not value.isprintable() or " " in value:
+        raise ValueError(value)
+    if "@" in value:
+        raise _Unshown(
+            "has a user or a password in it. Addresses are shown and logged: set hub.user, and put the password into"
+            f" the file hub.password_file or the variable {HUB_PASSWORD}. Where it was on a command line or in a file"
+            " that others read, change it"
+        )
+    parts = urlsplit(value.rstrip("/"))
+    database = parts.path.rpartition("/")[2]
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError(value)
+    if re.fullmatch(r"[a-z][a-z0-9_$()+-]*", database) is None:
+        raise ValueError(value)
+    _ = parts.port  # ValueError for one that is no port
+    return value.rstrip("/")
 
 
 def _text(pattern: str) -> Callable[[Any], str]:
@@ -170,6 +209,8 @@ def _host_names(value: Any) -> tuple[str, ...]:
     return names
 
 
+HUB_PASSWORD: Final = "MOSAICFS_HUB_PASSWORD"
+"""The variable with the hub's password. It is no setting, so that it cannot stand in a file that is shown."""
 LEVELS: Final = ("debug", "info", "warning", "error")
 FIELDS: Final = (
     Field("server", "host", "a host name or an IP address", "Where the server listens.", _text(r"[^\s/]+")),
@@ -260,6 +301,28 @@ FIELDS: Final = (
         _integer(0, 10**15),
     ),
     Field(
+        "hub",
+        "url",
+        'the address of a database, such as "https://couch.example:6984/mosaicfs", without user and password',
+        "The CouchDB database that control planes share; empty: none.",
+        hub_url,
+    ),
+    Field("hub", "user", "a user name", "Who signs in to the hub; empty: nobody.", _text(r"[^\x00-\x1f\x7f:]*")),
+    Field(
+        "hub",
+        "password_file",
+        "a path",
+        "A file of mode 0600 with the password in its first line, unless MOSAICFS_HUB_PASSWORD has it.",
+        _text(r"[^\x00]+"),
+    ),
+    Field(
+        "hub",
+        "ca_file",
+        'a path, or ""',
+        "The PEM certificate of the authority that the hub's certificate is of; empty: those the system trusts.",
+        _text(r"[^\x00]*"),
+    ),
+    Field(
         "logging", "level", "one of " + ", ".join(LEVELS), "The least severe level that is logged.", _choice(*LEVELS)
     ),
     Field(
@@ -296,6 +359,15 @@ def load(file: Path, environ: Mapping[str, str] | None = None) -> Config:
             where = _place(file, text, field.section, field.key)
             values[field.section][field.key] = _convert(field, tables[field.section][field.key], where)
     return msgspec.convert(values, Config)
+
+
+def with_hub(config: Config, url: str | None) -> Config:
+    """The configuration with the hub's address from the command line, where one was given. Raises ``ConfigError``."""
+    if url is None:
+        return config
+    field = next(field for field in FIELDS if (field.section, field.key) == ("hub", "url"))
+    hub = msgspec.structs.replace(config.hub, url=_convert(field, url, "--hub"))
+    return msgspec.structs.replace(config, hub=hub)
 
 
 def where_set(file: Path, section: str, key: str, environ: Mapping[str, str] | None = None) -> str:
@@ -363,7 +435,7 @@ def _refuse_unknown(tables: Mapping[str, Any], text: str, file: Path) -> None:
 
 
 def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
-    known = {field.variable for field in FIELDS}
+    known = {field.variable for field in FIELDS} | {HUB_PASSWORD}
     prefixes = tuple(f"MOSAICFS_{section}_".upper() for section in _SECTIONS)
     for variable in environment:
         if variable.startswith(prefixes) and variable not in known:
@@ -375,6 +447,8 @@ def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
 def _convert(field: Field, value: Any, where: str) -> Any:
     try:
         return field.convert(value)
+    except _Unshown as error:
+        _fail(where, str(error))
     except ValueError:
         _fail(where, f"expected {field.expected}, not {value!r}")
 

@@ -18,6 +18,7 @@
 
   * ``PluginError`` - a plugin failed; ``plugin`` and ``hook`` say where
   * ``Unavailable`` - cannot be done now; ``retry_after`` seconds may help
+  * ``NoRoom`` - the bytes do not fit where they should be kept; ``missing`` says how many, where that is known
 
 Feature code raises these; only the edges (REST, mount, command line) turn them into a status, an errno or
 an exit code.
@@ -116,3 +117,14 @@ class Unavailable(MosaicError):
     def __init__(self, message: str, retry_after: float | None = None, **details: Any) -> None:
         super().__init__(message, **details)
         self.retry_after = retry_after
+
+
+class NoRoom(MosaicError):
+    """Bytes cannot be kept: the cache is full of what may not go, or its disk is full or fails. ``missing`` is how many
+    bytes there are too few, or None when unknown."""
+
+    code = "no_room"
+
+    def __init__(self, message: str, missing: int | None = None, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.missing = missing

@@ -25,6 +25,8 @@ _SECRETS: Final = re.compile(
     r"mosaicfs[a-z]?_[A-Za-z0-9_-]{43}"  # a secret access key, and the other tokens of ours by their prefixes
     r"|eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+"  # a JWT
     r"|(?i:(?<=bearer )[^\s,;'\"]+)"
+    r"|(?i:(?<=authorization: basic )[^\s,;'\"]+)"
+    r"|(?<=://)[^\s/@:]*:[^\s/@]*(?=@)"  # user and password in an address
     r"|(?i:(?<=signature=)[^\s,;'\"]+)"
     r"|(?i:(?<=bootstrap=)[^\s&,;'\"]+)"
     r"|(?i:(?<=mosaicfs_refresh=)[^\s,;'\"]+)"
@@ -71,7 +73,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class HumanFormatter(logging.Formatter):
-    """``12:00:00 warning localfs: message  key=value``, then a traceback where there is one."""
+    """``12:00:00 warning store: message  key=value``, then a traceback where there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
         name = record.name.removeprefix("mosaicfs_core.").removeprefix("mosaicfs.")

@@ -65,7 +65,8 @@ def _length(found: re.Match[str]) -> str:
 
 
 def _form(found: re.Match[str]) -> str:
-    pattern = found[1]
+    # What follows a ``$`` is for machines (``documents.patterns.END``).
+    pattern = found[1].replace(r"$(?!\\n)", "$")
     if choice := _CHOICE.fullmatch(pattern):
         return f"expected {_either(choice[1].split('|'))}"
     return f"expected {_FORMS.get(pattern, f'a text of the form {pattern}')}"

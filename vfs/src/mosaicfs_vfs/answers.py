@@ -10,11 +10,11 @@ from quart import Response
 
 from mosaicfs_core.documents.times import format_time
 from mosaicfs_core.hooks import FileAnswer, StepOp
+from mosaicfs_core.rules.tree import Tree, ancestry
 from mosaicfs_core.store import FileRow
 from mosaicfs_vfs.namespace import DERIVED_INODES, Entry, Listing
 from mosaicfs_vfs.namespace.explain import Explanation
 from mosaicfs_vfs.namespace.preview import Preview
-from mosaicfs_vfs.namespace.tree import Tree, ancestry
 from mosaicfs_vfs.namespace.unknown import unknown_keys
 
 _SHOWN: Final = ("steps", "default_result", "enforce_steps_on_children", "mounts")

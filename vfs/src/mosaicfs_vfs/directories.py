@@ -15,9 +15,9 @@ from mosaicfs_core.documents.paths import is_under, name_of, parent_of
 from mosaicfs_core.documents.times import now_micros
 from mosaicfs_core.errors import Conflict, NotAllowed, NotFound, UserError
 from mosaicfs_core.hooks import StepOp
+from mosaicfs_core.rules.tree import ancestry
 from mosaicfs_core.store import Reader, Store, WriteTransaction
 from mosaicfs_vfs.namespace.edits import check_directory, check_target, moved, new_directory, with_fields
-from mosaicfs_vfs.namespace.tree import ancestry
 
 Check = Callable[[Mapping[str, Any]], None]
 """Raises ``Stale`` when the document is not the version that the caller read."""

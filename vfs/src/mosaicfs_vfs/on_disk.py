@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
+from mosaicfs_core.content import DiskWitness, Finding
 from mosaicfs_vfs.namespace.explain import Explanation, Reason
 
 LOOKED_AT: Final = 10
@@ -20,25 +21,6 @@ _REASONS: Final[Mapping[str, Reason]] = {
     "missing": "not_on_disk",
     "file": "not_crawled",
 }
-
-
-class Finding(Protocol):
-    """What an agent finds at a path (``mosaicfs_core.agent``): ``kind`` is a word, ``export_path`` what it is about,
-    which may be a directory on the way, and ``message`` the reason for people."""
-
-    @property
-    def kind(self) -> str: ...
-    @property
-    def export_path(self) -> str: ...
-    @property
-    def message(self) -> str: ...
-
-
-class DiskWitness(Protocol):
-    """The part of the agent that can look."""
-
-    async def look(self, path: str) -> Finding | None:
-        """What is at an export path of this node that no indexed file answers to, or None."""
 
 
 async def with_disk(explanation: Explanation, node_id: str, agent: DiskWitness) -> Explanation:

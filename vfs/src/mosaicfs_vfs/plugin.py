@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mosaicfs_core.hooks import HOOK_API, PluginManifest, hookimpl
 
@@ -30,19 +30,20 @@ def mosaicfs_manifest() -> PluginManifest:
 @hookimpl
 def mosaicfs_routes(app: quart.Quart, context: RoutesContext) -> Sequence[quart.Blueprint]:
     """Serve the tree, and on the control plane keep its seeds in step with what is watched while the server runs."""
+    from mosaicfs_core.content import services_of
     from mosaicfs_core.supervision import supervised
     from mosaicfs_vfs.directories import Directories
     from mosaicfs_vfs.routes import make_blueprint
     from mosaicfs_vfs.seeds import Seeder, stop
     from mosaicfs_vfs.service import NamespaceService
 
-    core: Any = getattr(context, "core")  # noqa: B009 - the host's services, which the public context does not name
-    service = NamespaceService(core)
-    directories = Directories(core.store, core.host.step_ops())
+    services = services_of(context)
+    service = NamespaceService(services)
+    directories = Directories(services.store, services.step_ops())
     seeding: list[asyncio.Task[None]] = []
 
     async def start() -> None:
-        follow = supervised("seeds of the tree", Seeder(core.store, directories).follow, core.failing)
+        follow = supervised("seeds of the tree", Seeder(services.store, directories).follow, services.failing)
         seeding.append(asyncio.create_task(follow, name="vfs-seeds"))
 
     async def end() -> None:
@@ -50,7 +51,7 @@ def mosaicfs_routes(app: quart.Quart, context: RoutesContext) -> Sequence[quart.
             await stop(seeding.pop())
         await service.close()
 
-    if core.control:
+    if services.control:
         app.before_serving(start)
     app.after_serving(end)
     return [make_blueprint(service, directories)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -35,7 +35,7 @@ MAX_PAGE: Final = 500
 Path = Annotated[str, Meta(min_length=1, max_length=65_536, description="A virtual path: absolute, `/`-separated.")]
 Steps = Annotated[list[dict[str, Any]], Meta(max_length=200, description="A chain of filter steps.")]
 Mounts = Annotated[list[dict[str, Any]], Meta(max_length=500, description="The sources of files.")]
-Verdict = Annotated[str, Meta(pattern="^(include|exclude)$")]
+Verdict = Literal["include", "exclude"]
 
 
 class PathQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

@@ -19,11 +19,11 @@ from mosaicfs_core.documents.ids import directory_document_id, node_document_id,
 from mosaicfs_core.documents.paths import join, name_of, parent_of
 from mosaicfs_core.documents.times import now_micros
 from mosaicfs_core.errors import MosaicError
+from mosaicfs_core.rules.tree import ancestry
 from mosaicfs_core.store import Reader, Store, WriteTransaction
 from mosaicfs_core.store.maintenance import local_put
 from mosaicfs_vfs.directories import Directories
 from mosaicfs_vfs.namespace.edits import new_directory
-from mosaicfs_vfs.namespace.tree import ancestry
 
 logger = logging.getLogger("mosaicfs.vfs")
 

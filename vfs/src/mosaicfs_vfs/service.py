@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from mosaicfs_core.hooks import StepOp
-from mosaicfs_core.store import Reader, Store
+from mosaicfs_core.content import TreeServices
+from mosaicfs_core.store import Reader
 from mosaicfs_vfs.namespace import Namespace
 from mosaicfs_vfs.namespace.explain import Explanation
 from mosaicfs_vfs.on_disk import with_disk
@@ -17,42 +16,11 @@ from mosaicfs_vfs.on_disk import with_disk
 T = TypeVar("T")
 
 
-class StepOps(Protocol):
-    """The part of the plugin host that the namespace needs."""
-
-    def step_ops(self) -> Mapping[str, StepOp]:
-        """The plugins' step ops by name."""
-
-
-class Replica(Protocol):
-    """The part of the home that the namespace needs."""
-
-    @property
-    def replica(self) -> Path:
-        """The replica's file."""
-
-
-class Core(Protocol):
-    """What the namespace needs of the process's services (``mosaicfs_core.plugins.context.CoreServices``)."""
-
-    @property
-    def home(self) -> Replica: ...
-    @property
-    def store(self) -> Store: ...
-    @property
-    def host(self) -> StepOps: ...
-    @property
-    def node_id(self) -> str: ...
-    @property
-    def agent(self) -> Any:
-        """The agent of this process (``status() -> dict``, and a ``DiskWitness``), or None."""
-
-
 class NamespaceService:
     """Runs functions over a namespace in a thread of its own, which opens the replica when the first one comes."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, services: TreeServices) -> None:
+        self._services = services
         self._namespace: Namespace | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="namespace")
 
@@ -62,20 +30,20 @@ class NamespaceService:
 
     def _call(self, function: Callable[[Namespace], T]) -> T:
         if self._namespace is None:
-            reader = Reader.open(self._core.home.replica)
-            self._namespace = Namespace(reader, self._core.host.step_ops())
+            reader = Reader.open(self._services.replica)
+            self._namespace = Namespace(reader, self._services.step_ops())
         self._namespace.refresh()
         return function(self._namespace)
 
     def live_statuses(self) -> dict[str, Mapping[str, Any]]:
         """The statuses that are at hand without waiting for the documents, which are written now and then."""
-        agent = self._core.agent
-        return {} if agent is None else {self._core.node_id: agent.status()}
+        agent = self._services.agent
+        return {} if agent is None else {self._services.node_id: agent.status()}
 
     async def with_disk(self, explanation: Explanation) -> Explanation:
         """The explanation with what this node's agent, when it runs here, finds on disk."""
-        agent = self._core.agent
-        return explanation if agent is None else await with_disk(explanation, self._core.node_id, agent)
+        agent = self._services.agent
+        return explanation if agent is None else await with_disk(explanation, self._services.node_id, agent)
 
     async def close(self) -> None:
         """Close the replica and end the thread."""

@@ -16,7 +16,7 @@ from mosaicfs_core.agent import utilization
 from mosaicfs_core.agent.board import Board
 from mosaicfs_core.agent.exclusions import Exclusions, Finding, Reporter
 from mosaicfs_core.agent.indexer import Indexer, Report
-from mosaicfs_core.agent.runner import Runner
+from mosaicfs_core.agent.runner import RUN_HOOKS, Runner
 from mosaicfs_core.agent.schedule import next_nightly
 from mosaicfs_core.agent.socket import AgentSocket
 from mosaicfs_core.content.roots import native_roots, watch_roots
@@ -66,6 +66,7 @@ class Agent:
             await self._instances.ensure_defaults()
         await self._instances.refresh()
         await self._learn_roots()
+        await self._release_pins()
         await self._socket.start()
         for instance in self._instances.current.values():
             self._run(instance)
@@ -129,9 +130,13 @@ class Agent:
             if runner.instance.runs("mosaicfs_crawl"):
                 runner.crawl(CrawlRequest(trigger="reconnect"))
 
-    def awaited(self) -> list[str]:
-        """The instances whose first crawl has not ended yet, by name."""
-        return sorted(name for name, runner in self._runners.items() if not runner.first_done.is_set())
+    def awaited(self, *, watching: bool = False) -> list[str]:
+        """The instances whose first crawl has not ended yet, by name; ``watching`` leaves out those without folders."""
+        return sorted(
+            name
+            for name, runner in self._runners.items()
+            if not runner.first_done.is_set() and (runner.instance.watches or not watching)
+        )
 
     def status(self) -> dict[str, Any]:
         """The ``agent_status`` document as of now, without its revision."""
@@ -145,7 +150,7 @@ class Agent:
             if instance.enabled and instance.problem is not None
         }
         beside = {name: tell() for name, tell in self.subsystems.items()}
-        return self._board.document(plugins, failed, self._core.failing, beside)
+        return self._board.document(plugins, failed, self._core.failing, beside, self._core.reports)
 
     def problems(self) -> list[Problem]:
         """What crawls and watchers passed over or could not read, as far as it is kept."""
@@ -189,7 +194,7 @@ class Agent:
 
     def _run(self, instance: Instance, former: Runner | None = None) -> bool:
         """Begin to run an instance, in place of ``former``; False when it has nothing to run."""
-        if not (instance.runs("mosaicfs_crawl") or instance.runs("mosaicfs_watch")):
+        if not any(instance.runs(hook) for hook in RUN_HOOKS):
             return False
         runner = Runner(self._core, self._indexer, self._board, instance)
         self._runners[instance.name] = runner
@@ -201,6 +206,7 @@ class Agent:
     async def _follow(self) -> None:
         async for names in self._instances.follow():
             await self._learn_roots()
+            await self._release_pins()
             for name in names:
                 former = self._runners.get(name)
                 if former is not None:
@@ -209,6 +215,7 @@ class Agent:
                 if instance is not None and self._run(instance, former):
                     continue
                 self._board.forget(name)
+                self._core.reports.pop(name, None)
                 if former is not None:
                     del self._runners[name]
                     former.abandon()
@@ -220,6 +227,12 @@ class Agent:
         if before and before != self._roots:
             for changed in self.roots_changed:
                 await changed()
+
+    async def _release_pins(self) -> None:
+        """Let go of what instances had pinned that are gone. Those that are only switched off keep it."""
+        keeper = self._core.content.keeper
+        if keeper is not None:
+            await keeper.keep_only(self._instances.current.keys())
 
     async def _first_crawls(self) -> None:
         for runner in list(self._runners.values()):

@@ -35,6 +35,7 @@ class Board:
         self._node_id = node_id
         self.crawls: dict[str, CrawlState] = {}
         self.watching: dict[str, str] = {}
+        self.running: dict[str, str] = {}
         self.expected = 0
         self._problems: dict[str, dict[tuple[str, str], Problem]] = {}
         self._fresh: dict[str, dict[tuple[str, str], Problem]] = {}
@@ -88,7 +89,7 @@ class Board:
 
     def forget(self, instance: str) -> None:
         """An instance is gone."""
-        for known in (self.crawls, self.watching, self._problems, self._fresh, self._counts):
+        for known in (self.crawls, self.watching, self.running, self._problems, self._fresh, self._counts):
             known.pop(instance, None)
 
     def _of(self, instance: str) -> dict[tuple[str, str], Problem]:
@@ -110,10 +111,11 @@ class Board:
         failed: Mapping[str, str],
         failing: Mapping[str, str],
         beside: Mapping[str, Mapping[str, Any]],
+        reports: Mapping[str, Mapping[str, Any]],
     ) -> dict[str, Any]:
         """The ``agent_status`` document, without ``_rev``. ``plugins`` describes packages, ``failed`` maps instances
         that cannot run to the reason, ``failing`` long-lived tasks to what ended them last, ``beside`` are further
-        subsystems as they stand in the document."""
+        subsystems as they stand in the document, ``reports`` what instances say of themselves."""
         subsystems = {
             "crawler": self._crawler(),
             "watcher": self._watcher(),
@@ -121,6 +123,7 @@ class Board:
                 "status": "degraded" if failed else "healthy",
                 "detail": _listed(failed),
             },
+            "instances": self._reported(reports),
             "tasks": {"status": "degraded" if failing else "healthy", "detail": _listed(failing)},
             **{name: dict(part) for name, part in beside.items()},
         }
@@ -136,6 +139,17 @@ class Board:
             "available_plugins": [dict(plugin) for plugin in plugins],
             "recent_errors": list(self._errors),
             "watch_state": {"unwatched": [problem.export_path for problem in self._kind("watch")]},
+        }
+
+    def _reported(self, reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """What instances say of themselves, and which of them do not run as they should."""
+        stopped = {name: reason for name, reason in self.running.items() if reason}
+        states = {report["status"] for report in reports.values()} | ({"degraded"} if stopped else set())
+        said = {name: report["detail"] for name, report in reports.items() if report["status"] != "healthy"}
+        return {
+            "status": next((state for state in ("unhealthy", "degraded") if state in states), "healthy"),
+            "detail": _listed({**said, **stopped}),
+            "reports": {name: dict(report) for name, report in sorted(reports.items())},
         }
 
     def _kind(self, kind: str) -> list[Problem]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from mosaicfs_core.content.roots import watch_roots
 from mosaicfs_core.documents import ids, paths
+from mosaicfs_core.mount_table import mounts_at
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.security.node_keys import NodeKey
 
@@ -108,13 +109,5 @@ def _mount_of(path: str) -> tuple[str, str, str]:
     point = Path(os.path.realpath(path))
     while not os.path.ismount(point):
         point = point.parent
-    try:
-        table = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")
-    except OSError:
-        return str(point), "unknown", "unknown"
-    for line in reversed(table.splitlines()):
-        before, _, after = line.partition(" - ")
-        fields = after.split()
-        if before.split()[4].replace("\\040", " ") == str(point) and len(fields) > 1:
-            return str(point), fields[0], fields[1]
-    return str(point), "unknown", "unknown"
+    here = mounts_at(point)
+    return (str(point), here[-1].kind, here[-1].source) if here else (str(point), "unknown", "unknown")

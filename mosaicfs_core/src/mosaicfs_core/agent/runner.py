@@ -1,4 +1,4 @@
-"""One plugin instance that provides files: its watcher, and its crawls one after the other."""
+"""One plugin instance at work: its watcher, its crawls one after the other, its work in the background."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
 from typing import Any, Final
@@ -28,6 +28,8 @@ STALL_S: Final = 600.0
 """A crawl that yields nothing for this long is given up."""
 WATCH_READY_S: Final = 10.0
 """How long the first crawl waits for the watcher's first word."""
+RUN_HOOKS: Final = ("mosaicfs_crawl", "mosaicfs_watch", "mosaicfs_run")
+"""The hooks that a runner runs."""
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
 _DONE: Final = object()
@@ -68,6 +70,8 @@ class Runner:
             self._spawn("watch", self._watch)
         else:
             self._watch_ready.set()
+        if self.instance.runs("mosaicfs_run"):
+            self._spawn("run", self._work)
         if self.instance.runs("mosaicfs_crawl"):
             self._spawn("crawl", self._crawls)
             if self.instance.poll_interval_s:
@@ -211,33 +215,55 @@ class Runner:
             self._indexer, self._source, lambda problem: self._board.problem(self.name, problem), matching=matching
         )
 
-    # Watching.
+    # Watching, and work in the background.
 
     async def _watch(self) -> None:
+        def ended(reason: str) -> None:
+            self._watch_ready.set()
+            self._board.error("watcher", f"{self.name}: {reason}")
+
+        def again() -> None:
+            # What changed while nobody watched is found by a crawl.
+            self._ask(CrawlRequest(trigger="reconnect"))
+
+        await self._for_ever("mosaicfs_watch", self._board.watching, ended, again, emit=self._emitted)
+
+    async def _work(self) -> None:
+        def ended(reason: str) -> None:
+            self._board.error("plugins", f"{self.name}: {reason}")
+
+        await self._for_ever("mosaicfs_run", self._board.running, ended)
+
+    async def _for_ever(
+        self,
+        hook: str,
+        states: MutableMapping[str, str],
+        ended: Callable[[str], None],
+        again: Callable[[], None] = lambda: None,
+        **arguments: Any,
+    ) -> None:
+        """Run a long-lived hook, and once more after a growing pause whenever it ends. ``states`` has the reason while
+        it does not run; ``ended`` is told it, ``again`` is called after the pause."""
         pause = FIRST_PAUSE_S
         plugin = self.instance.plugin
         assert plugin is not None
         while True:
-            self._board.watching[self.name] = ""
+            states[self.name] = ""
             begun = time.monotonic()
             try:
-                await self._core.host.call(
-                    plugin, "mosaicfs_watch", timeout=None, context=self.instance.context, emit=self._emitted
-                )
-                reason = "the watcher ended by itself"
+                await self._core.host.call(plugin, hook, timeout=None, context=self.instance.context, **arguments)
+                reason = f"{hook} ended by itself"
             except Exception as error:
                 reason = str(error) or type(error).__name__
                 if not isinstance(error, MosaicError | sqlite3.Error | OSError):
-                    logger.exception("watching failed", extra={"plugin": self.name, "operation": "watch"})
-            self._watch_ready.set()
-            self._board.watching[self.name] = reason
-            self._board.error("watcher", f"{self.name}: {reason}")
+                    logger.exception("%s failed", hook, extra={"plugin": self.name, "operation": hook})
+            states[self.name] = reason
+            ended(reason)
             if time.monotonic() - begun > LONGEST_PAUSE_S:
                 pause = FIRST_PAUSE_S
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_S)
-            # What changed while nobody watched is found by a crawl.
-            self._ask(CrawlRequest(trigger="reconnect"))
+            again()
 
     async def _emitted(self, operations: Sequence[FileOperation]) -> None:
         if self._stopped:

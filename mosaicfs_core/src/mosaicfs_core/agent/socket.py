@@ -43,9 +43,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeVar, cast
 
 from mosaicfs_core.content import ByteSource
-from mosaicfs_core.content.cache import NoRoom
 from mosaicfs_core.content.source import Ranges
-from mosaicfs_core.errors import MosaicError, NotFound, Unavailable, UserError
+from mosaicfs_core.errors import MosaicError, NoRoom, NotFound, Unavailable, UserError
 from mosaicfs_core.hooks import FileRecord
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.supervision import supervised

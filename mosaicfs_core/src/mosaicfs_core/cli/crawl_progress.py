@@ -6,8 +6,6 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from mosaicfs_core.content.roots import WATCHER
-
 if TYPE_CHECKING:
     from mosaicfs_core.cli.frame_context import TerminalContext
     from mosaicfs_core.cli.runtime import AgentRuntime
@@ -63,7 +61,7 @@ def summary(files: int, awaited: list[str], took: float) -> str:
 
 async def _follow(runtime: AgentRuntime, stop: asyncio.Event, advance: Any, longest: float, pace: Pace) -> None:
     begun, shown = time.monotonic(), 0
-    while not stop.is_set() and WATCHER in runtime.agent.awaited():
+    while not stop.is_set() and runtime.agent.awaited(watching=True):
         now, crawler = time.monotonic(), _crawler(runtime)
         if now - begun >= longest or pace.stalled(tuple(int(crawler.get(name) or 0) for name in _FIGURES), now):
             return

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import signal
-import subprocess
-import sys
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from mosaicfs_core.errors import Conflict, MosaicError, Unavailable
+from mosaicfs_core import children
+from mosaicfs_core.errors import Conflict, Unavailable
 from mosaicfs_core.home import Home
 
 if TYPE_CHECKING:
@@ -19,29 +17,17 @@ if TYPE_CHECKING:
     from mosaicfs_core.cli.frame_context import TerminalContext
 
 STOP_SECONDS: Final = 30.0
-_PROGRAM: Final = "from mosaicfs_core.cli.main import main; main()"
 
 
 def start(context: TerminalContext, options: Options) -> None:
     """Start ``up`` as a process of its own, wait until it is ready, and show what it says.
 
-    What it prints later goes to ``logs/up.log``. Raises ``MosaicError`` with its reason when it does not get ready.
+    What it prints later goes to ``logs/up.log``. Raises its own error when it does not get ready.
     """
     home = context.home.prepare()
     home.log_dir.mkdir(mode=0o700, exist_ok=True)
-    command = [sys.executable, "-c", _PROGRAM, "--json", "--home", str(home.path), "up", *_arguments(options)]
-    with open(home.log_dir / "up.log", "ab", opener=_private) as log:
-        at = log.tell()
-        child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, start_new_session=True
-        )
-        assert child.stdout is not None
-        line = child.stdout.readline()
-        child.stdout.close()
-    if not line:
-        child.wait()
-        raise _failure(home, at)
-    facts: dict[str, Any] = json.loads(line)
+    command = children.command(home.path, "up", *_arguments(options))
+    child, facts = children.start("mosaicfs up", command, log=home.log_dir / "up.log")
     facts["pid"] = child.pid
     # The process goes on without us: it is not ours to wait for.
     child.returncode = 0
@@ -95,21 +81,3 @@ def _arguments(options: Options) -> list[str]:
         given += ["--port", str(options.port)]
     given += [flag for flag, wanted in (("--no-mount", options.no_mount), ("--safe-mode", options.safe_mode)) if wanted]
     return [*given, "--", *options.paths]
-
-
-def _failure(home: Home, offset: int) -> MosaicError:
-    """Why the process ended, from the last line that it left in the log."""
-    with open(home.log_dir / "up.log", "rb") as log:
-        log.seek(offset)
-        lines = log.read().decode(errors="replace").strip().splitlines()
-    for line in reversed(lines):
-        try:
-            error = json.loads(line)["error"]
-            return Unavailable(str(error["message"])) if isinstance(error, dict) else Unavailable(line)
-        except (ValueError, KeyError, TypeError):
-            continue
-    return Unavailable(lines[-1] if lines else "it ended without a word")
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)

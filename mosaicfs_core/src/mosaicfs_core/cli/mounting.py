@@ -6,13 +6,12 @@ The core knows nothing of how a tree is mounted: it runs the command ``mount``, 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import sys
 from pathlib import Path
 from typing import Any, Final
 
-from mosaicfs_core.errors import Unavailable
+from mosaicfs_core import children
+from mosaicfs_core.errors import MosaicError, Unavailable
 from mosaicfs_core.home import Home, default_home
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.supervision import supervised
@@ -23,7 +22,6 @@ START_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 10.0
 _FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 60.0
-_PROGRAM: Final = "from mosaicfs_core.cli.main import main; main()"
 
 
 def default_mount(home: Home) -> Path:
@@ -79,40 +77,16 @@ class MountKeeper:
 
     async def _mount(self) -> None:
         """Start the process and wait until it has mounted. Raises ``Unavailable``, and notes why."""
+        command = children.command(self._core.home.path, "mount", str(self.directory), *self._flags)
         try:
-            await self._start_process()
+            self._process, _ = await children.start_here(f"mounting on {self.directory}", command, START_SECONDS)
         except OSError as error:
             self._problem = f"the mount cannot be started: {error.strerror or error}"
             raise Unavailable(self._problem) from error
-        except Unavailable as error:
+        except MosaicError as error:
             self._problem = error.message
-            raise
+            raise Unavailable(error.message) from error
         self._problem, self._detail = None, f"mounted on {self.directory}"
-
-    async def _start_process(self) -> None:
-        command = ["--json", "--home", str(self._core.home.path), "mount", str(self.directory), *self._flags]
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-c",
-            _PROGRAM,
-            *command,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
-        self._process = process
-        assert process.stdout is not None
-        try:
-            line = await asyncio.wait_for(process.stdout.readline(), START_SECONDS)
-        except TimeoutError:
-            process.kill()
-            raise Unavailable(f"mounting on {self.directory} did not end within {START_SECONDS:g} s") from None
-        except Exception:
-            process.kill()  # nobody listens to it any more, and it would be waited for
-            raise
-        if not line:
-            raise Unavailable(await _reason(process))
 
     async def _keep(self) -> None:
         """Mount again, after a growing pause, whenever the mount's process dies; leave it be when it was unmounted."""
@@ -133,15 +107,3 @@ class MountKeeper:
                 logger.warning("mounting failed", extra={"operation": "mount", "error": error.message})
             else:
                 pause = _FIRST_PAUSE
-
-
-async def _reason(process: asyncio.subprocess.Process) -> str:
-    """Why a mount process ended, in its own words."""
-    assert process.stderr is not None
-    text = (await process.stderr.read()).decode(errors="replace").strip()
-    await process.wait()
-    last = text.splitlines()[-1] if text else ""
-    try:
-        return str(json.loads(last)["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        return last.removeprefix("mosaicfs: ") or f"the mount process ended with {process.returncode}"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mosaicfs_core.agent.node import platform_name
-from mosaicfs_core.content.roots import WATCHER, watch_roots
+from mosaicfs_core.content.roots import watch_roots
 from mosaicfs_core.documents import ids, paths
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.plugins.first_instances import add_watched_folders
@@ -48,8 +48,10 @@ async def watched_roots(core: CoreServices) -> tuple[str, ...]:
 
 
 async def add_watch_paths(core: CoreServices, new: Sequence[str]) -> None:
-    """Add folders to the watcher's settings, which are made on the first start."""
+    """Add folders to the settings of the plugin that watches folders, which are made on the first start."""
     native = [os.fsdecode(paths.unescape(root)) for root in new]
-    await Instances(core).ensure_defaults({WATCHER: {"paths": native}} if native else None)
+    watcher = core.host.watcher()
+    first = {watcher.plugin: {watcher.setting: native}} if watcher is not None and native else None
+    await Instances(core).ensure_defaults(first)
     if native:
         await add_watched_folders(core.store, core.node_id, native)

@@ -39,6 +39,7 @@ from mosaicfs_core.security.node_keys import NodeKey, NodeSigner
 from mosaicfs_core.security.requests import Requests, SignedRequests
 from mosaicfs_core.server.app import running_app
 from mosaicfs_core.server.auth.limits import is_loopback
+from mosaicfs_core.server.hub import running_hub
 from mosaicfs_core.server.identity import identity_of
 from mosaicfs_core.server.link.relayed import RelayTier
 from mosaicfs_core.server.serve import serving, url_of
@@ -124,6 +125,7 @@ async def running(
         stack.push_async_callback(own.close)
         relay = Route("relay", own, relay=True)
         agent = await _agent(stack, core, PeerRoutes(store, signer, authority, lambda _node_id: relay))
+        await stack.enter_async_context(running_hub(core))
         app = await stack.enter_async_context(running_app(core))
         url = await stack.enter_async_context(serving(app, listener, home))
         await _settle_conflicts(stack, core, identity.node_id)
@@ -144,6 +146,7 @@ async def running_server(
         core.settings.apply.append(_apply_log_level)
         await register_control_plane(core, identity)
         await _beside(stack, core, "settings", core.settings.run)
+        await stack.enter_async_context(running_hub(core))
         app = await stack.enter_async_context(running_app(core))
         server: ServerState = app.extensions[EXTENSION]
         core.content = Content([RelayTier(server.relay, core.node_id)])

@@ -10,6 +10,7 @@ from typing import Final
 from mosaicfs_core.content.roots import root_path
 from mosaicfs_core.errors import UserError
 from mosaicfs_core.home import Home
+from mosaicfs_core.mount_table import mounts
 
 SAMPLE: Final = "sample"
 
@@ -66,12 +67,4 @@ def _within(path: Path, directory: Path) -> bool:
 
 def _on_mosaicfs(path: Path) -> bool:
     """Whether a folder is in the tree of some MosaicFS mount, this instance's or another's."""
-    try:
-        table = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")
-    except OSError:
-        return False
-    for line in table.splitlines():
-        before, _, after = line.partition(" - ")
-        if after.startswith("fuse.mosaicfs ") and _within(path, Path(before.split()[4].replace("\\040", " "))):
-            return True
-    return False
+    return any(mount.kind == "fuse.mosaicfs" and mount.holds(str(path)) for mount in mounts())

@@ -13,14 +13,18 @@ from mosaicfs_core.content.roots import (
     watch_roots,
     watched_roots,
 )
+from mosaicfs_core.content.services import AgentHere, DiskWitness, Finding, TreeServices, services_of
 from mosaicfs_core.content.source import ByteSource, LocalSource
 from mosaicfs_core.content.tiers import AccessTier, LocalTier
 
 __all__ = [
     "AccessTier",
+    "AgentHere",
     "ByteSource",
     "Content",
     "DigestBook",
+    "DiskWitness",
+    "Finding",
     "LocalSource",
     "LocalTier",
     "MountedTier",
@@ -28,10 +32,12 @@ __all__ = [
     "Owners",
     "Route",
     "Routes",
+    "TreeServices",
     "WatchedRoot",
     "native_roots",
     "node_content",
     "root_path",
+    "services_of",
     "settings_of",
     "watch_roots",
     "watched_roots",

@@ -15,6 +15,7 @@ from mosaicfs_core.content.cache.follow import follow
 from mosaicfs_core.content.content import Content
 from mosaicfs_core.content.digests import DigestBook
 from mosaicfs_core.content.fragile import MountedTier
+from mosaicfs_core.content.keeping import Keeper
 from mosaicfs_core.content.owners import Owners, Routes
 from mosaicfs_core.content.tiers import LocalTier
 from mosaicfs_core.documents import ids
@@ -42,16 +43,12 @@ async def node_content(
     roots: Callable[[], Sequence[bytes]],
     on_change: Callable[[FileRecord], None] | None = None,
     routes: Routes = lambda node_id: (),
-    pinned: Callable[[str, str], bool] = lambda node_id, path: False,
     failing: dict[str, str] | None = None,
 ) -> AsyncIterator[NodeContent]:
     """The content of a node around a block: local files under ``roots``, network mounts and cloud-sync folders as its
-    node document names them, and everything else from its owner by ``routes`` through the cache. What is ``pinned``
-    (node id, path) is never evicted from it."""
+    node document names them, and everything else from its owner by ``routes`` through the cache."""
     digests = await asyncio.to_thread(DigestBook, home.cache_dir / "digests.db")
-    cache = Cache(
-        home.cache_dir, Owners(routes), capacity=settings.max_bytes, minimum_free=settings.min_free_bytes, pinned=pinned
-    )
+    cache = Cache(home.cache_dir, Owners(routes), capacity=settings.max_bytes, minimum_free=settings.min_free_bytes)
     try:
         await cache.start()
         mounts = partial(_network_mounts, store, node_id)
@@ -65,7 +62,7 @@ async def node_content(
             supervised("cache follows documents", partial(follow, store, cache), {} if failing is None else failing)
         )
         try:
-            yield NodeContent(Content(tiers, digests), cache)
+            yield NodeContent(Content(tiers, digests, Keeper(node_id, cache)), cache)
         finally:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)

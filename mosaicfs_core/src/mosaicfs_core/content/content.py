@@ -8,6 +8,7 @@ from functools import partial
 
 from mosaicfs_core.content.digests import DigestBook
 from mosaicfs_core.content.fragile import FragileSource
+from mosaicfs_core.content.keeping import Keeper
 from mosaicfs_core.content.source import ByteSource
 from mosaicfs_core.content.tiers import AccessTier
 from mosaicfs_core.errors import MosaicError, Unavailable
@@ -17,10 +18,14 @@ logger = logging.getLogger(__name__)
 
 
 class Content:
-    """The one place that opens files, asked by REST, by transfer, by the agent's socket and by plugins."""
+    """The one place that opens files, asked by REST, by transfer, by the agent's socket and by plugins. ``keeper``
+    keeps other nodes' files here, where there is a cache."""
 
-    def __init__(self, tiers: Sequence[AccessTier], digests: DigestBook | None = None) -> None:
+    def __init__(
+        self, tiers: Sequence[AccessTier], digests: DigestBook | None = None, keeper: Keeper | None = None
+    ) -> None:
         self._digests = digests
+        self.keeper = keeper
         self.tiers: tuple[AccessTier, ...] = tuple(sorted(tiers, key=lambda tier: tier.cost))
 
     async def open(self, file: FileRecord) -> ByteSource:

@@ -131,11 +131,18 @@ class Owners:
         headers = {"Range": f"bytes={start}-{stop - 1}", "Want-Content-Digest": "sha-256=1"}
         return await self._attempt(file, headers, read, etag=etag, status=206)
 
-    async def whole(self, file: FileRecord, etag: str | None, begin: Callable[[Facts], Sink]) -> tuple[Facts, bytes]:
+    async def whole(
+        self,
+        file: FileRecord,
+        etag: str | None,
+        begin: Callable[[Facts], Sink],
+        between: Callable[[], Awaitable[None]] | None = None,
+    ) -> tuple[Facts, bytes]:
         """All bytes, in order and checked against the owner's digest: the facts and the SHA-256.
 
         ``begin`` is called at the start of each attempt and gives what takes the blocks of that attempt, in a worker
-        thread; they are good only once this returns. Raises as ``range``, ``Undigested``, and what ``begin`` and its
+        thread; they are good only once this returns. ``between`` is awaited after each block and may hold up the rest.
+        Raises as ``range``, ``Undigested``, and what ``begin`` and its
         sink raise.
         """
 
@@ -150,6 +157,8 @@ class Owners:
             async for block in _blocks(answer):
                 size += len(block)
                 await asyncio.to_thread(take, block)
+                if between is not None:
+                    await between()
             if size != facts.size:
                 raise Damaged(f"{size} bytes came of {facts.size}")
             expected = facts.sha256 or await self._ask_digest(route, file, facts.etag)

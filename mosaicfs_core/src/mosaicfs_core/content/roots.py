@@ -5,12 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from mosaicfs_core.documents import paths
-
-WATCHER: Final = "localfs"
-"""The package whose setting ``paths`` holds the watched folders: the name is part of the documents, not of the code."""
 
 
 class WatchedRoot(NamedTuple):
@@ -34,14 +31,14 @@ def settings_of(document: Mapping[str, Any]) -> dict[str, Any]:
 def watched_roots(plugin_documents: Iterable[Mapping[str, Any]]) -> Iterator[WatchedRoot]:
     """The watched roots of all nodes, in order and without doubles.
 
-    A root is an entry of the setting ``paths`` of an instance of ``WATCHER``, a switched off one included: its files
-    stay indexed and readable. What other packages call ``paths`` opens nothing.
+    A root is an entry of the setting that a plugin document says its package watches the folders of, one that is
+    switched off included: its files stay indexed and readable. The document says it, so that it is known where the
+    package is not installed. What it does not say opens nothing, whatever a setting is called.
     """
     seen: set[WatchedRoot] = set()
     for document in plugin_documents:
-        if (document.get("package") or document.get("plugin_name")) != WATCHER:
-            continue
-        configured = settings_of(document).get("paths")
+        setting = document.get("watches")
+        configured = settings_of(document).get(setting) if setting else None
         for path in configured if isinstance(configured, list) else []:
             if isinstance(path, str) and path:
                 root = WatchedRoot(document["node_id"], root_path(path))

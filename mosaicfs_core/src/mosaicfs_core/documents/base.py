@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from mosaicfs_core.documents.ids import INSTANCE_PATTERN, NODE_ID_PATTERN
+from mosaicfs_core.documents.patterns import END
 from mosaicfs_core.documents.times import TIME_PATTERN
 
 # No document has a field of this name: ``extra`` is filled by ``codec.parse`` alone.
@@ -19,9 +20,9 @@ Positive: TypeAlias = Annotated[int, Meta(ge=1, lt=2**53)]
 Inode: TypeAlias = Annotated[int, Meta(ge=1, lt=2**53)]
 Seconds: TypeAlias = Annotated[float, Meta(gt=0)]
 Time: TypeAlias = Annotated[str, Meta(pattern=TIME_PATTERN, max_length=27)]
-NodeId: TypeAlias = Annotated[str, Meta(pattern=f"^{NODE_ID_PATTERN}$")]
-NodeOrAny: TypeAlias = Annotated[str, Meta(pattern=rf"^(\*|{NODE_ID_PATTERN})$")]
-InstanceName: TypeAlias = Annotated[str, Meta(pattern=f"^{INSTANCE_PATTERN}$")]
+NodeId: TypeAlias = Annotated[str, Meta(pattern=f"^{NODE_ID_PATTERN}{END}")]
+NodeOrAny: TypeAlias = Annotated[str, Meta(pattern=rf"^(\*|{NODE_ID_PATTERN}){END}")]
+InstanceName: TypeAlias = Annotated[str, Meta(pattern=f"^{INSTANCE_PATTERN}{END}")]
 Path: TypeAlias = Annotated[str, Meta(pattern="^/")]
 Text: TypeAlias = Annotated[str, Meta(min_length=1)]
 Label: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200)]

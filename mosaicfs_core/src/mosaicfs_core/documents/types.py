@@ -28,6 +28,7 @@ from mosaicfs_core.documents.base import (
     Time,
     Verdict,
 )
+from mosaicfs_core.documents.patterns import END
 
 
 class FileSource(Record, frozen=True, kw_only=True):
@@ -196,7 +197,7 @@ class Credential(Document, frozen=True, kw_only=True):
     """An access key. Never deleted, only disabled. ``signing_key`` is wrapped, the secret only a PHC string."""
 
     type: Literal["credential"] = "credential"
-    access_key_id: Annotated[str, Meta(pattern="^MOSAICFS_[0-9a-fA-F]{16}$")]
+    access_key_id: Annotated[str, Meta(pattern="^MOSAICFS_[0-9a-fA-F]{16}" + END)]
     secret_key_hash: Text
     signing_key: Any = None
     name: Text
@@ -289,7 +290,7 @@ class LabelRule(Document, frozen=True, kw_only=True):
 
     type: Literal["label_rule"] = "label_rule"
     node_id: NodeOrAny
-    path_prefix: Annotated[str, Meta(pattern="^/(.*/)?$")]
+    path_prefix: Annotated[str, Meta(pattern=r"^/([\s\S]*/)?" + END)]
     labels: Annotated[tuple[Label, ...], Meta(min_length=1)]
     name: str
     enabled: bool = True
@@ -305,7 +306,8 @@ class QueryEndpoint(Record, frozen=True, kw_only=True):
 
 
 class PluginDocument(Document, frozen=True, kw_only=True):
-    """One instance of a plugin on a node. ``settings`` lie over ``config`` key by key."""
+    """One instance of a plugin on a node. ``settings`` lie over ``config`` key by key. ``watches`` names the setting
+    that lists the folders which it watches."""
 
     type: Literal["plugin"] = "plugin"
     node_id: NodeId
@@ -320,6 +322,7 @@ class PluginDocument(Document, frozen=True, kw_only=True):
     steps: tuple[Step, ...] | None = None
     config: Mapping[str, Any] = {}
     settings_schema: Mapping[str, Any] | None = None
+    watches: Text | None = None
     settings: Mapping[str, Any] | None = None
     workers: Positive = 2
     timeout_s: Seconds = 60

@@ -7,15 +7,16 @@ data that can be serialized.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
 from mosaicfs_core.hooks.specs import StepOp
 
 T = TypeVar("T")
+Status: TypeAlias = Literal["healthy", "degraded", "unhealthy"]
 
 
 class FileRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,14 +33,29 @@ class FileRecord(msgspec.Struct, frozen=True, kw_only=True):
     status: str = "active"
 
 
+class FilePlace(NamedTuple):
+    """Where a file is: a node and the path there."""
+
+    node_id: str
+    export_path: str
+
+
+class Held(NamedTuple):
+    """How much of a file is on this node: ``present`` of ``size`` bytes; ``whole`` when it can be read offline."""
+
+    present: int
+    size: int
+    whole: bool
+
+
 class FileQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Which files are wanted; all conditions hold together, absent ones do not constrain.
 
     ``text`` is a substring of the name, any case, or a glob over the whole name when it has ``*``, ``?`` or ``[``.
     ``labels`` must all be in the file's effective set. ``annotations`` maps ``plugin/key`` to a value, which is a
     regular expression when it begins with ``~``; both mean what they mean in the step op ``annotation``. Times are
-    microseconds. ``cursor`` is the opaque one of a former ``Page``. ``status`` is ``active``, ``deleted`` or None for
-    both.
+    microseconds. ``cursor`` is the opaque one of a former ``Page`` of the same query; ``offset`` does not count beside
+    it. ``status`` is ``active``, ``deleted`` or None for both. ``limit`` is 0 to 10,000.
     """
 
     text: str | None = None
@@ -60,7 +76,21 @@ class FileQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DocumentQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Documents of one type, by the leading fields of the type's index (see ``store.queries``), oldest key first."""
+    """Documents of one type, by the leading fields of an index, in the order of its fields.
+
+    ``type`` names an index, ``key`` gives none, some or all of its fields:
+
+    * ``virtual_directory``: virtual_path; ``virtual_directory.parent``: parent_path, name
+    * ``node``: node_id; ``agent_status``: node_id; ``utilization_snapshot``: node_id, captured_at
+    * ``label_assignment``: node_id, export_path; ``label_assignment.label``: label, node_id, export_path
+    * ``label_rule``: node_id (or ``*``), path_prefix; ``label_rule.label``: label, node_id (or ``*``), path_prefix
+    * ``plugin``: node_id, plugin_name
+    * ``annotation``: node_id, export_path, plugin_name; ``annotation.plugin``: plugin_name, node_id, export_path
+    * ``notification``: status, severity, last_seen; ``notification.seen``: last_seen
+
+    Documents of a type that this version does not know are found by that type, the key being their id. ``limit`` is 0
+    to 10,000.
+    """
 
     type: str
     key: tuple[str, ...] = ()
@@ -68,8 +98,43 @@ class DocumentQuery(msgspec.Struct, frozen=True, kw_only=True):
     offset: int = 0
 
 
+class Selection(msgspec.Struct, frozen=True, kw_only=True):
+    """Which files: those that pass a chain of filter steps and, where ``directory`` is given, that the virtual
+    directory of this path shows at any depth.
+
+    Of files that share a name in the directory all count, also those that it hides behind the newest. Where there is
+    neither a directory nor a step, ``default_result`` alone decides.
+    """
+
+    directory: str | None = None
+    steps: tuple[Mapping[str, Any], ...] = ()
+    default_result: Literal["include", "exclude"] = "include"
+
+
+class SelectedFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file and the names of the selections that hold it now, in their order. ``file`` is as its document says now,
+    None when it is gone."""
+
+    file_id: str
+    file: FileRecord | None = None
+    selections: tuple[str, ...] = ()
+
+
+class SelectedFiles(msgspec.Struct, frozen=True, kw_only=True):
+    """Files that a selection began to hold, that changed while one did, or that are held by one fewer.
+
+    ``complete`` is true from the moment when every file that was there at the start has been named. ``warnings`` are
+    sentences about selections, by name: a step that is unknown here, a directory that shows nothing.
+    """
+
+    files: tuple[SelectedFile, ...] = ()
+    complete: bool = False
+    warnings: Mapping[str, tuple[str, ...]] = {}
+
+
 class Page(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
-    """A slice of a longer list. ``total`` is exact up to 1,000; beyond that ``more`` is true."""
+    """A slice of a longer list. ``total`` is exact up to 1,000 files; beyond that ``more`` is true. ``cursor`` leads on
+    to the next slice of files, None after the last."""
 
     items: tuple[T, ...]
     total: int
@@ -80,7 +145,11 @@ class Page(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
 
 
 class PluginContext(Protocol):
-    """The host as a plugin instance sees it. Every method is a coroutine unless it says otherwise."""
+    """The host as a plugin instance sees it. Every method is a coroutine unless it says otherwise.
+
+    What needs the store or the bytes of a file raises ``Unavailable`` when that cannot be had at present (the disk is
+    full, the instance is stopping).
+    """
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -108,7 +177,7 @@ class PluginContext(Protocol):
 
     @property
     def excluded(self) -> Sequence[Path]:
-        """Directories no crawl may enter: the mounts of this instance and its home's cache."""
+        """Directories no crawl may enter: the home of MosaicFS and the mounts of this node."""
 
     @property
     def logger(self) -> logging.Logger:
@@ -118,32 +187,88 @@ class PluginContext(Protocol):
         """The written form of a native path. Plain function."""
 
     def native(self, path: str) -> bytes:
-        """The native bytes of a written path. Plain function."""
+        """The native bytes of a written path. Plain function. Raises ``UserError`` for text that is no written path."""
 
     async def read_document(self, document_id: str) -> dict[str, Any] | None:
-        """A document by its full id, with ``_id`` and ``_rev``, or None."""
+        """A document by its full id, with ``_id`` and ``_rev``; None when there is none or it is deleted.
+
+        Raises ``NotAllowed`` for a credential.
+        """
 
     async def find_documents(self, query: DocumentQuery) -> Page[dict[str, Any]]:
-        """Documents of a type."""
+        """Live documents of a type, with ``_id`` and ``_rev``. ``total`` is exact.
+
+        Raises ``UserError`` for a limit, an offset or a key that the index does not have, and for files, which
+        ``find_files`` finds; ``NotAllowed`` for credentials.
+        """
 
     async def write_documents(self, documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Write documents that this node (or, for a control-plane plugin, the control plane) owns, all or none.
 
         A document carries ``_rev`` when it replaces one; ``_deleted: true`` leaves a tombstone. Returns the written
-        ``{"id", "rev"}`` in order. Raises ``Stale``, ``InvalidDocument`` or ``NotAllowed``.
+        ``{"id", "rev"}`` in order. Raises ``Stale`` when one was changed meanwhile, ``InvalidDocument`` when one fails
+        its schema, and ``NotAllowed`` for what belongs to others.
         """
 
     async def find_files(self, query: FileQuery) -> Page[FileRecord]:
-        """Files by name and facts, most recently changed last unless a cursor says otherwise."""
+        """Files by name and facts. Their order stays the same from page to page, and is that of whichever condition
+        narrows the search most (by text: as they were indexed; by time alone: by time).
+
+        Raises ``UserError`` for a limit, offset, cursor, status or pattern that makes no sense.
+        """
 
     async def effective_labels(self, files: Sequence[FileRecord]) -> list[tuple[str, ...]]:
-        """The effective labels of each file, sorted."""
+        """The effective labels of each file, sorted: those it was given and those of rules."""
 
     def open_file(self, file: FileRecord, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
-        """The file's bytes as an async iterator of chunks, whatever tier they come from."""
+        """The file's bytes from ``offset``, at most ``length`` of them (None: to the end), as an async iterator of
+        chunks, whatever tier they come from. Plain function that returns the iterator.
+
+        The first step raises ``NotFound`` when the file is gone, ``NotAllowed`` when it lies outside of the watched
+        folders, ``Unavailable`` when no tier reaches it.
+        """
 
     async def local_path(self, file: FileRecord) -> Path | None:
-        """The file's path on this machine, when it has one."""
+        """The file's path on this machine, when it is of this node and there; else None."""
+
+    def follow_files(self, selections: Mapping[str, Selection]) -> AsyncGenerator[SelectedFiles, None]:
+        """Every file that a selection holds, and from then on every difference, for ever: an async iterator.
+
+        It follows documents, labels, annotations, virtual directories and the clock (``age`` steps, within a minute),
+        and looks again only at what changed. Raises ``UserError`` for a selection that cannot be understood.
+        """
+
+    async def check_selection(self, selection: Selection) -> tuple[str, ...]:
+        """Check what a user is about to store; sentences about what is odd with it.
+
+        Raises ``UserError`` with the field (``steps[2].pattern``) for wrong steps or a wrong directory.
+        """
+
+    async def pin(self, file: FileRecord) -> None:
+        """Keep all bytes of a file on this node until ``unpin``, and wait until they are there.
+
+        The pin itself holds from the first moment, across restarts, whatever comes of the bytes; it does not follow
+        the file: call it again when the document's path, size or mtime change. Fetching is slow on purpose: two files
+        at a time on the whole node, giving way to whoever reads. For a file of this node there is nothing to do.
+        Raises ``NoRoom`` (nothing else that is pinned ever gives way), ``NotFound``, ``NotAllowed``, ``Stale`` when
+        the owner has another version by now, ``Unavailable``; cancelled, it may be called again and goes on.
+        """
+
+    async def unpin(self, file: FileRecord | FilePlace) -> None:
+        """Let go of a file that this instance has pinned; its bytes go when room is wanted, or another pins it."""
+
+    async def pinned(self) -> list[FilePlace]:
+        """What this instance has pinned."""
+
+    async def held(self, files: Sequence[FileRecord]) -> list[Held]:
+        """How much of each file is on this node, pinned or not. Asks no other node."""
+
+    async def report(self, status: Status, detail: str = "", figures: Mapping[str, Any] | None = None) -> None:
+        """Say how this instance is: it stands in the node's status (``subsystems.instances``) until the next report.
+
+        ``detail`` is a sentence for people, ``figures`` a JSON object. The document is written on change, at most every
+        30 seconds.
+        """
 
 
 class RoutesContext(PluginContext, Protocol):
@@ -152,9 +277,19 @@ class RoutesContext(PluginContext, Protocol):
     async def whoami(self) -> Mapping[str, Any]:
         """Who is asking, inside a view: ``{"access_key_id", "kind", "name"}``."""
 
+    async def node_status(self, node_id: str) -> Mapping[str, Any] | None:
+        """A node's ``agent_status``, None when it has never told one: this process's own as it is now, another's as it
+        arrived last."""
+
 
 class Api(Protocol):
-    """The REST API of the instance a command talks to. Paths are below ``/api``; calls block and raise errors."""
+    """The REST API of the instance a command talks to. Paths are below ``/api``, ``params`` become the query; calls
+    block.
+
+    An error answer is raised as the error it was made of: ``UserError`` (``NotAllowed`` among them), ``NotFound``,
+    ``Conflict`` (``Stale``), ``PluginError``, ``Unavailable``. So is an instance that does not answer
+    (``Unavailable``). Let them pass: the frame prints them and ends with the right exit code.
+    """
 
     def get(self, path: str, /, **params: Any) -> Any:
         """GET; decoded JSON."""
@@ -165,7 +300,11 @@ class Api(Protocol):
     def download(
         self, path: str, /, target: Path, progress: Callable[[int, int], None] | None = None, **params: Any
     ) -> int:
-        """Stream an answer into ``target`` (replaced atomically); returns its size."""
+        """Stream an answer into ``target``, which is replaced once all of it arrived; returns its size in bytes.
+
+        ``progress`` is called with the bytes received and the total (0 when unknown). Raises ``OSError`` when
+        ``target`` cannot be written.
+        """
 
 
 class CommandContext(Protocol):

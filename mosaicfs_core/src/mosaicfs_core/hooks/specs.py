@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import quart
 
     from mosaicfs_core.hooks.context import CommandContext, PluginContext, RoutesContext
+    from mosaicfs_core.hooks.hub import Hub, HubAddress
     from mosaicfs_core.hooks.operations import CrawlRequest, FileOperation
 
 HOOK_API: Final = 1
@@ -33,6 +34,8 @@ class PluginManifest(msgspec.Struct, frozen=True, kw_only=True):
     first start. ``settings_schema`` is a JSON Schema (object) of the instance's settings; secrets are
     ``{"type": "string", "format": "secret", "writeOnly": true}``. ``poll_interval_s`` repeats the crawl.
     ``reports_exclusions`` says that the crawl obeys ``CrawlRequest.report``; others are never asked for a report.
+    ``watches`` names the setting (a list of paths) that holds the folders of the machine which it indexes in place:
+    their files may be opened, they get a place in the tree, and ``mosaicfs up FOLDER`` adds to it.
     ``available`` False says honestly that the package does nothing yet; it cannot be switched on.
     """
 
@@ -45,6 +48,7 @@ class PluginManifest(msgspec.Struct, frozen=True, kw_only=True):
     poll_interval_s: float | None = None
     provides_filesystem: bool = False
     reports_exclusions: bool = False
+    watches: str | None = None
     available: bool = True
 
 
@@ -94,6 +98,16 @@ def mosaicfs_watch(  # type: ignore[empty-body]
 
 
 @hookspec
+def mosaicfs_run(context: PluginContext) -> Awaitable[None]:  # type: ignore[empty-body]
+    """Work in the background for as long as the instance is switched on: a coroutine that runs until it is cancelled.
+
+    Started once per instance when the agent starts or the instance is switched on; ended and started again when its
+    settings change, so keep in ``state_dir`` (or find again) what must outlive that. Restarted with back-off when it
+    raises or returns; the node's status names the reason meanwhile. It has no time limit and must not block the loop.
+    """
+
+
+@hookspec
 def mosaicfs_step_ops() -> Sequence[StepOp]:  # type: ignore[empty-body]
     """Filter-step ops to add, by name. Called once in every process that evaluates steps, the mount included."""
 
@@ -110,3 +124,12 @@ def mosaicfs_routes(app: quart.Quart, context: RoutesContext) -> Sequence[quart.
 @hookspec
 def mosaicfs_commands(cli: click.Group, context: CommandContext) -> None:
     """Add commands or a group of commands to ``cli``. Called at every start of ``mosaicfs``: import lazily."""
+
+
+@hookspec
+def mosaicfs_hub(context: PluginContext, address: HubAddress) -> Hub | None:
+    """The database behind ``[hub] url``, which several control planes share; None for an address that is not for you.
+
+    Called once when a control plane with such an address starts; the first plugin that answers is taken. Return at
+    once, without I/O: the hub may be down, and is asked again and again until it is not.
+    """

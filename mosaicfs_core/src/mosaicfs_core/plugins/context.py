@@ -4,18 +4,35 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, get_args
 
 from mosaicfs_core.documents import ids, owners, paths
-from mosaicfs_core.errors import InvalidDocument, NotAllowed
-from mosaicfs_core.hooks import DocumentQuery, FileQuery, FileRecord, Page
+from mosaicfs_core.errors import InvalidDocument, NotAllowed, Unavailable, UserError
+from mosaicfs_core.hooks import (
+    DocumentQuery,
+    FilePlace,
+    FileQuery,
+    FileRecord,
+    Held,
+    Page,
+    SelectedFiles,
+    Selection,
+    Status,
+    StepOp,
+)
+from mosaicfs_core.lease import Lease, SoleLease
+from mosaicfs_core.plugins import selecting
 from mosaicfs_core.plugins.node_settings import SettingsOfNode
+from mosaicfs_core.store.indexes import KEYS
+from mosaicfs_core.store.search import MAX_LIMIT
 
 if TYPE_CHECKING:
     from mosaicfs_core.config import Config
+    from mosaicfs_core.content import TreeServices
     from mosaicfs_core.home import Home
     from mosaicfs_core.plugins.host import PluginHost
     from mosaicfs_core.store import Reader, Store
@@ -34,11 +51,31 @@ class OpenFile(Protocol):
         """Give it back."""
 
 
+class KeepingService(Protocol):
+    """What keeps other nodes' files here for plugins (``content.keeping.Keeper``)."""
+
+    async def pin(self, file: FileRecord, holder: str) -> None: ...
+    async def unpin(self, place: FilePlace, holder: str) -> None: ...
+    def pinned(self, holder: str) -> list[FilePlace]: ...
+    async def held(self, files: Sequence[FileRecord]) -> list[Held]: ...
+    async def keep_only(self, holders: Collection[str]) -> None: ...
+
+
 class ContentService(Protocol):
-    """What opens files (``content.Content``)."""
+    """What opens files (``content.Content``). ``keeper`` is there where a cache is."""
+
+    @property
+    def keeper(self) -> KeepingService | None: ...
 
     async def open(self, file: FileRecord) -> OpenFile:
         """Open by the cheapest tier that works. Raises a ``MosaicError``."""
+
+
+class HubService(Protocol):
+    """The link to a hub, as the API shows it (``server.hub.HubLink``)."""
+
+    def facts(self) -> dict[str, Any]:
+        """How it stands: ``status`` (healthy, degraded), ``detail`` (a line for people) and figures."""
 
 
 @dataclass
@@ -46,7 +83,9 @@ class CoreServices:
     """The services of one process. ``agent`` is set once there is one; ``mounts`` holds the mount points of this node
     that are known to be mounted, which no crawl may enter. ``failing`` says of long-lived tasks what ended them, by
     name, until they run well again. ``control`` is false in an agent's own process, where documents of the control
-    plane are read and never written; ``control_url`` then says where it is. ``settings`` are this node's own."""
+    plane are read and never written; ``control_url`` then says where it is. ``settings`` are this node's own,
+    ``reports`` what plugin instances say of themselves, by name. ``hub`` is set where the control plane has one;
+    ``lease`` says whether this process does what must happen once."""
 
     home: Home
     config: Config
@@ -59,10 +98,22 @@ class CoreServices:
     failing: dict[str, str] = field(default_factory=dict)
     control: bool = True
     control_url: str | None = None
+    hub: HubService | None = None
+    lease: Lease = field(default_factory=SoleLease)
+    reports: dict[str, dict[str, Any]] = field(default_factory=dict)
     settings: SettingsOfNode = field(init=False)
 
     def __post_init__(self) -> None:
         self.settings = SettingsOfNode(self.store, self.config, self.node_id)
+
+    @property
+    def replica(self) -> Path:
+        """The replica's file."""
+        return self.home.replica
+
+    def step_ops(self) -> Mapping[str, StepOp]:
+        """The plugins' step ops by name."""
+        return self.host.step_ops()
 
     @property
     def bridge_files(self) -> Path:
@@ -86,11 +137,6 @@ class InstanceContext:
         self._prefix = prefix
         self._writer = core.node_id
         self._logger = logging.getLogger(f"mosaicfs.plugins.{instance}")
-
-    @property
-    def core(self) -> CoreServices:
-        """The process's services: for ``mosaicfs_vfs``, which is built on the store; no part of the public API."""
-        return self._core
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -146,8 +192,9 @@ class InstanceContext:
         return await self._core.store.get(document_id)
 
     async def find_documents(self, query: DocumentQuery) -> Page[dict[str, Any]]:
-        """Documents of a type. Raises ``NotAllowed`` for credentials."""
+        """Documents of a type. Raises ``UserError``, or ``NotAllowed`` for credentials."""
         _refuse_unreadable(query.type.partition(".")[0])
+        _check_query(query)
         return await self._core.store.read(lambda reader: _page_of(reader, query))
 
     async def write_documents(self, documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -186,6 +233,46 @@ class InstanceContext:
                 return candidate
         return None
 
+    async def follow_files(self, selections: Mapping[str, Selection]) -> AsyncGenerator[SelectedFiles, None]:
+        """The files of selections, and every difference from then on."""
+        async with aclosing(selecting.follow(self._core.store, self._core.host.step_ops(), selections)) as found:
+            async for files in found:
+                yield files
+
+    async def check_selection(self, selection: Selection) -> tuple[str, ...]:
+        """What is odd with a selection. Raises ``UserError`` for one that is wrong."""
+        return await self._core.store.read(
+            lambda reader: selecting.check(reader, self._core.host.step_ops(), selection)
+        )
+
+    async def pin(self, file: FileRecord) -> None:
+        """Keep a file's bytes here, and wait until they are all there."""
+        await self._keeper().pin(file, self._instance)
+
+    async def unpin(self, file: FileRecord | FilePlace) -> None:
+        """Let go of a file."""
+        await self._keeper().unpin(FilePlace(file.node_id, file.export_path), self._instance)
+
+    async def pinned(self) -> list[FilePlace]:
+        """What this instance has pinned."""
+        return self._keeper().pinned(self._instance)
+
+    async def held(self, files: Sequence[FileRecord]) -> list[Held]:
+        """How much of each file is here."""
+        return await self._keeper().held(files)
+
+    async def report(self, status: Status, detail: str = "", figures: Mapping[str, Any] | None = None) -> None:
+        """Say how this instance is."""
+        if status not in get_args(Status):
+            raise UserError(f"status: expected one of {', '.join(get_args(Status))}, got {status!r}", field="status")
+        self._core.reports[self._instance] = {**(figures or {}), "status": status, "detail": detail}
+
+    def _keeper(self) -> KeepingService:
+        keeper = self._core.content.keeper
+        if keeper is None:
+            raise Unavailable("files of other nodes are kept by an agent, and there is none in this process")
+        return keeper
+
     def _check_write(self, body: Mapping[str, Any]) -> None:
         document_id = body.get("_id")
         if not isinstance(document_id, str):
@@ -210,14 +297,38 @@ class RoutesContextImpl(InstanceContext):
         self._writer = ids.CONTROL_PLANE if core.control else core.node_id
         self._whoami = whoami
 
+    @property
+    def services(self) -> TreeServices:
+        """The process's services, for ``content.services_of``: no part of the public API."""
+        return self._core
+
     async def whoami(self) -> Mapping[str, Any]:
         """Who is asking, inside a view."""
         return self._whoami()
+
+    async def node_status(self, node_id: str) -> Mapping[str, Any] | None:
+        """What a node's agent says of itself."""
+        if self._core.agent is not None and node_id == self._core.node_id:
+            status: Mapping[str, Any] = self._core.agent.status()
+            return status
+        return await self._core.store.get(ids.status_document_id(node_id))
 
 
 def _refuse_unreadable(type_name: str | None) -> None:
     if type_name in _UNREADABLE:
         raise NotAllowed(f"plugins may not read documents of type {type_name}")
+
+
+def _check_query(query: DocumentQuery) -> None:
+    fields = KEYS.get(query.type)
+    if query.type == "file":
+        raise UserError("type: files are found with find_files", field="type")
+    if fields is not None and len(query.key) > len(fields):
+        raise UserError(f"key: {query.type} is found by {', '.join(fields)}, got {query.key!r}", field="key")
+    if not 0 <= query.limit <= MAX_LIMIT:
+        raise UserError(f"limit: expected 0 to {MAX_LIMIT:,}", field="limit")
+    if query.offset < 0:
+        raise UserError("offset: expected 0 or more", field="offset")
 
 
 def _page_of(reader: Reader, query: DocumentQuery) -> Page[dict[str, Any]]:

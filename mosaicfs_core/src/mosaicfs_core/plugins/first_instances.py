@@ -3,13 +3,16 @@ own node and for any other that asks."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
-from mosaicfs_core.content.roots import WATCHER, settings_of
-from mosaicfs_core.documents import ids, paths
+from mosaicfs_core.content.roots import settings_of
+from mosaicfs_core.documents import paths
 from mosaicfs_core.store import Store
+
+logger = logging.getLogger(__name__)
 
 _SEEDED: Final = "default-instances"
 
@@ -41,18 +44,23 @@ async def was_seeded(store: Store, name: str) -> bool:
 
 
 async def add_watched_folders(store: Store, node_id: str, native: Sequence[str]) -> None:
-    """Add folders to the settings of a node's watcher, where it has one."""
+    """Add folders to the settings of the plugin that watches folders on a node, as its document says."""
+    watcher = next((one for one in store.reader.documents_of("plugin", (node_id,)) if one.get("watches")), None)
+    if watcher is None:
+        logger.warning("%s: not indexed, for no plugin that watches folders is on %s", ", ".join(native), node_id)
+        return
+    setting = str(watcher["watches"])
 
     def apply(document: dict[str, Any] | None) -> dict[str, Any] | None:
         if document is None:
             return None
-        present = list(settings_of(document).get("paths") or [])
+        present = list(settings_of(document).get(setting) or [])
         wanted = add_roots(present, native)
         if wanted == present:
             return None
-        return {**document, "settings": {**(document.get("settings") or {}), "paths": wanted}}
+        return {**document, "settings": {**(document.get("settings") or {}), setting: wanted}}
 
-    await store.update(ids.plugin_document_id(node_id, WATCHER), apply)
+    await store.update(watcher["_id"], apply)
 
 
 def add_roots(present: Iterable[str], new: Iterable[str]) -> list[str]:

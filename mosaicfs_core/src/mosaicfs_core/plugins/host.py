@@ -8,7 +8,7 @@ import traceback
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import pluggy
 from importlib_metadata import EntryPoint
@@ -38,6 +38,13 @@ class PluginFailure:
     message: str
     traceback: str
     at: float
+
+
+class Watcher(NamedTuple):
+    """A plugin that watches folders, and the setting that lists them."""
+
+    plugin: str
+    setting: str
 
 
 class PluginHost:
@@ -103,6 +110,14 @@ class PluginHost:
     def providers(self, hook: str) -> list[LoadedPlugin]:
         """The working plugins that have the hook, in the order in which they are called: ours first, then by name."""
         return [plugin for plugin in self.plugins.values() if self.implements(plugin, hook)]
+
+    def watcher(self) -> Watcher | None:
+        """The plugin that takes the folders which a user names: the first working one that is on by default."""
+        for plugin in self.plugins.values():
+            manifest = plugin.manifest
+            if plugin.status == "ok" and manifest is not None and manifest.default_enabled and manifest.watches:
+                return Watcher(plugin.name, manifest.watches)
+        return None
 
     def settings_schema(self, plugin: LoadedPlugin | str) -> SettingsSchema:
         """A plugin's compiled settings schema. Raises ``NotFound``, or ``PluginError`` when the schema is wrong."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from mosaicfs_core.documents import ids, times
 from mosaicfs_core.errors import PluginError
@@ -47,6 +49,11 @@ class Instance:
         return own_prefix(self.document, self.plugin.manifest if self.plugin is not None else None)
 
     @property
+    def watches(self) -> bool:
+        """Whether it watches folders of this machine."""
+        return bool(self.document.get("watches"))
+
+    @property
     def poll_interval_s(self) -> float | None:
         """Seconds between crawls: the document's, else the manifest's, else None."""
         if self.document.get("poll_interval_s") is not None:
@@ -72,7 +79,9 @@ class Instances:
         ``settings`` gives first settings by plugin name. Returns the names of what was made.
         """
         made = self.defaults(settings)
-        return await seed_instances(self._core.store, self._core.node_id, made)
+        names = await seed_instances(self._core.store, self._core.node_id, made)
+        await self._remember()
+        return names
 
     def defaults(self, settings: Mapping[str, Mapping[str, Any]] | None = None) -> list[dict[str, Any]]:
         """The documents of the instances that the installed plugins ask for by default."""
@@ -84,6 +93,13 @@ class Instances:
             and plugin.manifest.default_enabled
             and plugin.manifest.available
         ]
+
+    async def _remember(self) -> None:
+        """Let the documents keep of their packages what those that are installed now say."""
+        for document in await self._core.store.read(self._read):
+            plugin = self._core.host.plugins.get(str(document.get("package") or document["plugin_name"]))
+            if plugin is not None and plugin.manifest is not None:
+                await self._core.store.update(document["_id"], partial(_remembering, remembered(plugin)))
 
     async def refresh(self) -> Mapping[str, Instance]:
         """Read this node's plugin documents."""
@@ -185,7 +201,7 @@ def default_document(node_id: str, plugin: LoadedPlugin, settings: Mapping[str, 
         "config": {},
         "created_at": times.format_time(times.now_micros()),
     }
-    document |= remembered_schema(plugin)
+    document |= remembered(plugin)
     if settings is not None:
         document["settings"] = dict(settings)
     return document | provided_filesystem(plugin.name, plugin)
@@ -197,10 +213,22 @@ def provided_filesystem(name: str, plugin: LoadedPlugin) -> dict[str, Any]:
     return {"provides_filesystem": True, "file_path_prefix": f"/{name}"} if provides else {}
 
 
-def remembered_schema(plugin: LoadedPlugin) -> dict[str, Any]:
-    """The part of a plugin document that tells its secrets from the rest even when the package does not load."""
-    schema = plugin.manifest.settings_schema if plugin.manifest is not None else None
-    return {} if schema is None else {"settings_schema": copy.deepcopy(dict(schema))}
+def remembered(plugin: LoadedPlugin) -> dict[str, Any]:
+    """What a plugin document keeps of its package, for when and where that does not load: the schema that tells its
+    secrets from the rest, and which setting lists watched folders."""
+    manifest = plugin.manifest
+    facts = {} if manifest is None else {"settings_schema": manifest.settings_schema, "watches": manifest.watches}
+    kept = {name: fact for name, fact in facts.items() if fact is not None}
+    return dict(msgspec.json.decode(msgspec.json.encode(kept)))
+
+
+def _remembering(facts: Mapping[str, Any], present: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The document with these facts; None when it has them."""
+    if present is None:
+        return None
+    rest = {name: value for name, value in present.items() if name not in ("settings_schema", "watches")}
+    changed = {**rest, **facts}
+    return None if changed == present else changed
 
 
 def _state(instance: Instance | None) -> tuple[Mapping[str, Any], str | None] | None:

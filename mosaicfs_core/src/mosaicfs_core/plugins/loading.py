@@ -114,6 +114,8 @@ def _check_manifest(manifest: PluginManifest, name: str) -> None:
     problem = None if manifest.settings_schema is None else structure_problem(manifest.settings_schema)
     if problem is not None:
         raise PluginError(f"plugin {name}: its settings_schema is no schema of an object: {problem}", name, _MANIFEST)
+    if manifest.watches is not None and manifest.watches not in (manifest.settings_schema or {}).get("properties", {}):
+        raise PluginError(f"plugin {name}: it watches the setting {manifest.watches}, which it lacks", name, _MANIFEST)
 
 
 def _check_hook_api(manifest: PluginManifest, name: str) -> None:

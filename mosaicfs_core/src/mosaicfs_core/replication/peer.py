@@ -18,10 +18,12 @@ Document: TypeAlias = Mapping[str, Any]
 
 
 class Row(NamedTuple):
-    """A changed document: all its leaf revisions, deleted ones too."""
+    """A changed document: all its leaf revisions, deleted ones too. ``document`` is its only leaf, with ``_revisions``,
+    where the source has it at hand anyway."""
 
     id: str
     revs: tuple[str, ...]
+    document: dict[str, Any] | None = None
 
 
 class Page(NamedTuple):

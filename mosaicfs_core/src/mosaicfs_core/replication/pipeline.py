@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
@@ -119,6 +118,7 @@ class Pipeline:
         try:
             while not stop.is_set():
                 following = asyncio.ensure_future(anext(pages))
+                following.add_done_callback(_retrieved)
                 await asyncio.wait({following, stopped}, return_when=asyncio.FIRST_COMPLETED)
                 if not following.done():
                     break
@@ -131,10 +131,9 @@ class Pipeline:
             await out.put(_END)
         finally:
             stopped.cancel()
-            if following is not None and not following.done():
+            if following is not None:
                 following.cancel()
-                with suppress(asyncio.CancelledError, StopAsyncIteration):
-                    await following
+                await asyncio.gather(following, return_exceptions=True)
             await pages.aclose()
 
     async def _compare(self, read: _Queue[Page | None], out: _Queue[_Lacking], tasks: asyncio.TaskGroup) -> None:
@@ -150,16 +149,23 @@ class Pipeline:
     ) -> None:
         while not isinstance(item := await lacking.get(), _End):
             wanted, start, complete = await item.wanted, 0, False
+            rows = () if item.page is None else item.page.rows
+            at_hand = {(row.id, row.revs[0]): row.document for row in rows if row.document is not None}
             while not complete:
                 part = wanted[start : start + self._size.documents]
                 start += len(part)
                 complete = start >= len(wanted)
-                await out.put(_Batch(item.page, complete, tasks.create_task(self._fetch_part(part))))
+                await out.put(_Batch(item.page, complete, tasks.create_task(self._fetch_part(part, at_hand))))
         await out.put(_END)
 
-    async def _fetch_part(self, wanted: Sequence[Wanted]) -> list[Document]:
-        if not wanted:
-            return []
+    async def _fetch_part(
+        self, wanted: Sequence[Wanted], at_hand: Mapping[tuple[str, str], Document]
+    ) -> list[Document]:
+        found = [document for one in wanted if (document := at_hand.get(one)) is not None]
+        absent = wanted if not found else [one for one in wanted if one not in at_hand]
+        return found + await self._fetch_absent(absent) if absent else found
+
+    async def _fetch_absent(self, wanted: Sequence[Wanted]) -> list[Document]:
         started = self._surroundings.monotonic()
         try:
             documents = await self._get(wanted)
@@ -213,7 +219,7 @@ class Pipeline:
                 break
             documents = [one for one in documents if one["_id"] in again]
             await self._surroundings.sleep(float(attempt))
-        self._size.moved(0, self._surroundings.monotonic() - started)
+        self._size.moved(len(documents), self._surroundings.monotonic() - started)
 
     async def _put(self, documents: Sequence[Document]) -> list[Refused]:
         divided: _Divided[Document, Refused] = _Divided(self._target.bulk_docs)
@@ -272,3 +278,9 @@ def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
     while isinstance(found, BaseExceptionGroup):
         found = found.exceptions[0]
     return found
+
+
+def _retrieved(future: asyncio.Future[Page | None]) -> None:
+    """Take note of a read's failure: who is cancelled while it waits for the read to end asks for it no more."""
+    if not future.cancelled():
+        future.exception()

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import Unavailable, UserError
 from ..store import Reader, Store
+from ..store.entries import Entry
 from ..store.selector import compile_selector
 from .peer import Document, Filter, Page, PeerInfo, Refused, Row, Seq, Wanted
 
@@ -105,18 +106,29 @@ class _Scan:
         self._since, self._limit, self._passes = since, limit, passes
 
     def __call__(self, reader: Reader) -> Page:
-        if self._passes is None:
-            found = reader.changes(self._since, self._limit)
-            last, ended = found[-1].seq if found else self._since, len(found) < self._limit
-            return Page([Row(one.id, one.revs) for one in found], last, reader.seq() - last, ended)
-        rows: list[Row] = []
-        last = self._since
-        looked = reader.changes(self._since, SCAN, include_docs=True)
-        for change in looked:
-            last = change.seq
-            if self._passes(change.doc or {}):
-                rows.append(Row(change.id, change.revs))
-                if len(rows) == self._limit:
+        passes = self._passes
+        if passes is None:
+            entries, last = reader.entries_since(self._since, self._limit)
+            rows = [_row(entry) for entry in entries]
+            return Page(rows, last, reader.seq() - last, len(entries) < self._limit)
+        rows = []
+        entries, last = reader.entries_since(self._since, SCAN)
+        ended = len(entries) < SCAN
+        for entry in entries:
+            document = entry.document()
+            if document is not None and passes(document):
+                rows.append(_row(entry, document))
+                if len(rows) == self._limit and entry.seq != last:
+                    last, ended = entry.seq, False
                     break
-        ended = len(looked) < SCAN and last == looked[-1].seq if looked else True
         return Page(rows, last, reader.seq() - last, ended)
+
+
+def _row(entry: Entry, document: dict[str, Any] | None = None) -> Row:
+    """With the document itself when it is a file, which most are: they are small, and need not be looked up again."""
+    if not entry.plain_file:
+        return Row(entry.id, tuple([leaf.rev for leaf in entry.leaves()]))
+    document = document or entry.document()
+    if document is not None:
+        document["_revisions"] = entry.revisions(entry.rev)
+    return Row(entry.id, (entry.rev,), document)

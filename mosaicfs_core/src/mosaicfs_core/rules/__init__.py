@@ -11,7 +11,9 @@ from mosaicfs_core.rules.chains import (
     chain_key,
     check_steps,
     compile_chain,
+    labels_named,
     outcomes,
+    plugins_named,
 )
 from mosaicfs_core.rules.facts import FactsLookup, FileFacts, NoLookup
 from mosaicfs_core.rules.glob import Glob, compile_glob, has_wildcards, name_matcher
@@ -44,7 +46,9 @@ __all__ = [
     "compile_glob",
     "compile_regex",
     "has_wildcards",
+    "labels_named",
     "name_matcher",
     "outcomes",
+    "plugins_named",
     "rule_covers",
 ]

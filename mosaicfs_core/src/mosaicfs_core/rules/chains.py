@@ -6,7 +6,7 @@ decides. An op that nobody knows, or whose plugin fails, is skipped, kept in the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -301,6 +301,22 @@ def compile_chain(
         else:
             slots.append(compiled)
     return Chain(slots, default_result != "exclude", warnings, chain_key(steps, default_result))
+
+
+def labels_named(steps: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    """The labels that ``label`` steps ask for."""
+    return frozenset(
+        label
+        for step in steps
+        if step.get("op") == "label" and isinstance(step.get("labels"), list | tuple)
+        for label in step["labels"]
+        if isinstance(label, str)
+    )
+
+
+def plugins_named(steps: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    """The plugin instances whose annotations ``annotation`` steps read."""
+    return frozenset(str(step.get("plugin_name")) for step in steps if step.get("op") == "annotation")
 
 
 def check_steps(

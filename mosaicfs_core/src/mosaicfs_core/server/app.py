@@ -17,7 +17,7 @@ from werkzeug.exceptions import BadRequest
 from mosaicfs_core.errors import PluginError, UserError
 from mosaicfs_core.home import write_private
 from mosaicfs_core.plugins.context import CoreServices, RoutesContextImpl
-from mosaicfs_core.server import background, bodies, errors, openapi, security, switches
+from mosaicfs_core.server import background, bodies, errors, idempotency, openapi, security, switches
 from mosaicfs_core.server.auth import keys
 from mosaicfs_core.server.auth.guard import API_PREFIX, require_key, require_key_of_websocket
 from mosaicfs_core.server.auth.offline import refuse_what_is_not_ours
@@ -140,6 +140,7 @@ async def create_app(core: CoreServices) -> Quart:
         app.register_blueprint(blueprint)
     switches.install(app, core, _add_plugin_routes(app, core))
     bodies.install(app)
+    idempotency.install(app)
     return app
 
 
@@ -158,7 +159,8 @@ async def running_app(core: CoreServices) -> AsyncIterator[Quart]:
     """``create_app`` and ``close_app`` around a block, in which labels follow files that move."""
     app = await create_app(core)
     server: ServerState = app.extensions[EXTENSION]
-    mover = Mover(core.store, core.node_id, control=core.control, followed=partial(methods.tell_followed, server.links))
+    followed = partial(methods.tell_followed, server.links)
+    mover = Mover(core.store, core.node_id, control=core.control, followed=followed, lease=core.lease)
 
     async def tell_of_moves(_node_id: str) -> None:
         await mover.tell()

@@ -22,6 +22,7 @@ from werkzeug.exceptions import HTTPException
 from mosaicfs_core.errors import (
     Conflict,
     MosaicError,
+    NoRoom,
     NotAllowed,
     NotFound,
     NotSignedIn,
@@ -78,6 +79,7 @@ _STATUS: Final[tuple[tuple[type[MosaicError], HTTPStatus], ...]] = (
     (Conflict, HTTPStatus.CONFLICT),
     (PluginError, HTTPStatus.BAD_GATEWAY),
     (Unavailable, HTTPStatus.SERVICE_UNAVAILABLE),
+    (NoRoom, HTTPStatus.INSUFFICIENT_STORAGE),
 )
 
 _FRAMEWORK_CODES: Final[Mapping[int, tuple[str, str]]] = {

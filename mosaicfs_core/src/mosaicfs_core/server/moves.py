@@ -7,6 +7,10 @@ it was done or the next start does it.
 Labels are the control plane's to move, annotations their annotator's. Where the control plane is another process than
 the file's agent, each moves what is its own and remembers that it did; ``moved_from`` goes when the control plane has
 told the agent that the labels have followed.
+
+Where several control planes share a hub, each of them sees every move. Those of its own node's files a control plane
+follows itself, as only it can clear their ``moved_from``; those of other nodes' files are followed by the one that
+holds the lease, and the others remember them in case they get it.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from mosaicfs_core.documents import ids
+from mosaicfs_core.lease import Lease, SoleLease
 from mosaicfs_core.store import Store, WriteTransaction
 from mosaicfs_core.store.moves import annotators, moved_files
 
@@ -118,7 +123,8 @@ class Mover:
     """Follows moves from where it last was. ``run`` goes on until cancelled.
 
     ``control`` is whether this is the control plane, which moves labels. ``followed`` is told, after each round and at
-    every ``tell``, of the moves of other processes' files that were followed.
+    every ``tell``, of the moves of other processes' files that were followed. ``lease`` says whether it is this control
+    plane that follows the moves of other nodes' files.
     """
 
     def __init__(
@@ -128,12 +134,17 @@ class Mover:
         *,
         control: bool = True,
         followed: Callable[[Followed], Awaitable[None]] | None = None,
+        lease: Lease | None = None,
     ) -> None:
         self._store = store
         self._node_id = node_id
         self._control = control
         self._followed = followed
         self._elsewhere: dict[str, list[str]] = {}
+        self._lease = lease or SoleLease()
+        self._waiting: dict[str, str] = {}
+        """Moves (file id → old path) that wait for the lease, or for another control plane to follow them."""
+        self._withheld = False
 
     async def tell(self) -> None:
         """Tell ``followed`` of everything that was followed and whose ``moved_from`` is still there."""
@@ -147,21 +158,34 @@ class Mover:
         since = noted = int(kept.get("seq", 0))
         noted_before = kept.get("elsewhere", {})
         elsewhere = self._elsewhere = {key: value for key, value in noted_before.items() if isinstance(value, list)}
+        self._waiting = dict(kept.get("waiting", {}))
         while True:
-            before = dict(elsewhere)
+            before = dict(elsewhere), dict(self._waiting)
             seen = await self._round(since, elsewhere)
             while seen is None:
                 seen = await self._round(since, elsewhere)
             since = seen
-            if elsewhere != before or since - noted >= _NOTE_EVERY:
-                body = {"seq": since, "elsewhere": elsewhere} | ({"_rev": rev} if rev else {})
+            if (elsewhere, self._waiting) != before or since - noted >= _NOTE_EVERY:
+                body = {"seq": since, "elsewhere": elsewhere, "waiting": self._waiting} | ({"_rev": rev} if rev else {})
                 rev, noted = await self._store.local_put(CHECKPOINT, body), since
-            if elsewhere != before:
+            if elsewhere != before[0]:
                 await self.tell()
-            await self._store.wait(since)
-            if self._store.seq <= since:
+            await self._wait(since)
+            if self._store.closed:
                 return
             await asyncio.sleep(_PAUSE_S)
+
+    async def _wait(self, since: int) -> None:
+        """Until something changes, the lease is ours where that is waited for, or the store closes."""
+        waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._store.wait(since))]
+        if self._withheld:
+            waits.append(asyncio.ensure_future(self._lease.wait()))
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
 
     async def _round(self, since: int, elsewhere: dict[str, list[str]]) -> int | None:
         """Do what moved since; the sequence up to which all is done, or None when something changed meanwhile, so that
@@ -172,13 +196,16 @@ class Mover:
         documents, until = await self._store.read(lambda reader: moved_files(reader, since))
         moves = await self._moved_on(elsewhere)
         moves += [move_of(document) for document in documents if document["_id"] not in elsewhere]
-        moves = list({move.file_id: move for move in moves}.values())
+        moves = await self._allowed(list({move.file_id: move for move in moves}.values()), elsewhere)
         complete = True
         for part in _parts(groups(moves)):
-            work = partial(_follow_all, groups=part, node_id=self._node_id, control=self._control)
+            work = partial(
+                _follow_all, groups=part, node_id=self._node_id, control=self._control, held=self._lease.held
+            )
             done = await self._store.transaction(work)
             complete = complete and len(done) == sum(map(len, part))
             for move in done:
+                self._waiting.pop(move.file_id, None)
                 if move.noted is None:
                     del elsewhere[move.file_id]
                 elif move.node_id != self._node_id or not self._control:
@@ -186,6 +213,24 @@ class Mover:
         if moves:
             logger.info("%d files moved, their labels with them", len(moves), extra={"operation": "moves"})
         return until if complete else None
+
+    async def _allowed(self, moves: list[Move], elsewhere: Followed) -> list[Move]:
+        """Those of the moves that are ours to follow now, with those that have waited for it; the others wait."""
+        waiting = zip(self._waiting.items(), await self._store.get_many(self._waiting), strict=True)
+        still = {
+            file_id: document
+            for (file_id, old), document in waiting
+            if document is not None and document.get("moved_from") == old
+        }
+        self._waiting = {file_id: self._waiting[file_id] for file_id in still}
+        if not self._lease.held():
+            foreign = [move for move in moves if move.node_id != self._node_id]
+            self._waiting.update((move.file_id, move.old) for move in foreign if move.file_id not in elsewhere)
+            self._withheld = bool(foreign or self._waiting)
+            return [move for move in moves if move.node_id == self._node_id]
+        self._withheld = False
+        known = {move.file_id for move in moves}
+        return moves + [move_of(document) for file_id, document in still.items() if file_id not in known]
 
     async def _moved_on(self, elsewhere: dict[str, list[str]]) -> list[Move]:
         """The moves of files whose earlier move was followed; what need not be remembered any more is forgotten."""
@@ -214,11 +259,18 @@ def _parts(found: Iterable[list[Move]]) -> Iterator[list[list[Move]]]:
 
 
 def _follow_all(
-    tx: WriteTransaction, groups: Sequence[Sequence[Move]], node_id: str, control: bool = True
+    tx: WriteTransaction,
+    groups: Sequence[Sequence[Move]],
+    node_id: str,
+    control: bool,
+    held: Callable[[], bool],
 ) -> list[Move]:
-    """Follow the groups in which nothing has changed since they were read; returns the moves that were followed."""
+    """Follow the groups in which nothing has changed since they were read, and of other nodes only while the lease is
+    ``held``; returns the moves that were followed."""
     done: list[Move] = []
     for group in groups:
+        if group[0].node_id != node_id and not held():
+            continue
         documents = tx.get_many([move.file_id for move in group])
         if any(
             document is None or document["_rev"] != move.rev for move, document in zip(group, documents, strict=True)

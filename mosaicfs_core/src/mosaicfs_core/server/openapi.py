@@ -25,6 +25,7 @@ from werkzeug.routing.rules import Rule
 
 from mosaicfs_core.server.auth.guard import API_PREFIX, PUBLIC
 from mosaicfs_core.server.errors import ErrorAnswer
+from mosaicfs_core.server.idempotency import KEY_HEADER, MAX_KEY
 from mosaicfs_core.server.security import RAW_BODIES
 
 PATH: Final = "/api/openapi.json"
@@ -83,6 +84,14 @@ _ANSWERS: Final = {
 }
 _WITHOUT_BODY: Final = frozenset({"304", "431"})
 
+_REPEATABLE: Final = {
+    "name": KEY_HEADER,
+    "in": "header",
+    "required": False,
+    "description": "Repeated with the same key within ten minutes, the request is answered as before and done once.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY},
+}
+
 
 class Provider(OpenAPIProvider):
     """Quart-Schema's description completed."""
@@ -115,6 +124,8 @@ class Provider(OpenAPIProvider):
                     operation["requestBody"] = {"content": {"application/octet-stream": {"schema": {}}}}
                 operation["security"] = [] if public else [{"bearer": []}]
                 operation.setdefault("tags", [_tag(path)])
+                if method == "post" and not public:
+                    operation["parameters"] = [*operation.get("parameters", ()), _REPEATABLE]
         return paths, components
 
     def build_request_body(self, model: Any, source: DataSource) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -46,6 +46,13 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "notification.seen": ("last_seen",),
 }
 
+KEYS: Final[Mapping[str, tuple[str, ...]]] = {
+    **FIELDS,
+    "label_assignment.label": ("label", "node_id", "export_path"),
+    "label_rule.label": ("label", "node_id", "path_prefix"),
+}
+"""The fields by which each index is asked. Those by label have an entry for each label of a document."""
+
 
 def _labels(name: str, body: Mapping[str, Any], *fields: str) -> Iterator[Key]:
     for label in body["labels"]:

@@ -10,7 +10,7 @@ import msgspec
 
 from ..documents.ids import full_file_id
 from ..documents.paths import name_of, parent_of
-from .indexes import FIELDS, KINDS
+from .indexes import KEYS, KINDS
 from .numbering import NumberCache
 from .records import DirRow, FileBatch, FileRow, Identity
 from .revisions import decode
@@ -291,6 +291,6 @@ class FileReader:
     def _lookup(self, index: str, key: Sequence[str]) -> tuple[str, tuple[Any, ...]]:
         kind = KINDS.get(index)
         parts: tuple[Any, ...] = (kind, *key) if kind is not None else (0, index, *key)
-        if len(parts) > 4 or (index in FIELDS and len(key) > len(FIELDS[index])):
+        if len(parts) > 4 or (index in KEYS and len(key) > len(KEYS[index])):
             raise ValueError(f"the index {index} has fewer fields than {tuple(key)!r}")
         return " AND ".join(f"l.{column} = ?" for column in ("kind", "a", "b", "c")[: len(parts)]), parts

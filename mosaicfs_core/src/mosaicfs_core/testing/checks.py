@@ -141,11 +141,13 @@ def _register(harness: Harness, name: str) -> None:
 
 
 async def _run_once(harness: Harness, name: str, context: InstanceContext) -> None:
-    """Run its work hooks for a moment: a few items of a crawl, a watch that is cancelled once it waits."""
+    """Run its work hooks for a moment: a few items of a crawl, a watch and a background task cancelled once they
+    wait."""
     plugin = harness.host.get(name)
     _register(harness, name)
-    if "mosaicfs_watch" in plugin.hooks:
-        await _watch_once(harness, name, context)
+    for hook in ("mosaicfs_watch", "mosaicfs_run"):
+        if hook in plugin.hooks:
+            await _start_and_cancel(harness, name, hook, context)
     if "mosaicfs_crawl" in plugin.hooks:
         request = CrawlRequest(trigger="startup")
         items = harness.host.iterate(plugin, "mosaicfs_crawl", stall_timeout=STALL_S, context=context, request=request)
@@ -155,17 +157,20 @@ async def _run_once(harness: Harness, name: str, context: InstanceContext) -> No
                     break
 
 
-async def _watch_once(harness: Harness, name: str, context: InstanceContext) -> None:
+async def _start_and_cancel(harness: Harness, name: str, hook: str, context: InstanceContext) -> None:
+    """Run a long-lived hook for a moment. ``emit`` goes to those alone that name it."""
+
     async def emit(_operations: Any) -> None:
         return None
 
-    watch = asyncio.ensure_future(harness.host.call(name, "mosaicfs_watch", timeout=None, context=context, emit=emit))
-    await asyncio.wait({watch}, timeout=0.2)
-    watch.cancel()
-    done, _ = await asyncio.wait({watch}, timeout=STALL_S)
-    assert done, "mosaicfs_watch ignores its cancellation"
-    if not watch.cancelled() and (error := watch.exception()) is not None:
-        raise AssertionError(f"mosaicfs_watch failed: {error}") from error
+    arguments = {"emit": emit} if hook == "mosaicfs_watch" else {}
+    running = asyncio.ensure_future(harness.host.call(name, hook, timeout=None, context=context, **arguments))
+    await asyncio.wait({running}, timeout=0.2)
+    running.cancel()
+    done, _ = await asyncio.wait({running}, timeout=STALL_S)
+    assert done, f"{hook} ignores its cancellation"
+    if not running.cancelled() and (error := running.exception()) is not None:
+        raise AssertionError(f"{hook} failed: {error}") from error
 
 
 async def _settle() -> None:
@@ -176,12 +181,13 @@ async def _settle() -> None:
 
 
 def _resources() -> dict[str, set[str]]:
-    """The tasks, threads and descriptors of this process. Worker threads of pools are reused and do not count."""
+    """The tasks, threads and descriptors of this process. Worker threads of pools, the host's among them, are reused
+    and do not count."""
     tasks = {f"{task.get_name()} {task.get_coro()}" for task in asyncio.all_tasks() if not task.done()}
     threads = {
         f"{thread.name} {thread.ident}"
         for thread in threading.enumerate()
-        if not thread.name.startswith(("asyncio_", "ThreadPoolExecutor"))
+        if not thread.name.startswith(("asyncio_", "ThreadPoolExecutor", "store-", "cache"))
     }
     return {"tasks": tasks, "threads": threads, "descriptors": _descriptors()}
 

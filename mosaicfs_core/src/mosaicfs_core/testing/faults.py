@@ -168,6 +168,7 @@ _PLUGINS: Final[dict[str, Any]] = {
     "unknown_argument": _plugin(mosaicfs_step_ops=lambda context: []),
     "unknown_hook": _plugin(mosaicfs_crawll=_crawl_raises),
     "unmarked_hook": SimpleNamespace(mosaicfs_manifest=_manifest(), mosaicfs_step_ops=_unmarked),
+    "watches_nothing": SimpleNamespace(mosaicfs_manifest=_manifest(watches="folders")),
     "wrong_api": SimpleNamespace(mosaicfs_manifest=_manifest(hook_api=HOOK_API + 1)),
     "wrong_kind": _plugin(mosaicfs_crawl=_not_a_generator),
     "wrong_kind_async": _plugin(mosaicfs_step_ops=_watch_raises),

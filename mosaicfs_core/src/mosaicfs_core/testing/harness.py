@@ -11,8 +11,11 @@ from importlib_metadata import EntryPoint
 
 from mosaicfs_core import config
 from mosaicfs_core.agent import Agent
+from mosaicfs_core.config import CacheConfig
+from mosaicfs_core.content.assembly import node_content
+from mosaicfs_core.content.cache import Cache
 from mosaicfs_core.content.content import Content
-from mosaicfs_core.content.tiers import LocalTier
+from mosaicfs_core.content.owners import Routes
 from mosaicfs_core.home import Home
 from mosaicfs_core.hooks import ENTRY_POINT_GROUP, CrawlRequest
 from mosaicfs_core.plugins.context import CoreServices, InstanceContext
@@ -31,11 +34,13 @@ def plugin_at(name: str, value: str) -> EntryPoint:
 
 
 class Harness:
-    """What runs: ``core`` with its services, and ``instances``. Made by ``Harness.start``."""
+    """What runs: ``core`` with its services, ``instances``, and the ``cache`` of other nodes' files. Made by
+    ``Harness.start``."""
 
-    def __init__(self, core: CoreServices, instances: Instances) -> None:
+    def __init__(self, core: CoreServices, instances: Instances, cache: Cache) -> None:
         self.core = core
         self.instances = instances
+        self.cache = cache
 
     @property
     def home(self) -> Home:
@@ -62,16 +67,24 @@ class Harness:
         only: Collection[str] | None = None,
         disabled: Collection[str] = (),
         safe_mode: bool = False,
+        routes: Routes = lambda node_id: (),
+        cache: CacheConfig | None = None,
     ) -> AsyncIterator[Harness]:
-        """Start in the directory ``path``; ``plugins`` replaces the installed ones, ``only`` limits them by name."""
+        """Start in the directory ``path``; ``plugins`` replaces the installed ones, ``only`` limits them by name.
+
+        ``routes`` are the ways to other nodes' files (none), ``cache`` are the limits of what is kept of those.
+        """
         home = Home(path).prepare()
         host = PluginHost.discover(disabled, safe_mode, only=only, entry_points=plugins)
         store = await Store.open(home.replica)
         try:
             node_id = home.node_id("test")
             core = CoreServices(home, config.load(home.config_file, {}), store, Content([]), host, node_id)
-            core.content = Content([LocalTier(node_id, lambda: (b"/",), bridge_files=core.bridge_files)])
-            yield cls(core, Instances(core))
+            async with node_content(
+                home, store, node_id, cache or core.config.cache, roots=lambda: (b"/",), routes=routes
+            ) as made:
+                core.content = made.content
+                yield cls(core, Instances(core), made.cache)
         finally:
             await store.close()
 

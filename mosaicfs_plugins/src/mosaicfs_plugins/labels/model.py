@@ -7,7 +7,8 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-NODE_OR_ANY: Final = r"^(\*|[a-z0-9][a-z0-9-]{0,127})$"
+# In Python a bare ``$`` would also match before a newline at the end; in JSON Schema this means the same.
+NODE_OR_ANY: Final = r"^(\*|[a-z0-9][a-z0-9-]{0,127})$(?!\n)"
 
 Label = Annotated[str, Meta(min_length=1, max_length=200)]
 Labels = Annotated[list[Label], Meta(max_length=100)]

@@ -102,8 +102,8 @@ def _add_rules(blueprint: Blueprint, service: LabelService) -> None:
     @validate_request(model.NewRule)
     @document_response(model.RuleAnswer, 201)
     async def create_rule(data: model.NewRule) -> Response:
-        """Make a rule: everything in a folder has these labels. Takes an ``Idempotency-Key``."""
-        document = await service.create_rule(data, request.headers.get("Idempotency-Key"))
+        """Make a rule: everything in a folder has these labels."""
+        document = await service.create_rule(data)
         body = rule_body(document)
         response = answer(body, 201, document)
         response.headers["Location"] = f"/api/labels/rules/{body['id']}"

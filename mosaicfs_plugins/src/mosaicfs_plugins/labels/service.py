@@ -27,7 +27,6 @@ from mosaicfs_plugins.labels.model import AssignmentChange, AssignmentFilter, Fi
 
 _BATCH: Final = 1000
 _ATTEMPTS: Final = 10
-_RULES: Final = uuid.UUID("3c7b6f2e-58c1-5d0a-9d5e-6c6162656c73")
 NO_RULE: Final = "there is no such label rule"
 NO_FILE: Final = "there is no such file"
 NO_ASSIGNMENT: Final = "no label was put on that file"
@@ -134,14 +133,12 @@ class LabelService:
         """Take off all labels that were put on a file itself; the assignment as it was. Raises ``NotFound``."""
         return await self._delete(label_assignment_id(*await self.place(target)), NO_ASSIGNMENT, fresh)
 
-    async def create_rule(self, rule: NewRule, key: str | None) -> dict[str, Any]:
-        """Make a rule. The same idempotency ``key`` makes the same rule once; ``Conflict`` when it now says another."""
+    async def create_rule(self, rule: NewRule) -> dict[str, Any]:
+        """Make a rule."""
         prefix = documents.folder_prefix(rule.path_prefix)
         labels = documents.clean(rule.labels, "labels")
-        rule_uuid = uuid.uuid4() if key is None else uuid.uuid5(_RULES, f"{await self._who()}\0{key}")
-        document_id = label_rule_id(str(rule_uuid))
         body: dict[str, Any] = {
-            "_id": document_id,
+            "_id": label_rule_id(str(uuid.uuid4())),
             "type": "label_rule",
             "node_id": rule.node_id,
             "path_prefix": prefix,
@@ -150,16 +147,8 @@ class LabelService:
             "enabled": rule.enabled,
             "created_at": now_text(),
         }
-
-        def make(present: dict[str, Any] | None) -> dict[str, Any]:
-            if present is None:
-                return body
-            same = all(present[field] == body[field] for field in ("node_id", "path_prefix", "labels", "name"))
-            if not same:
-                raise Conflict("this Idempotency-Key was used for another rule")
-            return present
-
-        return await self._change(document_id, make, lambda present: None)
+        (written,) = await self._context.write_documents([body])
+        return {**body, "_rev": written["rev"]}
 
     async def change_rule(self, rule_id: str, changes: Mapping[str, Any], fresh: Fresh) -> dict[str, Any]:
         """Change fields of a rule. Raises ``NotFound``."""

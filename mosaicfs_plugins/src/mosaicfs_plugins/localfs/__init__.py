@@ -60,6 +60,7 @@ def mosaicfs_manifest() -> PluginManifest:
         default_enabled=True,
         reports_exclusions=True,
         settings_schema=SETTINGS,
+        watches="paths",
     )
 
 

@@ -1,4 +1,4 @@
-"""Mount points: is one usable, what is mounted there, cleaning up after a killed predecessor, tuning read-ahead."""
+"""Mount points: is one usable, cleaning up after a killed predecessor, tuning read-ahead."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import subprocess
 import threading
 import time
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from mosaicfs_core.errors import UserError
+from mosaicfs_core.mount_table import TABLE, mounts, mounts_at
 
 SUBTYPE: Final = "mosaicfs"
 FILE_SYSTEM_TYPE: Final = f"fuse.{SUBTYPE}"
@@ -22,41 +23,10 @@ _ANSWER_S: Final = 3.0
 _INSTALL_HINT: Final = "Debian and Ubuntu: sudo apt install fuse3; Fedora: sudo dnf install fuse3"
 
 
-class Mount(NamedTuple):
-    """A line of ``/proc/self/mountinfo``. ``device`` is ``major:minor``."""
-
-    device: str
-    point: str
-    kind: str
-    source: str
-
-
-def parse_mountinfo(text: str) -> list[Mount]:
-    """The mounts a mountinfo text names, in mount order (a later one on the same point covers the earlier)."""
-    mounts = []
-    for line in text.splitlines():
-        before, _, after = line.partition(" - ")
-        fields, facts = before.split(" "), after.split(" ")
-        if len(fields) >= 5 and len(facts) >= 2:
-            mounts.append(Mount(fields[2], _unescape(fields[4]), facts[0], _unescape(facts[1])))
-    return mounts
-
-
-def mounts_at(point: Path) -> list[Mount]:
-    """What is mounted on a path, the visible one last. Reads the table only: a dead mount is not touched."""
-    wanted = os.fspath(point)
-    table = Path("/proc/self/mountinfo").read_bytes().decode(errors="surrogateescape")
-    return [mount for mount in parse_mountinfo(table) if mount.point == wanted]
-
-
-def tree_path(native: str, table: Path = Path("/proc/self/mountinfo")) -> str:
+def tree_path(native: str, table: Path = TABLE) -> str:
     """The virtual path of a native path that lies inside a mount of ours; any other path as it is."""
-    try:
-        mounts = parse_mountinfo(table.read_bytes().decode(errors="surrogateescape"))
-    except FileNotFoundError:  # not Linux, where nothing of ours is mounted
-        return native
-    for mount in mounts:
-        if mount.source == SUBTYPE and (native == mount.point or native.startswith(mount.point + "/")):
+    for mount in mounts(table):
+        if mount.source == SUBTYPE and mount.holds(native):
             return native[len(mount.point) :] or "/"
     return native
 
@@ -167,10 +137,3 @@ def _answers(point: Path) -> bool:
     asking.start()
     asking.join(_ANSWER_S)
     return errno.ENOTCONN not in errors
-
-
-def _unescape(text: str) -> str:
-    """Undo mountinfo's octal escapes of blank, tab, newline and backslash."""
-    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        text = text.replace(code, character)
-    return text

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from mosaicfs_core.errors import Conflict, NotFound, UserError
+from mosaicfs_core.mount_table import mounts_at
 from mosaicfs_vfs.fuse import mountpoint
 
 _GONE_S: Final = 5.0
@@ -18,7 +19,7 @@ def unmount_directory(directory: Path, *, force: bool = False) -> Path:
     Raises ``NotFound`` when none is there, ``Conflict`` while files of it are open (``force`` detaches it even then).
     """
     point = mountpoint.absolute(directory)
-    if not any(mount.kind == mountpoint.FILE_SYSTEM_TYPE for mount in mountpoint.mounts_at(point)):
+    if not any(mount.kind == mountpoint.FILE_SYSTEM_TYPE for mount in mounts_at(point)):
         raise NotFound(f"MosaicFS is not mounted on {point}")
     result = mountpoint.unmount(point, lazy=force)
     if result.returncode:
@@ -28,7 +29,7 @@ def unmount_directory(directory: Path, *, force: bool = False) -> Path:
             )
         raise UserError(f"{point} could not be unmounted: {result.stderr.strip()}")
     deadline = time.monotonic() + _GONE_S
-    while any(mount.kind == mountpoint.FILE_SYSTEM_TYPE for mount in mountpoint.mounts_at(point)):
+    while any(mount.kind == mountpoint.FILE_SYSTEM_TYPE for mount in mounts_at(point)):
         if time.monotonic() > deadline:
             raise Conflict(f"{point} is still mounted: another mount lay beneath; run the command again")
         time.sleep(0.02)

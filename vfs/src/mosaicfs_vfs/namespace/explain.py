@@ -13,11 +13,11 @@ import msgspec
 
 from mosaicfs_core.documents.paths import is_under, join, name_of, normalize_virtual, parent_of
 from mosaicfs_core.errors import UserError
+from mosaicfs_core.rules.tree import Link, Mount
 from mosaicfs_core.store import FileRow
 from mosaicfs_vfs.namespace.listing import build, collect, decide
 from mosaicfs_vfs.namespace.missing import explain_missing
 from mosaicfs_vfs.namespace.state import State, facts_of
-from mosaicfs_vfs.namespace.tree import Link, Mount
 
 Reason: TypeAlias = Literal[
     "step",  # a step of the mount, or of its own directory, excludes it

@@ -14,10 +14,10 @@ from operator import attrgetter
 from typing import Final, Protocol
 
 from mosaicfs_core.documents.paths import is_under
+from mosaicfs_core.rules.tree import Mount, Tree
 from mosaicfs_core.store import DirRow, FileRow, Reader
 from mosaicfs_vfs.namespace.conflicts import Candidate, Outcome, settle
 from mosaicfs_vfs.namespace.membership import Membership
-from mosaicfs_vfs.namespace.tree import Mount, Tree
 from mosaicfs_vfs.namespace.types import DERIVED_INODES, ROOT_INODE, Entry, Listing
 
 CACHE_MICROS: Final = 5_000_000

@@ -9,9 +9,9 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable
 
-from mosaicfs_core.rules import FactsLookup, FileFacts
+from mosaicfs_core.rules import FactsLookup, FileFacts, labels_named, plugins_named
+from mosaicfs_core.rules.tree import Mount
 from mosaicfs_vfs.namespace.positions import NONE, Positions, Tally
-from mosaicfs_vfs.namespace.tree import Mount
 
 
 class Membership:
@@ -29,14 +29,8 @@ class Membership:
         self.tally = Tally(positions.parents)
         self.needs_labels = "labels" in mount.chains.needs
         steps = [step for link in mount.links for step in link.steps]
-        self.plugins = frozenset(str(step.get("plugin_name")) for step in steps if step.get("op") == "annotation")
-        self.labels = frozenset(
-            label
-            for step in steps
-            if step.get("op") == "label" and isinstance(step.get("labels"), list | tuple)
-            for label in step["labels"]
-            if isinstance(label, str)
-        )
+        self.plugins = plugins_named(steps)
+        self.labels = labels_named(steps)
         self._positions = positions
         self._bits = bytearray()
 

@@ -12,13 +12,13 @@ from mosaicfs_core.documents.paths import is_under, name_of, normalize_virtual, 
 from mosaicfs_core.documents.times import now_micros
 from mosaicfs_core.errors import NotFound, UserError
 from mosaicfs_core.hooks import FileRecord, StepOp
+from mosaicfs_core.rules.tree import Tree
 from mosaicfs_core.store import FileRow, Reader
 from mosaicfs_vfs.namespace.explain import Explainer, Explanation
 from mosaicfs_vfs.namespace.follow import TOO_MANY, Follower
 from mosaicfs_vfs.namespace.listing import build
 from mosaicfs_vfs.namespace.preview import Preview, preview_mounts
 from mosaicfs_vfs.namespace.state import State
-from mosaicfs_vfs.namespace.tree import Tree
 from mosaicfs_vfs.namespace.types import ROOT_INODE, Changes, Entry, Listing
 
 CACHED_ENTRIES: Final = 50_000

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from mosaicfs_core.documents.paths import join
 from mosaicfs_core.rules import FactsLookup, FileFacts
+from mosaicfs_core.rules.tree import Mount
 from mosaicfs_core.store import DirRow, FileBatch, Reader
 from mosaicfs_core.store.by_directory import scan_by_directory
-from mosaicfs_vfs.namespace.tree import Mount
 
 _REMEMBERED: Final = 16_384
 

@@ -8,13 +8,13 @@ from typing import Final
 
 from mosaicfs_core.hooks import StepOp
 from mosaicfs_core.rules import FileFacts
+from mosaicfs_core.rules.tree import ANY_NODE, Mount, Tree
 from mosaicfs_core.store import DirRow, FileRow, Reader
 from mosaicfs_core.store.by_directory import scan_by_directory
-from mosaicfs_vfs.namespace.lookup import ReplicaLookup, lookup_for_scan
+from mosaicfs_core.store.lookup import ReplicaLookup, lookup_for_scan
 from mosaicfs_vfs.namespace.membership import Membership
 from mosaicfs_vfs.namespace.positions import Positions
 from mosaicfs_vfs.namespace.scan import Places, passing_files
-from mosaicfs_vfs.namespace.tree import ANY_NODE, Mount, Tree
 
 DRAFTS: Final = 2
 """So many memberships are kept that only previews asked for."""
@@ -68,7 +68,7 @@ class State:
 
     def _scan(self, mount: Mount) -> Membership:
         membership = Membership(mount, self.positions, self.now())
-        lookup = lookup_for_scan(self.reader, self.lookup, membership)
+        lookup = lookup_for_scan(self.reader, self.lookup, mount.chains.needs, membership.labels, membership.plugins)
         found = passing_files(self.reader, self.places, mount, lookup, membership.as_of)
         membership.fill(found)
         self.expect_next(membership)

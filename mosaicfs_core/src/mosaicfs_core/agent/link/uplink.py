@@ -106,7 +106,8 @@ class Uplink:
         if again and self._reconnected is not None:
             self._reconnected()
         documents = Instances(self._core).defaults()
-        fields = ("plugin_name", "package", "name", "settings_schema", "provides_filesystem", "file_path_prefix")
+        facts = ("settings_schema", "watches", "provides_filesystem", "file_path_prefix")
+        fields = ("plugin_name", "package", "name", *facts)
         wanted = [{key: one[key] for key in fields if one.get(key) is not None} for one in documents]
         await self.link.call("seed", {"instances": wanted, "paths": list(self._paths)})
         self._paths = ()

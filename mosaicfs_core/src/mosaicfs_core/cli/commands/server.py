@@ -18,6 +18,7 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     host: str | None
     port: int | None
+    hub: str | None
     safe_mode: bool
 
 
@@ -31,12 +32,13 @@ def register(cli: click.Group, context: TerminalContext) -> None:
     @server.command("run")
     @click.option("--host", help="Where to listen (default: [server] host).")
     @click.option("--port", type=click.IntRange(0, 65535), help="TCP port; 0 takes a free one.")
+    @click.option("--hub", metavar="URL", help="The CouchDB database to share with others (default: [hub] url).")
     @click.option("--safe-mode", is_flag=True, help="Start without third-party plugins.")
-    def run(host: str | None, port: int | None, safe_mode: bool) -> None:
+    def run(host: str | None, port: int | None, hub: str | None, safe_mode: bool) -> None:
         """Serve the API and the agents of other machines, until Ctrl-C. It indexes no folders of this machine itself:
         `mosaicfs up` does both."""
         with context.home.lock():
-            asyncio.run(_run(context, ServerOptions(host=host, port=port, safe_mode=safe_mode)))
+            asyncio.run(_run(context, ServerOptions(host=host, port=port, hub=hub, safe_mode=safe_mode)))
 
 
 async def _run(context: TerminalContext, options: ServerOptions) -> None:
@@ -50,7 +52,7 @@ async def _run(context: TerminalContext, options: ServerOptions) -> None:
     stop = stop_on_signals()
     home = context.home.prepare()
     refuse_enrolled(home)
-    config = configuration.load(home.config_file)
+    config = configuration.with_hub(configuration.load(home.config_file), options.hub)
     given = {"host": options.host, "port": options.port}
     where = "--host" if options.host else configuration.where_set(home.config_file, "server", "host")
     wanted = {key: value for key, value in given.items() if value is not None}

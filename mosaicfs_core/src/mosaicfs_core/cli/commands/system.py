@@ -79,4 +79,5 @@ def _info_lines(answer: dict[str, Any]) -> dict[str, Any]:
         "plugins": ", ".join(plugins),
         "agent": ", ".join(f"{name} {state}" for name, state in sorted(answer["agent"].items())),
         "changes so far": answer["update_seq"],
+        **({"hub": f"{answer['hub']['url']}: {answer['hub']['detail']}"} if answer.get("hub") else {}),
     }

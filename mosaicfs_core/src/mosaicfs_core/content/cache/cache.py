@@ -15,7 +15,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +24,13 @@ from typing import Final, TypeVar
 from mosaicfs_core.content.blockmap import BlockMap
 from mosaicfs_core.content.cache import startup
 from mosaicfs_core.content.cache.entry import Entry
-from mosaicfs_core.content.cache.fetching import RUN, Fetching, NoRoom
+from mosaicfs_core.content.cache.fetching import RUN, Fetching
 from mosaicfs_core.content.cache.index import Index, IndexLost
 from mosaicfs_core.content.cache.layout import Row, cache_key, data_file
+from mosaicfs_core.content.cache.pins import PinRow, Pins
 from mosaicfs_core.content.owners import Owners
-from mosaicfs_core.errors import Stale
-from mosaicfs_core.hooks import FileRecord
+from mosaicfs_core.errors import NoRoom, Stale
+from mosaicfs_core.hooks import FilePlace, FileRecord, Held
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -53,7 +54,7 @@ class Usage:
 class Cache:
     """The cache in one directory. ``start`` it before use and ``close`` it afterwards.
 
-    ``capacity`` and ``minimum_free`` are bytes. ``pinned`` says of a file (node id, path) whether its entry must stay.
+    ``capacity`` and ``minimum_free`` are bytes. ``pins`` are the files whose entries must stay.
     """
 
     def __init__(
@@ -63,13 +64,12 @@ class Cache:
         *,
         capacity: int,
         minimum_free: int,
-        pinned: Callable[[str, str], bool] = lambda node_id, path: False,
     ) -> None:
         self.directory = directory
         self.owners = owners
         self.capacity = capacity
         self.minimum_free = minimum_free
-        self.pinned = pinned
+        self.pins = Pins()
         self.pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="cache")
         self._index = Index(directory)
         self._fetching = Fetching(self)
@@ -88,6 +88,7 @@ class Cache:
     async def start(self) -> None:
         """Open the index and make disk and index agree."""
         await self._index.open()
+        self.pins.load(await self._guarded(self._index.pins()) or [])
         rows = await self._guarded(self._index.rows()) or []
         found = await self.in_thread(startup.reconcile, self.directory, rows)
         if found.gone:
@@ -124,6 +125,7 @@ class Cache:
             self._make_way()
             self._entries[key] = entry
         entry.users += 1
+        self._fetching.stir()
         entry.last_access = time.time_ns() // 1000
         return entry
 
@@ -146,19 +148,65 @@ class Cache:
             dropped.add(entry.id)
             await self._guarded(self._index.delete([entry.id]))
 
-    async def fill(self, file: FileRecord) -> None:
-        """Have all of a file in the cache. Raises as ``ensure``; what came until then stays."""
+    async def fill(self, file: FileRecord, *, patient: bool = False) -> None:
+        """Have all of a file in the cache. Raises as ``ensure``; what came until then stays. ``patient``: while others
+        are read it gives way to them."""
         entry = await self.acquire(file)
+        entry.fillers += patient
         try:
             await self._fetching.settle(entry)
             for start in range(0, max(entry.count, 1), RUN):
                 await self.ensure(entry, start, min(start + RUN, entry.count))
         finally:
+            entry.fillers -= patient
             self.release(entry)
+
+    async def held(self, files: Sequence[FileRecord]) -> list[Held]:
+        """How much there is of each file in its present version. Asks no network, and does not look whether the bytes
+        are still right: that shows when they are read."""
+        keys = [cache_key(file.node_id, file.export_path) for file in files]
+        rows = await self._guarded(self._index.find_many(keys)) or {}
+        return [self._held(file, self._entries.get(key), rows.get(key)) for key, file in zip(keys, files, strict=True)]
+
+    @staticmethod
+    def _held(file: FileRecord, entry: Entry | None, row: Row | None) -> Held:
+        if entry is not None and entry.is_version_of(file):
+            present, recorded = entry.cached_bytes, entry.recorded
+        else:
+            recorded = row is not None and (row.file_id, row.file_size, row.mtime) == (
+                file.file_id,
+                file.size,
+                file.mtime,
+            )
+            present = row.cached_bytes if row is not None and recorded else 0
+        return Held(present=present, size=file.size, whole=recorded and present == file.size)
+
+    # Staying.
+
+    async def pin(self, file: FileRecord, holder: str) -> None:
+        """Never evict the entry of a file, in whatever version, there already or not. Known after a restart, too."""
+        row = PinRow(holder, cache_key(file.node_id, file.export_path), file.node_id, file.export_path)
+        if not self.pins.has(holder, row.cache_key):
+            self.pins.add(row)
+            await self._guarded(self._index.put_pins([row]))
+
+    async def unpin(self, place: FilePlace, holder: str) -> None:
+        """Take back a holder's pin."""
+        key = cache_key(*place)
+        if self.pins.has(holder, key):
+            self.pins.remove(holder, key)
+            await self._guarded(self._index.delete_pin(holder, key))
+
+    async def unpin_all(self, holder: str) -> None:
+        """Take back all pins of a holder."""
+        for place in self.pins.of(holder):
+            self.pins.remove(holder, cache_key(*place))
+        await self._guarded(self._index.delete_pins(holder))
 
     def release(self, entry: Entry) -> None:
         """Give an entry back."""
         entry.users -= 1
+        self._fetching.stir()
         self.settle_down(entry)
 
     def settle_down(self, entry: Entry) -> None:
@@ -261,23 +309,34 @@ class Cache:
         """Make room for ``size`` bytes, evicting what was used longest ago. Raises ``NoRoom``. ``unreserve`` them once
         they are written."""
         async with self._making_room:
-            lacking = await self._lacking(size)
             for limit in (_EVICTED_AT_ONCE, -1):
+                lacking = await self._lacking(size)
                 if lacking <= 0:
                     break
-                evicted = []
-                for row in await self._guarded(self._index.oldest(limit)) or []:
-                    if lacking <= 0:
-                        break
-                    if not self._may_go(row):
-                        continue
-                    evicted.append(row)
-                    lacking -= row.cached_bytes
+                evicted = await self._enough_to_evict(lacking, limit)
                 await self._drop(evicted)
-                lacking = await self._lacking(size)
+            lacking = await self._lacking(size)
             if lacking > 0:
-                raise NoRoom(f"the cache has no room for {size} bytes more")
+                raise NoRoom(f"the cache has no room for {size} bytes more", missing=lacking)
             self._reserved += size
+
+    async def _enough_to_evict(self, lacking: int, limit: int) -> list[Row]:
+        """Entries among the ``limit`` that were used longest ago (-1: all) that together have the bytes that lack; none
+        when these are not enough, so that what does not fit does not empty the cache either."""
+        chosen = []
+        for row in await self._guarded(self._index.oldest(limit)) or []:
+            if self._may_go(row):
+                chosen.append(row)
+                lacking -= row.cached_bytes
+                if lacking <= 0:
+                    return chosen
+        return []
+
+    async def missing_room(self, size: int) -> int:
+        """How many bytes there are too few for ``size`` more that are to stay, after all that may go; 0 when they fit.
+        What is reserved at the moment is not counted: whoever asks knows what of his own is on its way."""
+        lacking = await self._lacking(size - self._reserved)
+        return 0 if lacking <= 0 else max(0, lacking - (await self._guarded(self._index.unpinned_bytes()) or 0))
 
     def unreserve(self, size: int) -> None:
         """Reserved bytes are written, or will not be."""
@@ -302,7 +361,7 @@ class Cache:
         entry = self._entries.get(row.cache_key)
         if entry is not None and entry.id == row.id and not entry.idle:
             return False
-        return not self.pinned(row.node_id, row.export_path)
+        return row.cache_key not in self.pins
 
     # The index.
 
@@ -334,7 +393,8 @@ class Cache:
                 self._forget(entry)
             try:
                 await self._index.reset()
-            except sqlite3.Error as error:
+                await self._index.put_pins(self.pins)
+            except (sqlite3.Error, IndexLost) as error:
                 logger.warning("the cache's index cannot be made: %s", error, extra={"operation": "cache"})
             used = {entry.id for entry in self._entries.values()}
             await self.in_thread(startup.remove_all, self.directory, used)

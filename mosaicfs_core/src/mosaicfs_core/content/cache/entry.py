@@ -17,9 +17,10 @@ class Entry:
 
     ``present`` are the blocks that the index knows, ``verified`` those of them whose bytes this process has seen to be
     right and that nobody has touched since. ``flights`` are the tasks that bring blocks, by block. ``users`` counts
-    open sources, ``busy`` tasks: while there is any, the data file stays open and is not evicted. A ``detached`` entry
-    is in the cache no more and serves those who have it open. ``failure`` says why nothing can be added any more.
-    ``by_blocks``: small as it is, it comes by blocks, for nobody knows its digest.
+    open sources, ``fillers`` those of them for whom nobody waits, ``busy`` tasks: while there is any user or task, the
+    data file stays open and is not evicted. A ``detached`` entry is in the cache no more and serves those who have it
+    open. ``failure`` says why nothing can be added any more. ``by_blocks``: small as it is, it comes by blocks, for
+    nobody knows its digest.
     """
 
     def __init__(self, identifier: int, key: str, file: FileRecord, path: Path) -> None:
@@ -36,6 +37,7 @@ class Entry:
         self.detached = False
         self.failure: MosaicError | None = None
         self.users = 0
+        self.fillers = 0
         self.busy = 0
         self.writing = 0
         self.received = 0
@@ -73,6 +75,11 @@ class Entry:
     def idle(self) -> bool:
         """Whether nobody holds it open."""
         return not (self.users or self.busy)
+
+    @property
+    def awaited(self) -> bool:
+        """Whether somebody reads it."""
+        return self.users > self.fillers
 
     @property
     def comes_whole(self) -> bool:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mosaicfs_core.content.cache.entry import Entry
 from mosaicfs_core.content.cache.layout import BLOCK, checksum, read_block, temporary_file
 from mosaicfs_core.content.owners import Differs, Facts, Sink, Undigested
-from mosaicfs_core.errors import MosaicError, Stale, Unavailable
+from mosaicfs_core.errors import NoRoom, Stale, Unavailable
 
 if TYPE_CHECKING:
     from mosaicfs_core.content.cache.cache import Cache
@@ -25,12 +27,10 @@ _REQUESTS: Final = 8
 # A gap of so many blocks that are there already is fetched over rather than asked around.
 _BRIDGED: Final = 1
 _ROUNDS: Final = 5
-
-
-class NoRoom(MosaicError):
-    """The cache cannot take the bytes: full of what may not go, or its disk fails. They can be read without it."""
-
-    code = "no_room"
+_RUN_PATIENCE_S: Final = 5.0
+"""How long a run of blocks that nobody reads waits while somebody reads others: then it is fetched all the same."""
+_BLOCK_PATIENCE_S: Final = 1.0
+"""The same between two blocks of one answer, short enough for the other side not to give up."""
 
 
 class Fetching:
@@ -39,6 +39,8 @@ class Fetching:
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
         self._requests = asyncio.Semaphore(_REQUESTS)
+        self._asking: Counter[Entry] = Counter()
+        self._stirred = asyncio.Event()
         self.under_way: set[asyncio.Task[None]] = set()
         self.fetched = 0
 
@@ -201,7 +203,7 @@ class Fetching:
         length = min(stop * BLOCK, entry.size) - start * BLOCK
         await self._cache.reserve(length)
         try:
-            async with self._requests:
+            async with self._turn(entry):
                 facts, data = await self._cache.owners.range(
                     entry.file, start * BLOCK, start * BLOCK + length, entry.etag, self._counter(entry)
                 )
@@ -238,10 +240,13 @@ class Fetching:
 
             return take
 
+        async def between() -> None:
+            await self._give_way(entry, _BLOCK_PATIENCE_S)
+
         entry.writing += 1
         try:
-            async with self._requests:
-                facts, digest = await self._cache.owners.whole(entry.file, entry.etag or None, begin)
+            async with self._turn(entry):
+                facts, digest = await self._cache.owners.whole(entry.file, entry.etag or None, begin, between)
             entry.etag, entry.sha256 = facts.etag, digest
             await self._into_place(entry)
             stamp = os.fstat(descriptor).st_ctime_ns
@@ -251,6 +256,33 @@ class Fetching:
             entry.writing -= 1
             self._cache.unreserve(entry.size)
         await self._landed(entry, 0, entry.count, sums, stamp)
+
+    @asynccontextmanager
+    async def _turn(self, entry: Entry) -> AsyncIterator[None]:
+        """Around a request to an owner: few at a time, and what nobody reads after what somebody does."""
+        await self._give_way(entry, _RUN_PATIENCE_S)
+        self._asking[entry] += 1
+        try:
+            async with self._requests:
+                yield
+        finally:
+            self._asking[entry] -= 1
+            if not self._asking[entry]:
+                del self._asking[entry]
+            self.stir()
+
+    async def _give_way(self, entry: Entry, longest_s: float) -> None:
+        """Wait while others than this entry's are read, unless it comes to be read itself, for ``longest_s`` at
+        most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(longest_s):
+                while not entry.awaited and any(other.awaited for other in self._asking):
+                    self._stirred.clear()
+                    await self._stirred.wait()
+
+    def stir(self) -> None:
+        """Who is read, or what is asked for, has changed."""
+        self._stirred.set()
 
     async def _into_place(self, entry: Entry) -> None:
         """Move a data file out of ``tmp``; one of a detached entry has no name any more."""

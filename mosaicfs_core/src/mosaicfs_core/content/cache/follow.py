@@ -22,9 +22,17 @@ async def follow(store: Store, cache: Cache) -> None:
             return  # the store was closed
         while rows := await store.read(lambda reader, since=seq: reader.changes_since(since, _BATCH)):  # type: ignore[misc]
             seq = rows[-1].seq
-            changed = [ids.short_file_id(row.id) for row in rows if row.type == "file"]
+            changed = [file_id for row in rows if row.type == "file" and (file_id := _file_id(row.id)) is not None]
             if changed:
                 await cache.changed(changed, lambda file_id: _file(store.reader, file_id))
+
+
+def _file_id(document_id: str) -> str | None:
+    """The short id of a file's document; None for one that has come from elsewhere under an id that no file has."""
+    try:
+        return ids.short_file_id(document_id)
+    except UserError:
+        return None
 
 
 def _file(reader: Reader, file_id: str) -> FileRecord | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import sqlite3
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from mosaicfs_core.content.cache.layout import INDEX, Row
+from mosaicfs_core.content.cache.pins import PinRow
 from mosaicfs_core.content.cache.schema import SCHEMA, VERSION
 
 logger = logging.getLogger(__name__)
@@ -128,6 +130,36 @@ class Index:
         sql = f"SELECT {_COLUMNS} FROM entries WHERE file_id = ?"
         given = list(file_ids)
         return await self.run(lambda db: [Row(*row) for one in given for row in db.execute(sql, (one,))])
+
+    async def find_many(self, keys: Iterable[str]) -> dict[str, Row]:
+        """The entries of files by their keys, as far as there are any."""
+        sql = f"SELECT {_COLUMNS} FROM entries WHERE cache_key IN (SELECT value FROM json_each(?))"
+        given = json.dumps(list(keys))
+        return await self.run(lambda db: {row[1]: Row(*row) for row in db.execute(sql, (given,))})
+
+    async def unpinned_bytes(self) -> int:
+        """The bytes of the entries that nobody has pinned."""
+        sql = "SELECT ifnull(sum(cached_bytes), 0) FROM entries WHERE cache_key NOT IN (SELECT cache_key FROM pins)"
+        return await self.run(lambda db: int(db.execute(sql).fetchone()[0]))
+
+    async def pins(self) -> list[PinRow]:
+        """All pins."""
+        sql = "SELECT holder, cache_key, node_id, export_path FROM pins"
+        return await self.run(lambda db: [PinRow(*row) for row in db.execute(sql)])
+
+    async def put_pins(self, pins: Iterable[PinRow]) -> None:
+        """Add pins."""
+        given = list(pins)
+        sql = "INSERT OR REPLACE INTO pins (holder, cache_key, node_id, export_path) VALUES (?, ?, ?, ?)"
+        await self.run(lambda db: db.executemany(sql, given))
+
+    async def delete_pin(self, holder: str, key: str) -> None:
+        """Remove a pin."""
+        await self.run(lambda db: db.execute("DELETE FROM pins WHERE cache_key = ? AND holder = ?", (key, holder)))
+
+    async def delete_pins(self, holder: str) -> None:
+        """Remove all pins of a holder."""
+        await self.run(lambda db: db.execute("DELETE FROM pins WHERE holder = ?", (holder,)))
 
     # In its thread.
 

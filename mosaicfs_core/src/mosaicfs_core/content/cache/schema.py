@@ -38,5 +38,12 @@ CREATE TABLE IF NOT EXISTS blocks (
     checksum INTEGER NOT NULL,          -- CRC-32 of the block's bytes
     PRIMARY KEY (entry, block)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS pins (
+    holder      TEXT NOT NULL,          -- the plugin instance for which the file's entry is never evicted
+    cache_key   TEXT NOT NULL,          -- as in entries; there may be no entry (yet)
+    node_id     TEXT NOT NULL,
+    export_path TEXT NOT NULL,
+    PRIMARY KEY (cache_key, holder)
+) WITHOUT ROWID;
 PRAGMA user_version = {VERSION};
 """

@@ -10,11 +10,11 @@ from typing import Final
 
 from mosaicfs_core.content.cache.cache import Cache
 from mosaicfs_core.content.cache.entry import Entry
-from mosaicfs_core.content.cache.fetching import RUN, NoRoom
+from mosaicfs_core.content.cache.fetching import RUN
 from mosaicfs_core.content.cache.layout import BLOCK, blocks_of, byte_ranges
 from mosaicfs_core.content.owners import Differs, Facts, Owners
 from mosaicfs_core.content.source import ByteSource, Ranges
-from mosaicfs_core.errors import Unavailable
+from mosaicfs_core.errors import NoRoom, Unavailable
 from mosaicfs_core.hooks import FileRecord
 
 logger = logging.getLogger(__name__)

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from mosaicfs_core.documents import ids, times
+from mosaicfs_core.documents.patterns import END
 from mosaicfs_core.errors import UserError
 from mosaicfs_core.plugins.first_instances import add_watched_folders, seed_instances
 from mosaicfs_core.plugins.node_settings import RESERVED
@@ -16,7 +17,7 @@ from mosaicfs_core.store import Store
 from mosaicfs_core.wording import in_words
 
 MAX_INSTANCES: Final = 100
-InstanceName = Annotated[str, Meta(pattern=f"^{ids.INSTANCE_PATTERN}$")]
+InstanceName = Annotated[str, Meta(pattern=f"^{ids.INSTANCE_PATTERN}{END}")]
 
 
 class SeedInstance(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,6 +27,7 @@ class SeedInstance(msgspec.Struct, frozen=True, kw_only=True):
     package: InstanceName
     name: Annotated[str, Meta(min_length=1, max_length=200)]
     settings_schema: dict[str, Any] | None = None
+    watches: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
     provides_filesystem: bool = False
     file_path_prefix: Annotated[str, Meta(pattern="^/", max_length=200)] | None = None
 

@@ -11,7 +11,6 @@ from quart_schema import document_response, validate_querystring, validate_reque
 
 from mosaicfs_core.hooks import etag_of
 from mosaicfs_core.server.auth import credentials
-from mosaicfs_core.server.idempotency import idempotent
 from mosaicfs_core.server.listing import ListAnswer, Paging, document_answer, json_answer, page_of
 from mosaicfs_core.server.state import state
 from mosaicfs_core.server.stored import documents_of
@@ -67,7 +66,6 @@ async def list_keys(query_args: Paging) -> dict[str, Any]:
 @blueprint.post("")
 @validate_request(NewKey)
 @document_response(NewKeyAnswer, 201)
-@idempotent
 async def create_key(data: NewKey) -> Response:
     """Make an access key; the answer holds its secret, which is shown this once."""
     new = await credentials.create(state(), data.name, data.kind)

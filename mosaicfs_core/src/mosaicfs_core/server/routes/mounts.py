@@ -13,7 +13,6 @@ from quart_schema import document_response, validate_querystring, validate_reque
 from mosaicfs_core.documents import ids, paths
 from mosaicfs_core.errors import Conflict, NotFound, UserError
 from mosaicfs_core.hooks import etag_of
-from mosaicfs_core.server.idempotency import idempotent
 from mosaicfs_core.server.listing import ListAnswer, Paging, document_answer, json_answer, page_of
 from mosaicfs_core.server.routes.nodes import MISSING, get_node_document
 from mosaicfs_core.server.state import state
@@ -79,7 +78,6 @@ async def list_mounts(node_id: str, query_args: Paging) -> Response:
 @blueprint.post("/<node_id>/mounts")
 @validate_request(NewMount)
 @document_response(MountAnswer, 201)
-@idempotent
 async def create_mount(node_id: str, data: NewMount) -> Response:
     """Tell a node of a network mount that it has."""
     made = {"mount_id": ids.new_uuid(), **_checked(msgspec.to_builtins(data))}

@@ -11,6 +11,7 @@ from quart import Blueprint, Response
 from quart_schema import document_response, validate_querystring, validate_request
 
 from mosaicfs_core.documents import ids, paths, times
+from mosaicfs_core.documents.patterns import END
 from mosaicfs_core.errors import NotAllowed, NotFound, UserError
 from mosaicfs_core.hooks import FilesAnswer
 from mosaicfs_core.server.background import spawn
@@ -92,7 +93,7 @@ class Crawl(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What to crawl: one instance or all, everything or under some export paths. With ``full`` a crawl source may not
     rely on where it stopped the last time; folders of this machine are always looked at whole."""
 
-    instance: Annotated[str, Meta(pattern=f"^{ids.INSTANCE_PATTERN}$")] | None = None
+    instance: Annotated[str, Meta(pattern=f"^{ids.INSTANCE_PATTERN}{END}")] | None = None
     full: bool = False
     prefixes: Annotated[list[Annotated[str, Meta(pattern="^/", max_length=8192)]], Meta(max_length=100)] = []
 

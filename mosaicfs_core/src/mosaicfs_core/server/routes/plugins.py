@@ -11,16 +11,16 @@ from quart import Blueprint, Response
 from quart_schema import document_response, validate_querystring, validate_request
 
 from mosaicfs_core.documents import ids, times
+from mosaicfs_core.documents.patterns import END
 from mosaicfs_core.errors import Conflict, NotFound, UserError
 from mosaicfs_core.hooks import etag_of
 from mosaicfs_core.plugins.host import PluginHost
-from mosaicfs_core.plugins.instances import provided_filesystem, remembered_schema
+from mosaicfs_core.plugins.instances import provided_filesystem, remembered
 from mosaicfs_core.plugins.loading import LoadedPlugin
 from mosaicfs_core.plugins.node_settings import RESERVED, SCHEMA, empty_document
 from mosaicfs_core.plugins.node_settings import schema as node_settings_schema
 from mosaicfs_core.plugins.prefixes import clashes, package_of
 from mosaicfs_core.plugins.settings import SettingsSchema, schema_for, translate
-from mosaicfs_core.server.idempotency import idempotent
 from mosaicfs_core.server.listing import (
     ListAnswer,
     Paging,
@@ -35,7 +35,7 @@ from mosaicfs_core.server.stored import documents_of, replace
 
 blueprint = Blueprint("plugins", __name__, url_prefix="/api")
 
-InstanceName = Annotated[str, Meta(pattern=f"^{ids.INSTANCE_PATTERN}$")]
+InstanceName = Annotated[str, Meta(pattern=f"^{ids.INSTANCE_PATTERN}{END}")]
 Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 MISSING: Final = "this node has no such plugin instance"
 _UNWRITTEN: Final = "0-unwritten"
@@ -72,6 +72,7 @@ class PluginAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
     available: bool = False
     hooks: list[str] = []
     settings_schema: dict[str, Any] | None = None
+    watches: str | None = None
     error: str | None = None
 
 
@@ -89,6 +90,7 @@ class InstanceAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
     paused: bool | None = None
     settings: dict[str, Any] = {}
     settings_schema: dict[str, Any] | None = None
+    watches: str | None = None
     config: dict[str, Any] = {}
     warnings: list[str] = []
 
@@ -113,6 +115,7 @@ def plugin_body(plugin: LoadedPlugin) -> PluginAnswer:
         available=bool(manifest and manifest.available and plugin.status == "ok"),
         hooks=sorted(plugin.hooks),
         settings_schema=dict(manifest.settings_schema) if manifest and manifest.settings_schema else None,
+        watches=manifest.watches if manifest else None,
         error=plugin.error,
     )
 
@@ -149,7 +152,7 @@ def checked_settings(host: PluginHost, document: Mapping[str, Any], given: Mappi
     if plugin is None or plugin.status != "ok" or plugin.manifest is None:
         return {"settings": merged}
     _refuse_wrong(schema, schema.filled(merged))
-    return {"settings": merged, **remembered_schema(plugin)}
+    return {"settings": merged, **remembered(plugin)}
 
 
 def _schema(host: PluginHost, document: Mapping[str, Any]) -> SettingsSchema:
@@ -214,7 +217,6 @@ async def list_instances(node_id: str, query_args: Paging) -> Response:
 @blueprint.post("/nodes/<node_id>/plugins")
 @validate_request(NewInstance)
 @document_response(InstanceAnswer, 201)
-@idempotent
 async def create_instance(node_id: str, data: NewInstance) -> Response:
     """Make an instance of a plugin on a node."""
     await get_node_document(node_id)

@@ -41,8 +41,36 @@ class HealthAnswer(msgspec.Struct, kw_only=True):
     subsystems: dict[str, Part]
 
 
+class LeaseAnswer(msgspec.Struct, kw_only=True):
+    """Who does what must happen once: ``held`` when it is this control plane, ``holder`` its node id ("": nobody),
+    ``until`` when by its clock unless it goes on."""
+
+    held: bool
+    holder: str
+    until: str
+    term: int
+
+
+class HubAnswer(msgspec.Struct, kw_only=True):
+    """The link to the hub. ``state`` as of a replication; ``pushed``, ``pulled``, ``pending`` and ``refused`` count
+    documents, ``lag_s`` is for how many seconds the two have not been level."""
+
+    status: str
+    detail: str
+    url: str
+    state: str
+    pushed: int
+    pulled: int
+    pending: int
+    lag_s: float
+    refused: int
+    last_error: str | None
+    lease: LeaseAnswer
+
+
 class InfoAnswer(msgspec.Struct, kw_only=True):
-    """What runs. ``documents`` counts the live documents by type, ``agent`` and ``plugins`` tell how each is."""
+    """What runs. ``documents`` counts the live documents by type, ``agent`` and ``plugins`` tell how each is; ``hub``
+    is null where none is configured."""
 
     version: str
     instance_id: str
@@ -55,6 +83,7 @@ class InfoAnswer(msgspec.Struct, kw_only=True):
     documents: dict[str, int]
     agent: dict[str, str]
     plugins: dict[str, str]
+    hub: HubAnswer | None = None
 
 
 class Reindex(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -84,6 +113,8 @@ async def health() -> Response:
     except (MosaicError, sqlite3.Error) as error:
         logger.warning("the replica cannot be read", extra={"operation": "health", "error": error})
         parts["store"] = "unhealthy"
+    if server.core.hub is not None:
+        parts["hub"] = str(server.core.hub.facts()["status"])
     if not server.core.store.writable:
         parts["store"] = "unhealthy"
     worst = next((grade for grade in ("unhealthy", "degraded") if grade in parts.values()), "healthy")
@@ -109,6 +140,7 @@ async def info() -> Response:
         documents={name: counts["live"] for name, counts in facts.types.items()},
         agent=_agent_parts(server),
         plugins={name: plugin.status for name, plugin in server.core.host.plugins.items()},
+        hub=None if server.core.hub is None else msgspec.convert(server.core.hub.facts(), HubAnswer),
     )
     return json_answer(body)
 
@@ -165,6 +197,8 @@ async def control_plane_status(server: ServerState) -> dict[str, Any]:
             "detail": "; ".join(f"{name}: {reason}" for name, reason in sorted(failing.items())),
         },
     }
+    if server.core.hub is not None:
+        subsystems["hub"] = server.core.hub.facts()
     grades = {str(part["status"]) for part in subsystems.values()}
     worst = next((grade for grade in ("unhealthy", "degraded") if grade in grades), "healthy")
     return {"overall": worst, "subsystems": subsystems}

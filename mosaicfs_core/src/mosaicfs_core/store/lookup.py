@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from mosaicfs_core.rules import EffectiveLabels, FactsLookup, FileFacts, LabelRules, annotation_data
-from mosaicfs_core.store import Reader
-from mosaicfs_vfs.namespace.membership import Membership
+
+from .reader import Reader
 
 _LOADED_AT_ONCE: Final = 20_000
 """Up to so many annotations of a plugin are read in one go for a scan; beyond that they are asked for file by file."""
@@ -47,17 +47,15 @@ class ScanLookup(ReplicaLookup):
     plugins.
     """
 
-    def __init__(self, reader: Reader, rules: LabelRules, membership: Membership) -> None:
+    def __init__(self, reader: Reader, rules: LabelRules, labels: Collection[str], plugins: Collection[str]) -> None:
         super().__init__(reader)
         assigned = [
-            document
-            for label in membership.labels
-            for document in reader.documents_of("label_assignment.label", (label,))
+            document for label in labels for document in reader.documents_of("label_assignment.label", (label,))
         ]
         self._labels = EffectiveLabels(assigned, rules)
         self._annotations: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
         self._loaded: set[str] = set()
-        for plugin in membership.plugins:
+        for plugin in plugins:
             if reader.count_of("annotation.plugin", (plugin,)) <= _LOADED_AT_ONCE:
                 self._loaded.add(plugin)
                 for document in reader.documents_of("annotation.plugin", (plugin,)):
@@ -65,7 +63,7 @@ class ScanLookup(ReplicaLookup):
                     self._annotations.setdefault(key, []).append(document)
 
     def labels(self, facts: FileFacts) -> frozenset[str]:
-        """Of the file's effective labels at least those that the membership's steps name."""
+        """Of the file's effective labels at least those that the scan is about."""
         return self._labels.of(facts.node_id, facts.export_path)
 
     def annotation(self, facts: FileFacts, plugin_name: str) -> Mapping[str, Any] | None:
@@ -76,8 +74,10 @@ class ScanLookup(ReplicaLookup):
         return annotation_data(facts.node_id, found)
 
 
-def lookup_for_scan(reader: Reader, lookup: ReplicaLookup, membership: Membership) -> FactsLookup:
-    """The lookup for one scan over all files."""
-    if not membership.needs_labels and not membership.plugins:
+def lookup_for_scan(
+    reader: Reader, lookup: ReplicaLookup, needs: Collection[str], labels: Collection[str], plugins: Collection[str]
+) -> FactsLookup:
+    """The lookup for one scan over all files by chains that read ``needs``, and name these labels and plugins."""
+    if "labels" not in needs and not plugins:
         return lookup
-    return ScanLookup(reader, lookup.rules, membership)
+    return ScanLookup(reader, lookup.rules, labels, plugins)

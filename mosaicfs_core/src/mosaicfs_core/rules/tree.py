@@ -12,8 +12,7 @@ from typing import Any, Final
 
 from mosaicfs_core.documents.paths import is_under, join, name_of, parent_of
 from mosaicfs_core.documents.times import parse_canonical
-from mosaicfs_core.hooks import StepOp
-from mosaicfs_core.rules import Chain, Chains, chain_key, compile_chain
+from mosaicfs_core.rules.chains import Chain, Chains, PluginOp, chain_key, compile_chain
 
 ANY_NODE: Final = "*"
 
@@ -96,7 +95,7 @@ class Directory:
 class Tree:
     """Every virtual directory and mount."""
 
-    def __init__(self, documents: Iterable[Mapping[str, Any]], ops: Mapping[str, StepOp]) -> None:
+    def __init__(self, documents: Iterable[Mapping[str, Any]], ops: Mapping[str, PluginOp]) -> None:
         self.directories: dict[str, Directory] = {}
         for document in documents:
             path = document["virtual_path"]
@@ -195,7 +194,7 @@ class Tree:
 class ChainCompiler:
     """Compiles each chain once: mounts share most of what they inherit."""
 
-    def __init__(self, ops: Mapping[str, StepOp]) -> None:
+    def __init__(self, ops: Mapping[str, PluginOp]) -> None:
         self._ops = ops
         self._known: dict[str, Chain] = {}
 

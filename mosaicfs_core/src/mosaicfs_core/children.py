@@ -1,0 +1,153 @@
+"""Other ``mosaicfs`` programs as children of this one: started, and heard out until they are ready or have ended.
+
+A child says in one line of JSON on its standard output that it is ready. If it ends instead, its last line on standard
+error says why, as the command line prints errors with ``--json``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any, Final
+
+from mosaicfs_core.errors import ConfigError, Conflict, MosaicError, NotAllowed, NotFound, Unavailable, UserError
+
+PROGRAM: Final = "from mosaicfs_core.cli.main import main; main()"
+_END_S: Final = 1.0
+"""How long a child that closed its standard output may take to end by itself."""
+_KINDS: Final = {kind.code: kind for kind in (ConfigError, Conflict, NotAllowed, NotFound, UserError)}
+
+
+def command(home: Path, *words: str) -> list[str]:
+    """The command that runs ``mosaicfs`` with these words on a home, with this Python, answering in JSON."""
+    return [sys.executable, "-c", PROGRAM, "--json", "--home", os.fspath(home), *words]
+
+
+def start(
+    what: str,
+    words: list[str],
+    *,
+    tied: bool = False,
+    log: Path | None = None,
+    cwd: str | None = None,
+    timeout: float | None = None,
+) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
+    """Start a child in a session of its own, and return it with what it says once it is ready; blocks.
+
+    ``words`` are the whole command. A ``tied`` child has a pipe as standard input, whose other end is the child's
+    ``stdin`` here. What it prints as an error goes to the end of the file ``log``, or nowhere once it is ready. Raises
+    the child's own error, ``Unavailable`` when it is not ready after ``timeout`` seconds (``what`` it is, in words) or
+    ends without a reason, and ``OSError`` when it cannot be started.
+    """
+    with ExitStack() as stack:
+        errors: IO[bytes] | int = subprocess.PIPE
+        begun = 0
+        if log is not None:
+            errors = stack.enter_context(open(log, "ab", opener=private))
+            begun = errors.tell()
+        child = subprocess.Popen(
+            words,
+            stdin=subprocess.PIPE if tied else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            start_new_session=True,
+            cwd=cwd,
+        )
+    assert child.stdout is not None
+    line, ended = _line(child.stdout, timeout)
+    if not line:
+        told = _end(child)
+        if not ended:
+            raise Unavailable(f"{what} did not answer in time")
+        raise failure(told if log is None else _from(log, begun), child.returncode)
+    close(child.stdout, child.stderr)
+    return child, dict(json.loads(line))
+
+
+async def start_here(what: str, words: list[str], timeout: float) -> tuple[asyncio.subprocess.Process, dict[str, Any]]:
+    """As ``start``, for a ``tied`` child whose end the loop awaits."""
+    child = await asyncio.create_subprocess_exec(
+        *words,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert child.stdout is not None
+    assert child.stderr is not None
+    try:
+        async with asyncio.timeout(timeout):
+            line = await child.stdout.readline()
+    except BaseException as error:
+        child.kill()  # nobody listens to it any more
+        await child.wait()
+        if isinstance(error, TimeoutError):
+            raise Unavailable(f"{what} did not answer within {timeout:g} s") from None
+        raise
+    if not line:
+        told = await child.stderr.read()
+        raise failure(told, await child.wait())
+    return child, dict(json.loads(line))
+
+
+def failure(told: bytes, code: int) -> MosaicError:
+    """The error that a child ended with, from what it printed and its exit code."""
+    lines = told.decode(errors="replace").strip().splitlines()
+    for line in reversed(lines):
+        try:
+            error = json.loads(line)["error"]
+            return _KINDS.get(error["code"], Unavailable)(str(error["message"]))
+        except (ValueError, KeyError, TypeError):
+            continue
+    return Unavailable(lines[-1].removeprefix("mosaicfs: ") if lines else f"it ended with {code}, without a word")
+
+
+def close(*streams: IO[bytes] | None) -> None:
+    """Close what there is of these."""
+    for stream in streams:
+        if stream is not None:
+            stream.close()
+
+
+def private(path: str, flags: int) -> int:
+    """Opens a file that its owner alone may read, for ``open(opener=…)``."""
+    return os.open(path, flags, 0o600)
+
+
+def _line(output: IO[bytes], timeout: float | None) -> tuple[bytes, bool]:
+    """The child's line, and whether its output has ended; the line is empty when it ended or stayed silent."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    received = b""
+    while not received.endswith(b"\n"):
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        if not select.select([output], [], [], left)[0]:
+            return b"", False
+        part = os.read(output.fileno(), 65536)
+        if not part:
+            return b"", True
+        received += part
+    return received, False
+
+
+def _end(child: subprocess.Popen[bytes]) -> bytes:
+    """What a child that will not get ready has printed as errors to us; it is gone afterwards."""
+    try:
+        _, told = child.communicate(timeout=_END_S)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        _, told = child.communicate()
+    close(child.stdin)
+    return told or b""
+
+
+def _from(log: Path, begun: int) -> bytes:
+    with open(log, "rb") as file:
+        file.seek(begun)
+        return file.read()
