@@ -92,7 +92,7 @@ def test_the_namespace_alone_serves_a_tree(installed: Environment, make_machine:
 
 def test_the_standard_plugins_alone_index_search_and_label(installed: Environment, make_machine: Any) -> None:
     machine = make_machine(installed("mosaicfs_plugins"))
-    assert names(machine.run("plugin", "list")) == {"labels", "localfs", "search"}
+    assert names(machine.run("plugin", "list")) == {"couchdb", "labels", "localfs", "pins", "search"}
     up = machine.up("--no-mount", str(machine.tree))
     up.wait_ready()
     report = machine.tree / "Work" / "2025" / "report.txt"

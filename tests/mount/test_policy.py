@@ -12,6 +12,7 @@ from mosaicfs_core.config import REFUSED_PROGRAMS
 from mosaicfs_vfs.fuse.policy import ReadPolicy, program_of
 
 
+@pytest.mark.logs("^Refused to fetch")
 def test_programs_are_known_by_the_first_fifteen_bytes_of_their_name() -> None:
     line = [sys.executable, "-c", "open('/proc/self/comm', 'w').write('totem-video-thumbnailer'); print(); input()"]
     with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
@@ -26,6 +27,7 @@ def test_programs_are_known_by_the_first_fifteen_bytes_of_their_name() -> None:
     ReadPolicy(REFUSED_PROGRAMS).gate(0, "of a process that is gone").admit()
 
 
+@pytest.mark.logs("^Refused to fetch")
 def test_the_budget_refills_over_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     now = 0.0
     policy = ReadPolicy(per_minute=600, clock=lambda: now)

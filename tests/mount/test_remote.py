@@ -187,6 +187,7 @@ def drop_pages(path: Path) -> None:
     os.close(descriptor)
 
 
+@pytest.mark.logs("damaged and are fetched again")
 def test_a_flipped_bit_in_the_cache_is_mended(world: Any, remote: RemoteAgent, give: Any, point: Path) -> None:
     data = content(3 * MIB)
     give(data)

@@ -13,6 +13,7 @@ from msgspec import Meta
 from mosaicfs_core.agent.agent import Agent
 from mosaicfs_core.agent.link.push import Pusher
 from mosaicfs_core.documents import ids, paths
+from mosaicfs_core.documents.patterns import END
 from mosaicfs_core.errors import MosaicError, Unavailable, UserError
 from mosaicfs_core.link import Method
 from mosaicfs_core.plugins.context import CoreServices
@@ -29,7 +30,7 @@ ExportPath = Annotated[str, Meta(pattern="^/", max_length=8192)]
 class CrawlParams(msgspec.Struct, frozen=True, kw_only=True):
     """As ``POST nodes/{id}/crawl``."""
 
-    instance: Annotated[str, Meta(pattern=f"^{ids.INSTANCE_PATTERN}$")] | None = None
+    instance: Annotated[str, Meta(pattern=f"^{ids.INSTANCE_PATTERN}{END}")] | None = None
     full: bool = False
     prefixes: Annotated[tuple[ExportPath, ...], Meta(max_length=100)] = ()
 
