@@ -46,7 +46,7 @@ class ExclusionsParams(msgspec.Struct, frozen=True, kw_only=True):
 class PushParams(msgspec.Struct, frozen=True, kw_only=True):
     """A range of a file to be sent under a ticket; without ``stop`` to its end, with ``etag`` only of that version."""
 
-    ticket: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{16,64}$")]
+    ticket: Annotated[str, Meta(pattern=f"^[A-Za-z0-9_-]{{16,64}}{END}")]
     file_id: str
     start: Annotated[int, Meta(ge=0)] = 0
     stop: Annotated[int, Meta(ge=0)] | None = None
