@@ -149,7 +149,7 @@ class Node(Document, frozen=True, kw_only=True):
     platform: str | None = None
     status: Literal["online", "offline", "degraded", "disabled"] = "offline"
     public_key: str | None = None
-    access_key_id: Annotated[str, Meta(pattern="^MOSAICFS_[0-9a-fA-F]{16}$")] | None = None
+    access_key_id: Annotated[str, Meta(pattern="^MOSAICFS_[0-9a-fA-F]{16}" + END)] | None = None
     vfs_capable: bool | None = None
     vfs_backend: str | None = None
     capabilities: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ from quart import Blueprint, Response
 from quart_schema import document_response, validate_querystring, validate_request
 
 from mosaicfs_core.documents import ids
+from mosaicfs_core.documents.patterns import END
 from mosaicfs_core.errors import Conflict, NotAllowed
 from mosaicfs_core.security.certificates import MAX_REQUEST
 from mosaicfs_core.server.auth import enrolment
@@ -31,7 +32,7 @@ class NewNode(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     platform: Annotated[str, Meta(max_length=MAX_NAME)] = ""
     public_key: Annotated[str, Meta(min_length=1, max_length=100)]
     csr: Annotated[str, Meta(max_length=MAX_REQUEST)] | None = None
-    node_id: Annotated[str, Meta(pattern=f"^{ids.NODE_ID_PATTERN}$")] | None = None
+    node_id: Annotated[str, Meta(pattern=f"^{ids.NODE_ID_PATTERN}{END}")] | None = None
 
 
 class EnrolledAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):

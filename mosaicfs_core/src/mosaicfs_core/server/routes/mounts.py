@@ -11,6 +11,7 @@ from quart import Blueprint, Response
 from quart_schema import document_response, validate_querystring, validate_request
 
 from mosaicfs_core.documents import ids, paths
+from mosaicfs_core.documents.patterns import END
 from mosaicfs_core.errors import Conflict, NotFound, UserError
 from mosaicfs_core.hooks import etag_of
 from mosaicfs_core.server.listing import ListAnswer, Paging, document_answer, json_answer, page_of
@@ -23,7 +24,9 @@ blueprint = Blueprint("mounts", __name__, url_prefix="/api/nodes")
 MISSING_MOUNT: Final = "this node has no such network mount"
 MAX_MOUNTS: Final = 100
 AbsolutePath = Annotated[str, Meta(pattern="^/", max_length=4096)]
-MountType = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,31}$", description="nfs, cifs, sshfs, gdrive_local, …")]
+MountType = Annotated[
+    str, Meta(pattern=f"^[a-z][a-z0-9_]{{0,31}}{END}", description="nfs, cifs, sshfs, gdrive_local, …")
+]
 Priority = Annotated[int, Meta(ge=-1000, le=1000, description="The mount with the higher one is tried first.")]
 
 
@@ -31,7 +34,7 @@ class NewMount(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """A mount: what lies under ``remote_base_export_path`` on the node ``remote_node_id`` is seen on this node under
     ``local_mount_path``."""
 
-    remote_node_id: Annotated[str, Meta(pattern=f"^{ids.NODE_ID_PATTERN}$")]
+    remote_node_id: Annotated[str, Meta(pattern=f"^{ids.NODE_ID_PATTERN}{END}")]
     remote_base_export_path: AbsolutePath
     local_mount_path: AbsolutePath
     mount_type: MountType
@@ -41,7 +44,7 @@ class NewMount(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class MountChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What to change of a mount."""
 
-    remote_node_id: Annotated[str, Meta(pattern=f"^{ids.NODE_ID_PATTERN}$")] | UnsetType = UNSET
+    remote_node_id: Annotated[str, Meta(pattern=f"^{ids.NODE_ID_PATTERN}{END}")] | UnsetType = UNSET
     remote_base_export_path: AbsolutePath | UnsetType = UNSET
     local_mount_path: AbsolutePath | UnsetType = UNSET
     mount_type: MountType | UnsetType = UNSET
