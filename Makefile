@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 PATHS ?=
 PORT ?=
 PYTEST_ARGS ?=
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help install up down test lint types imports unit bench wheels clean
@@ -32,7 +33,7 @@ imports:
 	@$(BIN)/lint-imports
 
 unit:
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
 
 bench: ## Measure the promises beside peers and write docs/performance.md (needs root for cold caches; takes a while)
 	@sh tools/install bench

@@ -37,6 +37,7 @@ USED_UP: Final[Mapping[str, Mapping[str, Make]]] = {
 
 QUERIES: Final[Mapping[str, Mapping[str, Make]]] = {
     "DELETE /api/labels/assignments": {"file_id": lambda world: world.label()},
+    "DELETE /api/pins": {"name": lambda world: world.new_pin()},
     "DELETE /api/vfs/directory": {"path": lambda world: world.new_directory()},
     "GET /api/files": {"node_id": lambda world: world.own, "mime_type": lambda _: "image/*"},
     "GET /api/files/by-path": {"path": lambda world: world.shown_at},
@@ -80,6 +81,7 @@ BODIES: Final[Mapping[str, Make]] = {
     "POST /api/system/reindex": lambda _: {},
     "POST /api/vfs/directories": lambda world: world.directory_body(),
     "POST /api/vfs/preview": lambda world: world.draft(),
+    "PUT /api/pins": lambda world: world.pin_body(),
     "PUT /api/labels/assignments": lambda world: {"file_id": world.file, "add": ["seen"]},
 }
 """Bodies that are right as they stand, by operation."""
@@ -131,8 +133,8 @@ def feed_all(case: Case, world: World) -> None:
     operation = case.operation.label
     query = QUERIES.get(operation, {})
     case.query = {**(case.query or {}), **{name: make(world) for name, make in query.items()}}
-    if operation in BODIES and isinstance(case.body, dict):
-        right = BODIES[operation](world)
+    right = BODIES[operation](world) if operation in BODIES else None
+    if isinstance(right, dict) and isinstance(case.body, dict):
         case.body = {**right, **{name: value for name, value in case.body.items() if name not in right}}
 
 

@@ -214,6 +214,15 @@ class World:
         made: str = self.ask("POST", "/api/vfs/directories", self.directory_body(), auth=self.user)["path"]
         return made
 
+    def pin_body(self, name: str = "kept") -> dict[str, Any]:
+        """A pin: everything that the tree shows of this node stays on it."""
+        return {"name": name, "nodes": [self.own], "directory": "/machines"}
+
+    def new_pin(self) -> str:
+        """A pin."""
+        made: str = self.ask("PUT", "/api/pins", self.pin_body("spare"), auth=self.user)["name"]
+        return made
+
     def label(self) -> str:
         """Put a label on the file; its id."""
         self.ask("PUT", "/api/labels/assignments", {"file_id": self.file, "add": ["seen"]}, auth=self.user)

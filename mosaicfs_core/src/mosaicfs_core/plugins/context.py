@@ -110,7 +110,7 @@ class CoreServices:
         """The error for a change of what the control plane owns, in a process that is not it."""
         where = f" at {self.control_url}" if self.control_url else ""
         return NotAllowed(
-            f"this is changed on the control plane{where}, not on an agent: set MOSAICFS_URL and an access key to use it"
+            f"this is changed on the control plane{where}, not on an agent: set MOSAICFS_URL and an access key to do it"
             " from here"
         )
 

@@ -99,10 +99,11 @@ async def check_start_and_stop(plugin: str | EntryPoint, path: Path) -> None:
         context = await harness.instance(name)
         # The first round may fill caches (imports, thread pools); the second must find everything as it was.
         await _run_once(harness, name, context)
-        before = _resources()
+        replica = str(harness.core.home.replica)
+        before = _resources(replica)
         await _run_once(harness, name, context)
         await _settle()
-        after = _resources()
+        after = _resources(replica)
     for kind in before:
         left = after[kind] - before[kind]
         assert not left, f"left behind after stopping: {kind} {sorted(left)}"
@@ -180,19 +181,19 @@ async def _settle() -> None:
         await asyncio.sleep(0)
 
 
-def _resources() -> dict[str, set[str]]:
+def _resources(replica: str) -> dict[str, set[str]]:
     """The tasks, threads and descriptors of this process. Worker threads of pools, the host's among them, are reused
-    and do not count."""
+    and do not count, nor do their connections to the host's ``replica``, which each opens when it is first needed."""
     tasks = {f"{task.get_name()} {task.get_coro()}" for task in asyncio.all_tasks() if not task.done()}
     threads = {
         f"{thread.name} {thread.ident}"
         for thread in threading.enumerate()
         if not thread.name.startswith(("asyncio_", "ThreadPoolExecutor", "store-", "cache"))
     }
-    return {"tasks": tasks, "threads": threads, "descriptors": _descriptors()}
+    return {"tasks": tasks, "threads": threads, "descriptors": _descriptors(replica)}
 
 
-def _descriptors() -> set[str]:
+def _descriptors(replica: str) -> set[str]:
     table = Path("/proc/self/fd")
     if not table.is_dir():
         return set()
@@ -200,7 +201,7 @@ def _descriptors() -> set[str]:
     for entry in os.listdir(table):
         with contextlib.suppress(OSError):
             found.add(f"{entry} {os.readlink(table / entry)}")
-    return {text for text in found if "/proc/" not in text}
+    return {text for text in found if "/proc/" not in text and f" {replica}" not in text}
 
 
 async def run_checks(plugin: str | EntryPoint, path: Path) -> list[tuple[str, str | None]]:
