@@ -44,3 +44,12 @@ def test_every_command_named_exists(page: Path) -> None:
 def test_every_link_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_list_of_contents_names_every_section(page: Path) -> None:
+    text = page.read_text()
+    listed = re.findall(r"^- \[[^\]]+\]\(#([^)]+)\)$", text, flags=re.MULTILINE)
+    headings = re.findall(r"^## (.+)$", text, flags=re.MULTILINE)
+    if listed:
+        assert listed == [re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings]

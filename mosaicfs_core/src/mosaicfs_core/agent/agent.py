@@ -106,7 +106,8 @@ class Agent:
         ``prefixes`` limits it to these export paths. Raises ``NotFound`` for an instance that does not run here, else
         the first error once all have ended.
         """
-        if instance is not None and instance not in self._runners:
+        named = None if instance is None else self._runners.get(instance)
+        if instance is not None and (named is None or not named.instance.runs("mosaicfs_crawl")):
             raise NotFound(f"no instance {instance} crawls on this node", instance=instance)
         request = CrawlRequest(trigger="manual", full=full, prefixes=tuple(prefixes))
         chosen = [

@@ -1,4 +1,4 @@
-"""The mount as a process of its own, kept up while ``mosaicfs up`` runs.
+"""The mount as a process of its own, kept up while the program beside it (``up``, ``agent run``) runs.
 
 The core knows nothing of how a tree is mounted: it runs the command ``mount``, which a plugin brings.
 """

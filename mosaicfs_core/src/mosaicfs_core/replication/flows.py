@@ -181,11 +181,6 @@ def selector_of_node(node_id: str) -> dict[str, Any]:
     return {"$or": [_ids_of(TO_NODES), _ids_of(TO_ONE_NODE, node_id)]}
 
 
-def selector_of_browser() -> dict[str, Any]:
-    """Flow 3 as a selector."""
-    return _ids_of(TO_BROWSERS)
-
-
 def _ids_of(types: frozenset[str], node_id: str | None = None) -> dict[str, Any]:
     prefixes = "|".join(sorted(TYPE_PREFIXES[name] for name in types))
     end = "" if node_id is None else f"{node_id}(::|$)"
