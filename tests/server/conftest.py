@@ -37,6 +37,11 @@ class FakeAgent:
         """As the agent's status document."""
         return {"overall": "healthy", "subsystems": {"crawler": {"status": "healthy", "detail": ""}}}
 
+    def check_crawls(self, instance: str | None) -> None:
+        """Only localfs crawls."""
+        if instance not in (None, "localfs"):
+            raise NotFound(f"no instance {instance} crawls on this node", instance=instance)
+
     async def crawl(self, **asked: Any) -> None:
         """Note the request."""
         self.crawls.append(asked)

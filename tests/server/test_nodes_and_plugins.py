@@ -46,6 +46,9 @@ async def test_a_crawl_is_asked_of_the_agent(instance: Any) -> None:
     await asyncio.gather(*instance.server.background)
     assert instance.agent.crawls[1:] == [{"full": True}]
     assert (await instance.ask("POST", "/api/nodes/node-other-aaaa/crawl", json={})).status_code == 404
+    unknown = await instance.ask("POST", f"/api/nodes/{instance.node_id}/crawl", json={"instance": "pins"})
+    assert unknown.status_code == 404
+    assert len(instance.agent.crawls) == 2
     bad = await instance.ask("POST", f"/api/nodes/{instance.node_id}/crawl", json={"prefixes": ["/a/../b"]})
     assert bad.status_code == 400
 

@@ -98,6 +98,12 @@ class Agent:
 
     # What others ask.
 
+    def check_crawls(self, instance: str | None) -> None:
+        """Raise ``NotFound`` for the name of an instance that does not crawl on this node."""
+        named = None if instance is None else self._runners.get(instance)
+        if instance is not None and (named is None or not named.instance.runs("mosaicfs_crawl")):
+            raise NotFound(f"no instance {instance} crawls on this node", instance=instance)
+
     async def crawl(
         self, instance: str | None = None, full: bool = False, prefixes: Sequence[str] = ()
     ) -> dict[str, Report]:
@@ -106,9 +112,7 @@ class Agent:
         ``prefixes`` limits it to these export paths. Raises ``NotFound`` for an instance that does not run here, else
         the first error once all have ended.
         """
-        named = None if instance is None else self._runners.get(instance)
-        if instance is not None and (named is None or not named.instance.runs("mosaicfs_crawl")):
-            raise NotFound(f"no instance {instance} crawls on this node", instance=instance)
+        self.check_crawls(instance)
         request = CrawlRequest(trigger="manual", full=full, prefixes=tuple(prefixes))
         chosen = [
             runner

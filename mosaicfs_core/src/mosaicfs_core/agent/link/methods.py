@@ -94,12 +94,14 @@ class AgentMethods:
         """Begin to crawl; ``started`` is false when the same crawl was under way and another one waits already."""
         asked = _params(CrawlParams, given)
         prefixes = tuple(paths.normalize_virtual(prefix) for prefix in asked.prefixes)
+        self._agent.check_crawls(asked.instance)
         name = f"crawl {asked.instance or 'all'} {asked.full} {' '.join(prefixes)}"
         return self._begin(name, self._agent.crawl(instance=asked.instance, full=asked.full, prefixes=prefixes))
 
     async def sync(self, given: dict[str, Any]) -> dict[str, bool]:
         """Begin to bring one instance, or all, up to date with what they stand for."""
         asked = _params(CrawlParams, given)
+        self._agent.check_crawls(asked.instance)
         return self._begin(f"sync {asked.instance or 'all'}", self._agent.crawl(instance=asked.instance))
 
     async def reindex(self, _given: dict[str, Any]) -> dict[str, bool]:

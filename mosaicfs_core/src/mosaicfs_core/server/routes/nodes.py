@@ -152,6 +152,7 @@ async def begin_crawl(node_id: str, *, instance: str | None, full: bool, prefixe
     """Let a node begin to crawl, wherever it is. Raises ``Unavailable`` when it cannot be reached."""
     server = state()
     if await is_here(node_id):
+        server.core.agent.check_crawls(instance)
         work = server.core.agent.crawl(instance=instance, full=full, prefixes=prefixes)
         spawn(server, f"crawl {instance or 'all'} {' '.join(prefixes)}", work)
     else:
