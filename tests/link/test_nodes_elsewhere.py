@@ -122,6 +122,15 @@ async def test_first_instances_and_folders_are_written_by_the_control_plane(
         again = await made.link.link.call("seed", {"instances": [], "paths": ["/more"]})
         assert again == {"made": []}
         assert (await control_plane.store.get(identifier))["settings"]["paths"] == [str(made.tree), "/more"]
+        # A package that was upgraded says other things of itself.
+        seed = {"plugin_name": "localfs", "package": "localfs", "name": "x", "watches": "folders"}
+        assert await made.link.link.call("seed", {"instances": [seed]}) == {"made": []}
+        assert (await control_plane.store.get(identifier))["watches"] == "folders"
+    # Whose home is it? Only the machine itself knows.
+    home = {"settings": {"paths": ["~/Documents"]}}
+    await control_plane.store.update(identifier, lambda document: {**document, "watches": "paths"})
+    status, answer = await control_plane.ask("PATCH", f"/api/nodes/{NODE}/plugins/localfs", home)
+    assert (status, answer["error"]["details"]["field"]) == (400, "settings.paths.0")
     # A removed one does not come back, and nobody can ask for another's.
     assert (await control_plane.ask("DELETE", f"/api/nodes/{NODE}/plugins/localfs"))[0] == 200
     async with machine(control_plane, tmp_path / "again", watches=False) as made:

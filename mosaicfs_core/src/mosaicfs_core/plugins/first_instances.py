@@ -14,6 +14,8 @@ from mosaicfs_core.store import Store
 
 logger = logging.getLogger(__name__)
 
+FACTS: Final = ("settings_schema", "watches")
+"""What a plugin document keeps of its package, for when and where that does not load."""
 _SEEDED: Final = "default-instances"
 
 
@@ -35,6 +37,15 @@ async def seed_instances(
         body = {"names": seeded + made}
         await store.local_put(place, {**body, "_rev": kept["_rev"]} if kept else body)
     return made
+
+
+def with_facts(facts: Mapping[str, Any], present: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A plugin document with these facts of its package in place of its own; None when there is nothing to change."""
+    if present is None:
+        return None
+    rest = {name: value for name, value in present.items() if name not in FACTS}
+    changed = {**rest, **facts}
+    return None if changed == present else changed
 
 
 async def was_seeded(store: Store, name: str) -> bool:

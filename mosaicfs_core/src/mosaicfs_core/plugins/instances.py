@@ -12,7 +12,7 @@ import msgspec
 from mosaicfs_core.documents import ids, times
 from mosaicfs_core.errors import PluginError
 from mosaicfs_core.plugins.context import CoreServices, InstanceContext
-from mosaicfs_core.plugins.first_instances import seed_instances, was_seeded
+from mosaicfs_core.plugins.first_instances import seed_instances, was_seeded, with_facts
 from mosaicfs_core.plugins.loading import LoadedPlugin
 from mosaicfs_core.plugins.node_settings import RESERVED
 from mosaicfs_core.plugins.prefixes import clashes, own_prefix, package_of
@@ -99,7 +99,7 @@ class Instances:
         for document in await self._core.store.read(self._read):
             plugin = self._core.host.plugins.get(str(document.get("package") or document["plugin_name"]))
             if plugin is not None and plugin.manifest is not None:
-                await self._core.store.update(document["_id"], partial(_remembering, remembered(plugin)))
+                await self._core.store.update(document["_id"], partial(with_facts, remembered(plugin)))
 
     async def refresh(self) -> Mapping[str, Instance]:
         """Read this node's plugin documents."""
@@ -177,7 +177,8 @@ class Instances:
 async def is_wanted(core: CoreServices, package: str) -> bool:
     """Whether a package is to serve on this node: one of its instances is switched on, or there never was one.
 
-    One that was made by default and removed is not wanted. Pausing an instance holds back its work alone.
+    One that was made by default and removed is not wanted (which an agent, whose instances are written elsewhere, does
+    not notice). Pausing an instance holds back its work alone.
     """
     documents = core.store.reader.documents_of("plugin", (core.node_id,))
     switches = [bool(document.get("enabled", True)) for document in documents if package_of(document) == package]
@@ -220,15 +221,6 @@ def remembered(plugin: LoadedPlugin) -> dict[str, Any]:
     facts = {} if manifest is None else {"settings_schema": manifest.settings_schema, "watches": manifest.watches}
     kept = {name: fact for name, fact in facts.items() if fact is not None}
     return dict(msgspec.json.decode(msgspec.json.encode(kept)))
-
-
-def _remembering(facts: Mapping[str, Any], present: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The document with these facts; None when it has them."""
-    if present is None:
-        return None
-    rest = {name: value for name, value in present.items() if name not in ("settings_schema", "watches")}
-    changed = {**rest, **facts}
-    return None if changed == present else changed
 
 
 def _state(instance: Instance | None) -> tuple[Mapping[str, Any], str | None] | None:

@@ -3,6 +3,7 @@ change what is there but for adding folders, which are its own disk's."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -11,7 +12,7 @@ from msgspec import Meta
 from mosaicfs_core.documents import ids, times
 from mosaicfs_core.documents.patterns import END
 from mosaicfs_core.errors import UserError
-from mosaicfs_core.plugins.first_instances import add_watched_folders, seed_instances
+from mosaicfs_core.plugins.first_instances import FACTS, add_watched_folders, seed_instances, with_facts
 from mosaicfs_core.plugins.node_settings import RESERVED
 from mosaicfs_core.store import Store
 from mosaicfs_core.wording import in_words
@@ -49,6 +50,9 @@ async def seed(store: Store, node_id: str, given: dict[str, Any]) -> dict[str, l
     if any(RESERVED in (one.plugin_name, one.package) for one in asked.instances):
         raise UserError(f"{RESERVED} is the name of the node's own settings", field="instances")
     made = await seed_instances(store, node_id, [_document(node_id, one) for one in asked.instances], here=False)
+    for one in asked.instances:  # a package that was upgraded may say other things of itself
+        facts = {name: value for name in FACTS if (value := getattr(one, name)) is not None}
+        await store.update(ids.plugin_document_id(node_id, one.plugin_name), partial(with_facts, facts))
     if asked.paths:
         await add_watched_folders(store, node_id, asked.paths)
     return {"made": made}

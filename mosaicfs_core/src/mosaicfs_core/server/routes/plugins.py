@@ -10,6 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 from quart import Blueprint, Response
 from quart_schema import document_response, validate_querystring, validate_request
 
+from mosaicfs_core.content.roots import settings_of
 from mosaicfs_core.documents import ids, times
 from mosaicfs_core.documents.patterns import END
 from mosaicfs_core.errors import Conflict, NotFound, UserError
@@ -169,6 +170,17 @@ def _refuse_wrong(schema: SettingsSchema, settings: Mapping[str, Any]) -> None:
         raise UserError(summary, field=f"settings.{wrong[0].field}", fields=fields)
 
 
+def refuse_shorthand(document: Mapping[str, Any], here: str) -> None:
+    """Refuse a watched folder that begins with ``~`` on another node than ``here``: whose home that is, only that
+    machine knows."""
+    setting = document.get("watches")
+    folders = settings_of(document).get(setting) if setting and document["node_id"] != here else None
+    for number, folder in enumerate(folders if isinstance(folders, list) else []):
+        if isinstance(folder, str) and folder.startswith("~"):
+            field = f"settings.{setting}.{number}"
+            raise UserError(f"{field}: {folder!r} is a place on another machine: give its whole path", field=field)
+
+
 def package_warnings(package: str) -> list[str]:
     """What the user should know of the package an instance names."""
     plugin = state().core.host.plugins.get(package)
@@ -244,6 +256,8 @@ async def create_instance(node_id: str, data: NewInstance) -> Response:
     document |= checked_settings(host, document, changes.get("settings", {}))
     others = await documents_of(state().core.store, "plugin", node_id)
 
+    refuse_shorthand(document, state().core.node_id)
+
     def insert(present: dict[str, Any] | None) -> dict[str, Any]:
         if present is not None:
             raise Conflict(f"this node has an instance {data.plugin_name} already")
@@ -273,11 +287,13 @@ async def change_instance(node_id: str, name: str, data: InstanceChange) -> Resp
     host = state().core.host
     if name == RESERVED and changes.keys() - {"settings"}:
         raise UserError("only its settings can be changed", field=sorted(changes.keys() - {"settings"})[0])
+    here = state().core.node_id
     known = await documents_of(state().core.store, "plugin", node_id)
 
     def apply(document: dict[str, Any]) -> dict[str, Any]:
         settings = checked_settings(host, document, changes["settings"]) if "settings" in changes else {}
         changed = {**document, **changes, **settings}
+        refuse_shorthand(changed, here)
         refuse_clash(host, known, changed)
         return changed
 
