@@ -13,6 +13,7 @@ import pytest
 
 from mosaicfs_core.documents import ids
 from mosaicfs_core.errors import Unavailable
+from mosaicfs_core.testing.store import file_document
 
 
 async def body_of(answer: Any) -> Any:
@@ -48,6 +49,12 @@ async def test_a_crawl_is_asked_of_the_agent(instance: Any) -> None:
     assert (await instance.ask("POST", "/api/nodes/node-other-aaaa/crawl", json={})).status_code == 404
     bad = await instance.ask("POST", f"/api/nodes/{instance.node_id}/crawl", json={"prefixes": ["/a/../b"]})
     assert bad.status_code == 400
+
+
+async def test_only_files_that_are_there_are_counted(instance: Any) -> None:
+    for path, status in (("/a/1", "active"), ("/a/2", "deleted")):
+        await instance.harness.store.put(file_document(path, node_id=instance.node_id, status=status))
+    assert (await body_of(await instance.ask("GET", "/api/system/info")))["documents"]["file"] == 1
 
 
 async def test_what_is_left_out_is_listed_in_pages(instance: Any) -> None:
