@@ -15,7 +15,10 @@ from importlib_metadata import EntryPoint
 from mosaicfs_core.cli.frame_context import TerminalContext
 from mosaicfs_core.cli.main import cli
 from mosaicfs_core.errors import Conflict, NotFound, UserError
+from mosaicfs_core.home import Home
 from mosaicfs_core.plugins.host import PluginHost
+from mosaicfs_core.plugins.instances import default_document
+from mosaicfs_core.store import Store
 from mosaicfs_core.testing.faults import faulty
 
 discover = PluginHost.discover
@@ -49,6 +52,18 @@ def test_list_shows_working_announced_failed_and_disabled_plugins(monkeypatch: p
     human = run("list", "--verbose")
     assert "Traceback" in human.stderr
     assert "boom at import" in human.stdout
+
+
+async def test_list_tells_which_plugins_are_switched_off_here(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home").prepare()
+    store = await Store.open(home.replica)
+    host = discover(only=("localfs", "search"))
+    for name, enabled in (("localfs", False), ("search", True)):
+        await store.put({**default_document(home.node_id(), host.get(name)), "enabled": enabled})
+    await store.close()
+    listed = {row["name"]: row for row in json.loads(run("list", "--json").stdout)}
+    assert (listed["localfs"]["status"], listed["search"]["status"], listed["labels"]["status"]) == ("off", "ok", "ok")
+    assert "`mosaicfs plugin enable localfs`" in listed["localfs"]["note"]
 
 
 def test_check_names_what_is_wrong_and_fails() -> None:

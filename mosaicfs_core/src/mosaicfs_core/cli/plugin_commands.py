@@ -9,7 +9,6 @@ import click
 
 if TYPE_CHECKING:
     from mosaicfs_core.cli.frame_context import TerminalContext
-    from mosaicfs_core.plugins.loading import LoadedPlugin
 
 
 def register(cli: click.Group, context: TerminalContext) -> None:
@@ -30,48 +29,21 @@ def _add_list(group: click.Group, context: TerminalContext) -> None:
     @click.option("--disable", multiple=True, metavar="NAME", help="Do not import this plugin (repeatable).")
     @click.option("--safe-mode", is_flag=True, help="Import the plugins of MosaicFS itself alone.")
     def list_plugins(disable: tuple[str, ...], safe_mode: bool) -> None:
-        """List the plugins installed in this environment, working or not.
+        """List the plugins installed in this environment, working or not, and which are switched off on this machine.
 
         With --verbose the traceback of each failed one follows.
         """
         from mosaicfs_core import config
+        from mosaicfs_core.cli.plugin_listing import COLUMNS, instances_of, rows
 
         configured = config.load(context.home.config_file).agent.disabled_plugins
         host = _discover((*disable, *configured), safe_mode)
-        context.show([_row(found) for found in host.plugins.values()], _COLUMNS, empty="no plugin is installed")
+        found = rows(host.plugins.values(), instances_of(context.home))
+        context.show(found, COLUMNS, empty="no plugin is installed")
         if context.verbose:
-            for found in host.plugins.values():
-                if found.traceback:
-                    click.echo(f"\n{found.name}:\n{found.traceback}", err=True)
-
-
-_COLUMNS = {
-    "name": "name",
-    "status": "status",
-    "title": "title",
-    "version": "version",
-    "distribution": "package",
-    "note": "note",
-}
-
-
-def _row(plugin: LoadedPlugin) -> dict[str, Any]:
-    manifest = plugin.manifest
-    note = plugin.error
-    if note is None and manifest is not None and not manifest.available:
-        note = "announced, not available in this release"
-    return {
-        "name": plugin.name,
-        "status": plugin.status,
-        "title": manifest.title if manifest else None,
-        "description": manifest.description if manifest else None,
-        "version": manifest.version if manifest else plugin.distribution_version or None,
-        "distribution": plugin.distribution or None,
-        "first_party": plugin.first_party,
-        "default_enabled": manifest.default_enabled if manifest else False,
-        "hooks": sorted(plugin.hooks),
-        "note": note,
-    }
+            for plugin in host.plugins.values():
+                if plugin.traceback:
+                    click.echo(f"\n{plugin.name}:\n{plugin.traceback}", err=True)
 
 
 def _add_new(group: click.Group, context: TerminalContext) -> None:
