@@ -119,16 +119,46 @@ def test_a_name_that_cannot_be_or_a_directory_that_exists_is_refused(tmp_path: P
 
 
 class Api:
-    """Remembers what was sent; has no instances."""
+    """Remembers what was sent; has the packages ``notes`` and ``search``, and no instances but ``mail``."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, str, Any]] = []
 
     def send(self, method: str, path: str, body: Any = None) -> Any:
         self.sent.append((method, path, body))
+        if method == "DELETE":
+            return {"removed": path.rpartition("/")[2]}
         if method == "PATCH" and body == {"enabled": True}:
             raise NotFound("no such instance")
         return {"enabled": body["enabled"], "warnings": ["it is heavy"]}
+
+    def get(self, path: str) -> Any:
+        if path == "nodes/node-a/status":
+            return {"available_plugins": [{"name": "notes"}, {"name": "search"}]}
+        assert path == "nodes/node-a/plugins"
+        return {"items": [{"id": "mail"}]}
+
+
+def test_enable_refuses_what_is_not_there_and_says_what_may_be_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    api = Api()
+    monkeypatch.setattr(TerminalContext, "api", api)
+    for name, hint in {
+        "note": "did you mean notes?",
+        "mai": "did you mean mail?",
+        "x": "installed are notes, search",
+    }.items():
+        answer = run("enable", name, "--node", "node-a")
+        assert answer.exit_code == 1
+        assert f"node-a has no plugin {name}" in answer.stderr
+        assert hint in answer.stderr
+    assert {method for method, _, _ in api.sent} == {"PATCH"}
+
+
+def test_remove_takes_an_instance_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    api = Api()
+    monkeypatch.setattr(TerminalContext, "api", api)
+    assert run("remove", "notes", "--node", "node-a").stdout == "notes is removed\n"
+    assert api.sent == [("DELETE", "nodes/node-a/plugins/notes", None)]
 
 
 def test_enable_makes_an_instance_and_disable_switches_it_off(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,13 +110,15 @@ def _add_switches(group: click.Group, context: TerminalContext) -> None:
     @click.argument("name")
     @node
     def enable(name: str, node: str | None) -> None:
-        """Switch the instance NAME on, making it from the package of that name when there is none."""
+        """Switch the instance NAME on, making it from the installed package of that name when there is none."""
         from mosaicfs_core.errors import NotFound
 
-        where = f"nodes/{node or context.home.node_id()}/plugins"
+        node_id = node or context.home.node_id()
+        where = f"nodes/{node_id}/plugins"
         try:
             answer = context.api.send("PATCH", f"{where}/{name}", {"enabled": True})
         except NotFound:
+            _require_installed(context, node_id, name)
             answer = context.api.send("POST", where, {"plugin_name": name, "enabled": True})
         _tell(context, answer, f"{name} is on")
 
@@ -127,6 +129,31 @@ def _add_switches(group: click.Group, context: TerminalContext) -> None:
         """Switch the instance NAME off; what it indexed stays."""
         where = f"nodes/{node or context.home.node_id()}/plugins/{name}"
         _tell(context, context.api.send("PATCH", where, {"enabled": False}), f"{name} is off")
+
+    @group.command("remove")
+    @click.argument("name")
+    @node
+    def remove(name: str, node: str | None) -> None:
+        """Remove the instance NAME with its settings; the package stays installed, and a default instance does not come
+        back by itself."""
+        where = f"nodes/{node or context.home.node_id()}/plugins/{name}"
+        _tell(context, context.api.send("DELETE", where), f"{name} is removed")
+
+
+def _require_installed(context: TerminalContext, node_id: str, name: str) -> None:
+    """Raise ``NotFound`` with what may be meant when a node that told what is installed there does not have it."""
+    from difflib import get_close_matches
+
+    from mosaicfs_core.errors import NotFound
+
+    told = context.api.get(f"nodes/{node_id}/status").get("available_plugins", [])
+    installed = {str(plugin["name"]) for plugin in told}
+    if not installed or name in installed:
+        return
+    instances = {str(one["id"]) for one in context.api.get(f"nodes/{node_id}/plugins")["items"]}
+    near = get_close_matches(name, sorted(installed | instances), 1)
+    hint = f"did you mean {near[0]}?" if near else f"installed are {', '.join(sorted(installed))}"
+    raise NotFound(f"{node_id} has no plugin {name}, neither installed nor as an instance; {hint}")
 
 
 def _tell(context: TerminalContext, answer: dict[str, Any], text: str) -> None:
