@@ -109,6 +109,24 @@ async def test_an_instance_of_a_plugin_from_first_to_last(instance: Any, tmp_pat
     assert [one["id"] for one in left] == ["agent"]
 
 
+async def test_an_instance_that_is_not_there_is_named_with_what_there_is(instance: Any) -> None:
+    base = f"/api/nodes/{instance.node_id}/plugins"
+
+    async def refused(name: str, method: str = "PATCH") -> str:
+        given = {"json": {"enabled": False}} if method == "PATCH" else {}
+        answer = await instance.ask(method, f"{base}/{name}", **given)
+        assert answer.status_code == 404
+        return str((await body_of(answer))["error"]["message"])
+
+    assert await refused("nosuch") == f"{instance.node_id} has no plugin instance nosuch; it has none"
+    for name in ("holidays", "mail"):
+        await instance.ask("POST", base, json={"plugin_name": name, "package": "localfs"})
+    for method in ("PATCH", "GET", "DELETE"):
+        assert (await refused("holiday", method)).endswith(" instance holiday; did you mean holidays?")
+        assert (await refused("nosuch", method)).endswith("its instances are holidays, mail")
+    assert "has no instance there: `mosaicfs plugin enable localfs` makes one" in await refused("localfs")
+
+
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
 async def test_wrong_settings_are_refused_field_by_field(instance: Any, method: str) -> None:
     base = f"/api/nodes/{instance.node_id}/plugins"
