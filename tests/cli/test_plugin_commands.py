@@ -15,7 +15,10 @@ from importlib_metadata import EntryPoint
 from mosaicfs_core.cli.frame_context import TerminalContext
 from mosaicfs_core.cli.main import cli
 from mosaicfs_core.errors import Conflict, NotFound, UserError
+from mosaicfs_core.home import Home
 from mosaicfs_core.plugins.host import PluginHost
+from mosaicfs_core.plugins.instances import default_document
+from mosaicfs_core.store import Store
 from mosaicfs_core.testing.faults import faulty
 
 discover = PluginHost.discover
@@ -49,6 +52,18 @@ def test_list_shows_working_announced_failed_and_disabled_plugins(monkeypatch: p
     human = run("list", "--verbose")
     assert "Traceback" in human.stderr
     assert "boom at import" in human.stdout
+
+
+async def test_list_tells_which_plugins_are_switched_off_here(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home").prepare()
+    store = await Store.open(home.replica)
+    host = discover(only=("localfs", "search"))
+    for name, enabled in (("localfs", False), ("search", True)):
+        await store.put({**default_document(home.node_id(), host.get(name)), "enabled": enabled})
+    await store.close()
+    listed = {row["name"]: row for row in json.loads(run("list", "--json").stdout)}
+    assert (listed["localfs"]["status"], listed["search"]["status"], listed["labels"]["status"]) == ("off", "ok", "ok")
+    assert "`mosaicfs plugin enable localfs`" in listed["localfs"]["note"]
 
 
 def test_check_names_what_is_wrong_and_fails() -> None:
@@ -104,16 +119,46 @@ def test_a_name_that_cannot_be_or_a_directory_that_exists_is_refused(tmp_path: P
 
 
 class Api:
-    """Remembers what was sent; has no instances."""
+    """Remembers what was sent; has the packages ``notes`` and ``search``, and no instances but ``mail``."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, str, Any]] = []
 
     def send(self, method: str, path: str, body: Any = None) -> Any:
         self.sent.append((method, path, body))
+        if method == "DELETE":
+            return {"removed": path.rpartition("/")[2]}
         if method == "PATCH" and body == {"enabled": True}:
             raise NotFound("no such instance")
         return {"enabled": body["enabled"], "warnings": ["it is heavy"]}
+
+    def get(self, path: str) -> Any:
+        if path == "nodes/node-a/status":
+            return {"available_plugins": [{"name": "notes"}, {"name": "search"}]}
+        assert path == "nodes/node-a/plugins"
+        return {"items": [{"id": "mail"}]}
+
+
+def test_enable_refuses_what_is_not_there_and_says_what_may_be_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    api = Api()
+    monkeypatch.setattr(TerminalContext, "api", api)
+    for name, hint in {
+        "note": "did you mean notes?",
+        "mai": "did you mean mail?",
+        "x": "installed are notes, search",
+    }.items():
+        answer = run("enable", name, "--node", "node-a")
+        assert answer.exit_code == 1
+        assert f"node-a has no plugin {name}" in answer.stderr
+        assert hint in answer.stderr
+    assert {method for method, _, _ in api.sent} == {"PATCH"}
+
+
+def test_remove_takes_an_instance_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    api = Api()
+    monkeypatch.setattr(TerminalContext, "api", api)
+    assert run("remove", "notes", "--node", "node-a").stdout == "notes is removed\n"
+    assert api.sent == [("DELETE", "nodes/node-a/plugins/notes", None)]
 
 
 def test_enable_makes_an_instance_and_disable_switches_it_off(monkeypatch: pytest.MonkeyPatch) -> None:

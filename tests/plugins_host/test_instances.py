@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from mosaicfs_core.agent import Agent
 from mosaicfs_core.documents import ids, times
 from mosaicfs_core.plugins.instances import Instances
 from mosaicfs_core.testing import Harness, plugin_at
@@ -89,6 +90,17 @@ async def test_an_instance_that_cannot_run_says_why(harness: Harness) -> None:
     assert not found["needs_settings"].runs("mosaicfs_crawl")
     assert found["restless"].problem is None
     assert not found["restless"].runs("mosaicfs_crawl")
+
+
+async def test_the_status_tells_what_failed_to_load_and_what_is_not_to_run(harness: Harness) -> None:
+    await harness.store.put(document(harness, "restless", enabled=False))
+    await harness.store.put(document(harness, "default", paused=True))
+    async with Agent(harness.core) as agent:
+        part = agent.status()["subsystems"]["plugins"]
+    assert part["status"] == "degraded"
+    assert "fails_to_import: RuntimeError: boom at import" in part["detail"]
+    assert "default: paused; restless: switched off" in part["detail"]
+    assert part["held_back"] == {"default": "paused", "restless": "switched off"}
 
 
 async def test_two_instances_of_one_package_have_their_own_settings_with_defaults(harness: Harness) -> None:

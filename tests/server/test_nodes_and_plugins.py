@@ -13,6 +13,7 @@ import pytest
 
 from mosaicfs_core.documents import ids
 from mosaicfs_core.errors import Unavailable
+from mosaicfs_core.testing.store import file_document
 
 
 async def body_of(answer: Any) -> Any:
@@ -51,6 +52,12 @@ async def test_a_crawl_is_asked_of_the_agent(instance: Any) -> None:
     assert len(instance.agent.crawls) == 2
     bad = await instance.ask("POST", f"/api/nodes/{instance.node_id}/crawl", json={"prefixes": ["/a/../b"]})
     assert bad.status_code == 400
+
+
+async def test_only_files_that_are_there_are_counted(instance: Any) -> None:
+    for path, status in (("/a/1", "active"), ("/a/2", "deleted")):
+        await instance.harness.store.put(file_document(path, node_id=instance.node_id, status=status))
+    assert (await body_of(await instance.ask("GET", "/api/system/info")))["documents"]["file"] == 1
 
 
 async def test_what_is_left_out_is_listed_in_pages(instance: Any) -> None:
@@ -103,6 +110,24 @@ async def test_an_instance_of_a_plugin_from_first_to_last(instance: Any, tmp_pat
     assert (await instance.ask("DELETE", f"{base}/second")).status_code == 404
     left = (await body_of(await instance.ask("GET", base)))["items"]
     assert [one["id"] for one in left] == ["agent"]
+
+
+async def test_an_instance_that_is_not_there_is_named_with_what_there_is(instance: Any) -> None:
+    base = f"/api/nodes/{instance.node_id}/plugins"
+
+    async def refused(name: str, method: str = "PATCH") -> str:
+        given = {"json": {"enabled": False}} if method == "PATCH" else {}
+        answer = await instance.ask(method, f"{base}/{name}", **given)
+        assert answer.status_code == 404
+        return str((await body_of(answer))["error"]["message"])
+
+    assert await refused("nosuch") == f"{instance.node_id} has no plugin instance nosuch; it has none"
+    for name in ("holidays", "mail"):
+        await instance.ask("POST", base, json={"plugin_name": name, "package": "localfs"})
+    for method in ("PATCH", "GET", "DELETE"):
+        assert (await refused("holiday", method)).endswith(" instance holiday; did you mean holidays?")
+        assert (await refused("nosuch", method)).endswith("its instances are holidays, mail")
+    assert "has no instance there: `mosaicfs plugin enable localfs` makes one" in await refused("localfs")
 
 
 @pytest.mark.parametrize("method", ["POST", "PATCH"])

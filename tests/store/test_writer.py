@@ -26,6 +26,17 @@ async def test_waiting_requests_share_a_commit(tmp_path: Path) -> None:
     await store.close()
 
 
+async def test_files_that_are_gone_are_documents_and_not_among_the_files(tmp_path: Path) -> None:
+    store = await Store.open(tmp_path / "replica.db")
+    assert (await store.info()).files == 0
+    for path in ("/a/b/1", "/a/2", "/3"):
+        await store.put(file_document(path))
+    await store.put(file_document("/a/gone", status="deleted"))
+    info = await store.info()
+    assert (info.documents, info.files) == ({"file": 4}, 3)
+    await store.close()
+
+
 async def test_failures_in_a_group_stay_apart(tmp_path: Path) -> None:
     store = await Store.open(tmp_path / "replica.db")
     wrong = {**file_document("/x"), "_rev": "1-" + "a" * 32}

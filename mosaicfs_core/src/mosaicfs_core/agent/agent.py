@@ -154,8 +154,13 @@ class Agent:
             for name, instance in self._instances.current.items()
             if instance.enabled and instance.problem is not None
         }
+        held_back = {
+            name: instance.held_back
+            for name, instance in self._instances.current.items()
+            if instance.held_back is not None
+        }
         beside = {name: tell() for name, tell in self.subsystems.items()}
-        return self._board.document(plugins, failed, self._core.failing, beside, self._core.reports)
+        return self._board.document(plugins, failed, held_back, self._core.failing, beside, self._core.reports)
 
     def problems(self) -> list[Problem]:
         """What crawls and watchers passed over or could not read, as far as it is kept."""

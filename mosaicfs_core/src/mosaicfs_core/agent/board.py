@@ -109,20 +109,19 @@ class Board:
         self,
         plugins: Sequence[Mapping[str, Any]],
         failed: Mapping[str, str],
+        held_back: Mapping[str, str],
         failing: Mapping[str, str],
         beside: Mapping[str, Mapping[str, Any]],
         reports: Mapping[str, Mapping[str, Any]],
     ) -> dict[str, Any]:
         """The ``agent_status`` document, without ``_rev``. ``plugins`` describes packages, ``failed`` maps instances
-        that cannot run to the reason, ``failing`` long-lived tasks to what ended them last, ``beside`` are further
-        subsystems as they stand in the document, ``reports`` what instances say of themselves."""
+        that cannot run to the reason, ``held_back`` those that do not run because somebody wants it so to a word for
+        that, ``failing`` long-lived tasks to what ended them last, ``beside`` are further subsystems as they stand in
+        the document, ``reports`` what instances say of themselves."""
         subsystems = {
             "crawler": self._crawler(),
             "watcher": self._watcher(),
-            "plugins": {
-                "status": "degraded" if failed else "healthy",
-                "detail": _listed(failed),
-            },
+            "plugins": _plugins(plugins, failed, held_back),
             "instances": self._reported(reports),
             "tasks": {"status": "degraded" if failing else "healthy", "detail": _listed(failing)},
             **{name: dict(part) for name, part in beside.items()},
@@ -211,6 +210,19 @@ class Board:
             "instances": sorted(name for name, state in self.watching.items() if not state),
             "unwatched": len(unwatched),
         }
+
+
+def _plugins(
+    plugins: Sequence[Mapping[str, Any]], failed: Mapping[str, str], held_back: Mapping[str, str]
+) -> dict[str, Any]:
+    """Which packages could not be loaded, which instances cannot run, and which are not to."""
+    broken = {str(plugin["name"]): str(plugin["error"]) for plugin in plugins if plugin["status"] == "failed"}
+    wrong = {**broken, **failed}
+    return {
+        "status": "degraded" if wrong else "healthy",
+        "detail": "; ".join(filter(None, (_listed(wrong), _listed(held_back)))),
+        "held_back": dict(sorted(held_back.items())),
+    }
 
 
 def _listed(reasons: Mapping[str, str]) -> str:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
+
+from mosaicfs_core.store.crawl_queries import count_below
 
 if TYPE_CHECKING:
     from mosaicfs_core.cli.frame_context import TerminalContext
     from mosaicfs_core.cli.runtime import AgentRuntime
+    from mosaicfs_core.store import Reader
 
 _STEP: Final = 0.2
 _FIGURES: Final = ("files_seen", "files_written", "files_moved", "files_deleted")
@@ -43,12 +48,18 @@ async def show(
         await _follow(runtime, stop, bar.advance, longest, Pace(stalled, begun))
     if stop.is_set():
         return ""
-    counts = (await runtime.core.store.info()).types.get("file", {})
-    said = f"{where}: {summary(counts.get('live', 0), runtime.agent.awaited(), time.monotonic() - begun)}"
+    files = await runtime.core.store.read(partial(files_of, node_id=runtime.core.node_id, roots=roots))
+    said = f"{where}: {summary(files, runtime.agent.awaited(), time.monotonic() - begun)}"
     context.say(f"Indexed   {said}")
     for problem in _crawler(runtime).get("inaccessible", ()):
         context.say(f"          {problem}")
     return said
+
+
+def files_of(reader: Reader, node_id: str, roots: Sequence[str]) -> int:
+    """How many files of a node are indexed in these folders (export paths), of which none holds another; anywhere on
+    the node when there are none."""
+    return sum(count_below(reader, node_id, root) for root in roots or ("/",))
 
 
 def summary(files: int, awaited: list[str], took: float) -> str:

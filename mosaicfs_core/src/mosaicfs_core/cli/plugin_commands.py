@@ -9,7 +9,6 @@ import click
 
 if TYPE_CHECKING:
     from mosaicfs_core.cli.frame_context import TerminalContext
-    from mosaicfs_core.plugins.loading import LoadedPlugin
 
 
 def register(cli: click.Group, context: TerminalContext) -> None:
@@ -30,48 +29,21 @@ def _add_list(group: click.Group, context: TerminalContext) -> None:
     @click.option("--disable", multiple=True, metavar="NAME", help="Do not import this plugin (repeatable).")
     @click.option("--safe-mode", is_flag=True, help="Import the plugins of MosaicFS itself alone.")
     def list_plugins(disable: tuple[str, ...], safe_mode: bool) -> None:
-        """List the plugins installed in this environment, working or not.
+        """List the plugins installed in this environment, working or not, and which are switched off on this machine.
 
         With --verbose the traceback of each failed one follows.
         """
         from mosaicfs_core import config
+        from mosaicfs_core.cli.plugin_listing import COLUMNS, instances_of, rows
 
         configured = config.load(context.home.config_file).agent.disabled_plugins
         host = _discover((*disable, *configured), safe_mode)
-        context.show([_row(found) for found in host.plugins.values()], _COLUMNS, empty="no plugin is installed")
+        found = rows(host.plugins.values(), instances_of(context.home))
+        context.show(found, COLUMNS, empty="no plugin is installed")
         if context.verbose:
-            for found in host.plugins.values():
-                if found.traceback:
-                    click.echo(f"\n{found.name}:\n{found.traceback}", err=True)
-
-
-_COLUMNS = {
-    "name": "name",
-    "status": "status",
-    "title": "title",
-    "version": "version",
-    "distribution": "package",
-    "note": "note",
-}
-
-
-def _row(plugin: LoadedPlugin) -> dict[str, Any]:
-    manifest = plugin.manifest
-    note = plugin.error
-    if note is None and manifest is not None and not manifest.available:
-        note = "announced, not available in this release"
-    return {
-        "name": plugin.name,
-        "status": plugin.status,
-        "title": manifest.title if manifest else None,
-        "description": manifest.description if manifest else None,
-        "version": manifest.version if manifest else plugin.distribution_version or None,
-        "distribution": plugin.distribution or None,
-        "first_party": plugin.first_party,
-        "default_enabled": manifest.default_enabled if manifest else False,
-        "hooks": sorted(plugin.hooks),
-        "note": note,
-    }
+            for plugin in host.plugins.values():
+                if plugin.traceback:
+                    click.echo(f"\n{plugin.name}:\n{plugin.traceback}", err=True)
 
 
 def _add_new(group: click.Group, context: TerminalContext) -> None:
@@ -138,13 +110,15 @@ def _add_switches(group: click.Group, context: TerminalContext) -> None:
     @click.argument("name")
     @node
     def enable(name: str, node: str | None) -> None:
-        """Switch the instance NAME on, making it from the package of that name when there is none."""
+        """Switch the instance NAME on, making it from the installed package of that name when there is none."""
         from mosaicfs_core.errors import NotFound
 
-        where = f"nodes/{node or context.home.node_id()}/plugins"
+        node_id = node or context.home.node_id()
+        where = f"nodes/{node_id}/plugins"
         try:
             answer = context.api.send("PATCH", f"{where}/{name}", {"enabled": True})
         except NotFound:
+            _require_installed(context, node_id, name)
             answer = context.api.send("POST", where, {"plugin_name": name, "enabled": True})
         _tell(context, answer, f"{name} is on")
 
@@ -155,6 +129,31 @@ def _add_switches(group: click.Group, context: TerminalContext) -> None:
         """Switch the instance NAME off; what it indexed stays."""
         where = f"nodes/{node or context.home.node_id()}/plugins/{name}"
         _tell(context, context.api.send("PATCH", where, {"enabled": False}), f"{name} is off")
+
+    @group.command("remove")
+    @click.argument("name")
+    @node
+    def remove(name: str, node: str | None) -> None:
+        """Remove the instance NAME with its settings; the package stays installed, and a default instance does not come
+        back by itself."""
+        where = f"nodes/{node or context.home.node_id()}/plugins/{name}"
+        _tell(context, context.api.send("DELETE", where), f"{name} is removed")
+
+
+def _require_installed(context: TerminalContext, node_id: str, name: str) -> None:
+    """Raise ``NotFound`` with what may be meant when a node that told what is installed there does not have it."""
+    from difflib import get_close_matches
+
+    from mosaicfs_core.errors import NotFound
+
+    told = context.api.get(f"nodes/{node_id}/status").get("available_plugins", [])
+    installed = {str(plugin["name"]) for plugin in told}
+    if not installed or name in installed:
+        return
+    instances = {str(one["id"]) for one in context.api.get(f"nodes/{node_id}/plugins")["items"]}
+    near = get_close_matches(name, sorted(installed | instances), 1)
+    hint = f"did you mean {near[0]}?" if near else f"installed are {', '.join(sorted(installed))}"
+    raise NotFound(f"{node_id} has no plugin {name}, neither installed nor as an instance; {hint}")
 
 
 def _tell(context: TerminalContext, answer: dict[str, Any], text: str) -> None:

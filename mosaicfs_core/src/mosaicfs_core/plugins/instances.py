@@ -41,7 +41,14 @@ class Instance:
     @property
     def enabled(self) -> bool:
         """Whether the user switched it on, and did not pause it."""
-        return bool(self.document.get("enabled", True)) and not self.document.get("paused")
+        return self.held_back is None
+
+    @property
+    def held_back(self) -> str | None:
+        """That it is switched off or paused, in words; None when it is neither."""
+        if not self.document.get("enabled", True):
+            return "switched off"
+        return "paused" if self.document.get("paused") else None
 
     @property
     def prefix(self) -> str:

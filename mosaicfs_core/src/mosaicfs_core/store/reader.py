@@ -89,7 +89,9 @@ class Reader(FileReader):
         pages = self._connection.execute("PRAGMA page_count").fetchone()[0]
         size = self._connection.execute("PRAGMA page_size").fetchone()[0]
         held = sum(figures["quarantined"] for figures in types.values())
-        return StoreInfo(self.meta("instance_id"), self.seq(), types, conflicts, held, pages * size)
+        sql = "SELECT ifnull(sum(below), 0) FROM directories WHERE parent IS NULL"
+        files = self._connection.execute(sql).fetchone()[0]
+        return StoreInfo(self.meta("instance_id"), self.seq(), types, files, conflicts, held, pages * size)
 
     def local_get(self, name: str) -> dict[str, Any] | None:
         """A ``_local`` document by its name, or None."""

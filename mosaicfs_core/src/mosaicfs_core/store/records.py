@@ -137,11 +137,13 @@ class Identity(NamedTuple):
 
 
 class StoreInfo(NamedTuple):
-    """Figures of a replica. ``types`` maps a type to ``{"live", "deleted", "quarantined"}``."""
+    """Figures of a replica. ``types`` maps a type to ``{"live", "deleted", "quarantined"}``; ``files`` are those that
+    listings show: documents of files that are gone are live as well."""
 
     instance_id: str
     update_seq: int
     types: dict[str, dict[str, int]]
+    files: int
     conflicts: int
     quarantined: int
     bytes_on_disk: int

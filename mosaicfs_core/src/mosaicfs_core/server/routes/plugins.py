@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -38,7 +39,6 @@ blueprint = Blueprint("plugins", __name__, url_prefix="/api")
 
 InstanceName = Annotated[str, Meta(pattern=f"^{ids.INSTANCE_PATTERN}{END}")]
 Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
-MISSING: Final = "this node has no such plugin instance"
 _UNWRITTEN: Final = "0-unwritten"
 _KEPT: Final = ("_id", "type", "node_id", "plugin_name")
 
@@ -301,7 +301,8 @@ async def change_instance(node_id: str, name: str, data: InstanceChange) -> Resp
     if name == RESERVED:
         await get_node_document(node_id)
         absent = {**_nothing_set(node_id), "created_at": times.format_time(times.now_micros())}
-    document = await replace(state().core.store, ids.plugin_document_id(node_id, name), apply, MISSING, absent=absent)
+    missing = _missing(node_id, name, known)
+    document = await replace(state().core.store, ids.plugin_document_id(node_id, name), apply, missing, absent=absent)
     return document_answer(document, instance_body(document))
 
 
@@ -315,7 +316,8 @@ async def remove_instance(node_id: str, name: str) -> Response:
     def bury(document: dict[str, Any]) -> dict[str, Any]:
         return {key: document[key] for key in _KEPT if key in document} | {"_deleted": True}
 
-    await replace(state().core.store, ids.plugin_document_id(node_id, name), bury, MISSING)
+    missing = _missing(node_id, name, await documents_of(state().core.store, "plugin", node_id))
+    await replace(state().core.store, ids.plugin_document_id(node_id, name), bury, missing)
     return json_answer(RemovedAnswer(removed=name))
 
 
@@ -325,8 +327,24 @@ async def _instance_document(node_id: str, name: str) -> Mapping[str, Any]:
     if document is None and name == RESERVED:
         return _nothing_set(node_id)
     if document is None:
-        raise NotFound(MISSING)
+        raise NotFound(_missing(node_id, name, await documents_of(state().core.store, "plugin", node_id)))
     return document
+
+
+def _missing(node_id: str, name: str, known: Sequence[Mapping[str, Any]]) -> str:
+    """That a node has no instance of this name, and what there is instead: of ``known``, its instances' documents."""
+    core = state().core
+    if node_id == core.node_id and name in core.host.plugins:
+        return (
+            f"{name} is installed on {node_id} and has no instance there: `mosaicfs plugin enable {name}` makes one, "
+            "and `[agent] disabled_plugins` in mosaicfs.toml leaves a plugin out altogether"
+        )
+    names = sorted(str(document["plugin_name"]) for document in known if document["plugin_name"] != RESERVED)
+    near = get_close_matches(name, names, 1)
+    instead = (
+        f"did you mean {near[0]}?" if near else f"its instances are {', '.join(names)}" if names else "it has none"
+    )
+    return f"{node_id} has no plugin instance {name}; {instead}"
 
 
 def _nothing_set(node_id: str) -> dict[str, Any]:

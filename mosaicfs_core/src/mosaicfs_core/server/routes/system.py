@@ -69,8 +69,8 @@ class HubAnswer(msgspec.Struct, kw_only=True):
 
 
 class InfoAnswer(msgspec.Struct, kw_only=True):
-    """What runs. ``documents`` counts the live documents by type, ``agent`` and ``plugins`` tell how each is; ``hub``
-    is null where none is configured."""
+    """What runs. ``documents`` counts the live documents by type (of files those that are there, not those that are
+    remembered), ``agent`` and ``plugins`` tell how each is; ``hub`` is null where none is configured."""
 
     version: str
     instance_id: str
@@ -137,7 +137,7 @@ async def info() -> Response:
         python=platform.python_version(),
         platform=sys.platform,
         update_seq=facts.update_seq,
-        documents={name: counts["live"] for name, counts in facts.types.items()},
+        documents={name: counts["live"] for name, counts in facts.types.items()} | {"file": facts.files},
         agent=_agent_parts(server),
         plugins={name: plugin.status for name, plugin in server.core.host.plugins.items()},
         hub=None if server.core.hub is None else msgspec.convert(server.core.hub.facts(), HubAnswer),

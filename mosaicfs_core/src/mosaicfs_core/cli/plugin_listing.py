@@ -1,0 +1,70 @@
+"""What ``mosaicfs plugin list`` shows: the packages of this environment, and which are switched off on this machine."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from mosaicfs_core.errors import MosaicError
+from mosaicfs_core.plugins.node_settings import RESERVED
+from mosaicfs_core.plugins.prefixes import package_of
+
+if TYPE_CHECKING:
+    from mosaicfs_core.home import Home
+    from mosaicfs_core.plugins.loading import LoadedPlugin
+
+COLUMNS: Final = {
+    "name": "name",
+    "status": "status",
+    "title": "title",
+    "version": "version",
+    "distribution": "package",
+    "note": "note",
+}
+
+
+def instances_of(home: Home) -> list[dict[str, Any]]:
+    """The plugin documents of this machine's node, from the replica, which is there while nothing runs as well.
+    Empty where no replica can be read: the packages are listed all the same."""
+    from mosaicfs_core.store import Reader
+
+    try:
+        reader = Reader.open(home.replica)
+    except (MosaicError, sqlite3.Error, OSError):
+        return []
+    try:
+        found = reader.documents_of("plugin", (home.node_id(),))
+    except (MosaicError, sqlite3.Error, OSError):
+        return []
+    finally:
+        reader.close()
+    return [document for document in found if document["plugin_name"] != RESERVED]
+
+
+def rows(plugins: Iterable[LoadedPlugin], documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each package. ``documents`` are those of its instances on this machine."""
+    return [_row(plugin, [one for one in documents if package_of(one) == plugin.name]) for plugin in plugins]
+
+
+def _row(plugin: LoadedPlugin, instances: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    manifest = plugin.manifest
+    off = [str(one["plugin_name"]) for one in instances if not one.get("enabled", True)]
+    note = plugin.error
+    if note is None and manifest is not None and not manifest.available:
+        note = "announced, not available in this release"
+    if note is None and off:
+        note = f"`mosaicfs plugin enable {off[0]}` switches {off[0] if len(instances) > 1 else 'it'} on"
+    all_off = bool(instances) and len(off) == len(instances)
+    return {
+        "name": plugin.name,
+        "status": "off" if plugin.status == "ok" and all_off else plugin.status,
+        "title": manifest.title if manifest else None,
+        "description": manifest.description if manifest else None,
+        "version": manifest.version if manifest else plugin.distribution_version or None,
+        "distribution": plugin.distribution or None,
+        "first_party": plugin.first_party,
+        "default_enabled": manifest.default_enabled if manifest else False,
+        "hooks": sorted(plugin.hooks),
+        "note": note,
+    }
