@@ -22,11 +22,17 @@ class Missing(NamedTuple):
 
 
 def explain_missing(
-    state: State, path: str, sources: Sequence[tuple[str, str]], live: Mapping[str, Mapping[str, Any]]
+    state: State,
+    path: str,
+    sources: Sequence[tuple[str, str]],
+    live: Mapping[str, Mapping[str, Any]],
+    *,
+    in_tree: bool,
 ) -> Missing:
     """The reason for a path that no indexed file answers to. ``sources`` are where its file would be.
 
-    ``live`` holds statuses of nodes that are newer than their documents.
+    ``in_tree`` paths may be virtual ones; others are a disk's alone. ``live`` holds statuses of nodes that are newer
+    than their documents.
     """
     roots = list(watched_roots(state.reader.documents_of("plugin")))
     watched = [
@@ -36,7 +42,8 @@ def explain_missing(
         if root.node_id == node_id and is_under(export_path, root.path)
     ]
     if not watched:
-        return Missing("never_indexed", f"{_not_in_tree(state, path)} On disk no watched folder holds {path}.", ())
+        on_disk = f"On disk no watched folder holds {path}."
+        return Missing("never_indexed", f"{_not_in_tree(state, path)} {on_disk}" if in_tree else on_disk, ())
     reason, message = _explain_watched(state, *watched[0], live)
     places = dict.fromkeys((root.node_id, export_path) for root, export_path in watched)
     return Missing(reason, message, tuple(places))
