@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -45,6 +46,7 @@ def test_command_line(world: Any, point: Path) -> None:
     made = world.command("--json", "mount", point)
     assert made.returncode == 0, made.stderr
     assert json.loads(made.stdout)["mounted"] == str(point)
+    assert re.search(r"warning: no agent runs here.*`mosaicfs up`", made.stderr)
     assert (point / "all" / "a.txt").read_bytes() == b"a"
     ended = world.command("unmount", point)
     assert ended.returncode == 0, ended.stderr
@@ -61,7 +63,7 @@ def test_foreground_tied_to_standard_input(world: Any, point: Path) -> None:
     line += ["--home", str(world.home.path), "--json", "mount", str(point), "--foreground", "--tied"]
     with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        assert json.loads(process.stdout.readline()) == {"mounted": str(point)}
+        assert json.loads(process.stdout.readline()) == {"mounted": str(point), "agent": False}
         assert os.listdir(point) == ["all"]
         assert process.stdin is not None
         process.stdin.close()
@@ -171,6 +173,11 @@ class TestWithoutAgent:
         with pytest.raises(OSError, match="Input/output"):
             shown.read_bytes()
         assert time.monotonic() - started < 5
+        with pytest.raises(OSError, match="Input/output"):
+            shown.read_bytes()
+        log = (world.home.log_dir / "mount.log").read_text()
+        (warned,) = [line for line in log.splitlines() if "No agent runs here" in line]
+        assert "WARNING" in warned.upper()
 
     def test_a_file_outside_the_watched_folders_is_not_opened(self, world: Any, point: Path, tmp_path: Path) -> None:
         secret = tmp_path / "secret.txt"

@@ -162,7 +162,9 @@ def test_cached_files_stay_while_the_agent_is_down(world: Any, remote: RemoteAge
     data, other = content(3 * MIB), "0b0e7a52-8d06-5c0e-9f0e-3a6b5a0d0c02"
     give(data)
     give(b"not cached", name=other)
-    directory = world.mount(point).directory / "far"
+    mount = world.mount(point)
+    assert mount.agent
+    directory = mount.directory / "far"
     connected(world, remote)
     held = os.open(directory / NAME, os.O_RDONLY)
     assert os.pread(held, 10, 0) == data[:10]

@@ -13,8 +13,9 @@ import pytest
 
 from mosaicfs_core.agent import runner
 from mosaicfs_core.content import Content
-from mosaicfs_core.errors import Unavailable, UserError
+from mosaicfs_core.errors import PluginError, Unavailable, UserError
 from mosaicfs_core.hooks import HOOK_API, FilePlace, FileRecord, Held, PluginManifest, hookimpl
+from mosaicfs_core.testing.faults import faulty
 from mosaicfs_core.testing.harness import Harness, plugin_at
 
 FILE = FileRecord(file_id="n.u", node_id="n", export_path="/a", name="a", size=1, mtime=1, inode=1000)
@@ -102,8 +103,24 @@ async def test_what_fails_is_started_again_and_named_in_the_status(harness: Harn
         worker.fails = False
         await worker.started.get()
         await until(lambda: agent.status()["subsystems"]["instances"]["status"] == "healthy")
-        assert "no power" in agent.status()["recent_errors"][-1]["message"]
+        told = [error["message"] for error in agent.status()["recent_errors"]]
+        assert "no power" in told[-1]
+        assert len(told) == len(set(told)) == 1
     assert worker.ended == 1
+
+
+@pytest.mark.logs("step op boom failed")
+async def test_a_step_op_that_fails_is_among_the_recent_errors_once(tmp_path: Path) -> None:
+    async with Harness.start(tmp_path, plugins=faulty("step_raises")) as harness, harness.agent() as agent:
+        assert agent.status()["recent_errors"] == []
+        for _ in range(2):
+            predicate = harness.core.step_ops()["boom"].compile({})
+            for _ in range(2):
+                with pytest.raises(PluginError):
+                    predicate(FILE)
+        (error,) = agent.status()["recent_errors"]
+        assert (error["subsystem"], error["level"]) == ("plugins", "error")
+        assert error["message"] == "plugin step_raises: step op boom failed: RuntimeError: boom"
 
 
 async def test_a_pin_stands_before_its_bytes_are_there(harness: Harness) -> None:

@@ -262,6 +262,19 @@ def test_relative_paths_of_the_tree_are_refused(shell: Shell) -> None:
     assert "begins with /" in refused.stderr
 
 
+def test_a_relative_path_is_one_of_the_disk(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    shell.file(f"{place}/a.txt")
+    shell.say("mkdir", "-p", str(place))
+    shell.say("mkdir", f"{place}/sub")
+    monkeypatch.chdir(place)
+    assert f"{place}/sub is a virtual directory" in shell.say("explain", f"{place}/sub")
+    assert shell.say("explain", "sub").startswith(f"On disk no watched folder holds {place}/sub.")
+    assert f"No mount covers {place}/a.txt" in shell.say("explain", "a.txt")
+    assert shell.run("explain", "a.txt", "--file-id", "x").exit_code == 2
+
+
 def test_what_would_help_is_named(shell: Shell) -> None:
     shell.say("mkdir", "-p", "/p/q")
     assert "--force" in str(shell.run("rmdir", "/p").exception)

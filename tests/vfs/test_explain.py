@@ -130,6 +130,26 @@ def test_never_indexed(world: Any) -> None:
     assert "no watched folder" in explain(world, "/elsewhere/a.txt").message
 
 
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("/empty/x.md", "no mount brings files to /empty"),
+        ("/nope", "no mount brings files to /."),
+        ("/q/w/x.md", "There is no directory /q in the tree"),
+        ("/empty/w/x.md", "There is no directory /empty/w in the tree"),
+        ("/d/x.md", "no mount of /d has a file for /d/x.md"),
+    ],
+)
+def test_a_path_of_the_tree_is_told_what_the_tree_lacks(world: Any, path: str, why: str) -> None:
+    world.directory("/empty")
+    world.file("/s/a.txt")
+    world.directory("/d", world.mount("/s", strategy="flatten"))
+    answer = explain(world, path)
+    assert (answer.reason, answer.shown) == ("never_indexed", False)
+    assert why in answer.message
+    assert f"no watched folder holds {path}" in answer.message
+
+
 def test_folders_in_the_home_are_watched_folders(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/u")
     world.file("/home/u/s/other.txt")

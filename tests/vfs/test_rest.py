@@ -231,6 +231,10 @@ async def test_paging_tree_preview_and_explain(api: Api) -> None:
     assert (explained["shown"], explained["paths"]) == (True, ["/d/deep/er/x.pdf"])
     _, explained, _ = await api.ask("GET", "vfs/explain", query_string={"path": "/d/nothing.txt"})
     assert (explained["shown"], explained["reason"], explained["file"]) == (False, "never_indexed", None)
+    _, explained, _ = await api.ask("GET", "vfs/explain", query_string={"export_path": "/d"})
+    assert (explained["shown"], explained["message"]) == (False, "On disk no watched folder holds /d.")
+    both = {"export_path": "/d", "path": "/d"}
+    assert (await api.ask("GET", "vfs/explain", query_string=both))[0] == 400
     assert (await api.ask("GET", "vfs/explain"))[0] == 400
     assert (await api.ask("GET", "vfs/explain", query_string={"file_id": "nonsense"}))[0] == 400
     assert (await api.ask("GET", f"files/{api.node}.{'0' * 8}-0000-4000-8000-{'0' * 12}/paths"))[0] == 404

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
@@ -22,19 +22,26 @@ _PAGE: Final = 500
 _STEP_WIDTH: Final = 80
 
 
-def _any_path(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    """A path as the terminal gives it, in written form (bytes that are not UTF-8 are kept). A relative one is a native
-    path beside the current directory; one inside the mount stands for its place in the tree."""
-    if value is None:
-        return None
-    return escape(os.fsencode(tree_path(value if value.startswith("/") else os.path.abspath(value))))
+class _Given(NamedTuple):
+    """A path as the terminal gives it, in written form (bytes that are not UTF-8 are kept): absolute, and one inside
+    the mount as its place in the tree. ``native`` ones can only mean the disk."""
+
+    path: str
+    native: bool
 
 
-def _virtual_path(context: click.Context, parameter: click.Parameter, value: str) -> str | None:
-    """A path of the tree: like ``_any_path``, but a relative one makes sense only within the mount."""
-    if not value.startswith("/") and tree_path(native := os.path.abspath(value)) == native:
+def _given(value: str) -> _Given:
+    absolute = value if value.startswith("/") else os.path.abspath(value)
+    meant = tree_path(absolute)
+    return _Given(escape(os.fsencode(meant)), native=meant == absolute != value)
+
+
+def _virtual_path(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    """A path of the tree; a relative one makes sense only within the mount."""
+    given = _given(value)
+    if given.native:
         raise click.BadParameter(f"expected a path of the tree, which begins with /, got {value!r}")
-    return _any_path(context, parameter, value)
+    return given.path
 
 
 def register(cli: click.Group, context: CommandContext) -> None:
@@ -85,16 +92,20 @@ def _add_reading(vfs: click.Group, context: CommandContext) -> None:
 
 def _add_explaining(vfs: click.Group, context: CommandContext) -> None:
     @vfs.command("explain")
-    @click.argument("path", callback=_any_path, required=False)
+    @click.argument("path", required=False)
     @click.option("--file-id", help="The file in question, when the path does not say which.")
     def explain(path: str | None, file_id: str | None) -> None:
         """Say why a file is shown where it is, or why it is not.
 
-        PATH is a path of the virtual tree, or a file's own path on its machine.
+        PATH is a path of the virtual tree, or a file's own path on its machine; a relative one is a file's own.
         """
         if path is None and file_id is None:
             raise click.UsageError("give a PATH, a --file-id or both")
-        asked = {"path": path, "file_id": file_id}
+        given = None if path is None else _given(path)
+        if given is not None and given.native and file_id is not None:
+            raise click.UsageError(f"with --file-id expected a path of the tree, which begins with /, got {path!r}")
+        place = {} if given is None else {"export_path" if given.native else "path": given.path}
+        asked = {**place, "file_id": file_id}
         answer = context.api.get("vfs/explain", **{name: value for name, value in asked.items() if value is not None})
         if context.json:
             context.show(answer)

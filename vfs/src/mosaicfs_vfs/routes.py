@@ -66,9 +66,10 @@ class ForceQuery(PathQuery, kw_only=True, forbid_unknown_fields=True):
 
 
 class ExplainQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What to explain: a path (virtual, or on a node), a file, or a file at a path."""
+    """What to explain: a path (virtual, or on a node), a path on a node alone, a file, or a file at a path."""
 
     path: Path | None = None
+    export_path: Path | None = None
     file_id: Annotated[str, Meta(max_length=300)] | None = None
 
 
@@ -158,7 +159,14 @@ def _add_reading(blueprint: Blueprint, service: NamespaceService) -> None:
     async def explain(query_args: ExplainQuery) -> Response:
         """Explain why a file is shown where it is, or why it is not: every mount that covers it, chain by chain."""
         live = service.live_statuses()
-        found = await service.run(lambda namespace: namespace.explain(query_args.path, query_args.file_id, live=live))
+        asked = partial(
+            Namespace.explain,
+            path=query_args.path,
+            file_id=query_args.file_id,
+            export_path=query_args.export_path,
+            live=live,
+        )
+        found = await service.run(asked)
         return json_answer(explanation_answer(await service.with_disk(found)))
 
 

@@ -160,7 +160,10 @@ class Agent:
             if instance.held_back is not None
         }
         beside = {name: tell() for name, tell in self.subsystems.items()}
-        return self._board.document(plugins, failed, held_back, self._core.failing, beside, self._core.reports)
+        failures = self._core.host.failures
+        return self._board.document(
+            plugins, failed, held_back, self._core.failing, beside, self._core.reports, failures
+        )
 
     def problems(self) -> list[Problem]:
         """What crawls and watchers passed over or could not read, as far as it is kept."""

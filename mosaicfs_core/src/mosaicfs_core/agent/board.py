@@ -11,6 +11,7 @@ import msgspec
 from mosaicfs_core.agent.indexer import Report
 from mosaicfs_core.documents import ids, times
 from mosaicfs_core.hooks import Problem
+from mosaicfs_core.plugins.host import PluginFailure
 
 KEPT_PROBLEMS: Final = 200
 """Problems of one instance that are kept by name; more are only counted."""
@@ -113,11 +114,13 @@ class Board:
         failing: Mapping[str, str],
         beside: Mapping[str, Mapping[str, Any]],
         reports: Mapping[str, Mapping[str, Any]],
+        failures: Sequence[PluginFailure],
     ) -> dict[str, Any]:
         """The ``agent_status`` document, without ``_rev``. ``plugins`` describes packages, ``failed`` maps instances
         that cannot run to the reason, ``held_back`` those that do not run because somebody wants it so to a word for
         that, ``failing`` long-lived tasks to what ended them last, ``beside`` are further subsystems as they stand in
-        the document, ``reports`` what instances say of themselves."""
+        the document, ``reports`` what instances say of themselves, ``failures`` those of hooks in this
+        process."""
         subsystems = {
             "crawler": self._crawler(),
             "watcher": self._watcher(),
@@ -136,9 +139,24 @@ class Board:
             "overall": overall,
             "subsystems": subsystems,
             "available_plugins": [dict(plugin) for plugin in plugins],
-            "recent_errors": list(self._errors),
+            "recent_errors": self._recent(failures),
             "watch_state": {"unwatched": [problem.export_path for problem in self._kind("watch")]},
         }
+
+    def _recent(self, failures: Sequence[PluginFailure]) -> list[dict[str, str]]:
+        """The last errors, oldest first: those kept here, and failures of plugins that are not among them already."""
+        latest = {failure.message: failure for failure in failures}
+        untold = [
+            {
+                "time": times.format_time(int(failure.at * 1e6)),
+                "subsystem": "plugins",
+                "level": "error",
+                "message": failure.message,
+            }
+            for failure in latest.values()
+            if not any(failure.message in error["message"] for error in self._errors)
+        ]
+        return sorted([*self._errors, *untold], key=lambda error: error["time"])[-KEPT_ERRORS:]
 
     def _reported(self, reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """What instances say of themselves, and which of them do not run as they should."""

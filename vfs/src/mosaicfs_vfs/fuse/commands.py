@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
 if TYPE_CHECKING:
     from mosaicfs_core.hooks import CommandContext
+
+_NO_AGENT: Final = (
+    "warning: no agent runs here: files of other machines cannot be read unless this machine's cache has them."
+    " `mosaicfs up` brings one (`mosaicfs agent run` on a machine that joined another); the mount then goes on with it."
+)
 
 
 def register(cli: click.Group, context: CommandContext) -> None:
@@ -30,6 +35,8 @@ def register(cli: click.Group, context: CommandContext) -> None:
         from mosaicfs_vfs.fuse.spawn import spawn_mount
 
         mounted = spawn_mount(context.home_dir, directory, **flags, tied=False)
+        if not mounted.agent:
+            click.echo(_NO_AGENT, err=True)
         context.show({"mounted": str(mounted.directory), "pid": mounted.process.pid})
 
     @cli.command("unmount")
@@ -61,12 +68,14 @@ def _mount_here(
 
     home = Home(context.home_dir)
 
-    def ready(point: Path) -> None:
+    def ready(point: Path, agent: bool) -> None:
         if child:
             # Read by whoever started this process, as one line.
-            click.echo(json.dumps({"mounted": str(point)}))
+            click.echo(json.dumps({"mounted": str(point), "agent": agent}))
             log_to_file(home)
         else:
+            if not agent:
+                click.echo(_NO_AGENT, err=True)
             context.say(f"Mounted on {point}; Ctrl-C unmounts")
 
     step_ops = context.step_ops(first_party=safe_mode)

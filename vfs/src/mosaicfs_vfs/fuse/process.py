@@ -30,7 +30,7 @@ _EXTRA_HINT: Final = (
 async def run(
     home: Home,
     directory: Path,
-    ready: Callable[[Path], None],
+    ready: Callable[[Path, bool], None],
     step_ops: Mapping[str, StepOp],
     *,
     allow_other: bool = False,
@@ -39,7 +39,8 @@ async def run(
 ) -> None:
     """Mount the tree of a home and serve it until unmounted or stopped, or until the descriptor ``tied_to`` ends.
 
-    ``step_ops`` are the ones that plugins add. Raises ``UserError`` with the way out when the mount cannot be made.
+    ``ready`` is told where it is mounted, and whether an agent answers. ``step_ops`` are the ones that plugins add.
+    Raises ``UserError`` with the way out when the mount cannot be made.
     """
     check_requirements()
     from mosaicfs_vfs.fuse import session
@@ -63,9 +64,11 @@ async def run(
     try:
         await source.open()
         opener = ReplicaOpener(local_tier(home, roots), agent, home.cache_dir)
-        await session.serve(
-            point, source, opener, agent, lambda: ready(point), policy=policy, allow_other=allow_other, xattr=xattr
-        )
+
+        def told() -> None:
+            ready(point, agent.connected)
+
+        await session.serve(point, source, opener, agent, told, policy=policy, allow_other=allow_other, xattr=xattr)
     finally:
         connecting.cancel()
         await asyncio.gather(connecting, return_exceptions=True)

@@ -23,10 +23,11 @@ _LOG_LIMIT: Final = 10_000_000
 
 @dataclass(frozen=True, slots=True)
 class MountProcess:
-    """A running mount. ``directory`` is where it is mounted."""
+    """A running mount. ``directory`` is where it is mounted, ``agent`` whether an agent answered it as it began."""
 
     directory: Path
     process: subprocess.Popen[bytes]
+    agent: bool
 
     @property
     def running(self) -> bool:
@@ -66,7 +67,7 @@ def spawn_mount(
     words = ["mount", os.fspath(point), "--foreground", "--child", *(flag for flag, wanted in flags.items() if wanted)]
     command = children.command(Home(home).path, *words)
     process, facts = children.start(f"the mount of {point}", command, tied=tied, cwd="/", timeout=timeout)
-    return MountProcess(Path(facts["mounted"]), process)
+    return MountProcess(Path(facts["mounted"]), process, bool(facts["agent"]))
 
 
 def log_to_file(home: Home) -> None:

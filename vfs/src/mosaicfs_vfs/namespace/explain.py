@@ -6,7 +6,7 @@ people and a word for programs, and holds what led there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -130,7 +130,19 @@ class Explainer:
         if candidates:
             row = candidates[0]
             return self.file(row, None if row.export_path == path else path)
-        missing = explain_missing(self._state, path, list(self._sources(path)), self._live)
+        return self._missing(path, list(self._sources(path)), in_tree=True)
+
+    def on_disk(self, export_path: str) -> Explanation:
+        """Explain a path of a machine's disk, whatever the tree has there. Raises ``UserError``."""
+        path = normalize_virtual(export_path)
+        places = list(self._everywhere(path))
+        active, deleted = self._indexed(places)
+        for row in (*active, *deleted):
+            return self.file(row, None)
+        return self._missing(path, places, in_tree=False)
+
+    def _missing(self, path: str, sources: Sequence[tuple[str, str]], *, in_tree: bool) -> Explanation:
+        missing = explain_missing(self._state, path, sources, self._live, in_tree=in_tree)
         return Explanation(False, None, missing.reason, missing.message, path, None, (), (), missing.places)
 
     def _directory(self, path: str, derived: bool, entries: int) -> Explanation:
@@ -253,20 +265,24 @@ class Explainer:
             if source is not None and is_under(source, mount.root):
                 for node_id in self._state.nodes_of(mount):
                     yield node_id, join(source, name_of(path))
-        for _, node_id in self._state.reader.nodes():
-            yield node_id, path
+        yield from self._everywhere(path)
+
+    def _everywhere(self, export_path: str) -> Iterator[tuple[str, str]]:
+        return ((node_id, export_path) for _, node_id in self._state.reader.nodes())
 
     def _candidates(self, path: str) -> Iterator[FileRow]:
         """Indexed files that the path may mean, the likeliest first."""
-        deleted: list[FileRow] = []
-        for node_id, export_path in self._sources(path):
-            row = self._state.reader.file_by_path(node_id, export_path, deleted=True)
-            if row is not None and row.status == "active":
-                yield row
-            elif row is not None:
-                deleted.append(row)
+        active, deleted = self._indexed(self._sources(path))
+        yield from active
         yield from self._flattened(path)
         yield from deleted
+
+    def _indexed(self, places: Iterable[tuple[str, str]]) -> tuple[list[FileRow], list[FileRow]]:
+        """The files at these (node id, export path), and those that were there."""
+        found = [self._state.reader.file_by_path(node_id, path, deleted=True) for node_id, path in places]
+        rows = [row for row in found if row is not None]
+        active = [row for row in rows if row.status == "active"]
+        return active, [row for row in rows if row.status != "active"]
 
     def _flattened(self, path: str) -> Iterator[FileRow]:
         """Files of that name anywhere under a mount that flattens."""

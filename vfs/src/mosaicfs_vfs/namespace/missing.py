@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from mosaicfs_core.content import WatchedRoot, watched_roots
-from mosaicfs_core.documents.paths import is_under
+from mosaicfs_core.documents.paths import is_under, parent_of
+from mosaicfs_core.rules.tree import ancestry
+from mosaicfs_vfs.namespace.listing import build
 from mosaicfs_vfs.namespace.state import State
 
 
@@ -20,11 +22,17 @@ class Missing(NamedTuple):
 
 
 def explain_missing(
-    state: State, path: str, sources: Sequence[tuple[str, str]], live: Mapping[str, Mapping[str, Any]]
+    state: State,
+    path: str,
+    sources: Sequence[tuple[str, str]],
+    live: Mapping[str, Mapping[str, Any]],
+    *,
+    in_tree: bool,
 ) -> Missing:
     """The reason for a path that no indexed file answers to. ``sources`` are where its file would be.
 
-    ``live`` holds statuses of nodes that are newer than their documents.
+    ``in_tree`` paths may be virtual ones; others are a disk's alone. ``live`` holds statuses of nodes that are newer
+    than their documents.
     """
     roots = list(watched_roots(state.reader.documents_of("plugin")))
     watched = [
@@ -34,10 +42,22 @@ def explain_missing(
         if root.node_id == node_id and is_under(export_path, root.path)
     ]
     if not watched:
-        return Missing("never_indexed", f"Nothing at {path} was ever indexed: no watched folder holds it.", ())
+        on_disk = f"On disk no watched folder holds {path}."
+        return Missing("never_indexed", f"{_not_in_tree(state, path)} {on_disk}" if in_tree else on_disk, ())
     reason, message = _explain_watched(state, *watched[0], live)
     places = dict.fromkeys((root.node_id, export_path) for root, export_path in watched)
     return Missing(reason, message, tuple(places))
+
+
+def _not_in_tree(state: State, path: str) -> str:
+    """Why the tree has nothing at a virtual path."""
+    parent, now = parent_of(path), state.now()
+    for directory in ancestry(parent):
+        if build(state, directory, now) is None:
+            return f"There is no directory {directory} in the tree."
+    if next(iter(state.tree.mounts_over(parent)), None) is None:
+        return f"In the tree no mount brings files to {parent}."
+    return f"In the tree no mount of {parent} has a file for {path}."
 
 
 def _explain_watched(

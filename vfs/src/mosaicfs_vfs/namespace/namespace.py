@@ -177,16 +177,22 @@ class Namespace:
         path: str | None = None,
         file_id: str | None = None,
         *,
+        export_path: str | None = None,
         live: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> Explanation:
         """Why a file is shown where it is, or why it is not.
 
         ``path`` is a virtual path, or an export path of any node when no virtual directory answers to it; with
-        ``file_id`` as well, why that file is (not) there. ``live`` holds agents' statuses, by node id, that are newer
-        than their documents. Raises ``NotFound`` for a file id that nobody knows.
+        ``file_id`` as well, why that file is (not) there. ``export_path``, which comes alone, is never taken for a
+        virtual path. ``live`` holds agents' statuses, by node id, that are newer than their documents. Raises
+        ``NotFound`` for a file id that nobody knows, and ``UserError``.
         """
-        row = None if file_id is None else self._file(file_id)
-        return Explainer(self._state, self.paths_of, live or {}).explain(path, row)
+        explainer = Explainer(self._state, self.paths_of, live or {})
+        if export_path is None:
+            return explainer.explain(path, None if file_id is None else self._file(file_id))
+        if path is not None or file_id is not None:
+            raise UserError("expected export_path without a path and a file_id", field="export_path")
+        return explainer.on_disk(export_path)
 
     @_locked
     def close(self) -> None:
