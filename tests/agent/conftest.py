@@ -22,6 +22,7 @@ from mosaicfs_core.hooks import FileOperation
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.plugins.host import PluginHost
 from mosaicfs_core.plugins.instances import default_document
+from mosaicfs_core.plugins.places import Places
 from mosaicfs_core.store import FileRow, Store
 from mosaicfs_core.testing.harness import Harness
 
@@ -103,12 +104,22 @@ class Sources:
     def __init__(self, harness: Harness) -> None:
         self._harness = harness
         self._indexer = Indexer(harness.store)
+        self._folders: dict[str, tuple[str, ...]] = {}
+
+    def watch(self, instance: str, *folders: str) -> None:
+        """Let an instance watch these folders, from now on and none but these."""
+        self._folders[instance] = folders
 
     async def say(self, instance: str, *operations: FileOperation) -> None:
-        """One whole session of an instance that provides a filesystem, or of ``the disk``."""
-        provider = None if instance == "the disk" else instance
+        """One whole session of an instance that watches folders, of ``the disk`` that has none, or of one that provides
+        a filesystem."""
+        provider = None if instance == "the disk" or instance in self._folders else instance
         source = Source(
-            node_id=self._harness.core.node_id, instance=instance, on_disk=provider is None, provider=provider
+            node_id=self._harness.core.node_id,
+            instance=instance,
+            on_disk=provider is None,
+            provider=provider,
+            places=lambda: self._places(instance),
         )
         session = Session(self._indexer, source, lambda problem: None, matching=True)
         try:
@@ -116,6 +127,10 @@ class Sources:
             await session.finish()
         finally:
             session.close()
+
+    def _places(self, instance: str) -> Places:
+        others = [folder for name, folders in self._folders.items() if name != instance for folder in folders]
+        return Places(self._folders.get(instance, ()), tuple(others))
 
     def files(self) -> dict[str, str]:
         """The uuids of what is shown, by path."""

@@ -51,6 +51,46 @@ async def test_a_provider_leaves_the_disk_alone(sources: Any, tmp_path: Path) ->
     assert sources.files() == before
 
 
+@pytest.mark.parametrize(
+    "operation",
+    [
+        Complete(prefix="/"),
+        Complete(prefix="/home"),
+        Delete(export_path="/"),
+        Delete(export_path="/home/a"),
+        Directory(export_path="/home", files=(), directories=()),
+        Directory(export_path="/", files=(), directories=("srv",)),
+        Rename(export_path="/srv/taken", previous_export_path="/home"),
+        Create(export_path="/home/a", size=7, mtime=7),
+        Create(export_path="/srv/taken", size=1, mtime=1, device=5, number=7),
+    ],
+    ids=lambda value: f"{type(value).__name__}",
+)
+async def test_a_source_on_disk_leaves_alone_what_another_watches(sources: Any, operation: FileOperation) -> None:
+    sources.watch("localfs", "/home")
+    sources.watch("stranger", "/srv")
+    await sources.say("localfs", new("/home/a", number=7), new("/home/sub/b"))
+    before, document = sources.files(), sources.document("/home/a")
+    await sources.say("stranger", operation)
+    assert {path: sources.files().get(path) for path in before} == before
+    assert sources.document("/home/a") == document
+
+
+async def test_a_folder_that_nobody_watches_any_more_leaves_the_index_and_one_that_another_took_over_does_not(
+    sources: Any,
+) -> None:
+    sources.watch("localfs", "/home", "/srv", "/old")
+    await sources.say("localfs", new("/home/a"), new("/srv/b"), new("/old/c"))
+    before = sources.files()
+    sources.watch("localfs", "/home")
+    sources.watch("stranger", "/srv")
+    await sources.say("localfs", Delete(export_path="/srv"), Delete(export_path="/old"))
+    assert sources.files() == {path: before[path] for path in ("/home/a", "/srv/b")}
+    await sources.say("stranger", new("/srv/b", 2), Complete(prefix="/srv"))
+    assert sources.files() == {path: before[path] for path in ("/home/a", "/srv/b")}
+    assert sources.document("/srv/b")["size"] == 2
+
+
 async def test_a_path_that_was_another_sources_is_free_once_its_file_is_gone(sources: Any) -> None:
     await sources.say("mail", new("/mail/a"))
     first = sources.files()["/mail/a"]

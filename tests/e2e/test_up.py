@@ -249,7 +249,8 @@ from mosaicfs_core.hooks import HOOK_API, PluginManifest, hookimpl
 @hookimpl
 def mosaicfs_manifest():
     return PluginManifest(
-        title="Hangs", description="Never ends.", version="1", hook_api=HOOK_API, default_enabled=True
+        title="Hangs", description="Never ends.", version="1", hook_api=HOOK_API, default_enabled=True,
+        provides_filesystem=True,
     )
 
 @hookimpl

@@ -15,10 +15,23 @@ from importlib_metadata import EntryPoint
 from quart import Quart
 
 from mosaicfs_core.errors import PluginError, UserError
-from mosaicfs_core.hooks import HOOK_API, CrawlRequest, Create, Directory, Entry, PluginManifest, StepOp, hookimpl
+from mosaicfs_core.hooks import (
+    HOOK_API,
+    Complete,
+    CrawlRequest,
+    Create,
+    Delete,
+    Directory,
+    Entry,
+    PluginManifest,
+    Rename,
+    StepOp,
+    hookimpl,
+)
 from mosaicfs_core.plugins import dispatch
 from mosaicfs_core.plugins.host import PluginHost
 from mosaicfs_core.plugins.operations import check_operation, check_yielded
+from mosaicfs_core.plugins.places import Places
 from mosaicfs_core.rules import FileFacts, compile_chain
 from mosaicfs_core.testing.faults import faulty
 
@@ -33,7 +46,9 @@ def host_of(**hooks: Any) -> PluginHost:
 
     @hookimpl
     def mosaicfs_manifest() -> PluginManifest:
-        return PluginManifest(title="Mine", description="Mine.", version="1", hook_api=HOOK_API)
+        return PluginManifest(
+            title="Mine", description="Mine.", version="1", hook_api=HOOK_API, provides_filesystem=True
+        )
 
     marked = {name: hookimpl(function) for name, function in hooks.items()}
     module = ModuleType("plugin_of_this_test")
@@ -316,3 +331,23 @@ def test_good_operations_pass() -> None:
     listing = Directory(export_path="/", files=[Entry("a", 1, 1), ("b", 0, -5, 1, 2)], directories=["c"])  # type: ignore[list-item]
     assert check_yielded([GOOD, listing]) is None
     assert check_yielded(()) is None
+
+
+def test_what_lies_on_disk_is_named_in_watched_folders_alone() -> None:
+    own = Places(("/srv/a", "/srv/b"), ("/home",))
+    listing = Directory(export_path="/srv/b/sub", files=(Entry("x", 1, 1),), directories=())
+    said = [Create(export_path="/srv/a/x", size=1, mtime=1), listing, Complete(prefix="/srv/a")]
+    # What left a folder that is not watched any more.
+    left = [Delete(export_path="/old"), Directory(export_path="/srv", files=(), directories=("a", "b"))]
+    assert check_yielded([*said, *left], own) is None
+    for foreign in (
+        Complete(prefix="/"),
+        Complete(prefix="/srv"),
+        Create(export_path="/srv/ab", size=1, mtime=1),
+        Directory(export_path="/home", files=(Entry("x", 1, 1),), directories=()),
+        Rename(export_path="/srv/a/x", previous_export_path="/home/x"),
+    ):
+        problem = check_yielded(foreign, own) or ""
+        assert "does not lie beneath its watched folders (/srv/a, /srv/b)" in problem
+        assert "it has none" in (check_yielded(foreign, Places()) or "")
+    assert check_yielded(Complete(prefix="/srv"), Places(("/",))) is None

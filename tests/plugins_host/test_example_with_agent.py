@@ -11,6 +11,7 @@ from mosaicfs_core.documents import ids
 from mosaicfs_core.errors import PluginError
 from mosaicfs_core.hooks import Complete, Create, FileQuery, Rename
 from mosaicfs_core.plugins.operations import check_yielded
+from mosaicfs_core.plugins.places import Places
 from mosaicfs_core.testing import Harness, plugin_at
 from mosaicfs_core.testing.faults import faulty
 
@@ -66,12 +67,13 @@ async def test_new_settings_are_crawled_while_the_agent_runs(tmp_path: Path, mon
 
 
 def test_a_filesystem_may_not_name_or_complete_what_is_not_its_own() -> None:
+    own = Places(("/recipes",), on_disk=False)
     mine = Create(export_path="/recipes/a", size=1, mtime=1)
-    assert check_yielded([mine, Complete(prefix="/recipes")], "/recipes") is None
+    assert check_yielded([mine, Complete(prefix="/recipes")], own) is None
     for foreign in (
         Complete(prefix="/"),
         Create(export_path="/recipes-not/a", size=1, mtime=1),
         Rename(export_path="/recipes/a", previous_export_path="/home/a"),
     ):
-        assert "does not lie beneath its own /recipes" in (check_yielded(foreign, "/recipes") or "")
+        assert "does not lie beneath its own /recipes" in (check_yielded(foreign, own) or "")
         assert check_yielded(foreign) is None

@@ -12,6 +12,7 @@ import pytest
 from mosaicfs_core.agent import Agent
 from mosaicfs_core.documents import ids, times
 from mosaicfs_core.plugins.instances import Instances
+from mosaicfs_core.plugins.prefixes import clashes, places_of
 from mosaicfs_core.testing import Harness, plugin_at
 from mosaicfs_core.testing.faults import faulty
 
@@ -141,6 +142,28 @@ async def test_files_of_an_instance_may_not_lie_among_those_of_another(harness: 
     assert "overlaps /mail, where the files of first are" in str(wrong["beneath"])
     assert "overlaps the watched folder /srv/data" in str(wrong["watched"])
     assert not found["equal"].runs("mosaicfs_crawl")
+
+
+async def test_no_two_instances_watch_one_folder(harness: Harness) -> None:
+    def watching(second: int, *folders: str) -> dict[str, Any]:
+        settings = {"paths": list(folders)}
+        return {"package": "restless", "watches": "paths", "settings": settings, "created_at": made(second)}
+
+    for name, fields in {
+        "first": watching(1, "/srv/data", "/srv/data/beneath", "/home"),
+        "beneath": watching(2, "/mnt", "/srv/data/x"),
+        "above": watching(3, "/srv"),
+        "beside": watching(4, "/srv/database") | {"enabled": False},
+        "equal": watching(5, "/srv/database/"),
+    }.items():
+        await harness.store.put(document(harness, name, **fields))
+    documents = harness.store.reader.documents_of("plugin", (harness.core.node_id,))
+    wrong = clashes(documents, lambda package: None)
+    assert set(wrong) == {"beneath", "above", "equal"}
+    assert "would be at /srv/data/x, which overlaps the watched folder /srv/data of first" in wrong["beneath"]
+    places = places_of(documents, lambda package: None)
+    assert places["first"].own == ("/srv/data", "/srv/data/beneath", "/home")
+    assert set(places["equal"].others) >= {"/srv/database", "/home", "/mnt"}
 
 
 async def test_an_instance_runs_once_what_was_in_its_way_is_gone(harness: Harness) -> None:

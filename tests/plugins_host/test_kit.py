@@ -49,7 +49,7 @@ class Restless:
     odd_names = False
 
     def add(self, name: bytes, content: bytes) -> str:
-        return "/faults/kept.txt" if name == b"kept.txt" else "/faults/one.txt"
+        return "/restless/kept.txt" if name == b"kept.txt" else "/restless/one.txt"
 
     def remove(self, export_path: str) -> None:
         """Never notices."""

@@ -26,6 +26,7 @@ EXPECTED = {
     "unknown_argument": "mosaicfs_step_ops",
     "wrong_kind": "plugin wrong_kind: mosaicfs_crawl must be an async generator",
     "wrong_kind_async": "plugin wrong_kind_async: mosaicfs_step_ops must be a plain function",
+    "nowhere": "plugin nowhere has mosaicfs_crawl, but its manifest does not say where its files lie",
     "watches_nothing": "it watches the setting folders, which it lacks",
     "bad_schema": "its settings_schema is no schema of an object: its properties are no object",
 }

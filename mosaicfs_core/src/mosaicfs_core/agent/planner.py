@@ -12,6 +12,7 @@ import msgspec
 from mosaicfs_core.agent import disk, plan
 from mosaicfs_core.documents import ids, paths
 from mosaicfs_core.hooks import Create, Entry
+from mosaicfs_core.plugins.places import Places
 from mosaicfs_core.store import FileRow
 from mosaicfs_core.store import crawl_queries as queries
 from mosaicfs_core.store.reader import Reader
@@ -19,17 +20,21 @@ from mosaicfs_core.store.reader import Reader
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
     """Whose operations they are. ``on_disk`` tells that export paths are paths of this machine, which may be looked at.
-    ``provider`` is set on the documents of files that a plugin provides."""
+    ``provider`` is set on the documents of files that a plugin provides. ``places`` answers where files on disk are
+    whose at the moment: the settings of others change while this one runs."""
 
     node_id: str
     instance: str
     on_disk: bool = True
     provider: str | None = None
+    places: Callable[[], Places] = Places
 
     def owns(self, document: Mapping[str, Any]) -> bool:
         """Whether the document of a file is this source's to change: each provider has its own files, and what lies on
-        the disk is nobody's."""
-        return document.get("provider") == self.provider
+        the disk is for those who watch its folder."""
+        if document.get("provider") != self.provider:
+            return False
+        return self.provider is not None or self.places().may_take(document["source"]["export_path"])
 
 
 class Batch(msgspec.Struct):

@@ -57,6 +57,7 @@ class Runner:
             instance=instance.name,
             on_disk=not provides,
             provider=instance.name if provides else None,
+            places=lambda: instance.context.places,
         )
 
     @property

@@ -34,8 +34,9 @@ class PluginManifest(msgspec.Struct, frozen=True, kw_only=True):
     first start. ``settings_schema`` is a JSON Schema (object) of the instance's settings; secrets are
     ``{"type": "string", "format": "secret", "writeOnly": true}``. ``poll_interval_s`` repeats the crawl.
     ``reports_exclusions`` says that the crawl obeys ``CrawlRequest.report``; others are never asked for a report.
-    ``watches`` names the setting (a list of paths) that holds the folders of the machine which it indexes in place:
-    their files may be opened, they get a place in the tree, and ``mosaicfs up FOLDER`` adds to it.
+    ``watches`` names the setting (a list of paths) that holds the folders of the machine which it indexes in place: it
+    names files there alone, their files may be opened, they get a place in the tree, and ``mosaicfs up FOLDER`` adds to
+    it. A package that crawls or follows files needs this or ``provides_filesystem``.
     ``available`` False says honestly that the package does nothing yet; it cannot be switched on.
     """
 

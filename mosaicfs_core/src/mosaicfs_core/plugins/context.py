@@ -27,6 +27,7 @@ from mosaicfs_core.hooks import (
 from mosaicfs_core.lease import Lease, SoleLease
 from mosaicfs_core.plugins import selecting
 from mosaicfs_core.plugins.node_settings import SettingsOfNode
+from mosaicfs_core.plugins.places import Places
 from mosaicfs_core.store.indexes import KEYS
 from mosaicfs_core.store.search import MAX_LIMIT
 
@@ -130,19 +131,19 @@ class CoreServices:
 
 
 class InstanceContext:
-    """The host as one plugin instance on this node sees it. ``settings`` and ``prefix`` answer those of the moment."""
+    """The host as one plugin instance on this node sees it. ``settings`` and ``places`` answer those of the moment."""
 
     def __init__(
         self,
         core: CoreServices,
         instance: str,
         settings: Callable[[], Mapping[str, Any]] = dict,
-        prefix: Callable[[], str] = str,
+        places: Callable[[], Places] = Places,
     ) -> None:
         self._core = core
         self._instance = instance
         self._settings = settings
-        self._prefix = prefix
+        self._places = places
         self._writer = core.node_id
         self._logger = logging.getLogger(f"mosaicfs.plugins.{instance}")
 
@@ -174,7 +175,13 @@ class InstanceContext:
     @property
     def prefix(self) -> str:
         """The export path beneath which a filesystem's files are named, "" for other instances."""
-        return self._prefix()
+        places = self._places()
+        return "" if places.on_disk else places.own[0]
+
+    @property
+    def places(self) -> Places:
+        """Where this instance's files lie, for the host."""
+        return self._places()
 
     @property
     def excluded(self) -> Sequence[Path]:

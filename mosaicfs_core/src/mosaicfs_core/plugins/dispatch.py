@@ -16,6 +16,7 @@ from typing import Any, Final
 from mosaicfs_core.errors import PluginError
 from mosaicfs_core.plugins.containment import Arguments, as_plugin_error, fail, start
 from mosaicfs_core.plugins.operations import check_yielded
+from mosaicfs_core.plugins.places import Places
 
 logger = logging.getLogger("mosaicfs.plugins")
 
@@ -51,11 +52,11 @@ async def iterate(
     function: Callable[..., Any],
     arguments: Arguments,
     stall_timeout: float | None,
-    prefix: str = "",
+    places: Places | None = None,
 ) -> AsyncGenerator[Any, None]:
     """Yield what an async-generator hook yields, checked, each within ``stall_timeout`` seconds of being asked for.
 
-    All paths must lie beneath ``prefix`` ("": anywhere).
+    All paths must lie in the own ``places`` (None: anywhere).
     The hook goes on only when the next item is asked for. However this ends (break and ``aclose``, cancellation, an
     error), the hook's generator is closed before the end is seen. Raises ``PluginError``.
     """
@@ -66,7 +67,7 @@ async def iterate(
     feed = _Feed(plugin, hook, generator, stall_timeout)
     try:
         while (item := await feed.next()) is not _END:
-            problem = check_yielded(item, prefix)
+            problem = check_yielded(item, places)
             if problem is not None:
                 raise PluginError(f"plugin {plugin}: {hook} yielded {problem}", plugin, hook)
             yield item

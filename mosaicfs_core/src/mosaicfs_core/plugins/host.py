@@ -20,6 +20,7 @@ from mosaicfs_core.plugins.discovery import installed_plugins
 from mosaicfs_core.plugins.hooktable import HOOKS, HookKind
 from mosaicfs_core.plugins.loading import LoadedPlugin, load_plugin, not_loaded
 from mosaicfs_core.plugins.operations import check_yielded
+from mosaicfs_core.plugins.places import Places
 from mosaicfs_core.plugins.results import check_result
 from mosaicfs_core.plugins.settings import SettingsSchema
 from mosaicfs_core.plugins.step_ops import attributed_op
@@ -187,7 +188,7 @@ class PluginHost:
 
         if "emit" in arguments:
             name = plugin if isinstance(plugin, str) else plugin.name
-            arguments["emit"] = _checked_emit(name, hook, arguments["emit"], _prefix(arguments))
+            arguments["emit"] = _checked_emit(name, hook, arguments["emit"], _places(arguments))
         name, function, wanted = self._implementation(plugin, hook, arguments, HookKind.COROUTINE)
         try:
             return await dispatch.call_coroutine(name, hook, function, wanted, timeout)
@@ -206,7 +207,7 @@ class PluginHost:
         from mosaicfs_core.plugins import dispatch
 
         name, function, wanted = self._implementation(plugin, hook, arguments, HookKind.GENERATOR)
-        items = dispatch.iterate(name, hook, function, wanted, stall_timeout, _prefix(arguments))
+        items = dispatch.iterate(name, hook, function, wanted, stall_timeout, _places(arguments))
         try:
             async for item in items:
                 yield item
@@ -231,14 +232,14 @@ class PluginHost:
         raise PluginError(f"plugin {name} has no working {hook}", name, hook)
 
 
-def _prefix(arguments: Mapping[str, Any]) -> str:
-    """Beneath what the instance behind these arguments must stay, "" for anywhere."""
-    return getattr(arguments.get("context"), "prefix", "")
+def _places(arguments: Mapping[str, Any]) -> Places | None:
+    """Where the instance behind these arguments must stay, None without one."""
+    return getattr(arguments.get("context"), "places", None)
 
 
-def _checked_emit(plugin: str, hook: str, emit: Callable[[Any], Any], prefix: str) -> Callable[[Any], Any]:
+def _checked_emit(plugin: str, hook: str, emit: Callable[[Any], Any], places: Places | None) -> Callable[[Any], Any]:
     async def checked(operations: Any) -> None:
-        problem = check_yielded(operations, prefix)
+        problem = check_yielded(operations, places)
         if problem is not None:
             raise PluginError(f"plugin {plugin}: {hook} emitted {problem}", plugin, hook)
         await emit(operations if isinstance(operations, list | tuple) else [operations])

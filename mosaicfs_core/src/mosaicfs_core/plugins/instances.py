@@ -15,7 +15,8 @@ from mosaicfs_core.plugins.context import CoreServices, InstanceContext
 from mosaicfs_core.plugins.first_instances import seed_instances, was_seeded, with_facts
 from mosaicfs_core.plugins.loading import LoadedPlugin
 from mosaicfs_core.plugins.node_settings import RESERVED
-from mosaicfs_core.plugins.prefixes import clashes, own_prefix, package_of
+from mosaicfs_core.plugins.places import Places
+from mosaicfs_core.plugins.prefixes import clashes, own_prefix, package_of, places_of
 
 if TYPE_CHECKING:
     from mosaicfs_core.store import Reader
@@ -78,6 +79,7 @@ class Instances:
     def __init__(self, core: CoreServices) -> None:
         self._core = core
         self._contexts: dict[str, InstanceContext] = {}
+        self._places: Mapping[str, Places] = {}
         self.current: Mapping[str, Instance] = {}
 
     async def ensure_defaults(self, settings: Mapping[str, Mapping[str, Any]] | None = None) -> list[str]:
@@ -111,7 +113,8 @@ class Instances:
     async def refresh(self) -> Mapping[str, Instance]:
         """Read this node's plugin documents."""
         documents = await self._core.store.read(self._read)
-        clashing = clashes(documents, self._core.node_id, self._core.host.manifest_of)
+        clashing = clashes(documents, self._core.host.manifest_of)
+        self._places = places_of(documents, self._core.host.manifest_of)
         found = [self._instance(document, clashing.get(document["plugin_name"])) for document in documents]
         self.current = {instance.name: instance for instance in found if instance is not None}
         return self.current
@@ -145,7 +148,7 @@ class Instances:
         settings, problem = self._check(document, package, plugin, given)
         context = self._contexts.get(name)
         if context is None:
-            context = InstanceContext(self._core, name, lambda: self._settings_of(name), lambda: self._prefix_of(name))
+            context = InstanceContext(self._core, name, lambda: self._settings_of(name), lambda: self.places(name))
             self._contexts[name] = context
         return Instance(name, package, document, settings, plugin, problem or clash, context)
 
@@ -153,9 +156,10 @@ class Instances:
         instance = self.current.get(name)
         return instance.settings if instance is not None else {}
 
-    def _prefix_of(self, name: str) -> str:
-        instance = self.current.get(name)
-        return instance.prefix if instance is not None else ""
+    def places(self, name: str) -> Places:
+        """Where an instance's files lie and where those of the others do, as of the moment. Callable from any
+        thread."""
+        return self._places.get(name, Places())
 
     def _check(
         self, document: Mapping[str, Any], package: str, plugin: LoadedPlugin | None, given: dict[str, Any]

@@ -17,6 +17,7 @@ from mosaicfs_core.plugins.settings import structure_problem
 
 OLDEST_HOOK_API: Final = 1
 _MANIFEST: Final = "mosaicfs_manifest"
+_NAMING_FILES: Final = ("mosaicfs_crawl", "mosaicfs_watch")
 
 Status = Literal["ok", "failed", "disabled"]
 
@@ -52,6 +53,7 @@ def load_plugin(manager: pluggy.PluginManager, installed: InstalledPlugin) -> Lo
         manifest = _read_manifest(plugin, installed.name)
         _check_hook_api(manifest, installed.name)
         hooks = _check_hooks(manager, plugin, installed.name)
+        _check_places(manifest, hooks, installed.name)
         manager.register(plugin, installed.name)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's module may do anything, exiting included
         _unregister(manager, installed.name)
@@ -148,6 +150,18 @@ def _check_hooks(manager: pluggy.PluginManager, plugin: Any, name: str) -> froze
             raise PluginError(f"plugin {name}: {hook_name} must be {hook.kind.value}", name, hook_name)
         implemented.add(hook_name)
     return frozenset(implemented)
+
+
+def _check_places(manifest: PluginManifest, hooks: frozenset[str], name: str) -> None:
+    """Refuse a plugin that names files without saying where they lie: nothing would be its own to name."""
+    hook = next((hook for hook in _NAMING_FILES if hook in hooks), None)
+    if hook is not None and manifest.watches is None and not manifest.provides_filesystem:
+        raise PluginError(
+            f"plugin {name} has {hook}, but its manifest does not say where its files lie: set watches to the name of "
+            "the setting that lists the folders it indexes, or provides_filesystem when the files are its own",
+            name,
+            _MANIFEST,
+        )
 
 
 def _similar(name: str) -> str:

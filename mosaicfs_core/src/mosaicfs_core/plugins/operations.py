@@ -14,6 +14,7 @@ from mosaicfs_core.hooks.operations import (
     Problem,
     Rename,
 )
+from mosaicfs_core.plugins.places import Places
 
 _PATHS: Final[dict[type, tuple[str, ...]]] = {
     Create: ("export_path",),
@@ -29,38 +30,47 @@ _PATHS: Final[dict[type, tuple[str, ...]]] = {
 _NO_NAMES: Final = frozenset({"", ".", ".."})
 
 
-def check_yielded(item: Any, prefix: str = "") -> str | None:
+def check_yielded(item: Any, places: Places | None = None) -> str | None:
     """What is wrong with an item of a crawl (an operation or a list or tuple of them), or None.
 
-    ``prefix`` is the export path that all must lie beneath, "" for anywhere: a plugin that provides a filesystem must
-    not name, nor delete, the files of another.
+    All must lie in the own ``places`` (None: anywhere): no source may name, nor delete, the files of another. What an
+    instance whose files lie on disk says to be gone may lie elsewhere, in a folder that it does not watch any more;
+    whether such a file is its own to take is seen where the file's document is.
     """
     if type(item) in _PATHS:
-        return check_operation(item, prefix)
+        return check_operation(item, places)
     if not isinstance(item, list | tuple):
         return f"{type(item).__name__}, not a FileOperation or a sequence of them"
     for operation in item:
-        problem = check_operation(operation, prefix)
+        problem = check_operation(operation, places)
         if problem is not None:
             return problem
     return None
 
 
-def check_operation(operation: Any, prefix: str = "") -> str | None:
+def check_operation(operation: Any, places: Places | None = None) -> str | None:
     """What is wrong with one operation, or None."""
     kind = type(operation)
     fields = _PATHS.get(kind)
     if fields is None:
         return f"{kind.__name__}, not a FileOperation"
+    if places is not None and places.on_disk and _names_nothing(operation):
+        places = None
     for field in fields:
         path = getattr(operation, field)
         if not _is_path(path):
             return f"{kind.__name__} with {field} {path!r}, not an absolute, normalized path"
-        if prefix and path != prefix and not path.startswith(f"{prefix}/"):
-            return f"{kind.__name__} with {field} {path!r}, which does not lie beneath its own {prefix}"
+        if places is not None and not places.holds(path):
+            return f"{kind.__name__} with {field} {path!r}, which does not lie beneath {places}"
     if kind is Create and not (_is_count(operation.size) and type(operation.mtime) is int):
         return f"Create of {operation.export_path!r} with a size or mtime that is no integer"
     return _check_listing(operation) if kind is Directory else None
+
+
+def _names_nothing(operation: Any) -> bool:
+    """Whether it names no file that is there, nor concludes from what was named before."""
+    kind = type(operation)
+    return kind is Delete or kind is Problem or (kind is Directory and not operation.files)
 
 
 def _check_listing(directory: Directory) -> str | None:

@@ -1,14 +1,15 @@
-"""The export paths beneath which instances that provide a filesystem name their files: each has its own, outside every
-watched folder, so that no source can take the files of another for gone."""
+"""Which export paths are whose: each instance that provides a filesystem has a prefix of its own, each other one the
+folders that it watches, and none lies among those of another, so that no source can take another's files for gone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 from mosaicfs_core.content.roots import watch_roots
 from mosaicfs_core.documents.paths import is_under
 from mosaicfs_core.hooks import PluginManifest
+from mosaicfs_core.plugins.places import Places
 
 ManifestOf: TypeAlias = Callable[[str], PluginManifest | None]
 """The manifest of a package by its name, None when it is not known."""
@@ -25,21 +26,61 @@ def own_prefix(document: Mapping[str, Any], manifest: PluginManifest | None) -> 
     return str(document.get("file_path_prefix") or f"/{document['plugin_name']}") if provides else ""
 
 
-def clashes(documents: Iterable[Mapping[str, Any]], node_id: str, manifest_of: ManifestOf) -> dict[str, str]:
-    """Which of a node's instances cannot have their prefixes, and why, by name. Of two the one made first keeps it;
-    those that are switched off count, since their files stay indexed."""
-    made = sorted(documents, key=lambda document: (str(document.get("created_at")), str(document["plugin_name"])))
-    taken = [(root, f"the watched folder {root}") for root in watch_roots(made, node_id)]
-    found: dict[str, str] = {}
-    for document in made:
+def own_folders(document: Mapping[str, Any], manifest: PluginManifest | None) -> tuple[str, ...]:
+    """The folders that an instance watches, of which its document says the setting, else the manifest."""
+    watches = document.get("watches") or (manifest.watches if manifest is not None else None)
+    return watch_roots([{**document, "watches": watches}], str(document["node_id"]))
+
+
+def places_of(documents: Sequence[Mapping[str, Any]], manifest_of: ManifestOf) -> dict[str, Places]:
+    """Where the files of each of a node's instances lie, by name; those that are switched off count."""
+    folders = {str(one["plugin_name"]): own_folders(one, manifest_of(package_of(one))) for one in documents}
+    found: dict[str, Places] = {}
+    for document in documents:
         name, prefix = str(document["plugin_name"]), own_prefix(document, manifest_of(package_of(document)))
-        if not prefix:
-            continue
-        whose = next((whose for path, whose in taken if is_under(path, prefix) or is_under(prefix, path)), None)
-        if whose is None:
-            taken.append((prefix, f"{prefix}, where the files of {name} are"))
-        else:
-            found[name] = (
-                f"the files of {name} would be at {prefix}, which overlaps {whose}: use an instance of another name"
-            )
+        others = tuple(path for other, paths in folders.items() if other != name for path in paths)
+        found[name] = Places((prefix,), others, on_disk=False) if prefix else Places(folders[name], others)
     return found
+
+
+def clashes(documents: Iterable[Mapping[str, Any]], manifest_of: ManifestOf) -> dict[str, str]:
+    """Which of a node's instances cannot have their prefixes or folders, and why, by name. Of two the one made first
+    keeps what is its own, and folders go before prefixes; those that are switched off count, since their files stay
+    indexed."""
+    made = sorted(documents, key=lambda document: (str(document.get("created_at")), str(document["plugin_name"])))
+    taken: list[tuple[str, str]] = []
+    found: dict[str, str] = {}
+    for wish in [*_folder_wishes(made, manifest_of), *_prefix_wishes(made, manifest_of)]:
+        clash = next(((path, what) for path in wish.paths for other, what in taken if _overlap(path, other)), None)
+        if clash is None:
+            taken += [(path, wish.what.format(path)) for path in wish.paths]
+        else:
+            path, what = clash
+            found[wish.name] = f"the files of {wish.name} would be at {path}, which overlaps {what}: {wish.advice}"
+    return found
+
+
+class _Wish(NamedTuple):
+    """The paths that an instance is to have, what each is to people, and what helps when it cannot have them."""
+
+    name: str
+    paths: tuple[str, ...]
+    what: str
+    advice: str
+
+
+def _folder_wishes(documents: Iterable[Mapping[str, Any]], manifest_of: ManifestOf) -> Iterator[_Wish]:
+    for document in documents:
+        name, folders = str(document["plugin_name"]), own_folders(document, manifest_of(package_of(document)))
+        yield _Wish(name, folders, f"the watched folder {{}} of {name}", "let only one instance watch it")
+
+
+def _prefix_wishes(documents: Iterable[Mapping[str, Any]], manifest_of: ManifestOf) -> Iterator[_Wish]:
+    for document in documents:
+        name, prefix = str(document["plugin_name"]), own_prefix(document, manifest_of(package_of(document)))
+        if prefix:
+            yield _Wish(name, (prefix,), f"{{}}, where the files of {name} are", "use an instance of another name")
+
+
+def _overlap(one: str, other: str) -> bool:
+    return is_under(one, other) or is_under(other, one)

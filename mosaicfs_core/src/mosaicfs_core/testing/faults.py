@@ -40,9 +40,15 @@ def _manifest(**fields: Any) -> Callable[[], PluginManifest]:
 
 
 def _plugin(**hooks: Any) -> Any:
-    """A plugin object from functions given by hook name."""
+    """A plugin object from functions given by hook name. Its files are its own."""
     made = {name: hookimpl(function) if callable(function) else function for name, function in hooks.items()}
-    return SimpleNamespace(**{"mosaicfs_manifest": _manifest(), **made})
+    return SimpleNamespace(**{"mosaicfs_manifest": _manifest(provides_filesystem=True), **made})
+
+
+def _one(context: PluginContext | None, mtime: int = 1) -> Create:
+    """The one file that a fault names, wherever no instance says its place."""
+    place = context.prefix if context is not None else "/faults"
+    return Create(export_path=f"{place}/one.txt", size=1, mtime=mtime)
 
 
 def _boom(*_: Any) -> Any:
@@ -50,12 +56,12 @@ def _boom(*_: Any) -> Any:
 
 
 async def _crawl_raises(context: PluginContext, request: CrawlRequest) -> AsyncIterator[FileOperation]:
-    yield Create(export_path="/faults/one.txt", size=1, mtime=1)
+    yield _one(context)
     raise RuntimeError("boom")
 
 
 async def _crawl_hangs(context: PluginContext, request: CrawlRequest) -> AsyncIterator[FileOperation]:
-    yield Create(export_path="/faults/one.txt", size=1, mtime=1)
+    yield _one(context)
     await asyncio.Event().wait()
 
 
@@ -69,7 +75,7 @@ async def _crawl_escapes(context: PluginContext, request: CrawlRequest) -> Async
 
 async def _crawl_leaks(context: PluginContext, request: CrawlRequest) -> AsyncIterator[FileOperation]:
     _leaked.add(asyncio.get_running_loop().create_task(asyncio.Event().wait(), name="leaked by a fault"))
-    yield Create(export_path="/faults/one.txt", size=1, mtime=1)
+    yield _one(context)
 
 
 async def _crawl_restless(context: PluginContext, request: CrawlRequest) -> AsyncIterator[FileOperation]:
@@ -77,7 +83,7 @@ async def _crawl_restless(context: PluginContext, request: CrawlRequest) -> Asyn
     marker = context.state_dir / "crawls"
     crawls = int(marker.read_text()) + 1 if marker.exists() else 1
     marker.write_text(str(crawls))
-    yield Create(export_path="/faults/one.txt", size=1, mtime=crawls)
+    yield _one(context, mtime=crawls)
 
 
 async def _watch_raises(context: PluginContext, emit: Any) -> None:
@@ -142,6 +148,7 @@ _PLUGINS: Final[dict[str, Any]] = {
     "manifest_raises": SimpleNamespace(mosaicfs_manifest=hookimpl(_boom)),
     "needs_settings": SimpleNamespace(
         mosaicfs_manifest=_manifest(
+            provides_filesystem=True,
             settings_schema={
                 "type": "object",
                 "required": ["folder"],
@@ -150,7 +157,7 @@ _PLUGINS: Final[dict[str, Any]] = {
                     "token": {"type": "secret", "title": "Token", "minLength": 8},
                     "depth": {"type": "integer", "title": "Depth", "default": 3, "minimum": 0},
                 },
-            }
+            },
         ),
         mosaicfs_crawl=hookimpl(_crawl_restless),
     ),
@@ -168,6 +175,7 @@ _PLUGINS: Final[dict[str, Any]] = {
     "unknown_argument": _plugin(mosaicfs_step_ops=lambda context: []),
     "unknown_hook": _plugin(mosaicfs_crawll=_crawl_raises),
     "unmarked_hook": SimpleNamespace(mosaicfs_manifest=_manifest(), mosaicfs_step_ops=_unmarked),
+    "nowhere": SimpleNamespace(mosaicfs_manifest=_manifest(), mosaicfs_crawl=hookimpl(_crawl_restless)),
     "watches_nothing": SimpleNamespace(mosaicfs_manifest=_manifest(watches="folders")),
     "wrong_api": SimpleNamespace(mosaicfs_manifest=_manifest(hook_api=HOOK_API + 1)),
     "wrong_kind": _plugin(mosaicfs_crawl=_not_a_generator),

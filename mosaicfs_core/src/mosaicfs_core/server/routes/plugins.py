@@ -196,9 +196,8 @@ def package_warnings(package: str) -> list[str]:
 def refuse_clash(host: PluginHost, known: Sequence[Mapping[str, Any]], document: Mapping[str, Any]) -> None:
     """Raise ``Conflict`` when a new or changed instance, beside those of its node that are ``known``, puts the files of
     one among those of another."""
-    node_id = str(document["node_id"])
     others = [other for other in known if other["plugin_name"] != document["plugin_name"]]
-    before, after = (clashes(instances, node_id, host.manifest_of) for instances in (known, [*others, document]))
+    before, after = (clashes(instances, host.manifest_of) for instances in (known, [*others, document]))
     for name, reason in after.items():
         if name not in before:
             raise Conflict(reason)
