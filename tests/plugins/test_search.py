@@ -181,6 +181,8 @@ async def test_the_command(server: Any, files: dict[str, str], command_line: Any
     assert await found("--label", "nowhere") == set()
     assert (await command_line.run(commands.register, "search", "--larger", "big")).exit_code == 2
     assert (await command_line.run(commands.register, "search", "--annotation", "x")).exit_code == 2
+    refused = await command_line.run(commands.register, "search", "--after", "yesterday")
+    assert (refused.exit_code, "Invalid value for '--after': 'yesterday' is not a time" in refused.stderr) == (2, True)
 
 
 async def test_the_command_fetches_as_many_pages_as_asked_for(server: Any, command_line: Any) -> None:

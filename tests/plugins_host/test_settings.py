@@ -35,6 +35,16 @@ def test_wrong_settings_are_named_by_field() -> None:
     assert found["extra"].startswith("unknown setting; expected one of ")
 
 
+def test_a_pattern_is_told_in_the_words_of_its_description() -> None:
+    path = {"type": "string", "pattern": "^/", "description": "An absolute path."}
+    described = {"type": "object", "properties": {"paths": {"type": "array", "items": path}}}
+    assert SettingsSchema("mine", described).errors({"paths": ["/a", "rel"]}) == [
+        ("paths.1", "expected an absolute path, got 'rel'")
+    ]
+    plain = {"type": "object", "properties": {"path": {"type": "string", "pattern": "^/"}}}
+    assert SettingsSchema("mine", plain).errors({"path": "rel"}) == [("path", "'rel' does not match '^/'")]
+
+
 def test_a_wrong_secret_is_not_repeated() -> None:
     (error,) = SettingsSchema("mine", SCHEMA).errors({"folder": "f", "token": "hunter2"})
     assert error.field == "token"

@@ -61,7 +61,7 @@ class Directories:
             if not parents and not parent_shown:
                 raise NotFound(
                     f"there is no directory {parent_of(path)} to make {name_of(path)} in:"
-                    " make it first, or give --parents (parents=true in the API)",
+                    " make it first, or ask for its parents as well (`--parents`)",
                     path=path,
                 )
             wanted = [*missing, document]

@@ -22,7 +22,12 @@ SETTINGS: Final = {
             "type": "array",
             "title": "Folders",
             "description": "Folders to index, with everything beneath them. ~ is your home folder.",
-            "items": {"type": "string", "minLength": 1, "pattern": "^(/|~)"},
+            "items": {
+                "type": "string",
+                "minLength": 1,
+                "pattern": "^(/|~)",
+                "description": "An absolute path, or one below ~.",
+            },
             "default": [],
         },
         "ignore": {

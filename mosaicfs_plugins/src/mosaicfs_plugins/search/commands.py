@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from mosaicfs_core.hooks import CommandContext, written_argument
+from mosaicfs_core.hooks import CommandContext, UserError, written_argument
 
 _COLUMNS: Final = {"size": "size", "mtime": "changed", "node_id": "node", "export_path": "path"}
 _PAGE: Final = 500
@@ -30,6 +30,22 @@ class Size(click.ParamType):  # type: ignore[type-arg]
         return int(float(match[1]) * unit)
 
 
+class Time(click.ParamType):  # type: ignore[type-arg]
+    """A time as the API takes it, refused in the name of the option when it is none."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text as it was given."""
+        from mosaicfs_plugins.search.query import parse_time
+
+        try:
+            parse_time(str(value), self.name)
+        except UserError:
+            self.fail(f"{value!r} is not a time such as 2026-02-16 or 2026-02-16T09:22:00Z.", param, ctx)
+        return str(value)
+
+
 def register(cli: click.Group, context: CommandContext) -> None:
     """Add the command."""
 
@@ -43,8 +59,8 @@ def register(cli: click.Group, context: CommandContext) -> None:
     @click.option("--type", "mime_type", metavar="MIME", help="A MIME type, or a glob such as image/*.")
     @click.option("--larger", type=Size(), metavar="SIZE", help="At least this size (10MB).")
     @click.option("--smaller", type=Size(), metavar="SIZE", help="At most this size.")
-    @click.option("--after", metavar="TIME", help="Changed at or after this time (2026-02-16).")
-    @click.option("--before", metavar="TIME", help="Changed at or before this time.")
+    @click.option("--after", type=Time(), metavar="TIME", help="Changed at or after this time (2026-02-16).")
+    @click.option("--before", type=Time(), metavar="TIME", help="Changed at or before this time.")
     @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="At most this many.")
     def search(
         text: str | None,

@@ -28,9 +28,9 @@ def register(cli: click.Group, context: TerminalContext) -> None:
     @files.command("search")
     @click.argument("text", required=False)
     @click.option("--node", help="Only files of this node (its id).")
-    @click.option("--under", help="Only files under this path on their node.")
+    @click.option("--under", help="Only files under this path on their node (without TEXT).")
     @click.option("--type", "mime_type", help="Only this MIME type, or a glob such as 'image/*'.")
-    @click.option("--deleted", is_flag=True, help="Deleted files instead of those that are there.")
+    @click.option("--deleted", is_flag=True, help="Deleted files instead of those that are there (without TEXT).")
     @click.option("--limit", type=click.IntRange(1, 500), default=100, show_default=True, help="At most this many.")
     def search(
         text: str | None, node: str | None, under: str | None, mime_type: str | None, deleted: bool, limit: int
@@ -43,7 +43,8 @@ def register(cli: click.Group, context: TerminalContext) -> None:
             status = "deleted" if deleted else "active"
             found = context.api.get("files", **filters, status=status, limit=limit)
         elif deleted or under:
-            raise click.UsageError("--deleted and --under list files without TEXT")
+            given = "--deleted" if deleted else "--under"
+            raise click.UsageError(f"{given} cannot be given together with TEXT ({text!r}): it lists all such files")
         else:
             found = context.api.get("search", q=written_argument(text), node_id=node, mime_type=mime_type, limit=limit)
         context.show(found, COLUMNS, "Nothing found.")
