@@ -14,6 +14,7 @@ from importlib_metadata import EntryPoint
 
 from mosaicfs_core.cli.frame_context import TerminalContext
 from mosaicfs_core.cli.main import cli
+from mosaicfs_core.documents import ids
 from mosaicfs_core.errors import Conflict, NotFound, UserError
 from mosaicfs_core.home import Home
 from mosaicfs_core.plugins.host import PluginHost
@@ -54,16 +55,24 @@ def test_list_shows_working_announced_failed_and_disabled_plugins(monkeypatch: p
     assert "boom at import" in human.stdout
 
 
+def gone(home: Home, name: str) -> dict[str, Any]:
+    """The fields of an instance's document whose package is not installed."""
+    return {"_id": ids.plugin_document_id(home.node_id(), name), "plugin_name": name, "package": name}
+
+
 async def test_list_tells_which_plugins_are_switched_off_here(tmp_path: Path) -> None:
     home = Home(tmp_path / "home").prepare()
     store = await Store.open(home.replica)
     host = discover(only=("localfs", "search"))
     for name, enabled in (("localfs", False), ("search", True)):
         await store.put({**default_document(home.node_id(), host.get(name)), "enabled": enabled})
+    await store.put({**default_document(home.node_id(), host.get("search")), **gone(home, "xhan")})
     await store.close()
     listed = {row["name"]: row for row in json.loads(run("list", "--json").stdout)}
     assert (listed["localfs"]["status"], listed["search"]["status"], listed["labels"]["status"]) == ("off", "ok", "ok")
     assert "`mosaicfs plugin enable localfs`" in listed["localfs"]["note"]
+    assert listed["xhan"]["status"] == "not installed"
+    assert "`mosaicfs plugin remove xhan`" in listed["xhan"]["note"]
 
 
 def test_check_names_what_is_wrong_and_fails() -> None:

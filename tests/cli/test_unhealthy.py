@@ -49,6 +49,14 @@ def test_health_raises_what_is_no_answer_of_it(tmp_path: Path) -> None:
     assert isinstance(result.exception, Unavailable)
 
 
+def test_doctor_says_once_how_to_start_what_is_stopped(tmp_path: Path) -> None:
+    context = TerminalContext()
+    context.home_path = tmp_path
+    (found,) = doctor._instance_findings(context)
+    said = ("warning", f"nothing runs with the home {tmp_path}", "start it: mosaicfs up")
+    assert (found.status, found.detail, found.mend) == said
+
+
 @pytest.mark.parametrize(
     ("details", "said"), [({"answer": SICK}, "cannot use its replica"), ({}, "the server answered 503")]
 )

@@ -104,6 +104,26 @@ async def test_the_status_tells_what_failed_to_load_and_what_is_not_to_run(harne
     assert part["held_back"] == {"default": "paused", "restless": "switched off"}
 
 
+@pytest.mark.parametrize("told", ["nothing", "at first", "later"])
+async def test_a_default_instance_goes_with_its_package_unless_it_was_told_anything(tmp_path: Path, told: str) -> None:
+    changed, first = told != "nothing", {"default": {"folder": "/x"}} if told == "at first" else None
+    plugins = [plugin_at("default", f"{HERE}:default_on")]
+    async with Harness.start(tmp_path / "home", plugins=plugins) as made:
+        assert await Instances(made.core).ensure_defaults(first) == ["default"]
+        place = ids.plugin_document_id(made.core.node_id, "default")
+        if told == "later":
+            await made.store.update(place, lambda present: {**(present or {}), "name": "Mine"})
+    async with Harness.start(tmp_path / "home", plugins=faulty("restless")) as without:
+        await Instances(without.core).ensure_defaults()
+        assert (await without.store.get(place) is not None) is changed
+        async with Agent(without.core) as agent:
+            part = agent.status()["subsystems"]["plugins"]
+        assert (part["status"], part["detail"]) == ("healthy", "default: not installed" if changed else "")
+    async with Harness.start(tmp_path / "home", plugins=plugins) as again:
+        assert await Instances(again.core).ensure_defaults() == ([] if changed else ["default"])
+        assert await again.store.get(place) is not None
+
+
 async def test_two_instances_of_one_package_have_their_own_settings_with_defaults(harness: Harness) -> None:
     for name in ("left", "right"):
         settings = {"folder": name}

@@ -194,6 +194,9 @@ async def test_an_unknown_package_is_kept_with_a_warning(instance: Any) -> None:
     answer = await instance.ask("POST", base, json={"plugin_name": "stranger", "settings": {"any": 1}})
     assert answer.status_code == 201
     assert "is installed" in (await body_of(answer))["warnings"][0]
+    switched = await body_of(await instance.ask("PATCH", f"{base}/stranger", json={"enabled": True}))
+    assert "is installed" in switched["warnings"][0]
+    assert "warnings" not in await body_of(await instance.ask("PATCH", f"{base}/stranger", json={"enabled": False}))
     for name in ("../x", "UPPER", "a b", "", "x" * 65):
         assert (await instance.ask("POST", base, json={"plugin_name": name})).status_code == 400
 

@@ -159,7 +159,11 @@ class Home:
             text = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
             os.close(descriptor)
             pid = int(text) if text.isdigit() else None
-            raise Conflict(f"the home {self.path} is in use by process {pid or 'unknown'}", pid=pid) from None
+            raise Conflict(
+                f"the home {self.path} is in use by process {pid or 'unknown'}; `mosaicfs --home {self.path} down` ends"
+                " it, and `up` and `agent run` then add the folders they are given to those of before",
+                pid=pid,
+            ) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         return HomeLock(descriptor)

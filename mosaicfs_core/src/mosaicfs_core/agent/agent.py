@@ -152,12 +152,12 @@ class Agent:
         failed = {
             name: instance.problem
             for name, instance in self._instances.current.items()
-            if instance.enabled and instance.problem is not None
+            if instance.enabled and instance.problem is not None and not instance.left_behind
         }
         held_back = {
-            name: instance.held_back
+            name: "not installed" if instance.left_behind else instance.held_back or ""
             for name, instance in self._instances.current.items()
-            if instance.held_back is not None
+            if instance.left_behind or instance.held_back is not None
         }
         beside = {name: tell() for name, tell in self.subsystems.items()}
         failures = self._core.host.failures

@@ -43,6 +43,10 @@ class Unreachable(Unavailable):
     code = "unreachable"
 
 
+class NotRunning(Unreachable):
+    """No instance runs with a home of this machine."""
+
+
 class Endpoint(NamedTuple):
     """Where the API is and how to be known there: a bearer ``token``, or an access key to sign with. Which authority is
     trusted: that of ``ca_file``, the one with ``ca_fingerprint``, or ``ca_pem``."""
@@ -267,8 +271,8 @@ def _error_of(answer: http.client.HTTPResponse, data: bytes) -> MosaicError:
     return error_of(answer.status, answer.reason, answer.headers.get("Retry-After"), data)
 
 
-def _not_running(home: Path) -> Unreachable:
-    return Unreachable(f"MosaicFS is not running with the home {home}; start it with: mosaicfs up")
+def _not_running(home: Path) -> NotRunning:
+    return NotRunning(f"MosaicFS is not running with the home {home}; start it with: mosaicfs up")
 
 
 def health_of(api: HttpApi) -> dict[str, Any]:

@@ -43,8 +43,23 @@ def instances_of(home: Home) -> list[dict[str, Any]]:
 
 
 def rows(plugins: Iterable[LoadedPlugin], documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A row for each package. ``documents`` are those of its instances on this machine."""
-    return [_row(plugin, [one for one in documents if package_of(one) == plugin.name]) for plugin in plugins]
+    """A row for each package, and for each instance without one. ``documents`` are those of this machine."""
+    installed = {plugin.name: plugin for plugin in plugins}
+    found = [_row(plugin, [one for one in documents if package_of(one) == name]) for name, plugin in installed.items()]
+    return found + [_left_behind(one) for one in documents if package_of(one) not in installed]
+
+
+def _left_behind(document: Mapping[str, Any]) -> dict[str, Any]:
+    """An instance whose package is gone."""
+    name = str(document["plugin_name"])
+    package = package_of(document)
+    whose = "its package" if package == name else f"its package {package}"
+    return {
+        "name": name,
+        "status": "not installed",
+        "title": document.get("name"),
+        "note": f"{whose} is gone; `mosaicfs plugin remove {name}` removes the instance",
+    }
 
 
 def _row(plugin: LoadedPlugin, instances: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -4,12 +4,12 @@ own node and for any other that asks."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
 from mosaicfs_core.content.roots import settings_of
-from mosaicfs_core.documents import paths
+from mosaicfs_core.documents import ids, paths
 from mosaicfs_core.store import Store
 
 logger = logging.getLogger(__name__)
@@ -50,8 +50,32 @@ def with_facts(facts: Mapping[str, Any], present: dict[str, Any] | None) -> dict
 
 async def was_seeded(store: Store, name: str) -> bool:
     """Whether the node of this process was ever given a first instance of this name."""
+    return name in await seeded_names(store)
+
+
+async def seeded_names(store: Store) -> frozenset[str]:
+    """The first instances that the node of this process was ever given, by name."""
     kept = await store.local_get(_SEEDED)
-    return kept is not None and name in kept["names"]
+    return frozenset(kept["names"]) if kept is not None else frozenset()
+
+
+async def withdraw(store: Store, node_id: str, installed: Collection[str]) -> list[str]:
+    """Take back the first instances of this process's node whose packages are gone, as far as nobody has told them
+    anything (they have their first revision, and no settings such as the folders of the first start). They are made
+    again should the package return. Returns their names."""
+    taken: list[str] = []
+    for name in sorted(await seeded_names(store)):
+        if name in installed:
+            continue
+        document = await store.get(ids.plugin_document_id(node_id, name))
+        if document is not None and document["_rev"].startswith("1-") and not document.get("settings"):
+            await store.update(document["_id"], partial(_withdrawn, document["_rev"]))
+            taken.append(name)
+    if taken:
+        kept = await store.local_get(_SEEDED) or {}
+        left = [name for name in kept.get("names", ()) if name not in taken]
+        await store.local_put(_SEEDED, {**kept, "names": left})
+    return taken
 
 
 async def add_watched_folders(store: Store, node_id: str, native: Sequence[str]) -> None:
@@ -78,6 +102,13 @@ def add_roots(present: Iterable[str], new: Iterable[str]) -> list[str]:
     """The roots with new ones added: none twice, and none that another one covers already."""
     roots = list(dict.fromkeys([*present, *new]))
     return [root for root in roots if not any(root != other and paths.is_under(root, other) for other in roots)]
+
+
+def _withdrawn(rev: str, present: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The tombstone of the document, None when it is another one by now."""
+    if present is None or present["_rev"] != rev:
+        return None
+    return {key: present[key] for key in ("_id", "type", "node_id", "plugin_name")} | {"_deleted": True}
 
 
 def _first(made: dict[str, Any], present: dict[str, Any] | None) -> dict[str, Any] | None:

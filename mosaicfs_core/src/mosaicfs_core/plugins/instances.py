@@ -12,7 +12,7 @@ import msgspec
 from mosaicfs_core.documents import ids, times
 from mosaicfs_core.errors import PluginError
 from mosaicfs_core.plugins.context import CoreServices, InstanceContext
-from mosaicfs_core.plugins.first_instances import seed_instances, was_seeded, with_facts
+from mosaicfs_core.plugins.first_instances import seed_instances, seeded_names, was_seeded, with_facts, withdraw
 from mosaicfs_core.plugins.loading import LoadedPlugin
 from mosaicfs_core.plugins.node_settings import RESERVED
 from mosaicfs_core.plugins.places import Places
@@ -28,7 +28,7 @@ class Instance:
 
     ``settings`` is what the plugin sees as its ``config``. ``problem`` says why an instance cannot run (its package is
     missing or broken, its settings are wrong, its files would lie among another's), None when it can; ``enabled`` is
-    what the user wants.
+    what the user wants. ``left_behind`` is one that was made by default and whose package is gone: nothing to mend.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Instance:
     plugin: LoadedPlugin | None
     problem: str | None
     context: InstanceContext
+    left_behind: bool = False
 
     @property
     def enabled(self) -> bool:
@@ -80,13 +81,16 @@ class Instances:
         self._core = core
         self._contexts: dict[str, InstanceContext] = {}
         self._places: Mapping[str, Places] = {}
+        self._seeded: frozenset[str] = frozenset()
         self.current: Mapping[str, Instance] = {}
 
     async def ensure_defaults(self, settings: Mapping[str, Mapping[str, Any]] | None = None) -> list[str]:
         """Make an instance of each plugin that asks for one by default, once: a deleted one does not come back.
 
-        ``settings`` gives first settings by plugin name. Returns the names of what was made.
+        ``settings`` gives first settings by plugin name. Returns the names of what was made. One whose package is gone
+        goes as well, unless somebody has changed it.
         """
+        await withdraw(self._core.store, self._core.node_id, self._core.host.plugins.keys())
         made = self.defaults(settings)
         names = await seed_instances(self._core.store, self._core.node_id, made)
         await self._remember()
@@ -113,6 +117,7 @@ class Instances:
     async def refresh(self) -> Mapping[str, Instance]:
         """Read this node's plugin documents."""
         documents = await self._core.store.read(self._read)
+        self._seeded = await seeded_names(self._core.store)
         clashing = clashes(documents, self._core.host.manifest_of)
         self._places = places_of(documents, self._core.host.manifest_of)
         found = [self._instance(document, clashing.get(document["plugin_name"])) for document in documents]
@@ -150,7 +155,8 @@ class Instances:
         if context is None:
             context = InstanceContext(self._core, name, lambda: self._settings_of(name), lambda: self.places(name))
             self._contexts[name] = context
-        return Instance(name, package, document, settings, plugin, problem or clash, context)
+        left_behind = plugin is None and name in self._seeded
+        return Instance(name, package, document, settings, plugin, problem or clash, context, left_behind)
 
     def _settings_of(self, name: str) -> Mapping[str, Any]:
         instance = self.current.get(name)

@@ -288,6 +288,10 @@ async def change_instance(node_id: str, name: str, data: InstanceChange) -> Resp
         raise UserError("only its settings can be changed", field=sorted(changes.keys() - {"settings"})[0])
     here = state().core.node_id
     known = await documents_of(state().core.store, "plugin", node_id)
+    warnings: list[str] = []
+    if changes.get("enabled") and node_id == state().core.node_id:
+        packages = [package_of(one) for one in known if one["plugin_name"] == name]
+        warnings = [text for package in packages for text in package_warnings(package)]
 
     def apply(document: dict[str, Any]) -> dict[str, Any]:
         settings = checked_settings(host, document, changes["settings"]) if "settings" in changes else {}
@@ -302,7 +306,7 @@ async def change_instance(node_id: str, name: str, data: InstanceChange) -> Resp
         absent = {**_nothing_set(node_id), "created_at": times.format_time(times.now_micros())}
     missing = _missing(node_id, name, known)
     document = await replace(state().core.store, ids.plugin_document_id(node_id, name), apply, missing, absent=absent)
-    return document_answer(document, instance_body(document))
+    return document_answer(document, instance_body(document, warnings))
 
 
 @blueprint.delete("/nodes/<node_id>/plugins/<name>")
