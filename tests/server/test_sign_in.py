@@ -230,11 +230,11 @@ async def test_an_idempotency_key_makes_one_credential_of_two_requests(instance:
 
 async def test_an_idempotency_key_belongs_to_an_address_with_its_query_and_to_successes(instance: Any) -> None:
     headers = {"Idempotency-Key": "abc"}
-    refused = await instance.ask("POST", "/api/credentials", json={"name": ""}, headers=headers)
-    assert refused.status_code == 400
+    nowhere = "/api/nodes/node-none-aaaa/crawl"
+    assert (await instance.ask("POST", nowhere, json={}, headers=headers)).status_code == 404
     # A failure is not kept, and the key is still its request's.
-    assert (await instance.ask("POST", "/api/credentials", json={"name": ""}, headers=headers)).status_code == 400
-    assert (await instance.ask("POST", "/api/credentials?x=1", json={"name": ""}, headers=headers)).status_code == 409
+    assert (await instance.ask("POST", nowhere, json={}, headers=headers)).status_code == 404
+    assert (await instance.ask("POST", f"{nowhere}?x=1", json={}, headers=headers)).status_code == 409
     long = await instance.ask("POST", "/api/credentials", json={"name": "one"}, headers={"Idempotency-Key": "x" * 201})
     assert (long.status_code, (await body_of(long))["error"]["details"]["field"]) == (400, "Idempotency-Key")
 

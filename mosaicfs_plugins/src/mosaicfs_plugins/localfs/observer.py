@@ -9,6 +9,7 @@ of some thousands of directories. Elsewhere watchdog's own observer is used as i
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -102,6 +103,11 @@ def _make_observer(listener: Listener) -> Any:
     return Observer()
 
 
+def _not_of_stopping(record: logging.LogRecord) -> bool:
+    """Leaves out what watchdog logs as an error when it is stopped while an event is on its way, as any stop may be."""
+    return "called when the thread is inactive" not in record.getMessage()
+
+
 def _linux_observer(listener: Listener) -> Any:
     from watchdog.observers.api import BaseObserver
     from watchdog.observers.inotify import InotifyEmitter, InotifyObserver, InotifyWatchGroup
@@ -149,6 +155,7 @@ def _linux_observer(listener: Listener) -> Any:
                 follow_symlink=True,  # the root alone may be a link; ``directories`` names no other
             )
 
+    logging.getLogger("watchdog.observers.inotify").addFilter(_not_of_stopping)
     observer: BaseObserver = InotifyObserver()
     observer._emitter_class = Emitter
     return observer
