@@ -44,12 +44,12 @@ LIMITS = {
 The figures above are medians of three rounds. What bounds the rows that are missed, as far as it is known:
 
 - *Warm* reads never reach us: the kernel copies from its page cache (profile of repeated reads: 64 % `_copy_to_iter`,
-  12 % `filemap_get_read_batch`, 8 % `filemap_read`), from pages of 4 KiB where the disk's file system has large folios.
-  Read over and over, the same file comes at 21 GB/s beside 29 bare (0.73 ×); the first passes after a cold one still pay
+  12 % `filemap_get_read_batch`, 8 % `filemap_read`), pages of 4 KiB where the disk's file system has large folios.
+  Read over and over, the same file comes at 21 GB/s beside 29 bare (0.73 ×); the first passes after a cold one pay
   for moving every page to the list of those in use.
 - *Cold* reads fill two page caches, the mount's and the disk's. In a virtual machine whose host takes back free memory
   that costs more than the reading: alone, with memory at hand, 2.0 to 2.6 GB/s were seen (0.6 to 0.75 × bare).
-- *Random* reads cost one trip through the interpreter each, about 10 µs: alone on the machine 72,000 to 105,000 a second
+- *Random* reads cost one trip through the interpreter each, some 10 µs: alone on the machine 72,000 to 105,000 a second
   were seen from eight threads, beside the peers' running mounts half of that. The difference is not explained yet.
 """,
 }
