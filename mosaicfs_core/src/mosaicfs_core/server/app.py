@@ -16,7 +16,7 @@ from werkzeug.exceptions import BadRequest
 
 from mosaicfs_core.errors import PluginError, UserError
 from mosaicfs_core.home import write_private
-from mosaicfs_core.plugins.context import CoreServices, RoutesContextImpl
+from mosaicfs_core.plugins.context import CoreServices, routes_context
 from mosaicfs_core.server import background, bodies, errors, idempotency, openapi, security, switches
 from mosaicfs_core.server.auth import keys, offline
 from mosaicfs_core.server.auth.guard import API_PREFIX, require_key, require_key_of_websocket
@@ -186,7 +186,7 @@ def _add_plugin_routes(app: Quart, core: CoreServices) -> dict[str, str]:
     owners: dict[str, str] = {}
     for plugin in core.host.providers("mosaicfs_routes"):
         try:
-            context = RoutesContextImpl(core, plugin.name, whoami)
+            context = routes_context(core, plugin, whoami)
             blueprints = core.host.register(plugin, "mosaicfs_routes", app=app, context=context)
         except PluginError as error:
             core.host.record(error)
