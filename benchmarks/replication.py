@@ -242,7 +242,7 @@ def run(scale: float = 1.0) -> list[Row]:
             f"cold replication of {count:,} files, pulled", pull["cold"], unit, beside("cold"), COLD, cold(pull["cold"])
         ),
         Row(f"one file in {CHANGED_SHARE} changed, pushed", push["incremental"], unit, beside("incremental")),
-        Row("one change, live, until it is durable there", push["latency_ms"], "ms"),
+        Row("one change, live, until it is durable there", push["latency_ms"], "ms", rounds=LATENCIES),
     ]
 
 

@@ -73,5 +73,6 @@ def run(scale: float = 1.0) -> list[Row]:
             "p50 ≤ 10 ms",
             middle <= 10,
             f"p99 {statistics.quantiles(taken, n=100)[98]:.1f} ms",
+            len(taken),
         )
     ]
