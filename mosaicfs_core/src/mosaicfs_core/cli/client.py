@@ -102,9 +102,17 @@ class HttpApi:
         """GET; decoded JSON."""
         return self.send("GET", path, **params)
 
-    def send(self, method: str, path: str, /, body: Any = None, **params: Any) -> Any:
-        """Any method with a JSON body; decoded JSON, None for an empty answer. Raises a ``MosaicError``."""
-        answer = self._request(method, path, body, params)
+    def get_with_etag(self, path: str, /, **params: Any) -> tuple[Any, str | None]:
+        """GET; decoded JSON, and the answer's entity tag."""
+        answer = self._request("GET", path, None, params)
+        return self._decoded(answer, path), answer.headers.get("ETag")
+
+    def send(self, method: str, path: str, /, body: Any = None, *, if_match: str | None = None, **params: Any) -> Any:
+        """Any method with a JSON body; decoded JSON, None for an empty answer. Raises a ``MosaicError``: ``Stale`` when
+        ``if_match`` is the entity tag of another version than the present one."""
+        return self._decoded(self._request(method, path, body, params, if_match), path)
+
+    def _decoded(self, answer: http.client.HTTPResponse, path: str) -> Any:
         data = answer.read()
         if answer.status >= 400:
             raise _error_of(answer, data)
@@ -150,8 +158,12 @@ class HttpApi:
             self._connection.close()
             self._connection = None
 
-    def _request(self, method: str, path: str, body: Any, params: Mapping[str, Any]) -> http.client.HTTPResponse:
+    def _request(
+        self, method: str, path: str, body: Any, params: Mapping[str, Any], if_match: str | None = None
+    ) -> http.client.HTTPResponse:
         headers = {"Accept": "application/json"}
+        if if_match is not None:
+            headers["If-Match"] = if_match
         if self._endpoint.token is not None:
             headers["Authorization"] = f"Bearer {self._endpoint.token}"
         payload = None if body is None else json.dumps(body).encode()

@@ -294,8 +294,15 @@ class Api(Protocol):
     def get(self, path: str, /, **params: Any) -> Any:
         """GET; decoded JSON."""
 
-    def send(self, method: str, path: str, /, body: Any = None, **params: Any) -> Any:
-        """POST, PUT, PATCH or DELETE with a JSON body; decoded JSON, None for an empty answer."""
+    def get_with_etag(self, path: str, /, **params: Any) -> tuple[Any, str | None]:
+        """GET; decoded JSON, and the entity tag of the version that it shows, for ``send``."""
+
+    def send(self, method: str, path: str, /, body: Any = None, *, if_match: str | None = None, **params: Any) -> Any:
+        """POST, PUT, PATCH or DELETE with a JSON body; decoded JSON, None for an empty answer.
+
+        ``if_match`` is the entity tag of the version that the change was made of: where there is another one by now,
+        nothing is changed and ``Stale`` is raised.
+        """
 
     def download(
         self, path: str, /, target: Path, progress: Callable[[int, int], None] | None = None, **params: Any
