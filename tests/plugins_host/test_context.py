@@ -107,6 +107,8 @@ async def test_credentials_are_nobodys_business(context: InstanceContext, contro
         await context.read_document("credential::MOSAICFS_0000000000000000")
     with pytest.raises(NotAllowed):
         await context.find_documents(DocumentQuery(type="credential"))
+    with pytest.raises(NotAllowed):
+        await context.count_documents("credential")
 
 
 @pytest.mark.parametrize(

@@ -202,6 +202,13 @@ class PluginContext(Protocol):
         ``find_files`` finds; ``NotAllowed`` for credentials.
         """
 
+    async def count_documents(self, index: str) -> Mapping[str, int]:
+        """How many live documents each value of an index's first field has: ``label_assignment.label`` answers with how
+        many assignments there are of each label.
+
+        Raises ``UserError`` for files, ``NotAllowed`` for credentials.
+        """
+
     async def write_documents(self, documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Write documents that this node (or, for a control-plane plugin, the control plane) owns, all or none.
 

@@ -215,6 +215,12 @@ class InstanceContext:
         _check_query(query)
         return await self._core.store.read(lambda reader: _page_of(reader, query))
 
+    async def count_documents(self, index: str) -> Mapping[str, int]:
+        """Documents by the first field of an index. Raises ``UserError``, or ``NotAllowed`` for credentials."""
+        _refuse_of_the_server(index.partition(".")[0])
+        _check_query(DocumentQuery(type=index))
+        return await self._core.store.read(lambda reader: reader.counts_of(index))
+
     async def write_documents(self, documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Write what this context may, all or none. Raises ``Stale``, ``InvalidDocument`` or ``NotAllowed``."""
         bodies = [dict(document) for document in documents]

@@ -294,6 +294,12 @@ class FileReader:
         where, parameters = self._lookup(index, key)
         return int(self._connection.execute(f"SELECT count(*) FROM lookup l WHERE {where}", parameters).fetchone()[0])
 
+    def counts_of(self, index: str) -> dict[str, int]:
+        """``count_of`` of each value of the index's first field."""
+        where, parameters = self._lookup(index, ())
+        sql = f"SELECT a, count(*) FROM lookup l WHERE {where} GROUP BY a"
+        return dict(self._connection.execute(sql, parameters).fetchall())
+
     def _lookup(self, index: str, key: Sequence[str]) -> tuple[str, tuple[Any, ...]]:
         kind = KINDS.get(index)
         parts: tuple[Any, ...] = (kind, *key) if kind is not None else (0, index, *key)

@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from mosaicfs_core.documents.ids import path_hash
 from mosaicfs_core.documents.paths import join, parent_of
 from mosaicfs_core.rules import FileFacts
 from mosaicfs_core.rules.tree import Mount, ancestry
@@ -137,11 +138,16 @@ class Follower:
         memberships = [membership for membership in self._state.memberships.values() if concerns(membership)]
         if not memberships:
             return
-        document = self._state.reader.get(row.id)
-        if document is None or "export_path" not in document:
+        document = self._state.reader.get_or_tombstone(row.id) or {}
+        node_id, path = document.get("node_id"), document.get("export_path")
+        if not isinstance(node_id, str) or not isinstance(path, str):
             self._forget(concerns)
             return
-        file = self._state.reader.file_by_path(document["node_id"], document["export_path"])
+        # A tombstone may keep what it likes; the id says whether that is its file.
+        if row.id.split("::")[1:3] != [node_id, path_hash(path)]:
+            self._forget(concerns)
+            return
+        file = self._state.reader.file_by_path(node_id, path)
         if file is not None:
             self._judge_again(memberships, [file])
 
