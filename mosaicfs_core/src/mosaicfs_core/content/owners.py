@@ -199,12 +199,12 @@ class Owners:
             again = False
             for route in self._ordered(file.node_id):
                 try:
-                    async with route.requests.request(
+                    asking = route.requests.request(
                         method, route.path(file.file_id), headers=given, timeout=self._patience_s
-                    ) as answer:
+                    )
+                    async with asking as answer:
                         _check_status(answer, file, status)
-                        if etag is not None and answer.headers.get("ETag") != etag:
-                            raise Stale(f"{file.export_path} was changed by its owner", path=file.export_path)
+                        _check_version(answer, file, etag)
                         value = await read(answer, route)
                 except (Damaged, aiohttp.ClientPayloadError) as error:
                     again = True
@@ -239,6 +239,12 @@ async def _blocks(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
             del block[:BLOCK]
     if block:
         yield bytes(block)
+
+
+def _check_version(answer: aiohttp.ClientResponse, file: FileRecord, etag: str | None) -> None:
+    """Raise ``Stale`` when the answer is of another version than ``etag``."""
+    if etag is not None and answer.headers.get("ETag") != etag:
+        raise Stale(f"{file.export_path} was changed by its owner", path=file.export_path)
 
 
 def _check_status(answer: aiohttp.ClientResponse, file: FileRecord, expected: int) -> None:

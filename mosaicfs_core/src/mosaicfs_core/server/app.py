@@ -100,27 +100,7 @@ class JsonRequest(Request):
 
 async def create_app(core: CoreServices) -> Quart:
     """The application over these services. ``close_app`` gives back what it opened."""
-    instance_key = core.home.instance_key()
-    links = Links()
-    relay = Relay(links)
-    methods.install(links, relay, core.store)
-    wrapping_key = keys.subkey(instance_key, "credential wrapping")
-    identity = await identity_of(core)
-    local_token = LOCAL_PREFIX + secrets.token_urlsafe(32)
-    write_private(core.home.local_token_file, local_token.encode())
-    server = ServerState(
-        core=core,
-        tokens=Tokens(instance_key),
-        sessions=await Sessions.open(core.home.path / "auth.db"),
-        wrapping_key=wrapping_key,
-        local_token=local_token,
-        dummy_hash=await asyncio.to_thread(keys.dummy_hash),
-        links=links,
-        liveness=Liveness(core.store, links.connected, core.node_id),
-        relay=relay,
-        identity=identity,
-        verifier=verifier(core, identity, wrapping_key),
-    )
+    server = await _server_state(core)
     app = Quart("mosaicfs", static_folder=None)
     app.request_class = JsonRequest
     app.extensions[EXTENSION] = server
@@ -142,6 +122,30 @@ async def create_app(core: CoreServices) -> Quart:
     bodies.install(app)
     idempotency.install(app)
     return app
+
+
+async def _server_state(core: CoreServices) -> ServerState:
+    instance_key = core.home.instance_key()
+    links = Links()
+    relay = Relay(links)
+    methods.install(links, relay, core.store)
+    wrapping_key = keys.subkey(instance_key, "credential wrapping")
+    identity = await identity_of(core)
+    local_token = LOCAL_PREFIX + secrets.token_urlsafe(32)
+    write_private(core.home.local_token_file, local_token.encode())
+    return ServerState(
+        core=core,
+        tokens=Tokens(instance_key),
+        sessions=await Sessions.open(core.home.path / "auth.db"),
+        wrapping_key=wrapping_key,
+        local_token=local_token,
+        dummy_hash=await asyncio.to_thread(keys.dummy_hash),
+        links=links,
+        liveness=Liveness(core.store, links.connected, core.node_id),
+        relay=relay,
+        identity=identity,
+        verifier=verifier(core, identity, wrapping_key),
+    )
 
 
 async def close_app(app: Quart) -> None:

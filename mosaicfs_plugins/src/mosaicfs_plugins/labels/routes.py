@@ -39,13 +39,14 @@ def make_blueprint(context: RoutesContext) -> Blueprint:
     """The blueprint over a context."""
     blueprint = Blueprint("labels", __name__, url_prefix="/api/labels")
     service = LabelService(context)
+    _add_reading(blueprint, service)
     _add_assignments(blueprint, service)
     _add_rules(blueprint, service)
     _add_rule_changes(blueprint, service)
     return blueprint
 
 
-def _add_assignments(blueprint: Blueprint, service: LabelService) -> None:
+def _add_reading(blueprint: Blueprint, service: LabelService) -> None:
     @blueprint.get("")
     @validate_querystring(model.Paging)
     @document_response(model.LabelsAnswer)
@@ -55,6 +56,15 @@ def _add_assignments(blueprint: Blueprint, service: LabelService) -> None:
         items = found[query_args.offset : query_args.offset + query_args.limit]
         return answer({"items": items, "total": len(found), "offset": query_args.offset, "limit": query_args.limit})
 
+    @blueprint.get("/effective")
+    @validate_querystring(model.FileTarget)
+    @document_response(model.EffectiveAnswer)
+    async def effective(query_args: model.FileTarget) -> Response:
+        """Show the labels a file has in the end, and where each comes from."""
+        return answer(await service.effective(query_args))
+
+
+def _add_assignments(blueprint: Blueprint, service: LabelService) -> None:
     @blueprint.get("/assignments")
     @validate_querystring(model.AssignmentFilter)
     @document_response(model.AssignmentsAnswer)
@@ -80,13 +90,6 @@ def _add_assignments(blueprint: Blueprint, service: LabelService) -> None:
     async def clear(query_args: model.FileTarget) -> Response:
         """Take off all labels that were put on a file itself; answers what it had. Rules go on to apply."""
         return answer(assignment_body(await service.clear(query_args, if_match())))
-
-    @blueprint.get("/effective")
-    @validate_querystring(model.FileTarget)
-    @document_response(model.EffectiveAnswer)
-    async def effective(query_args: model.FileTarget) -> Response:
-        """Show the labels a file has in the end, and where each comes from."""
-        return answer(await service.effective(query_args))
 
 
 def _add_rules(blueprint: Blueprint, service: LabelService) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import click
@@ -89,13 +90,18 @@ def register(cli: click.Group, context: CommandContext) -> None:
             "max_size": smaller,
             "modified_after": after,
             "modified_before": before,
+            **dict(_annotated(annotation)),
         }
-        for condition in annotation:
-            key, equals, value = condition.partition("=")
-            if not equals or "/" not in key:
-                raise click.UsageError(f"--annotation {condition!r}: expected PLUGIN/KEY=VALUE")
-            parameters[f"annotation[{key}]"] = value
         context.show(_pages(context, parameters, limit), _COLUMNS, empty="Nothing found.")
+
+
+def _annotated(conditions: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Conditions on annotations as parameters of the API."""
+    for condition in conditions:
+        key, equals, value = condition.partition("=")
+        if not equals or "/" not in key:
+            raise click.UsageError(f"--annotation {condition!r}: expected PLUGIN/KEY=VALUE")
+        yield f"annotation[{key}]", value
 
 
 def _pages(context: CommandContext, parameters: dict[str, Any], limit: int) -> dict[str, Any]:

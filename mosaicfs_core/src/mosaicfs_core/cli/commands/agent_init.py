@@ -48,14 +48,9 @@ def add(agent: click.Group, context: TerminalContext) -> None:
         if install_service:
             service.install(wanted)
         if context.json:
-            context.show(
-                {
-                    "node_id": made.node_id,
-                    "control_plane_id": made.control_plane_id,
-                    "url": url,
-                    "service": {"path": str(wanted.path), "installed": install_service, "start": wanted.start},
-                }
-            )
+            started = {"path": str(wanted.path), "installed": install_service, "start": wanted.start}
+            known = {"node_id": made.node_id, "control_plane_id": made.control_plane_id, "url": url}
+            context.show({**known, "service": started})
             return
         context.say(f"This machine is {made.node_id} of {url}.")
         _tell_service(context, wanted, installed=install_service)

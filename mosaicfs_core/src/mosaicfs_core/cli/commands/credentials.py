@@ -27,6 +27,11 @@ def register(cli: click.Group, context: TerminalContext) -> None:
     def credentials() -> None:
         """Create, list and revoke access keys."""
 
+    _add_making(credentials, context)
+    _add_switching(credentials, context)
+
+
+def _add_making(credentials: click.Group, context: TerminalContext) -> None:
     @credentials.command("list")
     def list_keys() -> None:
         """List the access keys."""
@@ -49,6 +54,14 @@ def register(cli: click.Group, context: TerminalContext) -> None:
         if kind == "agent":
             context.say(_how_to_enrol(context, str(made["id"])))
 
+    @credentials.command("link")
+    def link() -> None:
+        """Make a one-time login link; the one before stops working."""
+        made: dict[str, Any] = context.api.send("POST", "auth/link")
+        context.show(made if context.json else made["url"])
+
+
+def _add_switching(credentials: click.Group, context: TerminalContext) -> None:
     @credentials.command("revoke")
     @click.argument("key")
     def revoke(key: str) -> None:
@@ -63,12 +76,6 @@ def register(cli: click.Group, context: TerminalContext) -> None:
     def enable(key: str) -> None:
         """Let the access key KEY (its id) hold again after it was revoked."""
         context.show(context.api.send("PATCH", f"credentials/{key}", {"enabled": True}), COLUMNS)
-
-    @credentials.command("link")
-    def link() -> None:
-        """Make a one-time login link; the one before stops working."""
-        made: dict[str, Any] = context.api.send("POST", "auth/link")
-        context.show(made if context.json else made["url"])
 
 
 def _how_to_enrol(context: TerminalContext, key_id: str) -> str:
