@@ -1,4 +1,4 @@
-"""Tasks that run as long as the program: one unforeseen error must not end them unnoticed."""
+"""Tasks that nobody waits for: one unforeseen error must not end them unnoticed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Final
+from typing import Any, Final
+
+from mosaicfs_core.errors import MosaicError
 
 logger = logging.getLogger(__name__)
 
@@ -46,3 +48,13 @@ async def supervised(
             pause = min(pause * 2, LONGEST_PAUSE_S)
     finally:
         failing.pop(name, None)
+
+
+async def logged(name: str, work: Awaitable[Any]) -> None:
+    """Run ``work`` once. What it raises is logged, with its traceback where nobody raised it on purpose."""
+    try:
+        await work
+    except MosaicError as error:
+        logger.warning("%s failed", name, extra={"operation": name, "error": str(error)})
+    except Exception:
+        logger.exception("%s failed", name, extra={"operation": name})

@@ -34,11 +34,11 @@ from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.plugins.host import PluginHost
 from mosaicfs_core.plugins.node_settings import NodeSettings
 from mosaicfs_core.replication import ConflictResolver
+from mosaicfs_core.security.addresses import is_loopback
 from mosaicfs_core.security.enrolment import Enrolment
 from mosaicfs_core.security.node_keys import NodeKey, NodeSigner
 from mosaicfs_core.security.requests import Requests, SignedRequests
 from mosaicfs_core.server.app import running_app
-from mosaicfs_core.server.auth.limits import is_loopback
 from mosaicfs_core.server.hub import running_hub
 from mosaicfs_core.server.identity import identity_of
 from mosaicfs_core.server.link.relayed import RelayTier
