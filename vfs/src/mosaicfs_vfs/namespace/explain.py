@@ -15,9 +15,10 @@ from mosaicfs_core.documents.paths import is_under, join, name_of, normalize_vir
 from mosaicfs_core.errors import UserError
 from mosaicfs_core.rules.tree import Link, Mount
 from mosaicfs_core.store import FileRow
+from mosaicfs_core.store.lookup import facts_of
 from mosaicfs_vfs.namespace.listing import build, collect, decide
 from mosaicfs_vfs.namespace.missing import explain_missing
-from mosaicfs_vfs.namespace.state import State, facts_of
+from mosaicfs_vfs.namespace.state import State
 
 Reason: TypeAlias = Literal[
     "step",  # a step of the mount, or of its own directory, excludes it
