@@ -62,8 +62,6 @@ class Agent:
 
     async def __aenter__(self) -> Agent:
         self._loop = asyncio.get_running_loop()
-        if self._core.control:
-            await self._instances.ensure_defaults()
         await self._instances.refresh()
         await self._learn_roots()
         await self._release_pins()

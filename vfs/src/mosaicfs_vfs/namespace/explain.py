@@ -202,7 +202,7 @@ class Explainer:
             reason = "inherited_step" if failing.inherited else "step"
             message = _excluded(mount, failing)
         else:
-            shown, winner, message = self._conflict(mount, place, row)
+            shown, winner, message = self._conflict(place, row)
             if shown is None:
                 reason = "conflict"
             else:
@@ -241,7 +241,7 @@ class Explainer:
             ),
         )
 
-    def _conflict(self, mount: Mount, place: str, row: FileRow) -> tuple[str | None, str | None, str]:
+    def _conflict(self, place: str, row: FileRow) -> tuple[str | None, str | None, str]:
         """The name it is shown by or None, the id of the file that won the name it wanted, and a sentence."""
         _, outcomes = decide(collect(self._state, place))
         outcome = next((outcome for outcome in outcomes if outcome.candidate.inode == row.inode), None)
