@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from mosaicfs_core.documents.instances import instance_document, package_of, settings_of
-
 from mosaicfs_core import documents as d
+from mosaicfs_core.documents.instances import instance_document, package_of, settings_of
 
 CREATED = d.format_time(0)
 
