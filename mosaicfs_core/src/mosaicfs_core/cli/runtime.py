@@ -235,7 +235,8 @@ async def _agent(stack: AsyncExitStack, core: CoreServices, routes: PeerRoutes) 
     core.content = made.content
 
     def resize(settings: NodeSettings) -> None:
-        made.cache.capacity, made.cache.minimum_free = settings.cache_max_bytes, settings.cache_min_free_bytes
+        room = made.cache.room
+        room.capacity, room.minimum_free = settings.cache_max_bytes, settings.cache_min_free_bytes
 
     core.settings.apply.append(resize)
     return agent
