@@ -107,12 +107,12 @@ class Mount:
         self.source = source
         self.notifier = Notifier()
         self.pings = Pings()
-        self.operations = MountOperations(source, None, self.notifier, since=0)  # type: ignore[arg-type]
+        self.operations = MountOperations(source, None, self.notifier, since=0)
 
     async def __aenter__(self) -> Mount:
         for path in self.source.entries:
             await self.operations._list(path)
-        self._task = asyncio.create_task(following.follow(self.source, self.operations, self.pings))  # type: ignore[arg-type]
+        self._task = asyncio.create_task(following.follow(self.source, self.operations, self.pings))
         await asyncio.sleep(0)
         return self
 

@@ -177,4 +177,4 @@ async def test_the_process_behind_a_context_shows_through_its_routes_alone(
     assert services.step_ops() == mosaicfs_host.host.step_ops()
     assert not hasattr(context, "core")
     with pytest.raises(TypeError, match="the process that holds the store"):
-        services_of(context)  # type: ignore[arg-type]
+        services_of(context)

@@ -142,7 +142,7 @@ async def test_a_request_that_races_with_closing_is_not_put_behind_the_end(tmp_p
         def __getattr__(self, name: str) -> Any:
             return getattr(waiting, name)
 
-    writer._queue = Late()  # type: ignore[assignment]
+    writer._queue = Late()
     async with asyncio.timeout(10):
         assert (await store.put(file_document("/a"))).startswith("1-")
     closing.join()

@@ -139,7 +139,7 @@ class Seeder:
 
             def write(tx: WriteTransaction) -> None:
                 for document in writes:
-                    tx.update(document["_id"], lambda _, document=document: document)  # type: ignore[misc]
+                    tx.overwrite(document)
                 # With the documents: else a crash in between would plant again what the user removed meanwhile.
                 local_put(tx, MEMORY, body)
 

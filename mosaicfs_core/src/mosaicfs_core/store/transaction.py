@@ -110,6 +110,12 @@ class WriteTransaction:
         rev = self.put(document)
         return {**document, "_rev": rev}
 
+    def overwrite(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Write a document in the place of whatever is there. Returns it as it is then."""
+        written = self.update(document["_id"], lambda _present: document)
+        assert written is not None
+        return written
+
     def bulk(self, documents: Iterable[Mapping[str, Any]], *, new_edits: bool = True) -> list[BulkResult]:
         """Write many documents; one that cannot be written does not hinder the others.
 

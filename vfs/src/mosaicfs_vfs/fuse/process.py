@@ -82,7 +82,7 @@ def check_requirements() -> None:
     mountpoint.require_fusermount()
     mountpoint.require_device()
     try:
-        import pyfuse3  # noqa: F401
+        import pyfuse3  # noqa: F401 - whether it can be imported is the question
     except ImportError as error:
         raise UserError(f"{_EXTRA_HINT} ({error})") from error
 
