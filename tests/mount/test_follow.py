@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-import msgspec
 import pytest
+from tests.mount.stand_ins import Changes, Entry, Listing
 
 from mosaicfs_core.errors import Unavailable
 from mosaicfs_vfs.fuse.table import Correction, ForgetName
@@ -17,27 +17,6 @@ pytest.importorskip("pyfuse3")
 
 from mosaicfs_vfs.fuse import follow as following
 from mosaicfs_vfs.fuse.operations import MountOperations
-
-
-class Entry(msgspec.Struct, frozen=True):
-    name: str
-    inode: int
-    size: int = 0
-    mtime: int = 0
-    file: object = True
-    derived: bool = False
-
-
-class Listing(msgspec.Struct, frozen=True):
-    path: str
-    inode: int
-    entries: tuple[Entry, ...]
-
-
-class Changes(msgspec.Struct, frozen=True):
-    directories: frozenset[str] = frozenset()
-    subtrees: frozenset[str] = frozenset()
-    inodes: frozenset[int] = frozenset()
 
 
 class Source:
