@@ -1,4 +1,4 @@
-"""Tasks that nobody waits for: one unforeseen error must not end them unnoticed."""
+"""Tasks beside others: those that nobody waits for, of which no error must go unnoticed, and how tasks are ended."""
 
 from __future__ import annotations
 
@@ -58,3 +58,19 @@ async def logged(name: str, work: Awaitable[Any]) -> None:
         logger.warning("%s failed", name, extra={"operation": name, "error": str(error)})
     except Exception:
         logger.exception("%s failed", name, extra={"operation": name})
+
+
+async def end_tasks(*tasks: asyncio.Future[Any]) -> None:
+    """Cancel tasks and wait for their end. What they raise is dropped."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def first_of(*works: Awaitable[Any]) -> None:
+    """Wait until one of these has ended, well or not, and end the others."""
+    waits = [asyncio.ensure_future(work) for work in works]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await end_tasks(*waits)

@@ -46,7 +46,7 @@ from mosaicfs_core.server.serve import serving, url_of
 from mosaicfs_core.server.state import EXTENSION, ServerState
 from mosaicfs_core.server.tls import wanted
 from mosaicfs_core.store import Store
-from mosaicfs_core.supervision import supervised
+from mosaicfs_core.supervision import end_tasks, supervised
 
 logger = logging.getLogger(__name__)
 
@@ -247,8 +247,7 @@ async def _beside(stack: AsyncExitStack, core: CoreServices, name: str, work: Ca
     task = asyncio.create_task(supervised(name, work, core.failing), name=name)
 
     async def end() -> None:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await end_tasks(task)
 
     stack.push_async_callback(end)
 
@@ -269,8 +268,7 @@ async def _until_met(replication: Replication, url: str, stop: asyncio.Event) ->
             meeting = asyncio.ensure_future(replication.meet())
             await asyncio.wait({meeting, ended}, return_when=asyncio.FIRST_COMPLETED)
             if stop.is_set():
-                meeting.cancel()
-                await asyncio.gather(meeting, return_exceptions=True)
+                await end_tasks(meeting)
                 raise Unavailable(f"stopped before {url} could be reached for the first time")
             try:
                 await meeting

@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from mosaicfs_core.server.state import ServerState
-from mosaicfs_core.supervision import logged
+from mosaicfs_core.supervision import end_tasks, logged
 
 T = TypeVar("T")
 
@@ -36,7 +36,4 @@ async def finished(server: ServerState, work: Coroutine[Any, Any, T]) -> T:
 
 async def stop(server: ServerState) -> None:
     """Cancel what is still running and wait for its end."""
-    running = list(server.background)
-    for task in running:
-        task.cancel()
-    await asyncio.gather(*running, return_exceptions=True)
+    await end_tasks(*server.background)

@@ -17,7 +17,7 @@ from mosaicfs_core.errors import Unavailable, UserError
 from mosaicfs_core.link import Method
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.store.moves import clear_followed
-from mosaicfs_core.supervision import logged
+from mosaicfs_core.supervision import end_tasks, logged
 from mosaicfs_core.wording import in_words
 
 T = TypeVar("T")
@@ -83,9 +83,7 @@ class AgentMethods:
 
     async def close(self) -> None:
         """Cancel the crawls that were begun here and wait for their end."""
-        for task in self._running.values():
-            task.cancel()
-        await asyncio.gather(*self._running.values(), return_exceptions=True)
+        await end_tasks(*self._running.values())
         await self._pusher.close()
 
     async def crawl(self, given: dict[str, Any]) -> dict[str, bool]:

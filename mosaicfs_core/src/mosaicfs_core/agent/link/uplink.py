@@ -24,7 +24,7 @@ from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.plugins.instances import Instances
 from mosaicfs_core.security.answers import error_of
 from mosaicfs_core.security.requests import Requests
-from mosaicfs_core.supervision import supervised
+from mosaicfs_core.supervision import end_tasks, supervised
 
 logger = logging.getLogger(__name__)
 
@@ -79,9 +79,7 @@ class Uplink:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(*self._tasks)
         await self._methods.close()
         self._agent.roots_changed.remove(self._describe)
         self._agent.subsystems.pop("link", None)
