@@ -193,7 +193,7 @@ def test_a_killed_instance_is_not_running(tmp_path: Path) -> None:
 def test_no_secret_goes_unencrypted_to_another_machine(
     url: str, secret: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "is_loopback_peer", lambda address: False)
+    monkeypatch.setattr(client, "is_loopback", lambda address: False)
     api = HttpApi(Endpoint(url, **secret))
     for _ in range(2):
         with pytest.raises(UserError, match="https://"):
@@ -202,18 +202,6 @@ def test_no_secret_goes_unencrypted_to_another_machine(
     open_to_all = HttpApi(Endpoint(url))
     assert open_to_all.get("a") == {"ok": True}
     open_to_all.close()
-
-
-@pytest.mark.parametrize("address", ["127.0.0.1", "127.8.0.1", "::1", "::ffff:127.0.0.1"])
-def test_loopback_peers(address: str) -> None:
-    assert client.is_loopback_peer(address)
-
-
-@pytest.mark.parametrize(
-    "address", ["10.0.0.1", "192.168.1.27", "fe80::1%eth0", "2001:db8::127", "::ffff:10.0.0.1", ""]
-)
-def test_peers_beyond(address: str) -> None:
-    assert not client.is_loopback_peer(address)
 
 
 def test_what_an_unhealthy_instance_says_is_kept(api: HttpApi) -> None:

@@ -149,7 +149,7 @@ class Racing:
     def overflowed(self, root: str) -> None:
         raise AssertionError(f"overflow in {root}")
 
-    def unwatched(self, root: str, directory: str, reason: str) -> None:
+    def unwatched(self, directory: str, reason: str) -> None:
         raise AssertionError(f"{directory} is not watched: {reason}")
 
 

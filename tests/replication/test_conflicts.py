@@ -29,7 +29,7 @@ async def both_edit(near: Store, far: Store, push: Push) -> str:
         (near, {"labels": ["old", "red"], "label_times": {**document["label_times"], "red": {"added": LATER}}}),
         (far, {"labels": [], "label_times": {"old": {**document["label_times"]["old"], "removed": LATER}}}),
     ):
-        await store.update(document["_id"], lambda present, change=change: {**present, **change, "updated_at": LATER})  # type: ignore[misc]
+        await store.update(document["_id"], lambda present, change=change: {**present, **change, "updated_at": LATER})
     await push(near, far)
     await push(far, near)
     return str(document["_id"])

@@ -93,7 +93,7 @@ async def test_no_read_goes_through_a_table(tmp_path: Path) -> None:
     connection = reader._connection
     seen = statements(connection, lambda: read_everything(reader))
     for query in QUERIES:
-        seen |= statements(connection, lambda query=query: reader.search(query))  # type: ignore[misc]
+        seen |= statements(connection, lambda query=query: reader.search(query))
     assert len(seen) > 40
     assert {sql: found for sql in seen if (found := scans(connection, sql))} == {}
     reader.close()

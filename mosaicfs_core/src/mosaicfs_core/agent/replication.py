@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final
 
+from mosaicfs_core.backoff import Backoff
 from mosaicfs_core.documents.ids import TYPE_PREFIXES
 from mosaicfs_core.errors import MosaicError
-from mosaicfs_core.link import Backoff
 from mosaicfs_core.replication import (
     ConflictResolver,
     Filter,
@@ -26,6 +26,7 @@ from mosaicfs_core.replication.flows import owned_by, selector_of_node
 from mosaicfs_core.replication.recovery import MET
 from mosaicfs_core.security.requests import Requests
 from mosaicfs_core.store import Store
+from mosaicfs_core.supervision import end_tasks, first_of
 
 logger = logging.getLogger(__name__)
 
@@ -112,8 +113,7 @@ class Replication:
                 backoff.reset()
                 await self._replicate()
         finally:
-            settling.cancel()
-            await asyncio.gather(settling, return_exceptions=True)
+            await end_tasks(settling)
 
     async def _replicate(self) -> None:
         """Until the control plane was gone and is there again."""
@@ -129,19 +129,11 @@ class Replication:
                 one.stop()
             with suppress(asyncio.CancelledError):
                 await asyncio.wait(tasks, timeout=GRACE_S)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end_tasks(*tasks)
 
     async def _wait(self, seconds: float) -> None:
         """A pause that ends early when the control plane has been heard of."""
-        waits = [asyncio.ensure_future(self._pause(seconds)), asyncio.ensure_future(self._again.wait())]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
+        await first_of(self._pause(seconds), self._again.wait())
 
 
 def _selector_of_owned(node_id: str) -> dict[str, Any]:

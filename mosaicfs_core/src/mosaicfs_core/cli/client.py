@@ -24,6 +24,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from mosaicfs_core.errors import ConfigError, MosaicError, NotAllowed, Unavailable, UserError
 from mosaicfs_core.home import Home
+from mosaicfs_core.security.addresses import is_loopback
 from mosaicfs_core.security.answers import error_of
 
 if TYPE_CHECKING:
@@ -249,18 +250,13 @@ class HttpApi:
     def _require_private(self, connection: http.client.HTTPConnection, scheme: str) -> None:
         """Raise ``UserError`` before a secret goes over a network in clear. The peer counts, not what it is called."""
         secret = self._endpoint.token or self._endpoint.credentials
-        if scheme == "https" or not secret or is_loopback_peer(connection.sock.getpeername()[0]):
+        if scheme == "https" or not secret or is_loopback(connection.sock.getpeername()[0]):
             return
         connection.close()
         raise UserError(
             f"{self._endpoint.url} is another machine and not encrypted, so the access key would cross the network in"
             " clear; give an https:// address, or a tunnel to this machine's own"
         )
-
-
-def is_loopback_peer(address: str) -> bool:
-    """Whether a connected socket's peer, as the system writes it, is this machine over its loopback."""
-    return address == "::1" or address.removeprefix("::ffff:").startswith("127.")
 
 
 def _target(path: str, params: Mapping[str, Any]) -> str:

@@ -91,6 +91,11 @@ def sha256_of(descriptor: int) -> bytes | None:
     return digest.digest() if offset == before.st_size and unchanged(descriptor, etag_of(before)) else None
 
 
+def digest_of(data: bytes | bytearray) -> bytes:
+    """The SHA-256 of bytes. Blocks for as long as there are many."""
+    return hashlib.sha256(data).digest()
+
+
 def unchanged(descriptor: int, etag: str) -> bool:
     """Whether an open file still is the version that ``etag`` names."""
     with suppress(OSError):

@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 
 import aiohttp
 
+from mosaicfs_core.content.digests import digest_of
 from mosaicfs_core.errors import MosaicError, NotAllowed, NotFound, Stale, Unavailable
 from mosaicfs_core.hooks import FileRecord
 from mosaicfs_core.security.requests import Requests
@@ -124,7 +125,7 @@ class Owners:
             if len(data) != last - first:
                 raise Damaged(f"{len(data)} bytes came of {last - first}")
             expected = _digest(answer, "Content-Digest")
-            if expected is not None and await asyncio.to_thread(_sha256, data) != expected:
+            if expected is not None and await asyncio.to_thread(digest_of, data) != expected:
                 raise Damaged("the bytes do not have the digest that the owner announced")
             return facts, data
 
@@ -292,10 +293,6 @@ def _digest(answer: aiohttp.ClientResponse, header: str) -> bytes | None:
     """The SHA-256 in a digest header (RFC 9530), when there is one."""
     found = _DIGEST.search(answer.headers.get(header, ""))
     return None if found is None else base64.b64decode(found[1])
-
-
-def _sha256(data: bytes | bytearray) -> bytes:
-    return hashlib.sha256(data).digest()
 
 
 def _where(file: FileRecord, route: Route) -> dict[str, str]:

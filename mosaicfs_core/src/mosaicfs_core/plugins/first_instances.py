@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
-from mosaicfs_core.content.roots import settings_of
 from mosaicfs_core.documents import ids, paths
+from mosaicfs_core.documents.instances import settings_of
 from mosaicfs_core.store import Store
 
 logger = logging.getLogger(__name__)

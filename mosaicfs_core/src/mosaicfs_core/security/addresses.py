@@ -17,6 +17,21 @@ _ELSEWHERE: Final = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8:
 _SIOCGIFADDR: Final = 0x8915  # linux/sockios.h
 
 
+def is_loopback(address: str) -> bool:
+    """Whether an address, as the system writes it, is this machine's own."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    return (mapped or parsed).is_loopback
+
+
+def names_this_machine(host: str | None) -> bool:
+    """Whether a URL's host is this machine over its loopback, by address or by name."""
+    return host == "localhost" or is_loopback(host or "")
+
+
 def host_names() -> tuple[str, ...]:
     """This machine's name, alone and as multicast DNS knows it."""
     name = socket.gethostname().rstrip(".").lower()

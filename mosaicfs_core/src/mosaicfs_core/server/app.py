@@ -45,7 +45,7 @@ from mosaicfs_core.server.routes import (
 )
 from mosaicfs_core.server.routes.transfer import transfer_blueprint
 from mosaicfs_core.server.state import EXTENSION, ServerState, whoami
-from mosaicfs_core.supervision import supervised
+from mosaicfs_core.supervision import end_tasks, supervised
 
 _BLUEPRINTS = (
     agents.blueprint,
@@ -178,9 +178,7 @@ async def running_app(core: CoreServices) -> AsyncIterator[Quart]:
     try:
         yield app
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(*tasks)
         await close_app(app)
 
 

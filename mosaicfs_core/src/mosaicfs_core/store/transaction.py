@@ -85,10 +85,6 @@ class WriteTransaction:
         """Any statement of one's own tables. Never BEGIN, COMMIT, ROLLBACK or SAVEPOINT."""
         return self._connection.execute(sql, parameters)
 
-    def execute_many(self, head: str, rows: Sequence[Sequence[Any]], tail: str = "") -> None:
-        """``head`` + ``(?, …), (?, …)`` + ``tail`` for all the rows: faster than a statement for each."""
-        run_rows(self._connection, head, rows, tail)
-
     # Writing
 
     def put(self, document: Mapping[str, Any]) -> str:
@@ -113,6 +109,12 @@ class WriteTransaction:
             document["_rev"] = current["_rev"]
         rev = self.put(document)
         return {**document, "_rev": rev}
+
+    def overwrite(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Write a document in the place of whatever is there. Returns it as it is then."""
+        written = self.update(document["_id"], lambda _present: document)
+        assert written is not None
+        return written
 
     def bulk(self, documents: Iterable[Mapping[str, Any]], *, new_edits: bool = True) -> list[BulkResult]:
         """Write many documents; one that cannot be written does not hinder the others.

@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
-import msgspec
-from quart import Blueprint, Response, request
+from quart import Blueprint, Response
 from quart_schema import document_response, validate_querystring, validate_request
 
-from mosaicfs_core.hooks import Page, RoutesContext, etag_of, require_fresh
+from mosaicfs_core.hooks import Page, RoutesContext
+from mosaicfs_plugins.answers import answer, if_match
 from mosaicfs_plugins.labels import model
 from mosaicfs_plugins.labels.documents import assignment_body, folder_prefix, rule_body
-from mosaicfs_plugins.labels.service import Fresh, LabelService
-
-
-def if_match() -> Fresh:
-    """The check that the request's ``If-Match`` asks for; read here because a request is at hand only inside a view."""
-    return partial(require_fresh, request.headers.get("If-Match"))
-
-
-def answer(body: Any, status: int = 200, document: Mapping[str, Any] | None = None) -> Response:
-    """A JSON answer, with the entity tag of the document it shows."""
-    response = Response(msgspec.json.encode(body), status=status, mimetype="application/json")
-    if document is not None:
-        response.headers["ETag"] = etag_of(document)
-        response.headers["Cache-Control"] = "private, no-cache"
-    return response
+from mosaicfs_plugins.labels.service import LabelService
 
 
 def page_body(page: Page[dict[str, Any]], items: list[dict[str, Any]]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mosaicfs_core.hooks import (
     Conflict,
@@ -24,14 +24,14 @@ from mosaicfs_core.hooks import (
 from mosaicfs_plugins.labels import documents
 from mosaicfs_plugins.labels.model import AssignmentChange, AssignmentFilter, FileTarget, NewRule, RuleFilter
 
+if TYPE_CHECKING:
+    from mosaicfs_plugins.answers import Fresh
+
 _BATCH: Final = 1000
 _ATTEMPTS: Final = 10
 NO_RULE: Final = "there is no such label rule"
 NO_FILE: Final = "there is no such file"
 NO_ASSIGNMENT: Final = "no label was put on that file"
-
-# Told the document that is about to change; raises ``Stale`` when the caller knew another version.
-Fresh = Callable[[Mapping[str, Any] | None], None]
 
 
 class LabelService:

@@ -52,7 +52,7 @@ class Listener(Protocol):
     def overflowed(self, root: str) -> None:
         """Events were lost: the root must be scheduled anew and looked through."""
 
-    def unwatched(self, root: str, directory: str, reason: str) -> None:
+    def unwatched(self, directory: str, reason: str) -> None:
         """A directory cannot be watched."""
 
 
@@ -128,7 +128,7 @@ def _linux_observer(listener: Listener) -> Any:
                 descriptor = self._watched(path)
             except OSError as error:
                 if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EBADF):
-                    listener.unwatched(os.fsdecode(self.path), os.fsdecode(path), error.strerror or str(error))
+                    listener.unwatched(os.fsdecode(path), error.strerror or str(error))
                 elif path == self.path:
                     raise
                 return

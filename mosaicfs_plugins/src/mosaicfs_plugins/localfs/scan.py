@@ -147,7 +147,7 @@ class Listing:
             if filesystem is None:
                 return False
             with os.scandir(descriptor) as entries:
-                self._read(entries, descriptor, rules, filesystem)
+                self._read(entries, rules, filesystem)
         except OSError as error:
             self._failed(error)
             return False
@@ -157,9 +157,7 @@ class Listing:
         self._summarize()
         return True
 
-    def _read(
-        self, entries: Iterable[os.DirEntry[str]], descriptor: int, rules: tuple[Rule, ...], filesystem: int
-    ) -> None:
+    def _read(self, entries: Iterable[os.DirEntry[str]], rules: tuple[Rule, ...], filesystem: int) -> None:
         found = sorted(entries, key=lambda entry: entry.name) if self._report else list(entries)
         if any(entry.name == IGNORE_FILE for entry in found):
             rules = rules + read_rules(self._path)

@@ -161,7 +161,7 @@ class Watcher:
         self._overflowed.add(root)
         self._notify()
 
-    def unwatched(self, root: str, directory: str, reason: str) -> None:
+    def unwatched(self, directory: str, reason: str) -> None:
         """Note a directory to be polled."""
         self._unwatched[directory] = reason
         self._notify()

@@ -16,7 +16,7 @@ _UNITS: Final = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _size = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE | re.ASCII).fullmatch
 
 
-class Size(click.ParamType):  # type: ignore[type-arg]
+class Size(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click alone
     """A number of bytes, with a unit if you like: 500, 10MB, 1.5GiB."""
 
     name = "size"
@@ -31,7 +31,7 @@ class Size(click.ParamType):  # type: ignore[type-arg]
         return int(float(match[1]) * unit)
 
 
-class Time(click.ParamType):  # type: ignore[type-arg]
+class Time(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click alone
     """A time as the API takes it, refused in the name of the option when it is none."""
 
     name = "time"

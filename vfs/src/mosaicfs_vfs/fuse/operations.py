@@ -65,7 +65,7 @@ def guarded(
         except MosaicError as error:
             _log.warning("%s%r failed: %s", handler.__name__, args[:2], error)
             raise pyfuse3.FUSEError(errno.EIO) from None
-        except Exception:  # noqa: BLE001
+        except Exception:  # noqa: BLE001 - what leaves a handler ends the mount
             _log.exception("%s%r failed", handler.__name__, args[:2])
             raise pyfuse3.FUSEError(errno.EIO) from None
 

@@ -16,9 +16,10 @@ from mosaicfs_core.documents.paths import join, parent_of
 from mosaicfs_core.rules import FileFacts
 from mosaicfs_core.rules.tree import Mount, ancestry
 from mosaicfs_core.store import ChangeRow, FileRow
+from mosaicfs_core.store.lookup import facts_of
 from mosaicfs_vfs.namespace.membership import Membership
 from mosaicfs_vfs.namespace.positions import NONE
-from mosaicfs_vfs.namespace.state import State, facts_of, mounts_by_key
+from mosaicfs_vfs.namespace.state import State, mounts_by_key
 from mosaicfs_vfs.namespace.types import Changes
 
 BATCH: Final = 5_000

@@ -90,12 +90,12 @@ def _is_plain_loopback(url: str) -> bool:
     from urllib.parse import urlsplit
 
     from mosaicfs_core.errors import UserError
-    from mosaicfs_core.security.addresses import LOOPBACK
+    from mosaicfs_core.security.addresses import names_this_machine
 
     parts = urlsplit(url)
     if parts.scheme != "http":
         return False
-    if parts.hostname not in LOOPBACK:
+    if not names_this_machine(parts.hostname):
         raise UserError(f"{url} is not encrypted; expected https://host:port (the control plane has TLS by itself)")
     return True
 

@@ -82,7 +82,7 @@ def _how_to_enrol(context: TerminalContext, key_id: str) -> str:
     """What to type on the machine that the key is for, as far as it is known here."""
     from urllib.parse import urlsplit
 
-    from mosaicfs_core.security.addresses import LOOPBACK, host_names
+    from mosaicfs_core.security.addresses import host_names, names_this_machine
 
     parts = urlsplit(context.api.url)
     if parts.scheme != "https":
@@ -90,7 +90,7 @@ def _how_to_enrol(context: TerminalContext, key_id: str) -> str:
             'This instance listens on this machine alone. For others to join, set [server] host = "0.0.0.0" in'
             f" {context.home.config_file} and start it again."
         )
-    host = host_names()[0] if parts.hostname in LOOPBACK else parts.hostname
+    host = host_names()[0] if names_this_machine(parts.hostname) else parts.hostname
     line = f"mosaicfs agent init https://{host}:{parts.port or 443} --access-key-id {key_id}"
     authority = context.home.certs_dir / "ca.pem"
     if authority.exists():

@@ -45,8 +45,7 @@ async def still_allowed(who: Principal, server: ServerState) -> bool:
 
 def masked_plugin(host: PluginHost, document: Mapping[str, Any]) -> dict[str, Any]:
     """A valid plugin document without its secrets, which the package's schema names, or else the document's own."""
-    package = str(document.get("package") or document["plugin_name"])
-    schema = schema_for(host, package, document)
+    schema = schema_for(host, document)
     return {
         **document,
         **{part: schema.masked(document[part]) for part in ("settings", "config") if document.get(part)},

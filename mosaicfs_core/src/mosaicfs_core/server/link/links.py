@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 
 from mosaicfs_core.errors import Unavailable
 from mosaicfs_core.link import Peer, converse
+from mosaicfs_core.supervision import end_tasks
 
 logger = logging.getLogger(__name__)
 
@@ -74,8 +75,7 @@ class Links:
         finally:
             if self._peers.get(node_id) is peer:
                 del self._peers[node_id]
-            welcome.cancel()
-            await asyncio.gather(welcome, return_exceptions=True)
+            await end_tasks(welcome)
         logger.info("%s disconnected: %s", node_id, reason, extra={"operation": "link"})
         return reason
 

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from mosaicfs_core.documents import ids
+from mosaicfs_core.server.identity import CONTROL_ROLE
 from mosaicfs_core.store import Reader, Store
 
 logger = logging.getLogger(__name__)
@@ -18,7 +19,6 @@ CHECK_S: Final = 30.0
 MISSES: Final = 3
 """Checks in a row at which nothing had been heard since the one before: then a node is offline."""
 MAX_NODES: Final = 10_000
-CONTROL_ROLE: Final = "control-plane"
 
 
 class Liveness:

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from mosaicfs_core.documents import ids, times
+from mosaicfs_core.documents.instances import instance_document
 from mosaicfs_core.documents.patterns import END
 from mosaicfs_core.errors import UserError
 from mosaicfs_core.plugins.first_instances import FACTS, add_watched_folders, seed_instances, with_facts
@@ -60,13 +61,4 @@ async def seed(store: Store, node_id: str, given: dict[str, Any]) -> dict[str, l
 
 def _document(node_id: str, asked: SeedInstance) -> dict[str, Any]:
     given = {key: value for key, value in msgspec.to_builtins(asked).items() if value not in (None, False)}
-    return {
-        "_id": ids.plugin_document_id(node_id, asked.plugin_name),
-        "type": "plugin",
-        "node_id": node_id,
-        "plugin_type": "package",
-        "enabled": True,
-        "config": {},
-        "created_at": times.format_time(times.now_micros()),
-        **given,
-    }
+    return instance_document(node_id, asked.plugin_name, created_at=times.now_text()) | given

@@ -115,7 +115,7 @@ async def link() -> None:
     await server.liveness.heard(node_id)
 
     # Others than this view send as well, and they have no context of it.
-    socket: Websocket = websocket._get_current_object()  # type: ignore[attr-defined]
+    socket: Websocket = websocket._get_current_object()  # type: ignore[attr-defined]  # a proxy
 
     async def receive() -> str | bytes | None:
         return await socket.receive()

@@ -1,0 +1,173 @@
+"""The content cache and its disk: what it finds there after damage, and how it keeps to its room."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.content.bed import MIB, Bed, content
+
+from mosaicfs_core.content.cache import WHOLE_LIMIT
+
+pytestmark = pytest.mark.logs("^a transfer failed|damaged|begins anew|^Error handling request")
+
+BIG = WHOLE_LIMIT + 7 * MIB + 123
+
+
+# The disk.
+
+
+@pytest.mark.parametrize("size", [2 * MIB, BIG])
+async def test_a_flipped_bit_on_disk_is_found_and_mended(bed: Bed, size: int) -> None:
+    data = content(size)
+    file = bed.put("a", data)
+    with await bed.open(file) as source:
+        assert await source.read(0, 2 * MIB) == data[: 2 * MIB]
+        flip(bed.data_files()[0], MIB + 5)
+        assert await source.read(MIB, MIB) == data[MIB : 2 * MIB], "while it is open"
+    flip(bed.data_files()[0], MIB + 5)
+    assert await bed.read(file, MIB, MIB) == data[MIB : 2 * MIB], "when it is opened again"
+    await bed.cache.close()
+    flip(bed.data_files()[0], 5)
+    await bed.open_cache()
+    assert await bed.read(file, 0, 2 * MIB) == data[: 2 * MIB], "after a restart"
+
+
+@pytest.mark.parametrize("size", [2 * MIB, BIG])
+async def test_a_data_file_cut_off_or_deleted(bed: Bed, size: int) -> None:
+    data = content(size)
+    file = bed.put("a", data)
+    with await bed.open(file) as source:
+        assert await source.read(0, 2 * MIB) == data[: 2 * MIB]
+        os.truncate(bed.data_files()[0], 100)
+        assert await source.read(0, 2 * MIB) == data[: 2 * MIB]
+        bed.data_files()[0].unlink()
+        assert await source.read(0, 2 * MIB) == data[: 2 * MIB]
+        assert await bed.read(file, 0, MIB) == data[:MIB]
+    await bed.settled()
+    bed.data_files()[0].unlink()
+    assert await bed.read(file, 0, MIB) == data[:MIB]
+    assert len(bed.data_files()) == 1
+
+
+@pytest.mark.parametrize("how", ["deleted", "emptied", "scribbled", "replaced"])
+async def test_an_index_that_is_lost_under_a_running_cache(bed: Bed, how: str) -> None:
+    files = [(bed.put(f"f{n}", data), data) for n in range(20) if (data := content(100_000, n))]
+    for file, data in files:
+        assert await bed.read(file) == data
+    index = bed.place / "index.db"
+    with await bed.open(files[0][0]) as source:
+        if how == "deleted":
+            index.unlink()
+        elif how == "replaced":
+            index.rename(index.with_name("old"))
+            index.write_bytes(b"no database")
+        else:
+            scribble(index, empty=how == "emptied")
+            for path in bed.place.glob("index.db-*"):
+                path.write_bytes(b"")
+        for file, data in files:
+            assert await bed.read(file) == data
+        assert await source.read(0, 100_000) == files[0][1]
+    await bed.restart()
+    for file, data in files:
+        assert await bed.read(file) == data
+
+
+async def test_start_up_removes_what_belongs_to_nobody(bed: Bed) -> None:
+    data = content(MIB)
+    file, other = bed.put("a", data), bed.put("b", content(MIB, 2))
+    await bed.read(file)
+    await bed.read(other)
+    await bed.cache.close()
+    kept, lost = bed.data_files()
+    lost.unlink()
+    (kept.parent / f"{kept.stem}.999").write_bytes(b"orphan")
+    (bed.place / "tmp" / "half").write_bytes(b"half")
+    await bed.open_cache()
+    assert bed.data_files() == [kept]
+    assert list((bed.place / "tmp").iterdir()) == []
+    assert (bed.cache.usage.entries, bed.cache.usage.cached_bytes) == (1, MIB)
+
+
+async def test_an_index_from_the_future_begins_anew(bed: Bed) -> None:
+    await bed.read(bed.put("a", b"x"))
+    await bed.cache.close()
+    with sqlite3.connect(bed.place / "index.db") as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    await bed.open_cache()
+    assert bed.cache.usage.entries == 0
+    assert bed.data_files() == []
+
+
+def scribble(path: Path, *, empty: bool) -> None:
+    with open(path, "r+b") as file:
+        if empty:
+            file.truncate(0)
+        file.write(os.urandom(40_000))
+
+
+def flip(path: Path, offset: int) -> None:
+    with open(path, "r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes([byte ^ 0x10]))
+
+
+# Room.
+
+
+async def test_the_least_recently_used_makes_room(make_bed: Any) -> None:
+    bed = await make_bed(capacity=3 * MIB)
+    files = [bed.put(f"f{n}", content(MIB, n)) for n in range(4)]
+    for file in files[:3]:
+        await bed.read(file)
+    await bed.read(files[0])
+    await bed.read(files[3])
+    assert bed.cache.usage.cached_bytes == 3 * MIB
+    bed.owner.requests.clear()
+    for number in (0, 2, 3):
+        assert await bed.read(files[number]) == content(MIB, number)
+    assert bed.owner.gets() == []
+    await bed.read(files[1])
+    assert bed.owner.gets() == [""]
+
+
+async def test_open_and_pinned_entries_stay_and_reading_goes_on_past_the_cache(make_bed: Any) -> None:
+    bed = await make_bed(capacity=3 * MIB)
+    files = [bed.put(f"f{n}", content(MIB, n)) for n in range(5)]
+    await bed.cache.pin(files[0], "pins")
+    await bed.read(files[0])
+    with await bed.open(files[1]) as first, await bed.open(files[2]) as second:
+        await first.read(0, 1)
+        await second.read(0, 1)
+        kept = bed.data_files()
+        assert await bed.read(files[3]) == content(MIB, 3)
+        with await bed.open(files[4]) as third:
+            assert await third.read(5, 100) == content(MIB, 4)[5:105]
+            assert third.descriptor is None
+        assert bed.data_files() == kept
+    await bed.read(files[3])
+    assert kept[0].exists() or kept[1].exists()
+    bed.owner.requests.clear()
+    assert await bed.read(files[0]) == content(MIB, 0)
+    assert bed.owner.gets() == []
+
+
+async def test_a_film_larger_than_the_cache_plays(make_bed: Any) -> None:
+    bed = await make_bed(capacity=10 * MIB)
+    data = content(BIG)
+    assert await bed.read(bed.put("film", data)) == data
+    assert bed.cache.usage.cached_bytes <= 10 * MIB
+
+
+async def test_free_space_is_kept(make_bed: Any) -> None:
+    bed = await make_bed(minimum_free=1 << 60)
+    data = content(MIB)
+    assert await bed.read(bed.put("a", data)) == data
+    assert bed.data_files() == []
