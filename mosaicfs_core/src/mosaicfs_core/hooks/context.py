@@ -214,7 +214,7 @@ class PluginContext(Protocol):
 
         A document carries ``_rev`` when it replaces one; ``_deleted: true`` leaves a tombstone. Returns the written
         ``{"id", "rev"}`` in order. Raises ``Stale`` when one was changed meanwhile, ``InvalidDocument`` when one fails
-        its schema, and ``NotAllowed`` for what belongs to others.
+        its schema, and ``NotAllowed`` for what belongs to others and for credentials.
         """
 
     async def find_files(self, query: FileQuery) -> Page[FileRecord]:

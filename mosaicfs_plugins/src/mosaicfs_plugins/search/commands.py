@@ -47,22 +47,34 @@ class Time(click.ParamType):  # type: ignore[type-arg]  # generic in newer versi
         return str(value)
 
 
+def _conditions(command: Any) -> Any:
+    """The options of a search."""
+    options = (
+        click.option(
+            "--label", multiple=True, metavar="LABEL", help="Only files with this label (repeat for several)."
+        ),
+        click.option(
+            "--annotation", multiple=True, metavar="PLUGIN/KEY=VALUE", help="Only files annotated so; ~ for a regex."
+        ),
+        click.option("--node", metavar="NODE", help="Only files of this node."),
+        click.option("--type", "mime_type", metavar="MIME", help="A MIME type, or a glob such as image/*."),
+        click.option("--larger", type=Size(), metavar="SIZE", help="At least this size (10MB)."),
+        click.option("--smaller", type=Size(), metavar="SIZE", help="At most this size."),
+        click.option("--after", type=Time(), metavar="TIME", help="Changed at or after this time (2026-02-16)."),
+        click.option("--before", type=Time(), metavar="TIME", help="Changed at or before this time."),
+        click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="At most this many."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 def register(cli: click.Group, context: CommandContext) -> None:
     """Add the command."""
 
     @cli.command(name="search", short_help="Find files by name, labels and facts.")
     @click.argument("text", required=False)
-    @click.option("--label", multiple=True, metavar="LABEL", help="Only files with this label (repeat for several).")
-    @click.option(
-        "--annotation", multiple=True, metavar="PLUGIN/KEY=VALUE", help="Only files annotated so; ~ for a regex."
-    )
-    @click.option("--node", metavar="NODE", help="Only files of this node.")
-    @click.option("--type", "mime_type", metavar="MIME", help="A MIME type, or a glob such as image/*.")
-    @click.option("--larger", type=Size(), metavar="SIZE", help="At least this size (10MB).")
-    @click.option("--smaller", type=Size(), metavar="SIZE", help="At most this size.")
-    @click.option("--after", type=Time(), metavar="TIME", help="Changed at or after this time (2026-02-16).")
-    @click.option("--before", type=Time(), metavar="TIME", help="Changed at or before this time.")
-    @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="At most this many.")
+    @_conditions
     def search(
         text: str | None,
         label: tuple[str, ...],
