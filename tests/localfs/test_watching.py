@@ -2,61 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import queue
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.localfs.bed import watching
 from watchdog.events import FileSystemEvent
 
-from mosaicfs_core.hooks import Create, Directory, FileOperation, Problem
+from mosaicfs_core.hooks import Create, Directory, Problem
 from mosaicfs_core.testing import Harness
 from mosaicfs_plugins.localfs.observer import Observation
-from mosaicfs_plugins.localfs.watch import Watcher
-
-
-class Heard:
-    """What a watcher emits; ``until`` waits for it."""
-
-    def __init__(self) -> None:
-        self.operations: list[FileOperation] = []
-        self.ready = asyncio.Event()
-        self._news = asyncio.Event()
-
-    async def emit(self, operations: Sequence[FileOperation]) -> None:
-        self.operations += operations
-        self.ready.set()
-        self._news.set()
-
-    async def until(self, condition: Callable[[FileOperation], bool]) -> FileOperation:
-        async with asyncio.timeout(15):
-            while True:
-                for operation in self.operations:
-                    if condition(operation):
-                        return operation
-                self._news.clear()
-                await self._news.wait()
-
-
-@asynccontextmanager
-async def watching(harness: Harness, root: Path, **settings: Any) -> AsyncIterator[tuple[Watcher, Heard]]:
-    context = await harness.instance("localfs", {"paths": [str(root)], **settings})
-    heard = Heard()
-    watcher = Watcher(context, heard.emit)
-    task = asyncio.create_task(watcher.run())
-    try:
-        async with asyncio.timeout(10):
-            await heard.ready.wait()
-        yield watcher, heard
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 @pytest.fixture

@@ -11,10 +11,12 @@ from __future__ import annotations
 import json
 import os
 import stat
+import threading
 from collections.abc import Collection, Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Final
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -47,21 +49,39 @@ def filesystem_id(path: str | int, device: int) -> int:
 
 
 class Roots:
-    """The memory of all roots of an instance. Not safe for two threads at once."""
+    """The memory of all roots of an instance. Crawls and the watcher have one in common (``shared``), each in its own
+    thread: what one of them has seen must count for the other, and neither may write over it."""
 
     def __init__(self, state_dir: Path) -> None:
         self._file = state_dir / "roots.json"
+        self._lock = threading.RLock()
         try:
-            self.known = msgspec.convert(json.loads(self._file.read_bytes()), dict[str, RootMemory])
+            self._saved = self._file.read_bytes()
+            self.known = msgspec.convert(json.loads(self._saved), dict[str, RootMemory])
         except (OSError, ValueError):  # nothing remembered, or not by us: begin anew
+            self._saved = b""
             self.known = {}
 
+    @classmethod
+    def shared(cls, state_dir: Path) -> Roots:
+        """The one memory of an instance, read from its file by the first who asks while nobody has it."""
+        with _opening:
+            roots = _open.get(state_dir)
+            if roots is None:
+                roots = _open[state_dir] = cls(state_dir)
+            return roots
+
     def save(self) -> None:
-        """Write the memory, replacing the file in one step."""
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._file.with_suffix(".new")
-        temporary.write_text(json.dumps(msgspec.to_builtins(self.known)), "ascii")  # names may hold surrogates
-        os.replace(temporary, self._file)
+        """Write the memory, if it is another than was written last, replacing the file in one step."""
+        with self._lock:
+            data = json.dumps(msgspec.to_builtins(self.known)).encode()  # not by msgspec: names may hold surrogates
+            if data == self._saved:
+                return
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            temporary = self._file.with_suffix(".new")
+            temporary.write_bytes(data)
+            os.replace(temporary, self._file)
+            self._saved = data
 
     def enter(self, root: str, *, counts: bool = True) -> RootMemory:
         """Look at a root; raises ``Inaccessible`` when nothing may be concluded from what is there.
@@ -77,7 +97,8 @@ class Roots:
         except OSError as error:
             raise Inaccessible(f"the folder cannot be read: {error.strerror}") from error
         try:
-            return self._enter(root, descriptor, counts)
+            with self._lock:
+                return self._enter(root, descriptor, counts)
         finally:
             os.close(descriptor)
 
@@ -121,17 +142,23 @@ class Roots:
     def removed(self, configured: Collection[str]) -> list[str]:
         """Mark the roots that are not configured any more and save that; returns them. One that comes back is a new
         one."""
-        gone = [root for root in self.known if root not in configured]
-        for root in gone:
-            self.known[root].removed = True
-        if gone:
-            self.save()
+        with self._lock:
+            gone = [root for root in self.known if root not in configured]
+            for root in gone:
+                self.known[root].removed = True
+            if gone:
+                self.save()
         return gone
 
     def forget(self, roots: Iterable[str]) -> None:
         """Drop what is known of roots whose files have left the index."""
-        for root in roots:
-            self.known.pop(root, None)
+        with self._lock:
+            for root in roots:
+                self.known.pop(root, None)
+
+
+_open: WeakValueDictionary[Path, Roots] = WeakValueDictionary()
+_opening = threading.Lock()
 
 
 def _recognized(root: str, sample: dict[str, int]) -> bool:

@@ -15,7 +15,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from mosaicfs_core.hooks import Create, Directory, Entry, Problem
+from mosaicfs_core.hooks import Directory, Entry, Problem
 from mosaicfs_plugins.localfs.ignore import IGNORE_FILE, Rule, ignoring_rule, read_rules
 from mosaicfs_plugins.localfs.roots import RootMemory, filesystem_id
 
@@ -223,7 +223,7 @@ class Listing:
 
     def _keep_lost_mounts(self) -> None:
         """A mount point that vanished with its filesystem stays listed: nothing beneath it is deleted."""
-        for mount in self._scope.memory.mounts:
+        for mount in tuple(self._scope.memory.mounts):  # another thread may be adding to them
             parent, _, name = mount.rpartition("/")
             if (parent or "/") == self._path and self._scope.write(name) not in self.directories:
                 if any(name == ignored for ignored, _ in self._ignored):
@@ -270,24 +270,6 @@ def _cached_filesystem(descriptor: int, device: int) -> int:
 def fresh_filesystems() -> None:
     """Forget the ids of devices, at the beginning of a crawl."""
     _filesystems.clear()
-
-
-def look(scope: Scope, path: str) -> Create | None:
-    """The facts of one file, or None when there is no regular file that is to be indexed."""
-    try:
-        facts = os.lstat(path)
-    except OSError:
-        return None
-    if not stat.S_ISREG(facts.st_mode) or scope.hides(path, is_directory=False):
-        return None
-    device = filesystem_id(os.path.dirname(path), facts.st_dev)
-    return Create(
-        export_path=scope.write(path),
-        size=facts.st_size,
-        mtime=facts.st_mtime_ns // 1000,
-        device=device,
-        number=facts.st_ino,
-    )
 
 
 def chunks(operations: Iterable[Directory | Problem], entries: int) -> Iterator[Sequence[Directory | Problem]]:

@@ -15,13 +15,15 @@ from watchdog.events import (
     FileSystemEvent,
 )
 
-from mosaicfs_core.hooks import Delete, FileOperation, PluginContext, Problem, Rename
+from mosaicfs_core.hooks import Create, Delete, FileOperation, PluginContext, Problem, Rename
 from mosaicfs_plugins.localfs.crawl import CHUNK, Tree
+from mosaicfs_plugins.localfs.exclusions import doubt_of
 from mosaicfs_plugins.localfs.ignore import IGNORE_FILE, ignoring_rule, read_rules
+from mosaicfs_plugins.localfs.judge import judge
 from mosaicfs_plugins.localfs.observer import Observation
 from mosaicfs_plugins.localfs.pending import Pending, Settled
 from mosaicfs_plugins.localfs.roots import Inaccessible
-from mosaicfs_plugins.localfs.scan import Scope, chunks, join, look, scan, within
+from mosaicfs_plugins.localfs.scan import Scope, chunks, join, scan, within
 
 CHECK_S: Final = 5.0
 """How often the roots are looked at: did one come, go, or become another?"""
@@ -47,6 +49,7 @@ class Watcher:
         self._scopes: dict[str, Scope] = {}
         self._seen: dict[str, tuple[int, int]] = {}
         self._lost: dict[str, str] = {}  # roots reported as inaccessible, and why
+        self._doubts: dict[str, Problem] = {}  # what is beneath these paths cannot be known at the moment
         self._tree: Tree
         self._observation: Observation | None = None
 
@@ -75,9 +78,11 @@ class Watcher:
             if now >= check_at:
                 for root in await asyncio.to_thread(self._changed_roots):
                     await self._begin(root, look_through=not first)
+                await self._look_at_doubts()
                 if first:
                     await self._emit(())  # the first crawl waits for this
-                check_at, first = time.monotonic() + (MISSED_CHECK_S if self._lost else CHECK_S), False
+                missed = self._lost or self._doubts
+                check_at, first = time.monotonic() + (MISSED_CHECK_S if missed else CHECK_S), False
             for root in self._take_overflowed():
                 self._context.logger.warning("change queue overflowed, looking through %s", root)
                 await self._begin(root, look_through=True)
@@ -213,18 +218,20 @@ class Watcher:
         if due is None or due > time.monotonic():
             return
         settled = self._pending.settle(time.monotonic())
-        operations, scans = await asyncio.to_thread(self._operations, settled)
+        operations, doubts, scans = await asyncio.to_thread(self._operations, settled)
+        await self._note(doubts)
         for start in range(0, len(operations), CHUNK):
             await self._emit(operations[start : start + CHUNK])
         for scope, path in scans:
             await self._emit_scan(scope, path)
 
-    def _operations(self, settled: Settled) -> tuple[list[FileOperation], list[tuple[Scope, str]]]:
-        """What settled changes amount to now: renames, then what exists, then what is gone; and directories to look
-        through."""
+    def _operations(self, settled: Settled) -> tuple[list[FileOperation], list[Problem], list[tuple[Scope, str]]]:
+        """What settled changes amount to now: renames, then what exists, then what is gone; what cannot be known; and
+        directories to look through."""
         usable = {root for root in self._scopes if self._tree.roots.is_same(root)}
         operations: list[FileOperation] = []
         deletes: list[FileOperation] = []
+        doubts: list[Problem] = []
         scans: list[tuple[Scope, str]] = []
         for source, target, directory in settled.moves:
             scope = self._scope_of(target, usable)
@@ -236,25 +243,60 @@ class Watcher:
             scope = self._scope_of(path, usable)
             if scope is None:
                 continue
-            if os.path.basename(path) == IGNORE_FILE:
-                scans.append((scope, os.path.dirname(path)))
-            found = look(scope, path)
-            if found is not None:
-                operations.append(found)
-            elif not os.path.isdir(path) or os.path.islink(path):
-                deletes.append(Delete(export_path=scope.write(path)))
-            elif content and not scope.hides(path, is_directory=True):
-                scans.append((scope, path))
-        return operations + deletes, _topmost(scans)
+            parent = os.path.dirname(path)
+            if os.path.basename(path) == IGNORE_FILE and judge(scope, parent) is None:
+                scans.append((scope, parent))
+            match judge(scope, path):
+                case Create() as found:
+                    operations.append(found)
+                case Delete() as gone:
+                    deletes.append(gone)
+                case Problem() as problem:
+                    doubts.append(problem)
+                case None if content:
+                    scans.append((scope, path))
+        return operations + deletes, doubts, _topmost(scans)
 
     def _scope_of(self, path: str, usable: set[str]) -> Scope | None:
         root = self._tree.root_of(path)
         return self._scopes.get(root) if root in usable and root != path else None
 
+    # What cannot be known: what was heard of it meanwhile is made good when it can.
+
+    async def _note(self, doubts: Sequence[Problem]) -> None:
+        problems: list[Problem] = []
+        for problem in doubts:
+            path = os.fsdecode(self._context.native(problem.export_path))
+            if self._doubts.get(path) != problem:
+                self._doubts[path] = problem
+                problems.append(problem)
+        if problems:
+            await self._emit(problems)
+
+    async def _look_at_doubts(self) -> None:
+        for path, problem in list(self._doubts.items()):
+            scope = self._polled_scope(path)
+            if scope is None or await asyncio.to_thread(doubt_of, scope, path) == problem:
+                continue
+            del self._doubts[path]
+            await self._emit([Problem(kind=problem.kind, export_path=problem.export_path, resolved=True)])
+            await self._look_at(scope, path)
+
+    async def _look_at(self, scope: Scope, path: str) -> None:
+        """Look at a path and at all beneath it."""
+        verdict = await asyncio.to_thread(judge, scope, path)
+        if isinstance(verdict, Problem):
+            await self._note([verdict])
+        elif verdict is not None:
+            await self._emit([verdict])
+        else:
+            await self._emit_scan(scope, path)
+
     async def _emit_scan(self, scope: Scope, path: str, recursive: bool = True) -> None:
         scope.excluded = await asyncio.to_thread(self._tree.excluded)
         operations = chunks(scan(scope, path, recursive), CHUNK)
         while (chunk := await asyncio.to_thread(next, operations, None)) is not None:
+            await asyncio.to_thread(self._tree.roots.save)  # before what rests on it: where filesystems are mounted
             await self._emit(chunk)
 
     # Directories that cannot be watched.
@@ -280,7 +322,7 @@ class Watcher:
         starts = _topmost([(scope, path) for path in self._unwatched if (scope := self._polled_scope(path))])
         for scope, path in starts:
             if self._tree.roots.is_same(scope.root):
-                await self._emit_scan(scope, path)
+                await self._look_at(scope, path)
 
     def _polled_scope(self, path: str) -> Scope | None:
         root = self._tree.root_of(path)
