@@ -6,7 +6,8 @@ import errno
 import os
 import queue
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from tests.localfs.bed import watching
 from watchdog.events import FileSystemEvent
 
-from mosaicfs_core.hooks import Create, Directory, Problem
+from mosaicfs_core.hooks import Create, Directory, FileOperation, Problem
 from mosaicfs_core.testing import Harness
 from mosaicfs_plugins.localfs.observer import Observation
 
@@ -89,6 +90,43 @@ async def test_ignored_directories_take_no_watches(mosaicfs_host: Harness, root:
     (root / "node_modules/deep").mkdir(parents=True)
     async with watching(mosaicfs_host, root) as (watcher, _):
         assert set(watcher.directories(str(root), str(root))) == {str(root), os.path.join(root, "sub")}
+
+
+def watches() -> int:
+    """The inotify watches of this process."""
+    found = 0
+    for file in Path("/proc/self/fdinfo").iterdir():
+        with suppress(OSError):  # that of the listing itself
+            found += file.read_text().count("inotify wd:")
+    return found
+
+
+def is_listing(path: str) -> Callable[[FileOperation], bool]:
+    return lambda found: isinstance(found, Directory) and found.export_path == path
+
+
+async def test_a_directory_that_is_ignored_no_more_is_followed(mosaicfs_host: Harness, root: Path) -> None:
+    (root / ".mosaicfsignore").write_text("sub/\n")
+    (root / "sub/deep").mkdir()
+    async with watching(mosaicfs_host, root) as (_, heard):
+        (root / ".mosaicfsignore").unlink()
+        await heard.until(is_listing(f"{root}/sub/deep"))
+        (root / "sub/deep/file").write_text("x")
+        await heard.until(lambda found: isinstance(found, Create) and found.export_path == f"{root}/sub/deep/file")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="inotify")
+async def test_a_directory_that_is_ignored_from_now_on_gives_its_watches_back(
+    mosaicfs_host: Harness, root: Path
+) -> None:
+    (root / "sub/deep").mkdir()
+    async with watching(mosaicfs_host, root) as (_, heard):
+        before = watches()
+        (root / ".mosaicfsignore").write_text("sub/\n")
+        await heard.until(is_listing(str(root)))
+        assert watches() == before - 2
+        (root / "file").write_text("x")
+        await heard.until(lambda found: isinstance(found, Create) and found.export_path == f"{root}/file")
 
 
 class Racing:

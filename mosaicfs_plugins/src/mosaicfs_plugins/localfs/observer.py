@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from watchdog.events import (
@@ -80,6 +81,17 @@ class Observation:
         self.unwatch(root)
         self._watches[root] = self._observer.schedule(self._handler, root, recursive=True, event_filter=EVENTS)
 
+    def renew(self, root: str, start: str) -> None:
+        """Watch, from a directory of a root down, what is to be watched now and nothing else. No event of the rest of
+        the root is lost meanwhile, as it is when the root is watched anew. Raises OSError as ``watch`` does, for a root
+        that could not be watched so far."""
+        if root not in self._watches:
+            self.watch(root)
+            return
+        emitter = self._observer._emitter_for_watch.get(self._watches[root])
+        if sys.platform == "linux" and emitter is not None:  # elsewhere the system itself watches all beneath a root
+            emitter.renew(start)
+
     def unwatch(self, root: str) -> None:
         """Stop watching a root."""
         watch = self._watches.pop(root, None)
@@ -123,6 +135,22 @@ def _linux_observer(listener: Listener) -> Any:
             for directory in listener.directories(os.fsdecode(self.path), os.fsdecode(path)):
                 self._add_callback(os.fsencode(directory))
 
+        def renew(self, start: bytes) -> None:
+            """See ``Observation.renew``."""
+            with self._lock:
+                if not self.is_active:
+                    return
+                wanted = [
+                    os.fsencode(found) for found in listener.directories(os.fsdecode(self.path), os.fsdecode(start))
+                ]
+                kept, beneath = set(wanted), start.rstrip(b"/") + b"/"
+                watched = list(self._active_callbacks_by_watch.items())
+                self._remove_callbacks(
+                    [number for number, path in watched if (path + b"/").startswith(beneath) and path not in kept]
+                )
+                for path in wanted:
+                    self._add_callback(path)
+
         def _add_callback(self, path: bytes) -> None:
             try:
                 descriptor = self._watched(path)
@@ -132,6 +160,9 @@ def _linux_observer(listener: Listener) -> Any:
                 elif path == self.path:
                     raise
                 return
+            before = self._active_callbacks_by_path.get(path)
+            if before not in (None, descriptor) and self._active_callbacks_by_watch.get(before) == path:
+                self._remove_callbacks([before])  # another directory than was there: a filesystem was mounted over it
             self._active_callbacks_by_path[path] = descriptor
             self._active_callbacks_by_watch[descriptor] = path
 
@@ -145,6 +176,13 @@ def _linux_observer(listener: Listener) -> Any:
 
     class Emitter(InotifyEmitter):
         """Makes our kind of group."""
+
+        def renew(self, start: str) -> None:
+            """See ``Observation.renew``."""
+            group = self._inotify
+            if isinstance(group, Group):
+                with suppress(OSError):  # the root is gone: whoever watches it will find out
+                    group.renew(os.fsencode(start))
 
         def on_thread_start(self) -> None:
             self._inotify = Group(

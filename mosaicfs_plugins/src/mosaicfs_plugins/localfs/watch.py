@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from watchdog.events import (
     DirCreatedEvent,
@@ -31,6 +31,16 @@ MISSED_CHECK_S: Final = 1.0
 """The same while one of them is missed: its user has put it back and looks whether that helped."""
 REPORTED: Final = 100
 """Unwatched directories reported by name."""
+
+
+class _Meaning(NamedTuple):
+    """What changes amount to: renames, then what exists, then what is gone; what cannot be known; directories whose
+    ignore rules changed, so that others beneath are to be watched; and new directories to look through."""
+
+    operations: list[FileOperation]
+    doubts: list[Problem]
+    ruled: list[tuple[Scope, str]]
+    scans: list[tuple[Scope, str]]
 
 
 class Watcher:
@@ -137,16 +147,24 @@ class Watcher:
             look_through = True
             path = self._context.written(os.fsencode(root))
             await self._emit([Problem(kind="inaccessible", export_path=path, resolved=True)])
-        for directory in [path for path in self._unwatched if within(path, root)]:
-            if self._observation is not None:
-                del self._unwatched[directory]
-        try:
-            if self._observation is not None:
-                await asyncio.to_thread(self._observation.watch, root)
-        except OSError as error:
-            self._unwatched[root] = error.strerror or str(error)
+        await self._watch(root)
         if look_through:
             await self._emit_scan(self._scopes[root], root)
+
+    async def _watch(self, root: str, start: str | None = None) -> None:
+        """Watch a root anew, or what there is now from ``start`` down. What could not be watched there before is tried
+        again."""
+        if self._observation is None:
+            return
+        for directory in [path for path in self._unwatched if within(path, start or root)]:
+            del self._unwatched[directory]
+        try:
+            if start is None:
+                await asyncio.to_thread(self._observation.watch, root)
+            else:
+                await asyncio.to_thread(self._observation.renew, root, start)
+        except OSError as error:
+            self._unwatched[root] = error.strerror or str(error)
 
     def _take_overflowed(self) -> list[str]:
         taken = [root for root in self._tree.configured if root in self._overflowed]
@@ -218,20 +236,22 @@ class Watcher:
         if due is None or due > time.monotonic():
             return
         settled = self._pending.settle(time.monotonic())
-        operations, doubts, scans = await asyncio.to_thread(self._operations, settled)
+        operations, doubts, ruled, scans = await asyncio.to_thread(self._operations, settled)
         await self._note(doubts)
         for start in range(0, len(operations), CHUNK):
             await self._emit(operations[start : start + CHUNK])
+        for scope, path in ruled:
+            await self._look_through(scope, path)
         for scope, path in scans:
             await self._emit_scan(scope, path)
 
-    def _operations(self, settled: Settled) -> tuple[list[FileOperation], list[Problem], list[tuple[Scope, str]]]:
-        """What settled changes amount to now: renames, then what exists, then what is gone; what cannot be known; and
-        directories to look through."""
+    def _operations(self, settled: Settled) -> _Meaning:
+        """What settled changes amount to now."""
         usable = {root for root in self._scopes if self._tree.roots.is_same(root)}
         operations: list[FileOperation] = []
         deletes: list[FileOperation] = []
         doubts: list[Problem] = []
+        ruled: list[tuple[Scope, str]] = []
         scans: list[tuple[Scope, str]] = []
         for source, target, directory in settled.moves:
             scope = self._scope_of(target, usable)
@@ -245,7 +265,7 @@ class Watcher:
                 continue
             parent = os.path.dirname(path)
             if os.path.basename(path) == IGNORE_FILE and judge(scope, parent) is None:
-                scans.append((scope, parent))
+                ruled.append((scope, parent))
             match judge(scope, path):
                 case Create() as found:
                     operations.append(found)
@@ -255,7 +275,7 @@ class Watcher:
                     doubts.append(problem)
                 case None if content:
                     scans.append((scope, path))
-        return operations + deletes, doubts, _topmost(scans)
+        return _Meaning(operations + deletes, doubts, _topmost(ruled), _topmost(scans))
 
     def _scope_of(self, path: str, usable: set[str]) -> Scope | None:
         root = self._tree.root_of(path)
@@ -290,7 +310,12 @@ class Watcher:
         elif verdict is not None:
             await self._emit([verdict])
         else:
-            await self._emit_scan(scope, path)
+            await self._look_through(scope, path)
+
+    async def _look_through(self, scope: Scope, path: str) -> None:
+        """Look through a directory in which others may have to be watched than before."""
+        await self._watch(scope.root, path)
+        await self._emit_scan(scope, path)
 
     async def _emit_scan(self, scope: Scope, path: str, recursive: bool = True) -> None:
         scope.excluded = await asyncio.to_thread(self._tree.excluded)
@@ -322,7 +347,7 @@ class Watcher:
         starts = _topmost([(scope, path) for path in self._unwatched if (scope := self._polled_scope(path))])
         for scope, path in starts:
             if self._tree.roots.is_same(scope.root):
-                await self._look_at(scope, path)
+                await self._look_at(scope, path)  # which tries to watch it, too
 
     def _polled_scope(self, path: str) -> Scope | None:
         root = self._tree.root_of(path)
