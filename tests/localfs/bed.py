@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mosaicfs_core.hooks import FileOperation
+from mosaicfs_core.hooks import Directory, FileOperation
 from mosaicfs_core.testing import Harness
 from mosaicfs_plugins.localfs.watch import Watcher
 
@@ -54,6 +54,11 @@ async def watching(harness: Harness, root: Path, **settings: Any) -> AsyncIterat
         await asyncio.gather(task, return_exceptions=True)
 
 
+def is_listing(path: str) -> Callable[[FileOperation], bool]:
+    """Whether an operation lists the directory at ``path``."""
+    return lambda found: isinstance(found, Directory) and found.export_path == path
+
+
 class Disk:
     """An empty filesystem of its own for ``where``; another one each time it is mounted."""
 
@@ -64,6 +69,11 @@ class Disk:
     def mount(self) -> None:
         """Mount it, over what is there."""
         subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(self.where)], check=True, capture_output=True)
+        self._mounted += 1
+
+    def mount_again(self, other: Disk) -> None:
+        """Mount the same filesystem as another one that is mounted elsewhere."""
+        subprocess.run(["mount", "--bind", str(other.where), str(self.where)], check=True)
         self._mounted += 1
 
     def unmount(self) -> None:

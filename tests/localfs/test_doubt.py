@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.localfs.bed import disk, watching
+from tests.localfs.bed import disk, is_listing, watching
 
-from mosaicfs_core.hooks import CrawlRequest, Delete, Problem
+from mosaicfs_core.hooks import CrawlRequest, Create, Delete, Directory, Problem
 from mosaicfs_core.testing import Harness
 from mosaicfs_plugins.localfs.crawl import crawl
 from mosaicfs_plugins.localfs.pending import DEBOUNCE_S
@@ -104,5 +104,58 @@ async def test_a_filesystem_unmounted_right_after_a_change_deletes_nothing(mosai
             assert problem == Problem(kind="inaccessible", export_path=f"{root}/usb", message=LOST_MOUNT)
             await asyncio.sleep(3 * DEBOUNCE_S)
             assert not [found for found in heard.operations if isinstance(found, Delete)]
-            usb.mount()
+
+
+async def test_a_filesystem_that_comes_later_is_found_and_followed(
+    mosaicfs_host: Harness, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mosaicfs_plugins.localfs.watch.CHECK_S", 0.2)
+    (root / "usb").mkdir()
+    async with watching(mosaicfs_host, root) as (_, heard):
+        with disk(root / "usb") as usb:
+            (usb.where / "there").mkdir()
+            await heard.until(is_listing(f"{root}/usb/there"))
+            (usb.where / "there/f").write_text("1")
+            await heard.until(lambda found: isinstance(found, Create) and found.export_path == f"{usb.where}/there/f")
+        await heard.until(lambda found: isinstance(found, Problem) and found.message == LOST_MOUNT)
+        (root / "usb/g").write_text("beneath the disk's place, but not of it")
+        await asyncio.sleep(3 * DEBOUNCE_S)
+        assert not [found for found in heard.operations if isinstance(found, Delete)]
+        assert f"{root}/usb/g" not in [found.export_path for found in heard.operations if isinstance(found, Create)]
+
+
+async def test_a_disk_that_is_put_back_is_looked_through(
+    mosaicfs_host: Harness, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mosaicfs_plugins.localfs.watch.CHECK_S", 0.2)
+    with disk(tmp_path / "kept") as kept, disk(root / "usb") as usb:
+        (kept.where / "f").write_text("1")
+        usb.unmount()
+        usb.mount_again(kept)
+        async with watching(mosaicfs_host, root) as (_, heard):
+            context = await mosaicfs_host.instance("localfs", {"paths": [str(root)]})
+            async for _ in crawl(context, CrawlRequest(trigger="manual")):
+                pass
+            usb.unmount()
+            await heard.until(lambda found: isinstance(found, Problem) and found.message == LOST_MOUNT)
+            (kept.where / "meanwhile").write_text("1")
+            usb.mount_again(kept)
             await heard.until(lambda found: isinstance(found, Problem) and found.resolved)
+            await heard.until(
+                lambda found: isinstance(found, Directory) and "meanwhile" in [entry.name for entry in found.files]
+            )
+            (usb.where / "after").write_text("1")
+            await heard.until(lambda found: isinstance(found, Create) and found.export_path == f"{usb.where}/after")
+
+
+async def test_a_disk_that_was_away_for_less_than_a_look_is_followed_again(
+    mosaicfs_host: Harness, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mosaicfs_plugins.localfs.watch.CHECK_S", 1.0)
+    with disk(root / "usb") as usb:
+        async with watching(mosaicfs_host, root) as (_, heard):
+            usb.unmount()
+            usb.mount()
+            await heard.until(is_listing(str(usb.where)))
+            (usb.where / "f").write_text("1")
+            await heard.until(lambda found: isinstance(found, Create) and found.export_path == f"{usb.where}/f")

@@ -6,16 +6,16 @@ import errno
 import os
 import queue
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.localfs.bed import watching
+from tests.localfs.bed import is_listing, watching
 from watchdog.events import FileSystemEvent
 
-from mosaicfs_core.hooks import Create, Directory, FileOperation, Problem
+from mosaicfs_core.hooks import Create, Directory, Problem
 from mosaicfs_core.testing import Harness
 from mosaicfs_plugins.localfs.observer import Observation
 
@@ -101,10 +101,6 @@ def watches() -> int:
     return found
 
 
-def is_listing(path: str) -> Callable[[FileOperation], bool]:
-    return lambda found: isinstance(found, Directory) and found.export_path == path
-
-
 async def test_a_directory_that_is_ignored_no_more_is_followed(mosaicfs_host: Harness, root: Path) -> None:
     (root / ".mosaicfsignore").write_text("sub/\n")
     (root / "sub/deep").mkdir()
@@ -146,6 +142,9 @@ class Racing:
 
     def overflowed(self, root: str) -> None:
         raise AssertionError(f"overflow in {root}")
+
+    def unmounted(self, root: str, directory: str) -> None:
+        raise AssertionError(f"unmounted: {directory}")
 
     def unwatched(self, root: str, directory: str, reason: str) -> None:
         raise AssertionError(f"{directory} is not watched: {reason}")

@@ -7,12 +7,13 @@ import stat
 from collections.abc import Iterator, Sequence
 from typing import Final, Literal, TypeAlias
 
-from mosaicfs_core.hooks import Problem
+from mosaicfs_core.hooks import Problem, filesystem_id
 from mosaicfs_plugins.localfs.ignore import IGNORE_FILE, Rule, ignoring_rule, read_rules
 from mosaicfs_plugins.localfs.scan import (
     GONE,
     LOST_MOUNT,
     OPEN_DIRECTORY,
+    OTHER_MOUNT,
     SYMLINK,
     Listing,
     Scope,
@@ -76,8 +77,8 @@ def why_left_out(scope: Scope, path: str) -> Problem | None:
         problem = _passed_over(scope, parent, part, facts.st_mode, rules)
         if problem is not None:
             return problem
-        if base in scope.memory.mounts and facts.st_dev == device:
-            return _problem(scope, "inaccessible", base, LOST_MOUNT)
+        if base in scope.memory.mounts and (problem := _missing(scope, base, facts.st_dev, device)) is not None:
+            return problem
     return None
 
 
@@ -108,6 +109,17 @@ def _passed_over(scope: Scope, directory: str, name: str, mode: int, rules: tupl
 def unreadable(scope: Scope, path: str, error: OSError) -> Problem:
     """The report about something that cannot be looked at."""
     return _problem(scope, "unreadable", path, error.strerror or str(error))
+
+
+def _missing(scope: Scope, mount: str, device: int, parent_device: int) -> Problem | None:
+    """Whether the filesystem that was mounted on a directory is missing."""
+    if device == parent_device:
+        return _problem(scope, "inaccessible", mount, LOST_MOUNT)
+    try:
+        other = scope.memory.is_other(mount, filesystem_id(mount, device))
+    except OSError as error:
+        return unreadable(scope, mount, error)
+    return _problem(scope, "inaccessible", mount, OTHER_MOUNT) if other else None
 
 
 def _device(scope: Scope, directory: str) -> int | Problem | None:

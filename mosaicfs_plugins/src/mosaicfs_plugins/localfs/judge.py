@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 import stat
 
-from mosaicfs_core.hooks import Create, Delete, Problem
+from mosaicfs_core.hooks import Create, Delete, Problem, filesystem_id
 from mosaicfs_plugins.localfs.exclusions import is_doubt, unreadable, why_left_out
-from mosaicfs_plugins.localfs.roots import filesystem_id
 from mosaicfs_plugins.localfs.scan import GONE, Scope, within
 
 
@@ -23,10 +22,11 @@ def judge(scope: Scope, path: str) -> Create | Delete | Problem | None:
     facts = failure = None
     try:
         facts = os.lstat(path)
+        device = filesystem_id(os.path.dirname(path), facts.st_dev)
     except OSError as error:
-        failure = error
+        facts, failure = None, error
     if facts is not None and stat.S_ISREG(facts.st_mode) and not _walk_needed(scope, path):
-        return _found(scope, path, facts)
+        return _found(scope, path, facts, device)
     problem = why_left_out(scope, path)  # after the look: a filesystem that went away before it is missed now
     if problem is not None and is_doubt(problem):
         return problem
@@ -34,7 +34,7 @@ def judge(scope: Scope, path: str) -> Create | Delete | Problem | None:
         return unreadable(scope, path, failure)
     if facts is None or problem is not None:
         return Delete(export_path=scope.write(path))
-    return None if stat.S_ISDIR(facts.st_mode) else _found(scope, path, facts)
+    return None if stat.S_ISDIR(facts.st_mode) else _found(scope, path, facts, device)
 
 
 def _walk_needed(scope: Scope, path: str) -> bool:
@@ -44,11 +44,11 @@ def _walk_needed(scope: Scope, path: str) -> bool:
     return in_mount or scope.hides(path, is_directory=False)
 
 
-def _found(scope: Scope, path: str, facts: os.stat_result) -> Create:
+def _found(scope: Scope, path: str, facts: os.stat_result, device: int) -> Create:
     return Create(
         export_path=scope.write(path),
         size=facts.st_size,
         mtime=facts.st_mtime_ns // 1000,
-        device=filesystem_id(os.path.dirname(path), facts.st_dev),
+        device=device,
         number=facts.st_ino,
     )

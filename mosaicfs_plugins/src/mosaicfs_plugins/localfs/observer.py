@@ -53,6 +53,9 @@ class Listener(Protocol):
     def overflowed(self, root: str) -> None:
         """Events were lost: the root must be scheduled anew and looked through."""
 
+    def unmounted(self, root: str, directory: str) -> None:
+        """The filesystem of a watched directory is gone, and its watch with it; it may be back already."""
+
     def unwatched(self, root: str, directory: str, reason: str) -> None:
         """A directory cannot be watched."""
 
@@ -123,6 +126,7 @@ def _not_of_stopping(record: logging.LogRecord) -> bool:
 def _linux_observer(listener: Listener) -> Any:
     from watchdog.observers.api import BaseObserver
     from watchdog.observers.inotify import InotifyEmitter, InotifyObserver, InotifyWatchGroup
+    from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent
 
     class Group(InotifyWatchGroup):
         """The watches of one root."""
@@ -130,6 +134,15 @@ def _linux_observer(listener: Listener) -> Any:
         def on_queue_overflow(self) -> None:
             self._move_event_grouper.discard_pending_events()
             listener.overflowed(os.fsdecode(self.path))
+
+        def on_event(self, event: InotifyEvent) -> None:
+            if event.mask & InotifyConstants.IN_UNMOUNT:
+                with self._lock:
+                    directory = self._active_callbacks_by_watch.get(event.wd)
+                if directory is not None:
+                    listener.unmounted(os.fsdecode(self.path), os.fsdecode(directory))
+            else:
+                super().on_event(event)
 
         def _add_all_callbacks(self, path: bytes) -> None:
             for directory in listener.directories(os.fsdecode(self.path), os.fsdecode(path)):

@@ -15,7 +15,7 @@ from watchdog.events import (
     FileSystemEvent,
 )
 
-from mosaicfs_core.hooks import Create, Delete, FileOperation, PluginContext, Problem, Rename
+from mosaicfs_core.hooks import Create, Delete, FileOperation, PluginContext, Problem, Rename, mounted_beneath
 from mosaicfs_plugins.localfs.crawl import CHUNK, Tree
 from mosaicfs_plugins.localfs.exclusions import doubt_of
 from mosaicfs_plugins.localfs.ignore import IGNORE_FILE, ignoring_rule, read_rules
@@ -53,12 +53,14 @@ class Watcher:
         self._wake = asyncio.Event()
         self._heard: list[FileSystemEvent] = []  # appended by watchdog's threads, taken by the loop
         self._overflowed: set[str] = set()
+        self._unmounted: set[str] = set()
         self._unwatched: dict[str, str] = {}
         self._reported: set[str] = set()
         self._pending = Pending()
         self._scopes: dict[str, Scope] = {}
         self._seen: dict[str, tuple[int, int]] = {}
         self._lost: dict[str, str] = {}  # roots reported as inaccessible, and why
+        self._mounts: dict[str, dict[str, str]] = {}  # of each root: what is mounted where beneath it
         self._doubts: dict[str, Problem] = {}  # what is beneath these paths cannot be known at the moment
         self._tree: Tree
         self._observation: Observation | None = None
@@ -89,6 +91,8 @@ class Watcher:
                 for root in await asyncio.to_thread(self._changed_roots):
                     await self._begin(root, look_through=not first)
                 await self._look_at_doubts()
+                for scope, path in await asyncio.to_thread(self._changed_mounts):
+                    await self._look_at(scope, path)
                 if first:
                     await self._emit(())  # the first crawl waits for this
                 missed = self._lost or self._doubts
@@ -132,6 +136,25 @@ class Watcher:
                 self._seen[root] = (facts.st_dev, facts.st_ino)
                 changed.append(root)
         return changed
+
+    def _changed_mounts(self) -> list[tuple[Scope, str]]:
+        """Places beneath the roots where a filesystem came, went or became another: they are watched by nobody, or in
+        vain."""
+        changed: list[tuple[Scope, str]] = []
+        excluded = self._tree.excluded()
+        unmounted, self._unmounted = self._unmounted, set()
+        for root, scope in self._scopes.items():
+            scope.excluded = excluded
+            real = mounted_beneath(scope.real_root)
+            now = {root + path[len(scope.real_root.rstrip("/")) :]: device for path, device in real.items()}
+            before = self._mounts.setdefault(root, now)
+            self._mounts[root] = now
+            places = {path for path in before.keys() | now.keys() if before.get(path) != now.get(path)}
+            places.update(now.keys() & unmounted)
+            places.update(path for path in tuple(scope.memory.mounts) if doubt_of(scope, path) is not None)
+            places.difference_update(self._doubts)
+            changed += [(scope, path) for path in places if not scope.hides(path, is_directory=True)]
+        return _topmost(changed)
 
     async def _begin(self, root: str, look_through: bool) -> None:
         try:
@@ -183,6 +206,10 @@ class Watcher:
         """Note that events of a root were lost."""
         self._overflowed.add(root)
         self._notify()
+
+    def unmounted(self, root: str, directory: str) -> None:
+        """Note a directory whose filesystem went away."""
+        self._unmounted.add(directory)
 
     def unwatched(self, root: str, directory: str, reason: str) -> None:
         """Note a directory to be polled."""
