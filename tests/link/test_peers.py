@@ -133,6 +133,19 @@ async def test_the_routes_to_a_node_are_those_of_the_moment(peers: Peers) -> Non
     async def change(**fields: Any) -> None:
         await peers.reader.store.update(ids.node_document_id(OWNER), lambda there: {**(there or {}), **fields})
 
+    key = "MOSAICFS_0123456789abcdef"
+    stub = {"type": "credential", "access_key_id": key, "secret_key_hash": "!", "name": "k", "kind": "agent"}
+    stub |= {"_id": ids.credential_document_id(key), "node_id": OWNER, "created_at": times.format_time(0)}
+    await change(access_key_id=key)
+    assert routes(OWNER) == ()  # its key has not arrived yet
+    await peers.reader.store.put({**stub, "enabled": True})
+    assert [route.relay for route in routes(OWNER)] == [False, True]
+    assert public_key_of(peers.reader.store)(OWNER) is not None
+    await peers.reader.store.update(stub["_id"], lambda there: {**(there or {}), "enabled": False})
+    assert routes(OWNER) == ()
+    assert public_key_of(peers.reader.store)(OWNER) is None
+    await peers.reader.store.update(stub["_id"], lambda there: {**(there or {}), "enabled": True})
+
     await change(transfer={"endpoints": []})
     assert list(routes(OWNER)) == [relay]
     await change(status="disabled")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from mosaicfs_core.content import Route
-from mosaicfs_core.documents import ids
+from mosaicfs_core.documents.standing import enabled_node
 from mosaicfs_core.security.node_keys import Signer
 from mosaicfs_core.security.requests import SignedRequests
 from mosaicfs_core.store import Store
@@ -36,8 +36,8 @@ class PeerRoutes:
 
     def __call__(self, node_id: str) -> Sequence[Route]:
         """The routes to a node, the direct ones first."""
-        node = self._store.reader.get(ids.node_document_id(node_id))
-        if node is None or node.get("status") == "disabled":
+        node = enabled_node(self._store.reader.get, node_id)
+        if node is None:
             return ()
         transfer: dict[str, Any] = node.get("transfer") or {}
         # Without its key no request to it can be signed: then it has not been enrolled.
@@ -63,10 +63,10 @@ class PeerRoutes:
 
 
 def public_key_of(store: Store) -> Callable[[str], str | None]:
-    """How a node's public key is found."""
+    """How the public key of a node that may speak is found."""
 
     def find(node_id: str) -> str | None:
-        node = store.reader.get(ids.node_document_id(node_id))
-        return None if node is None or node.get("status") == "disabled" else node.get("public_key")
+        node = enabled_node(store.reader.get, node_id)
+        return None if node is None else node.get("public_key")
 
     return find

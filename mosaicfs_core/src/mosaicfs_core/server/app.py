@@ -14,6 +14,7 @@ from quart import Quart, Request
 from quart.json.provider import JSONProvider
 from werkzeug.exceptions import BadRequest
 
+from mosaicfs_core.documents.standing import why_refused
 from mosaicfs_core.errors import PluginError, UserError
 from mosaicfs_core.home import write_private
 from mosaicfs_core.plugins.context import CoreServices, RoutesContextImpl
@@ -101,7 +102,7 @@ class JsonRequest(Request):
 async def create_app(core: CoreServices) -> Quart:
     """The application over these services. ``close_app`` gives back what it opened."""
     instance_key = core.home.instance_key()
-    links = Links()
+    links = Links(partial(why_refused, core.store.reader.get))
     relay = Relay(links)
     methods.install(links, relay, core.store)
     wrapping_key = keys.subkey(instance_key, "credential wrapping")
