@@ -10,11 +10,28 @@ import struct
 import sys
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 # Addresses for documentation: nothing is sent to them, the system only says from which address it would send.
 _ELSEWHERE: Final = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
 _SIOCGIFADDR: Final = 0x8915  # linux/sockios.h
+
+
+def is_private(url: str) -> bool:
+    """Whether nobody between the two ends reads what goes to an ``http`` URL: by TLS, or because it is this machine's
+    own loopback. False for what is no such URL."""
+    try:
+        parsed = urlsplit(url)
+        host, _ = parsed.hostname or "", parsed.port
+    except ValueError:
+        return False
+    if parsed.scheme != "http" or host in LOOPBACK:
+        return parsed.scheme in ("http", "https") and host != ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def host_names() -> tuple[str, ...]:
