@@ -61,7 +61,7 @@ MAX_GENERATION: Final = 10**9
 
 NO_SECRET: Final = "!"
 """The ``secret_key_hash`` of a stub: no hash, so no secret matches it."""
-_OF_A_STUB: Final = ("type", "access_key_id", "name", "kind", "node_id", "created_at", "permissions")
+_OF_A_STUB: Final = ("type", "access_key_id", "name", "kind", "node_id", "created_at", "permissions", "revocation")
 _OF_A_TOMBSTONE: Final = ("type", "node_id", "plugin_name", "access_key_id")
 """What a tombstone keeps of a type that holds secrets."""
 

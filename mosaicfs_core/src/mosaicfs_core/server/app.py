@@ -114,6 +114,7 @@ async def create_app(core: CoreServices) -> Quart:
         tokens=Tokens(instance_key),
         sessions=await Sessions.open(core.home.path / "auth.db"),
         wrapping_key=wrapping_key,
+        revocation_key=keys.subkey(instance_key, "revocations"),
         local_token=local_token,
         dummy_hash=await asyncio.to_thread(keys.dummy_hash),
         links=links,

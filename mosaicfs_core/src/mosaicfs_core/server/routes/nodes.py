@@ -129,7 +129,7 @@ class ExclusionsAnswer(msgspec.Struct, kw_only=True):
 
 def node_body(document: Mapping[str, Any]) -> dict[str, Any]:
     """A node as the API shows it."""
-    return shown(document, document["node_id"], without=("node_id", "agent_version", "control_version"))
+    return shown(document, document["node_id"], without=("node_id", "agent_version", "control_version", "revocation"))
 
 
 async def get_node_document(node_id: str) -> Mapping[str, Any]:
