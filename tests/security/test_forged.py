@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from typing import Any
 
 import msgspec
@@ -185,6 +186,25 @@ async def test_a_body_beyond_the_bound_is_not_read(control: Any, signer: UserSig
     large = b'"' + b"x" * 3_000_000 + b'"'
     header = signed(signer, target_of(control, body_sha256=signatures.sha256_of(large)))
     assert (await send(control, header, body=large))[0] == 413
+
+
+async def test_a_large_body_is_digested_beside_the_loop(
+    control: Any, signer: UserSigner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: dict[int, threading.Thread] = {}
+    real = signatures.sha256_of
+
+    def noted(body: bytes | None) -> str:
+        threads[len(body or b"")] = threading.current_thread()
+        return real(body)
+
+    monkeypatch.setattr(signatures, "sha256_of", noted)
+    for size in (100, 1 << 20):
+        body = b'"' + b"x" * (size - 2) + b'"'
+        header = signed(signer, target_of(control, body_sha256=real(body)))
+        assert (await send(control, header, body=body))[0] == 400  # it is taken for whose it is, and makes no key
+    assert threads[100] is threading.main_thread()
+    assert threads[1 << 20] is not threading.main_thread()
 
 
 async def test_a_node_signs_for_itself_alone(control: Any, laptop: Home, tmp_path: Any) -> None:
