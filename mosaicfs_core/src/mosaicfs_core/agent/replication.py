@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final
 
+from mosaicfs_core.agent.revocations import bring_back
 from mosaicfs_core.backoff import Backoff
 from mosaicfs_core.documents.ids import TYPE_PREFIXES
 from mosaicfs_core.errors import MosaicError
@@ -43,6 +44,7 @@ class Replication:
         self, store: Store, node_id: str, requests: Requests, *, pause: Callable[[float], Awaitable[None]] | None = None
     ) -> None:
         self._store = store
+        self._requests = requests
         self._peer = HttpPeer(requests)
         self._pause = pause or asyncio.sleep
         self._owns = owned_by(node_id)
@@ -60,8 +62,9 @@ class Replication:
         return await self._store.local_get(MET) is not None
 
     async def meet(self) -> None:
-        """Fetch what this node owns, on the first time, and make up for what either side has lost since. Raises
-        ``Unavailable`` when the control plane cannot be reached."""
+        """Fetch what this node owns, on the first time, and make up for what either side has lost since, revocations
+        first. Raises ``Unavailable`` when the control plane cannot be reached."""
+        await bring_back(self._store, self._requests)
         found = await meet(
             self._store, self._peer, owns=self._owns, push=self._push, pull=self._pull, owned=self._owned
         )

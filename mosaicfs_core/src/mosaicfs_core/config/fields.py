@@ -101,7 +101,7 @@ def _names(value: Any) -> tuple[str, ...]:
 
 def _addresses(value: Any) -> tuple[str, ...]:
     given = _names(value)
-    if not all(re.fullmatch(r"https?://[^\s/]+", address) for address in given):
+    if not all(re.fullmatch(r"https://[^\s/]+|http://(localhost|127\.[\d.]+|\[::1\])(:\d+)?", one) for one in given):
         raise ValueError(value)
     return tuple(address.rstrip("/") for address in given)
 
@@ -163,7 +163,7 @@ FIELDS: Final = (
     Field(
         "agent",
         "endpoints",
-        "a list of addresses like https://192.168.1.5:6673 (in the variable: separated by commas)",
+        "a list of https addresses like https://192.168.1.5:6673 (in the variable: separated by commas)",
         "Addresses at which other machines reach this one, when they cannot be found out.",
         _addresses,
     ),

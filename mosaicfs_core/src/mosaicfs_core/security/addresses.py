@@ -10,6 +10,7 @@ import struct
 import sys
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 # Addresses for documentation: nothing is sent to them, the system only says from which address it would send.
@@ -30,6 +31,19 @@ def is_loopback(address: str) -> bool:
 def names_this_machine(host: str | None) -> bool:
     """Whether a URL's host is this machine over its loopback, by address or by name."""
     return host == "localhost" or is_loopback(host or "")
+
+
+def is_private(url: str) -> bool:
+    """Whether nobody between the two ends reads what goes to an ``http`` URL: by TLS, or because it is this machine's
+    own loopback. False for what is no such URL."""
+    try:
+        parsed = urlsplit(url)
+        host, _ = parsed.hostname or "", parsed.port
+    except ValueError:
+        return False
+    if parsed.scheme != "http":
+        return parsed.scheme == "https" and host != ""
+    return names_this_machine(host)
 
 
 def host_names() -> tuple[str, ...]:

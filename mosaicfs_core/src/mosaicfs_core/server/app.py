@@ -14,6 +14,7 @@ from quart import Quart, Request
 from quart.json.provider import JSONProvider
 from werkzeug.exceptions import BadRequest
 
+from mosaicfs_core.documents.standing import why_refused
 from mosaicfs_core.errors import PluginError, UserError
 from mosaicfs_core.home import write_private
 from mosaicfs_core.plugins.context import CoreServices, routes_context
@@ -126,7 +127,7 @@ async def create_app(core: CoreServices) -> Quart:
 
 async def _server_state(core: CoreServices) -> ServerState:
     instance_key = core.home.instance_key()
-    links = Links()
+    links = Links(partial(why_refused, core.store.reader.get))
     relay = Relay(links)
     methods.install(links, relay, core.store)
     wrapping_key = keys.subkey(instance_key, "credential wrapping")
@@ -138,6 +139,7 @@ async def _server_state(core: CoreServices) -> ServerState:
         tokens=Tokens(instance_key),
         sessions=await Sessions.open(core.home.path / "auth.db"),
         wrapping_key=wrapping_key,
+        revocation_key=keys.subkey(instance_key, "revocations"),
         local_token=local_token,
         dummy_hash=await asyncio.to_thread(keys.dummy_hash),
         links=links,

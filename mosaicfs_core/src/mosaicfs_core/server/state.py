@@ -49,6 +49,7 @@ class ServerState:
     tokens: Tokens
     sessions: Sessions
     wrapping_key: bytes
+    revocation_key: bytes
     local_token: str
     dummy_hash: str
     links: Links

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from ..errors import MosaicError, NotFound, UserError
-from . import indexes
+from . import indexes, revtree
 from .changeset import Changes
 from .intake import NewFile, Prepared, prepare
 from .numbering import Numbering
@@ -80,6 +80,15 @@ class WriteTransaction:
     def get_many(self, identifiers: Sequence[str]) -> list[dict[str, Any] | None]:
         """``get`` of each, in order."""
         return [self.get(identifier) for identifier in identifiers]
+
+    def live_leaves(self, identifier: str) -> list[dict[str, Any]]:
+        """The leaves that are no tombstones, the winner first, quarantined ones included."""
+        state = self._state(identifier)
+        bodies = state.bodies()
+        order = revtree.leaves(state.full_tree())
+        return [
+            {"_id": identifier, "_rev": format_rev(rev), **bodies[rev].body} for rev in order if not bodies[rev].deleted
+        ]
 
     def execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> sqlite3.Cursor:
         """Any statement of one's own tables. Never BEGIN, COMMIT, ROLLBACK or SAVEPOINT."""
