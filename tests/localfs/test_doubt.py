@@ -78,6 +78,17 @@ def test_a_crawl_keeps_what_lies_in_a_folder_that_may_not_be_read(base: Path, st
     assert child.line() == ""
 
 
+def test_a_root_that_may_not_be_read_is_missed_and_found_again(base: Path, start: Callable[[str], Any]) -> None:
+    root = base / "root"
+    child = start("watch")
+    root.chmod(0)
+    try:
+        assert child.line() == f"inaccessible found {root}"
+    finally:
+        root.chmod(0o755)
+    assert until(child, f"Directory {root}") == [f"inaccessible resolved {root}", f"Directory {root}"]
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may write where the watcher may not read")
 def test_a_change_where_nothing_may_be_read_any_more_is_no_deletion(base: Path, start: Callable[[str], Any]) -> None:
     closed = base / "root/closed"

@@ -122,18 +122,15 @@ class Watcher:
     # Roots.
 
     def _changed_roots(self) -> list[str]:
-        """Roots that are missing, or another directory than the watched one."""
+        """Roots that are missing or cannot be read, or are another directory than the watched one."""
         changed = []
         for root in self._tree.configured:
-            try:
-                facts = os.stat(root)
-            except OSError:
-                facts = None
-            if facts is None:
+            found = _directory(root)
+            if found is None:
                 self._seen.pop(root, None)
                 changed.append(root)
-            elif self._seen.get(root) != (facts.st_dev, facts.st_ino):
-                self._seen[root] = (facts.st_dev, facts.st_ino)
+            elif self._seen.get(root) != found:
+                self._seen[root] = found
                 changed.append(root)
         return changed
 
@@ -146,7 +143,8 @@ class Watcher:
         for root, scope in self._scopes.items():
             scope.excluded = excluded
             real = mounted_beneath(scope.real_root)
-            now = {root + path[len(scope.real_root.rstrip("/")) :]: device for path, device in real.items()}
+            length = len(scope.real_root.rstrip("/"))
+            now = {root.rstrip("/") + path[length:]: device for path, device in real.items()}
             before = self._mounts.setdefault(root, now)
             self._mounts[root] = now
             places = {path for path in before.keys() | now.keys() if before.get(path) != now.get(path)}
@@ -379,6 +377,19 @@ class Watcher:
     def _polled_scope(self, path: str) -> Scope | None:
         root = self._tree.root_of(path)
         return None if root is None else self._scopes.get(root)
+
+
+def _directory(path: str) -> tuple[int, int] | None:
+    """What recognizes a directory that can be listed, else None."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        facts = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+    return facts.st_dev, facts.st_ino
 
 
 def _topmost(scans: Sequence[tuple[Scope, str]]) -> list[tuple[Scope, str]]:
