@@ -63,6 +63,8 @@ class Channel:
         self._next_request = 0
         self._moved = 0.0
         self._watchdog: asyncio.TimerHandle | None = None
+        self.lost = 0
+        """How many events the plugin had in its hands when the connection ended."""
         self.hello: PluginHello | None = None
         """What the plugin said of itself, once it did."""
         self.timed_out = asyncio.Event()
@@ -95,6 +97,7 @@ class Channel:
     def _give_up(self, reason: str) -> None:
         if self._watchdog is not None:
             self._watchdog.cancel()
+        self.lost = sum(not waiting.answer.done() for waiting in self._events.values())
         error = Unavailable(f"plugin {self._name} is not connected: {reason}")
         for waiting in (*self._events.values(), *self._requests.values()):
             if not waiting.answer.done():
