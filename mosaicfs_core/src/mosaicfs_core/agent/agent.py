@@ -183,6 +183,10 @@ class Agent:
         be told."""
         return await self._reporter.look(path)
 
+    async def refused(self, path: str) -> str | None:
+        """Why the system does not let this process read the indexed file at an export path, None when it does."""
+        return await self._reporter.refused(path)
+
     def roots(self) -> tuple[bytes, ...]:
         """The resolved native roots beneath which files may be opened. Callable from any thread."""
         return self._roots

@@ -94,6 +94,13 @@ class Reporter:
             return Finding("inactive", path, f"{covering[0].name}, which watches it, does not run: {why}")
         return found
 
+    async def refused(self, path: str) -> str | None:
+        """Why the system does not let this process read a file on disk; None when it does, or the file is not there."""
+        covering = [one for one in self._all() if any(is_under(path, root) for root in self._roots(one))]
+        if all(instance.prefix for instance in covering):
+            return None
+        return await asyncio.to_thread(_refusal, path)
+
     def _all(self) -> Iterable[Instance]:
         return list(self._instances().values())
 
@@ -155,6 +162,17 @@ def _reports(instance: Instance) -> bool:
 def _touches(root: str, path: str) -> bool:
     """Whether a path lies in a root, or holds it."""
     return is_under(path, root) or is_under(root, path)
+
+
+def _refusal(path: str) -> str | None:
+    """The system's word for not letting the file at a path be opened. Blocks."""
+    try:
+        os.close(os.open(unescape(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC))
+    except PermissionError as error:
+        return error.strerror or str(error)
+    except (OSError, ValueError):  # gone, or another thing by now: that is for the next crawl to find
+        return None
+    return None
 
 
 def _on_disk(path: str) -> Finding:

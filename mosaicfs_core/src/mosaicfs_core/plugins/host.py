@@ -16,7 +16,7 @@ from importlib_metadata import EntryPoint
 from mosaicfs_core.errors import NotFound, PluginError
 from mosaicfs_core.hooks import PluginKind, PluginManifest, StepOp, specs
 from mosaicfs_core.plugins.containment import call_plain
-from mosaicfs_core.plugins.discovery import installed_plugins
+from mosaicfs_core.plugins.discovery import installed_plugins, unknown_names
 from mosaicfs_core.plugins.hooktable import HOOKS, HookKind
 from mosaicfs_core.plugins.loading import LoadedPlugin, load_plugin, not_loaded
 from mosaicfs_core.plugins.operations import check_yielded
@@ -70,13 +70,17 @@ class PluginHost:
     ) -> PluginHost:
         """Load what is installed, ours first. Never raises for a plugin's sake.
 
-        ``disabled`` names are listed without being imported; ``safe_mode`` imports first-party plugins alone; ``only``
+        ``disabled`` names are listed without being imported, and a name among them that is none of a plugin's is
+        logged as a warning; ``safe_mode`` imports first-party plugins alone; ``only``
         limits the host to these names; ``entry_points`` replaces what is installed.
         """
         manager = pluggy.PluginManager("mosaicfs")
         manager.add_hookspecs(specs)
         plugins: dict[str, LoadedPlugin] = {}
-        for installed in installed_plugins(entry_points):
+        found = installed_plugins(entry_points)
+        for problem in unknown_names(disabled, found):
+            logger.warning("asked to leave out a plugin: %s", problem)
+        for installed in found:
             if only is not None and installed.name not in only:
                 continue
             if installed.name in disabled:
