@@ -154,6 +154,8 @@ def _add_serve(group: click.Group, context: TerminalContext) -> None:
     def serve(name: str, path: Path) -> None:
         """Serve the installed plugin NAME on a socket: its own process, which a MosaicFS connects to.
 
+        NAME=MODULE serves a module that is importable but not installed as a plugin.
+
         MosaicFS starts this itself for plugins that it isolates. It says in one line of JSON when it listens, and ends
         when its standard input ends or it gets a signal.
         """

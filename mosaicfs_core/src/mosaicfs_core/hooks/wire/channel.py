@@ -136,9 +136,12 @@ class Channel:
             self._events.pop(event.sequence, None)
 
     def _watch_over(self) -> None:
-        if self._watchdog is None and self._events:
-            loop = asyncio.get_running_loop()
-            self._watchdog = loop.call_at(self._moved + self._context.timeout_s, self._look)
+        due = self._moved + self._context.timeout_s
+        if not self._events or (self._watchdog is not None and self._watchdog.when() <= due):
+            return  # an early look arms the next one
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        self._watchdog = asyncio.get_running_loop().call_at(due, self._look)
 
     def _look(self) -> None:
         self._watchdog = None

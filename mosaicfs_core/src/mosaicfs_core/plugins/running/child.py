@@ -52,6 +52,7 @@ class Child:
         self._command, self._hooks, self._context = command, hooks, context
         self._name = context.plugin.instance
         self._channel: Channel | None = None
+        self._life: asyncio.Future[str]
         self._problem: str | None = None
         self._suspects = 0
         self._tried = asyncio.Event()
@@ -92,14 +93,16 @@ class Child:
     async def file_event(self, event: FileEvent) -> Mapping[str, Any] | None:
         """Send the event. Raises ``PluginError`` also when the child died of it."""
         channel = await self._connected()
+        life = self._life
         try:
             answer = await channel.file_event(event)
-        except Unavailable as error:
+        except Unavailable:
+            # With the reason, and once it is settled what comes next.
+            reason = await asyncio.shield(life)
             if channel.lost == 1:
                 hook = "mosaicfs_file_event"
-                reason = self._problem or error.message
-                raise PluginError(f"plugin {self._name}: {hook}: {reason}", self._name, hook) from None
-            raise
+                raise PluginError(f"plugin {self._name}: {hook} failed: {reason}", self._name, hook) from None
+            raise Unavailable(f"plugin {self._name} is not running: {reason}") from None
         self._suspects = max(0, self._suspects - 1)
         return answer
 
@@ -141,8 +144,13 @@ class Child:
         pause = FIRST_PAUSE_S
         while True:
             begun = asyncio.get_running_loop().time()
-            with tempfile.TemporaryDirectory(prefix="mosaicfs-plugin-") as directory:
-                reason = await self._once(self._socket_path(Path(directory)))
+            self._life = asyncio.get_running_loop().create_future()
+            reason = "it was stopped"
+            try:
+                with tempfile.TemporaryDirectory(prefix="mosaicfs-plugin-") as directory:
+                    reason = await self._once(self._socket_path(Path(directory)))
+            finally:
+                self._life.set_result(reason)
             if asyncio.get_running_loop().time() - begun > LONGEST_PAUSE_S:
                 pause = FIRST_PAUSE_S
             self._say(reason)

@@ -88,12 +88,12 @@ def programs(core: CoreServices) -> list[Program]:
 
 def is_isolated(instance: Instance, plugin: LoadedPlugin) -> bool:
     """Whether a package runs in a process of its own: what its instance says, else its manifest, else what is not ours
-    does, for in our process it could block everything."""
+    does, for in our process it could block everything. What was given to this process alone can only run in it."""
     manifest = plugin.manifest.isolate if plugin.manifest is not None else None
     for wish in (instance.document.get("isolate"), manifest):
         if wish is not None:
             return bool(wish)
-    return not plugin.first_party
+    return not plugin.first_party and bool(plugin.distribution)
 
 
 def run(core: CoreServices, instances: Instances, instance: Instance, changed: Callable[[], None]) -> RunningPlugin:
@@ -108,6 +108,7 @@ def run(core: CoreServices, instances: Instances, instance: Instance, changed: C
         assert plugin is not None
         if not is_isolated(instance, plugin):
             return InProcess(core.host, plugin, context)
-        command = children.command(core.home.path, "plugin", "serve", plugin.name, "--socket")
+        served = plugin.name if plugin.distribution else f"{plugin.name}={plugin.entry_point}"
+        command = children.command(core.home.path, "plugin", "serve", served, "--socket")
         inner = Child(command, plugin.hooks, context)
     return Guarded(inner, core.host, context, lambda: instances.places(instance.name))
