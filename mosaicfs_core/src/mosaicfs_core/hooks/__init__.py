@@ -43,8 +43,11 @@ from mosaicfs_core.hooks.context import (
     Selection,
     Status,
 )
+from mosaicfs_core.hooks.events import EVENTS, FILE_EVENTS, EventName, FileEvent, SyncTrigger
+from mosaicfs_core.hooks.health import HealthReport, Notice, Severity
 from mosaicfs_core.hooks.filesystems import filesystem_id, mounted_beneath
 from mosaicfs_core.hooks.hub import Hub, HubAccess, HubAddress, HubNote
+from mosaicfs_core.hooks.kinds import KindContext, PluginKind, Program, RunningPlugin
 from mosaicfs_core.hooks.labels import rule_covers
 from mosaicfs_core.hooks.operations import (
     Checkpoint,
@@ -59,13 +62,28 @@ from mosaicfs_core.hooks.operations import (
     Problem,
     Rename,
 )
+from mosaicfs_core.hooks.queries import (
+    DASHBOARD_WIDGET,
+    QUERY_TIMEOUT_S,
+    SEARCH,
+    Endpoint,
+    Fragment,
+    Hit,
+    QueryRequest,
+    ResultEnvelope,
+)
 from mosaicfs_core.hooks.specs import ENTRY_POINT_GROUP, HOOK_API, PluginManifest, StepOp, hookimpl, hookspec
 from mosaicfs_core.hooks.versions import etag_matches, etag_of, require_fresh
 from mosaicfs_core.wording import in_words
 
 __all__ = [
+    "DASHBOARD_WIDGET",
     "ENTRY_POINT_GROUP",
+    "EVENTS",
+    "FILE_EVENTS",
     "HOOK_API",
+    "QUERY_TIMEOUT_S",
+    "SEARCH",
     "Api",
     "Checkpoint",
     "CommandContext",
@@ -77,37 +95,52 @@ __all__ = [
     "Delete",
     "Directory",
     "DocumentQuery",
+    "Endpoint",
     "Entry",
+    "EventName",
     "FileAnswer",
+    "FileEvent",
     "FileOperation",
     "FilePlace",
     "FileQuery",
     "FileRecord",
     "FilesAnswer",
+    "Fragment",
+    "HealthReport",
     "Held",
+    "Hit",
     "Hub",
     "HubAccess",
     "HubAddress",
     "HubNote",
     "InvalidDocument",
+    "KindContext",
     "MosaicError",
     "NoRoom",
     "NotAllowed",
     "NotFound",
     "NotSignedIn",
+    "Notice",
     "Page",
     "PluginContext",
     "PluginError",
+    "PluginKind",
     "PluginManifest",
     "Problem",
+    "Program",
+    "QueryRequest",
     "Rename",
+    "ResultEnvelope",
     "RoutesContext",
+    "RunningPlugin",
     "SelectedFile",
     "SelectedFiles",
     "Selection",
+    "Severity",
     "Stale",
     "Status",
     "StepOp",
+    "SyncTrigger",
     "Unavailable",
     "UserError",
     "etag_matches",

@@ -9,11 +9,14 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
 from mosaicfs_core.hooks.specs import StepOp
+
+if TYPE_CHECKING:
+    from mosaicfs_core.hooks.health import Notice
 
 T = TypeVar("T")
 Status: TypeAlias = Literal["healthy", "degraded", "unhealthy"]
@@ -276,6 +279,18 @@ class PluginContext(Protocol):
         ``detail`` is a sentence for people, ``figures`` a JSON object. The document is written on change, at most every
         30 seconds.
         """
+
+    async def raise_notification(self, notice: Notice) -> None:
+        """Tell the user of a condition that holds. Raised again while it holds, it is only noted that it still does.
+
+        Raises ``UserError`` for a key that has other characters than ``Notice`` allows.
+        """
+
+    async def resolve_notification(self, key: str) -> None:
+        """The condition of this key is over; nothing happens when it was never raised."""
+
+    def capability(self, name: str, available: bool) -> None:
+        """Withdraw a capability of the manifest's ``queries``, or offer it again. Plain function."""
 
 
 class RoutesContext(PluginContext, Protocol):

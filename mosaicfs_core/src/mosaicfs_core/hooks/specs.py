@@ -15,13 +15,19 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import pluggy
 
+from mosaicfs_core.hooks.queries import Endpoint
+
 if TYPE_CHECKING:
     import click
     import quart
 
     from mosaicfs_core.hooks.context import CommandContext, PluginContext, RoutesContext
+    from mosaicfs_core.hooks.events import FileEvent
+    from mosaicfs_core.hooks.health import HealthReport
     from mosaicfs_core.hooks.hub import Hub, HubAddress
+    from mosaicfs_core.hooks.kinds import PluginKind
     from mosaicfs_core.hooks.operations import CrawlRequest, FileOperation
+    from mosaicfs_core.hooks.queries import QueryRequest, ResultEnvelope
 
 HOOK_API: Final = 1
 ENTRY_POINT_GROUP: Final = "mosaicfs"
@@ -41,6 +47,13 @@ class PluginManifest(msgspec.Struct, frozen=True, kw_only=True):
     names files there alone, their files may be opened, they get a place in the tree, and ``mosaicfs up FOLDER`` adds to
     it. A package that crawls or follows files needs this or ``provides_filesystem``.
     ``available`` False says honestly that the package does nothing yet; it cannot be switched on.
+
+    ``subscribed_events`` (names of ``mosaicfs_core.hooks.EVENTS``) and ``mime_globs`` (``application/pdf``, ``text/*``;
+    empty: every file) are what a new instance is told of; an instance's document may say otherwise. ``workers`` is how
+    many events it is given at once. ``reprocess_on_new_version`` has a full sync process every file again once
+    ``version`` changed. ``queries`` are the questions it answers. ``isolate`` asks for a process of its own (True) or
+    for the host's (False); None leaves it to the host, which isolates what is not first-party.
+    ``health_check_interval_s`` is how often ``mosaicfs_health`` is asked.
     """
 
     title: str
@@ -54,6 +67,13 @@ class PluginManifest(msgspec.Struct, frozen=True, kw_only=True):
     reports_exclusions: bool = False
     watches: str | None = None
     available: bool = True
+    subscribed_events: tuple[str, ...] = ()
+    mime_globs: tuple[str, ...] = ()
+    workers: int = 2
+    reprocess_on_new_version: bool = False
+    queries: tuple[Endpoint, ...] = ()
+    isolate: bool | None = None
+    health_check_interval_s: float = 300
 
 
 class StepOp(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,6 +129,34 @@ def mosaicfs_run(context: PluginContext) -> Awaitable[None]:
     settings change, so keep in ``state_dir`` (or find again) what must outlive that. Restarted with back-off when it
     raises or returns; the node's status names the reason meanwhile. It has no time limit and must not block the loop.
     """
+
+
+@hookspec
+def mosaicfs_file_event(
+    context: PluginContext, event: FileEvent
+) -> Awaitable[Mapping[str, Any] | None]:
+    """Take note of an event from the job queue; an object that is returned becomes the file's annotation.
+
+    Called for the events and files that the instance subscribes to, ``workers`` at once, never two for one file. None
+    or an empty object leaves nothing to write. Raising (or taking longer than the instance's ``timeout_s``) is a failed
+    attempt: the event comes again later, ``max_attempts`` times in all. The answer and the end of the job are stored
+    in one transaction, so after a crash an event may come again whose answer was lost: be idempotent.
+    """
+
+
+@hookspec
+def mosaicfs_query(context: PluginContext, request: QueryRequest) -> Awaitable[ResultEnvelope]:
+    """Answer a question of the manifest's ``queries`` within ``request.timeout_s``; later answers are left out."""
+
+
+@hookspec
+def mosaicfs_health(context: PluginContext) -> Awaitable[HealthReport]:
+    """Say how the instance is. Called every ``health_check_interval_s``, within its ``timeout_s``."""
+
+
+@hookspec
+def mosaicfs_plugin_kinds() -> Sequence[PluginKind]:
+    """Ways to run a plugin besides ``package``, each a ``plugin_type``. Called once at start."""
 
 
 @hookspec
