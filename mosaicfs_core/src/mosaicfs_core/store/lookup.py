@@ -8,6 +8,7 @@ from typing import Any, Final
 from mosaicfs_core.rules import EffectiveLabels, FactsLookup, FileFacts, LabelRules, annotation_data
 
 from .reader import Reader
+from .reader_files import FileReader
 
 _LOADED_AT_ONCE: Final = 20_000
 """Up to so many annotations of a plugin are read in one go for a scan; beyond that they are asked for file by file."""
@@ -16,7 +17,7 @@ _LOADED_AT_ONCE: Final = 20_000
 class ReplicaLookup:
     """Asks the replica for each file; for a few files at a time."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: FileReader) -> None:
         self._reader = reader
         self._rules: LabelRules | None = None
 
