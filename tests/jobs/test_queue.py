@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 from job_bed import ALL, FILES, SECOND, Bed, seen
 
-from mosaicfs_core.errors import InvalidDocument, NotFound, UserError
+from mosaicfs_core.errors import InvalidDocument, MosaicError, NotFound, UserError
 from mosaicfs_core.hooks import StepOp
-from mosaicfs_core.jobs import Subscription
+from mosaicfs_core.jobs import JobQueue, Subscription
 from mosaicfs_core.jobs.backoff import FIRST_S
 from mosaicfs_core.store import Store
 from mosaicfs_core.testing.store import EPOCH, NODE, annotation, assignment, file_document
@@ -420,8 +421,6 @@ async def test_bytes_and_limits_bound_what_is_taken(bed: Bed) -> None:
 
 
 async def test_who_waits_is_woken(bed: Bed) -> None:
-    import asyncio
-
     await bed.subscribe(one=FILES)
     waiting = asyncio.ensure_future(bed.queue.wait("one", 60))
     await bed.write("/a")
@@ -451,9 +450,6 @@ async def test_a_replica_of_the_former_layout_gets_the_tables_in_place(tmp_path:
 
 async def test_tables_of_another_version_are_refused(bed: Bed) -> None:
     await bed.store.transaction(lambda tx: tx.execute("UPDATE job_state SET value = 9 WHERE key = 'layout'") and None)
-    from mosaicfs_core.errors import MosaicError
-    from mosaicfs_core.jobs import JobQueue
-
     with pytest.raises(MosaicError, match="layout 9"):
         await JobQueue(bed.store, NODE).open()
 
@@ -485,3 +481,40 @@ async def test_pages_of_jobs(bed: Bed) -> None:
     assert ([row.export_path for row in page.items], page.cursor) == (["/4"], None)
     with pytest.raises(UserError):
         await bed.queue.jobs("one", "pending", limit=0)
+
+
+async def test_jobs_that_nobody_waits_for_any_more_are_given_back(bed: Bed) -> None:
+    await bed.subscribe(one=FILES)
+    await bed.write("/a")
+    taking = asyncio.ensure_future(bed.queue.take("one", 5))
+    await asyncio.sleep(0)
+    taking.cancel()
+    await asyncio.gather(taking, return_exceptions=True)
+    await asyncio.wait(bed.queue._returning)
+    assert await bed.told() == [("file.added", "/a")]
+
+
+async def test_files_of_other_nodes_are_annotated_beside_their_own_node(bed: Bed) -> None:
+    await bed.subscribe(one=Subscription(events=FILES, scope="instance"))
+    there = file_document("/a", node_id="node-other-bbbb")
+    await bed.store.bulk([{**there, "_rev": "1-" + "a" * 32}], new_edits=False)
+    (job,) = await bed.take()
+    await bed.queue.done(job, {"n": 1})
+    moved = {**there, "name": "b", "source": file_document("/b", node_id="node-other-bbbb")["source"]}
+    history = {"_rev": "2-" + "b" * 32, "_revisions": {"start": 2, "ids": ["b" * 32, "a" * 32]}}
+    await bed.store.bulk([{**moved, **history}], new_edits=False)
+    (made,) = bed.store.reader.documents_of("annotation")
+    assert (made["node_id"], made["export_path"], made["annotated_by"]) == ("node-other-bbbb", "/b", NODE)
+    assert made["_id"].endswith(f"::one@{NODE}")
+
+
+async def test_answers_given_together_are_stored_together(bed: Bed) -> None:
+    await bed.subscribe(one=FILES)
+    await bed.store.bulk([file_document(f"/{number}") for number in range(50)])
+    jobs = await bed.take()
+    before = bed.store.seq
+    stored = asyncio.gather(*(bed.queue.done(job, {"n": job.sequence}) for job in jobs))
+    await bed.queue.close()  # waits for what was given
+    assert await stored == [True] * 50
+    assert bed.store.reader.seq() == before + 50
+    assert (await bed.queue.standing("one")).counts.in_flight == 0

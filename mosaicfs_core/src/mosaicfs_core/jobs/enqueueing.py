@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -18,6 +18,9 @@ from mosaicfs_core.rules import FactsLookup
 from mosaicfs_core.store import FileWrite, WriteTransaction
 from mosaicfs_core.store.lookup import ReplicaLookup
 from mosaicfs_core.store.rows import FileParts, join_path
+
+_ADD_NEW: Final = f"""INSERT INTO jobs(instance, doc, sequence, event, status, attempts, due, delivered, created_at)
+    SELECT ?1, value, ?2 + key, {ADDED}, {READY}, 0, 0, 0, ?3 FROM json_each(?4)"""
 
 
 class Happening(NamedTuple):
@@ -104,13 +107,8 @@ class _Part:
         """Files that the replica did not know: nothing waits for them, nothing was done, so they are only added."""
         if ADDED not in self._matcher.events:
             return
-        instance, now, start = self._instance.number, self._now, self.tally.sequence + 1
-        takes, lookup = self._matcher.takes, self._lookup
-        docs = [write.doc for write in writes if takes(write.after, lookup, now)]
-        self._tx.execute_many(
-            "INSERT INTO jobs(instance, doc, sequence, event, status, attempts, due, delivered, created_at) VALUES ",
-            [(instance, doc, number, ADDED, READY, 0, 0, 0, now) for number, doc in enumerate(docs, start)],
-        )
+        docs = self._matcher.among_new(writes, self._lookup, self._now)
+        self._tx.execute(_ADD_NEW, (self._instance.number, self.tally.sequence + 1, self._now, rows.numbers(docs)))
         self.tally.sequence += len(docs)
         self.tally.count(READY, len(docs))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from mosaicfs_core.errors import UserError
@@ -10,7 +10,7 @@ from mosaicfs_core.hooks import StepOp
 from mosaicfs_core.jobs.instances import Instance, events_of
 from mosaicfs_core.jobs.records import Subscription
 from mosaicfs_core.rules import Chains, FactsLookup, FileFacts, compile_chain, name_matcher
-from mosaicfs_core.store import FileRow
+from mosaicfs_core.store import FileRow, FileWrite
 from mosaicfs_core.store.rows import FileParts, join_path
 
 _KNOWN_TYPES: Final = 4_096
@@ -54,6 +54,14 @@ class Matcher:
             if len(self._types) < _KNOWN_TYPES:
                 self._types[mime_type] = answer
         return answer
+
+    def among_new(self, writes: Sequence[FileWrite], lookup: FactsLookup, now: int) -> list[int]:
+        """The numbers of the files, just written, that are the instance's: ``takes`` of each, made short for a first
+        crawl, when there are very many and all are."""
+        if not self._any_type or self.needs_facts:
+            return [write.doc for write in writes if self.takes(write.after, lookup, now)]
+        shown = [(write.doc, after.node_id) for write in writes if (after := write.after) is not None and after.shown]
+        return [doc for doc, node_id in shown if self._node_id is None or node_id == self._node_id]
 
     def passes(self, facts: FileFacts, lookup: FactsLookup, now: int) -> bool:
         """Whether a file is one of the instance's."""

@@ -66,6 +66,7 @@ class JobQueue:
         self._answers: list[tuple[Answer, asyncio.Future[bool]]] = []
         self._storing: asyncio.Task[None] | None = None
         self._purging: asyncio.Task[None] | None = None
+        self._returning: set[asyncio.Task[None]] = set()
         self._listing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def open(self) -> None:
@@ -84,11 +85,11 @@ class JobQueue:
         open."""
         self._closed = True
         self._wake()
-        for task in (self._storing, self._purging):
-            if task is not None:
-                if task is self._purging:
-                    task.cancel()
-                await asyncio.wait([task])
+        if self._purging is not None:
+            self._purging.cancel()
+        under_way = [task for task in (self._storing, self._purging, *self._returning) if task is not None]
+        if under_way:
+            await asyncio.wait(under_way)
         if self._store.writable:
             await self._store.observe(None)
 
@@ -152,7 +153,7 @@ class JobQueue:
         moment = self._clock() if now is None else now
         wish = Wish(limit, moment, max_bytes, day or day_of(datetime.fromtimestamp(moment / MICROS_PER_SECOND)))
         while limit > 0:
-            taken: Taken = await self._store.transaction(partial(taking.take, name=instance, wish=wish))
+            taken = await self._take(instance, wish)
             if taken.jobs or taken.instance is None:
                 return taken.jobs
             if taken.listing:
@@ -160,6 +161,26 @@ class JobQueue:
             elif not taken.dropped:
                 break
         return []
+
+    async def _take(self, name: str, wish: Wish) -> Taken:
+        """Jobs of one transaction. It ends also when who waits for it is cancelled: then they are given back, because
+        nobody else knows that they are in flight."""
+        taking_them: asyncio.Future[Taken] = asyncio.ensure_future(
+            self._store.transaction(partial(taking.take, name=name, wish=wish))
+        )
+        try:
+            return await asyncio.shield(taking_them)
+        except asyncio.CancelledError:
+            returning = asyncio.ensure_future(self._return(taking_them))
+            self._returning.add(returning)
+            returning.add_done_callback(self._returning.discard)
+            raise
+
+    async def _return(self, taking_them: asyncio.Future[Taken]) -> None:
+        try:
+            await self.released((await taking_them).jobs)
+        except MosaicError as error:  # the next start has them wait again
+            logger.warning("jobs that nobody waits for could not be given back: %s", error)
 
     async def _list(self, instance: Instance, now: int) -> None:
         """One page of a full sync's listing."""

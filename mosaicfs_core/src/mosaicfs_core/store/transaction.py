@@ -271,7 +271,7 @@ class WriteTransaction:
         """What ``_write_one`` comes to for files never seen before, which most writes are."""
         session, numbers = self._session, self._session.numbers
         numbers.learn({(file.parts.node_id, file.parts.parent) for _, file in files})
-        doc, seen = session.doc, self._seen
+        doc, seen, make = session.doc, self._seen, tuple.__new__
         for seq, file in files:
             flags, shown, node_id, parent, name, size, mtime, mime_type, extra, inode = file.parts
             directory = numbers.directory(node_id, parent)
@@ -282,7 +282,7 @@ class WriteTransaction:
             changes.new_file((*head, flags, shown, directory, name, size, mtime, mime, extra, file.tree), file.folded)
             self._written[file.id] = doc
             if seen is not None:
-                seen.append(FileWrite(doc, None, file.parts, True))
+                seen.append(make(FileWrite, (doc, None, file.parts, True)))
             if shown:
                 numbers.count(directory, 1)
             if inode is not None:
