@@ -64,7 +64,7 @@ async def answer(queue: JobQueue, job: Job, luck: float) -> None:
 async def main(path: str) -> None:
     chance = random.Random()
     store = await Store.open(Path(path))
-    queue = JobQueue(store, NODE, chance=lambda: 1.0)
+    queue = JobQueue(store, NODE, chance=lambda: 0.0)
     await queue.open()
     for name in await queue.subscribe({INSTANCE: Subscription(events=EVENTS, max_attempts=1_000)}):
         await queue.sync(name, "scheduled")

@@ -1,5 +1,4 @@
-"""Protects what is decided without the database: what collapses into what, when a failed job comes again, and what a
-budget leaves."""
+"""Protects what is decided without the database: what collapses into what, and what a budget leaves."""
 
 from __future__ import annotations
 
@@ -10,7 +9,6 @@ import pytest
 
 from mosaicfs_core.errors import UserError
 from mosaicfs_core.jobs import Usage, allowance, parse_budget
-from mosaicfs_core.jobs.backoff import FIRST_S, LONGEST_S, delay
 from mosaicfs_core.jobs.collapse import ADDED, DELETED, MODIFIED, back, collapse, place_known, widens
 
 NOON = datetime(2026, 3, 4, 12, 0, 0)
@@ -53,13 +51,6 @@ def test_what_globs_let_through() -> None:
     assert not widens(("a/*", "b/*"), ("a/*",))
     assert widens(("a/*",), ())
     assert widens(("a/*",), ("b/*",))
-
-
-def test_attempts_are_ever_further_apart() -> None:
-    whole = [delay(attempts, 0.0) for attempts in range(1, 20)]
-    assert whole[:3] == [FIRST_S, 2 * FIRST_S, 4 * FIRST_S]
-    assert whole[-1] == LONGEST_S
-    assert delay(10_000, 1.0) == LONGEST_S / 2
 
 
 def test_without_a_budget_everything_may_run() -> None:

@@ -12,7 +12,7 @@ from job_bed import ALL, FILES, SECOND, Bed, seen
 from mosaicfs_core.errors import InvalidDocument, MosaicError, NotFound, UserError
 from mosaicfs_core.hooks import StepOp
 from mosaicfs_core.jobs import JobQueue, Subscription
-from mosaicfs_core.jobs.backoff import FIRST_S
+from mosaicfs_core.jobs.finishing import FIRST_PAUSE_S
 from mosaicfs_core.store import Store
 from mosaicfs_core.testing.store import EPOCH, NODE, annotation, assignment, file_document
 
@@ -221,12 +221,12 @@ async def test_a_failed_job_comes_again_later_and_stays_at_last(bed: Bed) -> Non
     assert await bed.queue.failed(first, "no") is None
     standing = await bed.queue.standing("one")
     assert standing.counts.retrying == 1
-    assert standing.next_due == bed.now + FIRST_S * SECOND
+    assert standing.next_due == bed.now + FIRST_PAUSE_S * SECOND
     assert await bed.take() == []
     page = await bed.queue.jobs("one", "pending")
     assert (page.total, page.items[0].last_error, page.items[0].export_path) == (1, "no", "/a")
     assert "again" in page.items[0].why
-    bed.now += int(FIRST_S * SECOND)
+    bed.now += int(FIRST_PAUSE_S * SECOND)
     (again,) = await bed.take()
     assert (again.sequence, again.attempts) == (first.sequence, 1)
     await bed.queue.failed(again, "no")

@@ -17,7 +17,7 @@ from job_bed import FILES, Bed
 from job_model import ADDED, DELETED, MODIFIED, SMALL, Model, ModelInstance, State
 
 from mosaicfs_core.jobs import Job, Subscription
-from mosaicfs_core.jobs.backoff import delay
+from mosaicfs_core.jobs.finishing import FIRST_PAUSE_S
 from mosaicfs_core.jobs.schema import STATUS_COLUMNS
 from mosaicfs_core.testing.store import NODE, file_document
 
@@ -190,7 +190,7 @@ class QueueMachine(RuleBasedStateMachine):
         status = self.runner.run(self.bed.queue.failed(job, "no"))
         del self.taken[name, identifier]
         for_good = job.attempts + 1 >= ATTEMPTS
-        due = self.bed.now + int(delay(job.attempts + 1, 0.0) * 1_000_000)
+        due = self.bed.now + int(FIRST_PAUSE_S * 2**job.attempts * 1_000_000)
         expected = self.model.give_back(name, identifier, due=due, for_good=for_good)
         state = self.model.files[identifier]
         if expected == "failed" and job.event != DELETED and state is not None and state.shown:

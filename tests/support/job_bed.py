@@ -28,7 +28,7 @@ class Bed:
 
     async def open(self) -> None:
         self.store = await Store.open(self.path)
-        self.queue = JobQueue(self.store, NODE, self.step_ops, clock=lambda: self.now, chance=lambda: 0.0)
+        self.queue = JobQueue(self.store, NODE, self.step_ops, clock=lambda: self.now, chance=lambda: 1.0)
         await self.queue.open()
 
     async def close(self) -> None:

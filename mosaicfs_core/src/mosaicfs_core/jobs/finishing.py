@@ -4,13 +4,13 @@ user; one that was given back waits again. Runs inside transactions."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from mosaicfs_core.backoff import pause_after
 from mosaicfs_core.documents.times import MICROS_PER_SECOND
 from mosaicfs_core.errors import MosaicError
 from mosaicfs_core.jobs import annotating, rows, syncing
 from mosaicfs_core.jobs.annotating import Place, Said
-from mosaicfs_core.jobs.backoff import delay
 from mosaicfs_core.jobs.collapse import DELETED, collapse
 from mosaicfs_core.jobs.instances import Instance, Tally, named
 from mosaicfs_core.jobs.records import Job, Subscription
@@ -18,7 +18,9 @@ from mosaicfs_core.jobs.rows import Row
 from mosaicfs_core.jobs.schema import BEHIND, FAILED, IN_FLIGHT, JOB_COLUMNS, READY, RETRYING, SYNC_DOC
 from mosaicfs_core.store import FileRow, WriteTransaction
 
-ERROR_LENGTH = 2_000
+FIRST_PAUSE_S: Final = 5.0
+LONGEST_PAUSE_S: Final = 3600.0
+ERROR_LENGTH: Final = 2_000
 """Characters of an error that are kept."""
 
 _OF_STATUS = f"""SELECT {JOB_COLUMNS} FROM jobs INDEXED BY jobs_by_status
@@ -146,7 +148,8 @@ def fail(bench: Bench, job: Job, message: str, chance: Callable[[], float]) -> i
     instance, subscription, tally = place
     text, attempts = message[:ERROR_LENGTH], row.attempts + 1
     if attempts < subscription.max_attempts:
-        due = bench.now + int(delay(attempts, chance()) * MICROS_PER_SECOND)
+        pause = pause_after(row.attempts, chance(), first_s=FIRST_PAUSE_S, longest_s=LONGEST_PAUSE_S)
+        due = bench.now + int(pause * MICROS_PER_SECOND)
         return give_back(bench.tx, tally, row._replace(attempts=attempts, due=due, last_error=text), RETRYING)
     status = give_back(bench.tx, tally, row._replace(attempts=attempts, last_error=text), FAILED)
     if status != FAILED:

@@ -17,10 +17,9 @@ from mosaicfs_core.documents.times import MICROS_PER_SECOND
 from mosaicfs_core.errors import MosaicError, NotFound, UserError
 from mosaicfs_core.hooks import StepOp, SyncTrigger
 from mosaicfs_core.jobs import finishing, instances, listing, schema, syncing, taking
-from mosaicfs_core.jobs.backoff import LONGEST_S
 from mosaicfs_core.jobs.budgets import day_of
 from mosaicfs_core.jobs.enqueueing import Enqueuer
-from mosaicfs_core.jobs.finishing import Answer, Bench
+from mosaicfs_core.jobs.finishing import LONGEST_PAUSE_S, Answer, Bench
 from mosaicfs_core.jobs.instances import Instance
 from mosaicfs_core.jobs.matching import Matcher
 from mosaicfs_core.jobs.records import Job, JobPage, JobStatus, Standing, Subscription
@@ -342,7 +341,7 @@ def _open(tx: WriteTransaction, observer: _Observer, now: int) -> None:
         tx.execute("UPDATE job_instances SET needs_sync = 1")
     tx.execute("UPDATE job_state SET value = ? WHERE key = 'seq'", (tx.seq,))
     for instance in instances.all_instances(tx):
-        finishing.recover(tx, instance, now + int(LONGEST_S * MICROS_PER_SECOND))
+        finishing.recover(tx, instance, now + int(LONGEST_PAUSE_S * MICROS_PER_SECOND))
     tx.observe(observer)
 
 
