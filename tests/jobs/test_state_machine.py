@@ -345,5 +345,5 @@ def rev_of(packed: bytes | str) -> str:
 
 TestQueue = QueueMachine.TestCase
 TestQueue.settings = settings(
-    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck), derandomize=False
+    max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
