@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from mosaicfs_core.documents import ids
+from mosaicfs_core.jobs import JobQueue
 from mosaicfs_core.server import moves
 from mosaicfs_core.server.moves import Move, Mover, groups, merged_labels
 from mosaicfs_core.store import Store
@@ -362,3 +363,21 @@ async def test_a_kill_in_between_loses_no_label(tmp_path: Path, moment: str) -> 
         await followed(store)
         assert (labels_at(store, "/a"), labels_at(store, "/b")) == ([], ["x"])
         assert await store.get(ids.annotation_id(NODE, "/b", "words")) is not None
+
+
+async def test_annotations_that_a_queue_took_along_are_not_taken_from_the_next_file_there(store: Store) -> None:
+    queue = JobQueue(store, NODE)
+    await queue.open()
+    document = file_document("/a")
+    await store.bulk([document, annotation("/a", "sum", {"of": "first"}), assignment("/a", "red")])
+    there = file_document("/b")
+    moved = {**document, "name": "b", "source": there["source"], "moved_from": "/a"}
+    await store.update(document["_id"], lambda present: moved)
+    second = ids.file_document_id(NODE, ids.next_file_uuid())
+    await store.put({**file_document("/a"), "_id": second, "inode": ids.derived_inode(second)})
+    await store.put(annotation("/a", "sum", {"of": "second"}))
+    await followed(store)
+    said = {document["export_path"]: document["data"]["of"] for document in store.reader.documents_of("annotation")}
+    assert said == {"/b": "first", "/a": "second"}
+    assert labels_at(store, "/b") == ["red"]
+    await queue.close()

@@ -10,6 +10,11 @@ FIRST_S: Final = 0.5
 LONGEST_S: Final = 60.0
 
 
+def pause_after(failures: int, dice: float, *, first_s: float, longest_s: float) -> float:
+    """The pause in seconds after one more failure than ``failures``; ``dice`` is from 0 (half of it) to 1 (all)."""
+    return min(longest_s, first_s * 2.0 ** min(failures, 32)) * (0.5 + 0.5 * dice)
+
+
 class Backoff:
     """Pauses in seconds. A machine that comes back must not meet all its callers in the same instant, so each pause is
     somewhere between half of what it grew to and the whole."""
@@ -22,9 +27,8 @@ class Backoff:
 
     def next(self, at_least: float | None = None) -> float:
         """The pause before the next attempt; ``at_least`` is what the other side asked for."""
-        grown = min(self._longest_s, self._first_s * 2.0 ** min(self._failures, 32))
+        pause = pause_after(self._failures, self._dice(), first_s=self._first_s, longest_s=self._longest_s)
         self._failures += 1
-        pause = grown * (0.5 + 0.5 * self._dice())
         return pause if at_least is None else min(self._longest_s, max(pause, at_least))
 
     def reset(self) -> None:

@@ -4,8 +4,9 @@ The agent notes the path where a file was before in ``moved_from``. Here the cha
 old path is taken to the new one, and ``moved_from`` goes in the same transaction: killed at any moment, either all of
 it was done or the next start does it.
 
-Labels are the control plane's to move, annotations their annotator's. Where the control plane is another process than
-the file's agent, each moves what is its own and remembers that it did; ``moved_from`` goes when the control plane has
+Labels are the control plane's to move, annotations their annotator's; where there is a job queue, this node's went
+in the transaction that moved the file (``jobs.annotating``). Where the control plane is another process than the
+file's agent, each moves what is its own and remembers that it did; ``moved_from`` goes when the control plane has
 told the agent that the labels have followed.
 
 Where several control planes share a hub, each of them sees every move. Those of its own node's files a control plane
@@ -287,9 +288,9 @@ def _follow_all(
 def _take(tx: WriteTransaction, move: Move, node_id: str, control: bool) -> list[dict[str, Any]]:
     """Remove what stands under the old path, and return it."""
     wanted = [ids.label_assignment_id(move.node_id, move.old)] if control else []
-    wanted += [
-        ids.annotation_id(move.node_id, move.old, plugin, node_id) for plugin in annotators(tx, move.node_id, move.old)
-    ]
+    if not tx.observed:  # else they went with the write that moved the file, and what is there is another file's
+        plugins = annotators(tx, move.node_id, move.old)
+        wanted += [ids.annotation_id(move.node_id, move.old, plugin, node_id) for plugin in plugins]
     found = [document for document in tx.get_many(wanted) if document is not None]
     for document in found:
         tx.put({**{key: document[key] for key in _OF_A_TOMBSTONE if key in document}, "_deleted": True})

@@ -2,6 +2,7 @@
 
 from .entries import Entry
 from .intake import Prepared
+from .observing import FileWrite, Observer
 from .reader import Reader
 from .records import BulkResult, Change, ChangeRow, DirRow, FileBatch, FileRow, Identity, StoreInfo
 from .store import Store
@@ -15,7 +16,9 @@ __all__ = [
     "Entry",
     "FileBatch",
     "FileRow",
+    "FileWrite",
     "Identity",
+    "Observer",
     "Prepared",
     "Reader",
     "Store",

@@ -8,6 +8,7 @@ from typing import Any, Final
 from mosaicfs_core.rules import EffectiveLabels, FactsLookup, FileFacts, LabelRules, annotation_data
 
 from .reader import Reader
+from .reader_files import FileReader
 from .records import FileRow
 
 _LOADED_AT_ONCE: Final = 20_000
@@ -22,7 +23,7 @@ def facts_of(row: FileRow) -> FileFacts:
 class ReplicaLookup:
     """Asks the replica for each file; for a few files at a time."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: FileReader) -> None:
         self._reader = reader
         self._rules: LabelRules | None = None
 

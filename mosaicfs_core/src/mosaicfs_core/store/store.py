@@ -20,6 +20,7 @@ from .changes import Signal, follow
 from .failures import reads
 from .find import find as find_documents
 from .intake import Prepared, prepare
+from .observing import Observer
 from .reader import Reader
 from .records import BulkResult, Change, StoreInfo
 from .transaction import Session, WriteTransaction
@@ -38,7 +39,8 @@ class Store:
         self.path = path
         self._validate = session.validate
         self._signal = Signal(session.seq)
-        self._writer = Writer(session, self._signal.committed)
+        self._session = session
+        self._writer = Writer(session, self._committed)
         self.reader = Reader.open(path)
         """For point reads on the loop's thread."""
         self._local = threading.local()
@@ -74,6 +76,17 @@ class Store:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+    async def observe(self, observer: Observer | None) -> None:
+        """Have an observer see every file document that is written from here on, inside the transaction that writes it;
+        None: nobody. There is one at most."""
+        await self.transaction(lambda tx: tx.observe(observer))
+
+    def _committed(self, seq: int) -> None:
+        """Called in the writer's thread after a commit that wrote documents."""
+        self._signal.committed(seq)
+        if self._session.observer is not None:
+            self._session.observer.committed()
 
     # Reading
 

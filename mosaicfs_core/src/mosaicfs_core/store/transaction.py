@@ -13,6 +13,8 @@ from . import indexes, revtree
 from .changeset import Changes
 from .intake import NewFile, Prepared, prepare
 from .numbering import Numbering
+from .observing import FileWrite, Observer, parts_of_row
+from .reader_files import FileReader
 from .records import BulkResult
 from .revisions import Edit, decode, encode
 from .revtree import Rev, format_rev, pack_hash, unpack_hash
@@ -47,6 +49,7 @@ class Session:
         self.validate = validate
         self.revs_limit = 0
         self.numbers = Numbering(connection)
+        self.observer: Observer | None = None
         self.seq = 0
         self.doc = 0
         self.restore()
@@ -66,6 +69,8 @@ class WriteTransaction:
         self._session = session
         self._connection = session.connection
         self._written: dict[str, int] = {}
+        self._seen: list[FileWrite] | None = None
+        """What the observer, if there is one, is to be told of the batch under way."""
 
     # Reading
 
@@ -89,6 +94,25 @@ class WriteTransaction:
         return [
             {"_id": identifier, "_rev": format_rev(rev), **bodies[rev].body} for rev in order if not bodies[rev].deleted
         ]
+
+    @property
+    def files(self) -> FileReader:
+        """Files, directories and the indexes of other types, as this transaction has left them so far."""
+        return FileReader(self._connection, self._session.numbers)
+
+    @property
+    def seq(self) -> int:
+        """The update sequence so far."""
+        return self._session.seq
+
+    @property
+    def observed(self) -> bool:
+        """Whether an observer sees what is written."""
+        return self._session.observer is not None
+
+    def observe(self, observer: Observer | None) -> None:
+        """Have an observer see all that is written from here on; None: nobody. There is one at most."""
+        self._session.observer = observer
 
     def execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> sqlite3.Cursor:
         """Any statement of one's own tables. Never BEGIN, COMMIT, ROLLBACK or SAVEPOINT."""
@@ -173,6 +197,8 @@ class WriteTransaction:
         """Write what changed; the update sequence follows the order given, whichever way each is written."""
         changes = Changes()
         new: list[tuple[int, NewFile]] = []
+        observer = self._session.observer
+        self._seen = None if observer is None else []
         seq = self._session.seq
         for item in order:
             if isinstance(item, NewFile):
@@ -184,6 +210,9 @@ class WriteTransaction:
         self._session.seq = seq
         self._write_new(new, changes)
         changes.run(self._connection)
+        seen, self._seen = self._seen, None
+        if observer is not None and seen:
+            observer.files_written(self, seen)
 
     def _applied(self, state: State, edit: Edit, apply: Callable[[State, Edit, int], str]) -> BulkResult:
         try:
@@ -253,7 +282,7 @@ class WriteTransaction:
         """What ``_write_one`` comes to for files never seen before, which most writes are."""
         session, numbers = self._session, self._session.numbers
         numbers.learn({(file.parts.node_id, file.parts.parent) for _, file in files})
-        doc = session.doc
+        doc, seen, make = session.doc, self._seen, tuple.__new__
         for seq, file in files:
             flags, shown, node_id, parent, name, size, mtime, mime_type, extra, inode = file.parts
             directory = numbers.directory(node_id, parent)
@@ -263,6 +292,8 @@ class WriteTransaction:
             head = (doc, file.id_hash, FILE, node, file.key, seq, file.gen, file.digest)
             changes.new_file((*head, flags, shown, directory, name, size, mtime, mime, extra, file.tree), file.folded)
             self._written[file.id] = doc
+            if seen is not None:
+                seen.append(make(FileWrite, (doc, None, file.parts, True)))
             if shown:
                 numbers.count(directory, 1)
             if inode is not None:
@@ -290,6 +321,10 @@ class WriteTransaction:
             head = (old[0], old[1], column, old[3], old[4])
         row = (*head, seq, state.winner[0], pack_hash(state.winner[1]), flags, *facts[1:8], state.tree)
         self._written[state.id] = row[0]
+        if self._seen is not None and (old is None or old[6:8] != row[6:8]):
+            before, after = parts_of_row(old, session.numbers), parts_of_row(row, session.numbers)
+            if before is not None or after is not None:
+                self._seen.append(FileWrite(row[0], before, after, old is None))
         changes.row(old, row)
         changes.names(old, row)
         self._count(old, row)
