@@ -89,8 +89,11 @@ class Meilisearch:
 
     async def search(self, text: str, limit: int, seconds: float) -> list[Result]:
         """The best files; the server's own syntax: words, "phrases", -words."""
+        written = text[:MOST_CHARACTERS].encode("utf-8", "replace").decode().strip()
+        if not written:
+            return []
         asked = {
-            "q": text[:MOST_CHARACTERS].encode("utf-8", "replace").decode(),
+            "q": written,
             "limit": max(0, limit),
             "attributesToRetrieve": ["file_id", "title", "language"],
             "attributesToCrop": ["text"],
@@ -101,8 +104,6 @@ class Meilisearch:
             "showRankingScore": True,
             "matchingStrategy": "all",
         }
-        if not asked["q"].strip():
-            return []
         answer = await self._ask("POST", f"/indexes/{self._index}/search", asked)
         return [_result(hit) for hit in answer["hits"]]
 

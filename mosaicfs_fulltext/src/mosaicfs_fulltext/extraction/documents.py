@@ -39,7 +39,7 @@ def _read(path: Path, wish: Wish) -> kreuzberg.ExtractionResult:
     import kreuzberg
 
     pages = kreuzberg.PageConfig(insert_page_markers=True, marker_format=_PAGE)
-    config = kreuzberg.ExtractionConfig(use_cache=False, enable_quality_processing=False, disable_ocr=True, pages=pages)
+    config = kreuzberg.ExtractionConfig(use_cache=False, enable_quality_processing=False, pages=pages)
     if wish.mime_type in _HTML:
         # The library takes everything for UTF-8.
         text = decode(path.read_bytes()) or ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Final
 
+from mosaicfs_core.hooks import Fragment
 from mosaicfs_fulltext.backend import Result
 from mosaicfs_fulltext.entries import unpack
 from mosaicfs_fulltext.index.analysis import terms
@@ -43,7 +44,7 @@ def _search(engine: Engine, node: Node, limit: int) -> list[Found]:
 
 def _result(found: Found, node: Node, deadline: float) -> Result:
     entry = found.entry
-    pieces = ()
+    pieces: tuple[Fragment, ...] = ()
     if found.packed and time.monotonic() < deadline:
         language = entry.language
         pieces = fragments(unpack(found.packed), node, language, lambda word: terms(language, word))

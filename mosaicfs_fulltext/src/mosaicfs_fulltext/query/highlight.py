@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
-from os.path import commonprefix
+from itertools import islice
 from typing import Final
 
 from mosaicfs_core.hooks import Fragment
@@ -66,7 +66,7 @@ class _Wanted:
         self._stems = frozenset(analyze(text)) | frozenset(analyze(self._text))
         self._prefix, self._fuzzy = prefix, fuzzy
         # A stem may end otherwise than the word does (happy, happi), but begins as it.
-        self.beginning = self._text if prefix else commonprefix([self._text, *map(folded, self._stems)])
+        self.beginning = self._text if prefix else _common_beginning([self._text, *map(folded, self._stems)])
         self.anything = bool(fuzzy) or not self.beginning
 
     def is_word(self, word: str, stems: Iterable[str]) -> bool:
@@ -112,9 +112,7 @@ def _unspaced_places(text: str, leaves: Sequence[Word | Phrase]) -> list[Place]:
     for number, leaf in enumerate(leaves):
         for part in _word.findall(folded(leaf.text)):
             found = re.finditer(re.escape(part), text)
-            places += [
-                (match.start(), match.end(), number) for match, _ in zip(found, range(_MOST_PLACES), strict=False)
-            ]
+            places += [(match.start(), match.end(), number) for match in islice(found, _MOST_PLACES)]
     return sorted(places)
 
 
@@ -162,6 +160,12 @@ def _from_space(text: str, least: int, at: int) -> int:
         return len(text)
     cut = max(text.rfind(" ", least, at), text.rfind("\n", least, at))
     return cut if cut > least else max(at, least)
+
+
+def _common_beginning(words: Sequence[str]) -> str:
+    first, last = min(words), max(words)
+    length = next((at for at, letter in enumerate(first) if last[at : at + 1] != letter), len(first))
+    return first[:length]
 
 
 def within(distance: int, one: str, other: str) -> bool:
