@@ -58,6 +58,13 @@ def test_a_wrong_configuration_is_named(home: Home) -> None:
     assert "line 2, server.port" in found.detail
 
 
+def test_a_disabled_plugin_that_is_not_installed_is_named(home: Home) -> None:
+    home.config_file.write_text('[agent]\ndisabled_plugins = ["search", "localf"]\n')
+    found = checks.check_configuration(home)
+    assert (found.status, found.mend) == ("warning", "correct or remove the name")
+    assert "line 2, agent.disabled_plugins: no plugin localf is installed; did you mean localfs?" in found.detail
+
+
 def test_a_clock_that_was_set_back(home: Home) -> None:
     later = home.replica.stat().st_mtime + 86_400
     os.utime(home.replica, (later, later))

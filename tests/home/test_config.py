@@ -28,6 +28,9 @@ def test_values_come_from_the_file_and_the_environment_wins(tmp_path: Path) -> N
         ("[server]\n# the port\nport = 70000\n", 3, "server.port", "an integer from 0 to 65535, not 70000"),
         ('[server]\nport = "many"\n', 2, "server.port", "an integer from 0 to 65535"),
         ("[server]\nport = true\n", 2, "server.port", "an integer from 0 to 65535"),
+        ('[server]\nport = "6672"\n', 2, "server.port", "an integer from 0 to 65535"),
+        ('[agent]\ndisabled_plugins = "x"\n', 2, "agent.disabled_plugins", "a list of plugin names"),
+        ('[agent]\nendpoints = "https://a:1"\n', 2, "agent.endpoints", "a list of addresses"),
         ('server.host = "a b"\n', 1, "server.host", "a host name or an IP address"),
         ('[agent]\nnightly_crawl = "25:00"\n', 2, "agent.nightly_crawl", 'a time "HH:MM"'),
         ('[logging]\n\n"level" = "loud"\n', 3, "logging.level", "one of debug, info, warning, error"),
@@ -49,6 +52,11 @@ def test_a_wrong_file_names_file_line_key_and_expected(
     assert message.startswith(f"{file}, line {line}")
     assert key in message
     assert expected in message
+
+
+def test_a_variable_separates_the_names_of_a_list_by_commas(tmp_path: Path) -> None:
+    config = load(tmp_path / "none", {"MOSAICFS_AGENT_DISABLED_PLUGINS": "one, two,", "MOSAICFS_SERVER_NAMES": ""})
+    assert (config.agent.disabled_plugins, config.server.names) == (("one", "two"), ())
 
 
 def test_a_file_that_is_not_utf8(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def test_a_second_process_is_refused_with_the_pid_of_the_first(tmp_path: Path) -
             home.lock()
         assert caught.value.details["pid"] == os.getpid()
         assert f"`mosaicfs --home {home.path} down` ends it" in caught.value.message
-        assert "add the folders they are given" in caught.value.message
+        assert f"`mosaicfs --home {home.path} folders add`" in caught.value.message
     assert subprocess.run([sys.executable, "-c", child, str(home.path)], check=False).returncode == 0
 
 

@@ -14,8 +14,9 @@ from yarl import URL
 
 from mosaicfs_core.agent.link import Link
 from mosaicfs_core.agent.link.client import PATH
+from mosaicfs_core.backoff import Backoff
 from mosaicfs_core.errors import NotFound, Unavailable
-from mosaicfs_core.link import MESSAGE_LIMIT, Backoff, Method
+from mosaicfs_core.link import MESSAGE_LIMIT, Method
 
 NODE = "node-laptop-aaaa"
 OTHER = "node-desktop-bbbb"
@@ -94,7 +95,7 @@ async def test_without_a_control_plane_it_tries_again_with_growing_pauses(eventu
         await enough.wait()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert pauses == [0.5, 1, 2, 4, 8, 16, 32, 60]
     assert link.state.problem == "nobody is there"
     with pytest.raises(Unavailable, match="nobody is there"):
         await link.call("ping")

@@ -113,6 +113,17 @@ async def test_without_inotify_instances_everything_is_polled(
         await heard.until(lambda found: isinstance(found, Directory) and bool(found.files))
 
 
+async def test_a_root_that_is_missed_is_looked_for_more_often(
+    mosaicfs_host: Harness, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mosaicfs_plugins.localfs.watch.CHECK_S", 60.0)
+    away = root.rename(root.with_name("away"))
+    async with watching(mosaicfs_host, root) as (_, heard):
+        await heard.until(lambda found: isinstance(found, Problem) and found.kind == "inaccessible")
+        away.rename(root)
+        await heard.until(lambda found: isinstance(found, Problem) and found.resolved)
+
+
 async def test_ignored_directories_take_no_watches(mosaicfs_host: Harness, root: Path) -> None:
     (root / ".mosaicfsignore").write_text("node_modules/\n")
     (root / "node_modules/deep").mkdir(parents=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from quart import Quart
 
 from mosaicfs_core import documents as d
+from mosaicfs_core.cli.frame_context import TerminalContext
 from mosaicfs_core.server.app import running_app
 from mosaicfs_core.server.state import EXTENSION
 from mosaicfs_core.testing.harness import Harness
@@ -119,6 +120,12 @@ class CommandLine:
             raise click.ClickException(answer.error["message"])
         return answer.body
 
+    def watchable(self, folders: Sequence[str]) -> list[str]:
+        """As on the terminal."""
+        context = TerminalContext()
+        context.home_path = self._server.core.home.path
+        return context.watchable(folders)
+
     def show(self, value: Any, columns: Any = None, empty: str = "") -> None:
         """Remember what was shown."""
         self.shown.append(value)
@@ -138,9 +145,9 @@ class CommandLine:
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Server]:
-    """A server with the three plugins and an empty replica."""
+    """A server with four plugins and an empty replica."""
     async with (
-        Harness.start(tmp_path / "home", only={"labels", "pins", "search"}) as harness,
+        Harness.start(tmp_path / "home", only={"labels", "localfs", "pins", "search"}) as harness,
         running_app(harness.core) as app,
     ):
         assert not harness.host.failures

@@ -47,6 +47,16 @@ def test_each_failure_is_named_listed_and_unregistered(name: str, reason: str) -
     assert [plugin.name for plugin in host.providers("mosaicfs_crawl")] == ["restless"]
 
 
+@pytest.mark.logs("^asked to leave out a plugin: ")
+def test_a_disabled_name_that_no_plugin_has_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    points = faulty("restless", "leaks")
+    PluginHost.discover(disabled=["restless", "restles", "other"], only=("leaks",), entry_points=points)
+    assert [record.getMessage() for record in caplog.records] == [
+        "asked to leave out a plugin: no plugin restles is installed; did you mean restless?",
+        "asked to leave out a plugin: no plugin other is installed; installed are leaks, restless",
+    ]
+
+
 def test_a_disabled_plugin_is_listed_and_not_imported() -> None:
     point = EntryPoint(name="absent", value="module_that_must_not_be_imported", group="mosaicfs")
     host = PluginHost.discover(disabled=["absent"], entry_points=[point])

@@ -79,6 +79,30 @@ async def test_what_is_there_counts_for_more_and_few_places_are_looked_at() -> N
     assert len(disk.asked) == LOOKED_AT
 
 
+async def test_an_indexed_file_that_this_machine_may_not_read(
+    core: CoreServices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"{tmp_path}/tree/was.tmp2"
+    real = os.open
+
+    def refusing(opened: Any, *given: Any, **named: Any) -> int:
+        if os.fsdecode(opened) == path:
+            raise PermissionError(13, "Permission denied", opened)
+        return real(opened, *given, **named)
+
+    service = NamespaceService(core)
+    try:
+        readable = await service.run(lambda namespace: namespace.explain(path=path))
+        assert await service.with_disk(readable) == readable
+        monkeypatch.setattr(os, "open", refusing)
+        answer = await service.with_disk(readable)
+        assert answer.message.startswith(readable.message)
+        assert answer.message.endswith(f" Its bytes cannot be read on {core.node_id}: Permission denied.")
+        assert (answer.shown, answer.reason) == (readable.shown, readable.reason)
+    finally:
+        await service.close()
+
+
 @pytest.fixture
 async def core(tmp_path: Path) -> AsyncIterator[CoreServices]:
     """A node with an agent over ``tmp_path/tree``."""

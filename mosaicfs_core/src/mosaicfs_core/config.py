@@ -115,8 +115,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Field:
-    """One key: ``convert`` turns a TOML value or a variable's text into the value, raising ValueError; ``expected``
-    completes "expected …"; ``help`` is one line of documentation."""
+    """One key: ``convert`` checks a value as TOML has it and returns it as the configuration holds it, raising
+    ValueError; ``expected`` completes "expected …"; ``help`` is one line of documentation."""
 
     section: str
     key: str
@@ -128,6 +128,13 @@ class Field:
     def variable(self) -> str:
         """The environment variable that overrides it."""
         return f"MOSAICFS_{self.section}_{self.key}".upper()
+
+    def read(self, text: str) -> Any:
+        """A variable's text as TOML would have the value. Raises ValueError."""
+        default = getattr(getattr(Config(), self.section), self.key)
+        if isinstance(default, tuple):
+            return [part.strip() for part in text.split(",") if part.strip()]
+        return int(text) if isinstance(default, int) else text
 
 
 class _Unshown(ValueError):
@@ -168,12 +175,9 @@ def _text(pattern: str) -> Callable[[Any], str]:
 
 def _integer(low: int, high: int) -> Callable[[Any], int]:
     def convert(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int | str):
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             raise ValueError(value)
-        number = int(value)
-        if not low <= number <= high:
-            raise ValueError(value)
-        return number
+        return value
 
     return convert
 
@@ -188,10 +192,9 @@ def _choice(*allowed: str) -> Callable[[Any], str]:
 
 
 def _names(value: Any) -> tuple[str, ...]:
-    given = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-    if not isinstance(given, list | tuple) or not all(isinstance(name, str) and name for name in given):
+    if not isinstance(value, list | tuple) or not all(isinstance(name, str) and name for name in value):
         raise ValueError(value)
-    return tuple(given)
+    return tuple(value)
 
 
 def _addresses(value: Any) -> tuple[str, ...]:
@@ -353,8 +356,8 @@ def load(file: Path, environ: Mapping[str, str] | None = None) -> Config:
     values: dict[str, dict[str, Any]] = {section: {} for section in _SECTIONS}
     for field in FIELDS:
         if field.variable in environment:
-            given = environment[field.variable]
-            values[field.section][field.key] = _convert(field, given, f"environment variable {field.variable}")
+            where, text_given = f"environment variable {field.variable}", environment[field.variable]
+            values[field.section][field.key] = _convert(field, text_given, where, field.read)
         elif field.key in tables.get(field.section, {}):
             where = _place(file, text, field.section, field.key)
             values[field.section][field.key] = _convert(field, tables[field.section][field.key], where)
@@ -444,9 +447,9 @@ def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
             _fail(f"environment variable {variable}", "unknown; expected one of " + ", ".join(near))
 
 
-def _convert(field: Field, value: Any, where: str) -> Any:
+def _convert(field: Field, value: Any, where: str, read: Callable[[Any], Any] = lambda value: value) -> Any:
     try:
-        return field.convert(value)
+        return field.convert(read(value))
     except _Unshown as error:
         _fail(where, str(error))
     except ValueError:

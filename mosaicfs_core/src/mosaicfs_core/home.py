@@ -161,7 +161,7 @@ class Home:
             pid = int(text) if text.isdigit() else None
             raise Conflict(
                 f"the home {self.path} is in use by process {pid or 'unknown'}; `mosaicfs --home {self.path} down` ends"
-                " it, and `up` and `agent run` then add the folders they are given to those of before",
+                f" it, and `mosaicfs --home {self.path} folders add` gives it further folders as it runs",
                 pid=pid,
             ) from None
         os.ftruncate(descriptor, 0)

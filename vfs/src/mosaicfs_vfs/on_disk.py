@@ -1,4 +1,5 @@
-"""The last word on a file that is not indexed: what this node's agent finds where the file would be."""
+"""The last word on a file: what this node's agent finds where one that is not indexed would be, and whether the bytes
+of an indexed one may be read."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from typing import Final
 import msgspec
 
 from mosaicfs_core.content import DiskWitness, Finding
+from mosaicfs_core.store import FileRow
 from mosaicfs_vfs.namespace.explain import Explanation, Reason
 
 LOOKED_AT: Final = 10
@@ -24,8 +26,12 @@ _REASONS: Final[Mapping[str, Reason]] = {
 
 
 async def with_disk(explanation: Explanation, node_id: str, agent: DiskWitness) -> Explanation:
-    """The explanation with what is on the disk of ``node_id``, for a file that is not indexed there; unchanged for
-    others. Something that is there counts for more than something that is not."""
+    """The explanation with what is on the disk of ``node_id``: for a file that is not indexed there, what keeps it out
+    (something that is there counts for more than something that is not), and for one of its indexed files, that it may
+    not be read."""
+    file = explanation.file
+    if file is not None and file.status == "active":
+        return explanation if file.node_id != node_id else await _with_refusal(explanation, file, agent)
     found: tuple[str, Finding] | None = None
     for node, export_path in explanation.places[:LOOKED_AT]:
         if node != node_id:
@@ -40,6 +46,14 @@ async def with_disk(explanation: Explanation, node_id: str, agent: DiskWitness) 
         return explanation
     reason = _REASONS.get(found[1].kind, "never_indexed")
     return msgspec.structs.replace(explanation, reason=reason, message=_sentence(f"{found[0]} of {node_id}", *found))
+
+
+async def _with_refusal(explanation: Explanation, file: FileRow, agent: DiskWitness) -> Explanation:
+    refused = await agent.refused(file.export_path)
+    if refused is None:
+        return explanation
+    said = f"{explanation.message} Its bytes cannot be read on {file.node_id}: {refused}."
+    return msgspec.structs.replace(explanation, message=said)
 
 
 def _sentence(where: str, path: str, finding: Finding) -> str:

@@ -17,6 +17,7 @@ from mosaicfs_core.agent.board import Board
 from mosaicfs_core.agent.exclusions import Exclusions, Finding, Reporter
 from mosaicfs_core.agent.indexer import Indexer, Report
 from mosaicfs_core.agent.runner import RUN_HOOKS, Runner
+from mosaicfs_core.agent.running import RunningInstances
 from mosaicfs_core.agent.schedule import next_nightly
 from mosaicfs_core.agent.socket import AgentSocket
 from mosaicfs_core.content.roots import native_roots, watch_roots
@@ -49,7 +50,8 @@ class Agent:
         self._board = Board(core.node_id)
         self._indexer = Indexer(core.store)
         self._instances = Instances(core)
-        self._reporter = Reporter(core, self._board, lambda: self._instances.current)
+        self._running = RunningInstances(core, self._instances, self._ran_otherwise)
+        self._reporter = Reporter(core, self._board, lambda: self._instances.current, self._running.get)
         self._runners: dict[str, Runner] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._roots: tuple[bytes, ...] = ()
@@ -69,7 +71,7 @@ class Agent:
         await self._release_pins()
         await self._socket.start()
         for instance in self._instances.current.values():
-            self._run(instance)
+            await self._run(instance)
         self._spawn("settings", self._core.settings.run)
         self._spawn("instances", self._follow)
         self._spawn("first crawls", self._first_crawls)
@@ -88,6 +90,7 @@ class Agent:
             await runner.stop()
             runner.abandon()
         self._runners.clear()
+        await self._running.stop()
         with suppress(MosaicError):  # the failed write was reported by the crawl it belonged to
             await self._indexer.settled()
         await self._socket.stop()
@@ -154,6 +157,7 @@ class Agent:
             for name, instance in self._instances.current.items()
             if instance.enabled and instance.problem is not None and not instance.left_behind
         }
+        failed |= self._running.problems()
         held_back = {
             name: "not installed" if instance.left_behind else instance.held_back or ""
             for name, instance in self._instances.current.items()
@@ -178,6 +182,10 @@ class Agent:
         """What is on disk at an export path without an indexed file, and why it is not indexed; None when that cannot
         be told."""
         return await self._reporter.look(path)
+
+    async def refused(self, path: str) -> str | None:
+        """Why the system does not let this process read the indexed file at an export path, None when it does."""
+        return await self._reporter.refused(path)
 
     def roots(self) -> tuple[bytes, ...]:
         """The resolved native roots beneath which files may be opened. Callable from any thread."""
@@ -205,11 +213,18 @@ class Agent:
 
     # Instances.
 
-    def _run(self, instance: Instance, former: Runner | None = None) -> bool:
-        """Begin to run an instance, in place of ``former``; False when it has nothing to run."""
-        if not any(instance.runs(hook) for hook in RUN_HOOKS):
+    def _ran_otherwise(self, name: str) -> None:
+        """An instance works, or does not, otherwise than before."""
+        running = self._running.get(name)
+        if running is not None and running.problem is not None:
+            self._board.error("plugins", f"{name}: {running.problem}")
+
+    async def _run(self, instance: Instance, former: Runner | None = None) -> bool:
+        """Begin to run an instance, in place of ``former``; False when it has nothing that runs by itself."""
+        running = await self._running.ensure(instance)
+        if running is None or not any(instance.runs(hook) for hook in RUN_HOOKS):
             return False
-        runner = Runner(self._core, self._indexer, self._board, instance)
+        runner = Runner(self._core, self._indexer, self._board, instance, running)
         self._runners[instance.name] = runner
         if former is not None:
             runner.adopt(former)
@@ -225,7 +240,9 @@ class Agent:
                 if former is not None:
                     await former.stop()
                 instance = self._instances.current.get(name)
-                if instance is not None and self._run(instance, former):
+                if instance is None:
+                    await self._running.drop(name)
+                elif await self._run(instance, former):
                     continue
                 self._board.forget(name)
                 self._core.reports.pop(name, None)

@@ -12,8 +12,8 @@ from typing import Any, Final, NamedTuple
 from mosaicfs_core.agent.board import Board
 from mosaicfs_core.content.roots import watch_roots
 from mosaicfs_core.documents.paths import is_under, unescape
-from mosaicfs_core.errors import MosaicError, NotFound
-from mosaicfs_core.hooks import CrawlRequest, Problem
+from mosaicfs_core.errors import MosaicError, NotFound, Unavailable
+from mosaicfs_core.hooks import CrawlRequest, Problem, RunningPlugin
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.plugins.instances import Instance
 
@@ -45,12 +45,19 @@ class Finding(NamedTuple):
 
 
 class Reporter:
-    """Answers from the instances of the moment. ``instances`` gives them by name."""
+    """Answers from the instances of the moment. ``instances`` gives them by name, ``running`` what runs one."""
 
-    def __init__(self, core: CoreServices, board: Board, instances: Callable[[], Mapping[str, Instance]]) -> None:
+    def __init__(
+        self,
+        core: CoreServices,
+        board: Board,
+        instances: Callable[[], Mapping[str, Instance]],
+        running: Callable[[str], RunningPlugin | None],
+    ) -> None:
         self._core = core
         self._board = board
         self._instances = instances
+        self._running = running
         self._turn = asyncio.Lock()  # one walk over a disk at a time is enough
 
     async def exclusions(self, path: str | None, limit: int, offset: int) -> Exclusions:
@@ -87,6 +94,13 @@ class Reporter:
             return Finding("inactive", path, f"{covering[0].name}, which watches it, does not run: {why}")
         return found
 
+    async def refused(self, path: str) -> str | None:
+        """Why the system does not let this process read a file on disk; None when it does, or the file is not there."""
+        covering = [one for one in self._all() if any(is_under(path, root) for root in self._roots(one))]
+        if all(instance.prefix for instance in covering):
+            return None
+        return await asyncio.to_thread(_refusal, path)
+
     def _all(self) -> Iterable[Instance]:
         return list(self._instances().values())
 
@@ -122,17 +136,22 @@ class Reporter:
             problems = [one for one in self._board.problems_of(instance.name) if one.count == 1]
         return next((one for one in problems if one.kind in _LEFT_OUT and is_under(path, one.export_path)), None)
 
-    async def _chunks(self, instance: Instance, path: str | None, stall_s: float) -> AsyncGenerator[list[Problem]]:
-        plugin = instance.plugin
-        assert plugin is not None
+    async def _chunks(self, instance: Instance, path: str | None, limit_s: float) -> AsyncGenerator[list[Problem]]:
+        """What an instance leaves out; each chunk must come within ``limit_s`` seconds. Raises ``MosaicError``."""
+        running = self._running(instance.name)
+        if running is None:
+            raise Unavailable(f"{instance.name} is being started")
         request = CrawlRequest(trigger="manual", prefixes=() if path is None else (path,), report=True)
-        items = self._core.host.iterate(
-            plugin, "mosaicfs_crawl", stall_timeout=stall_s, context=instance.context, request=request
-        )
-        async with aclosing(items):
-            async for item in items:
-                given = item if isinstance(item, list | tuple) else [item]
-                yield [one for one in given if isinstance(one, Problem) and one.kind in _LEFT_OUT]
+        async with aclosing(running.crawl(request)) as items:
+            while True:
+                try:
+                    async with asyncio.timeout(limit_s):
+                        part = await anext(items, None)
+                except TimeoutError:
+                    raise Unavailable(f"{instance.name} said nothing for {limit_s:g} s") from None
+                if part is None:
+                    return
+                yield [one for one in part if isinstance(one, Problem) and one.kind in _LEFT_OUT]
 
 
 def _reports(instance: Instance) -> bool:
@@ -143,6 +162,17 @@ def _reports(instance: Instance) -> bool:
 def _touches(root: str, path: str) -> bool:
     """Whether a path lies in a root, or holds it."""
     return is_under(path, root) or is_under(root, path)
+
+
+def _refusal(path: str) -> str | None:
+    """The system's word for not letting the file at a path be opened. Blocks."""
+    try:
+        os.close(os.open(unescape(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC))
+    except PermissionError as error:
+        return error.strerror or str(error)
+    except (OSError, ValueError):  # gone, or another thing by now: that is for the next crawl to find
+        return None
+    return None
 
 
 def _on_disk(path: str) -> Finding:

@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final
 
+from mosaicfs_core.backoff import Backoff
 from mosaicfs_core.documents.ids import TYPE_PREFIXES
 from mosaicfs_core.errors import MosaicError
-from mosaicfs_core.link import Backoff
 from mosaicfs_core.replication import (
     ConflictResolver,
     Filter,

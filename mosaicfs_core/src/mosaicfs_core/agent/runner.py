@@ -16,7 +16,7 @@ from mosaicfs_core.agent.indexer import Indexer, Report, Session
 from mosaicfs_core.agent.planner import Source
 from mosaicfs_core.agent.schedule import joined
 from mosaicfs_core.errors import MosaicError, PluginError
-from mosaicfs_core.hooks import Checkpoint, CrawlRequest, FileOperation
+from mosaicfs_core.hooks import Checkpoint, CrawlRequest, FileOperation, RunningPlugin
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.plugins.instances import Instance
 from mosaicfs_core.store import crawl_queries as queries
@@ -24,8 +24,6 @@ from mosaicfs_core.supervision import supervised
 
 logger = logging.getLogger(__name__)
 
-STALL_S: Final = 600.0
-"""A crawl that yields nothing for this long is given up."""
 WATCH_READY_S: Final = 10.0
 """How long the first crawl waits for the watcher's first word."""
 RUN_HOOKS: Final = ("mosaicfs_crawl", "mosaicfs_watch", "mosaicfs_run")
@@ -38,11 +36,14 @@ _DONE: Final = object()
 class Runner:
     """Runs an instance until ``stop``. ``first_done`` is set when its first crawl has ended in whatever way."""
 
-    def __init__(self, core: CoreServices, indexer: Indexer, board: Board, instance: Instance) -> None:
+    def __init__(
+        self, core: CoreServices, indexer: Indexer, board: Board, instance: Instance, running: RunningPlugin
+    ) -> None:
         self._core = core
         self._indexer = indexer
         self._board = board
         self.instance = instance
+        self._running = running
         self.first_done = asyncio.Event()
         self._waiting: CrawlRequest | None = None
         self._retry: asyncio.TimerHandle | None = None
@@ -176,15 +177,11 @@ class Runner:
         error: str | None = None
         complete = False
         try:
-            plugin = self.instance.plugin
-            assert plugin is not None
-            items = self._core.host.iterate(
-                plugin, "mosaicfs_crawl", stall_timeout=STALL_S, context=self.instance.context, request=request
-            )
+            items = self._running.crawl(request)
             # The look-ahead ends before what it looks into: a generator cannot be closed while it is being asked.
             async with aclosing(items), aclosing(_ahead(items)) as ahead:
                 async for chunk in ahead:
-                    await session.feed(chunk if isinstance(chunk, list | tuple) else [chunk])
+                    await session.feed(chunk)
             report = await session.finish()
             complete = True
         except Exception as problem:
@@ -227,32 +224,31 @@ class Runner:
             # What changed while nobody watched is found by a crawl.
             self._ask(CrawlRequest(trigger="reconnect"))
 
-        await self._for_ever("mosaicfs_watch", self._board.watching, ended, again, emit=self._emitted)
+        watch = partial(self._running.watch, self._emitted)
+        await self._for_ever("mosaicfs_watch", watch, self._board.watching, ended, again)
 
     async def _work(self) -> None:
         def ended(reason: str) -> None:
             self._board.error("plugins", f"{self.name}: {reason}")
 
-        await self._for_ever("mosaicfs_run", self._board.running, ended)
+        await self._for_ever("mosaicfs_run", self._running.run, self._board.running, ended)
 
     async def _for_ever(
         self,
         hook: str,
+        work: Callable[[], Awaitable[None]],
         states: MutableMapping[str, str],
         ended: Callable[[str], None],
         again: Callable[[], None] = lambda: None,
-        **arguments: Any,
     ) -> None:
         """Run a long-lived hook, and once more after a growing pause whenever it ends. ``states`` has the reason while
         it does not run; ``ended`` is told it, ``again`` is called after the pause."""
         pause = FIRST_PAUSE_S
-        plugin = self.instance.plugin
-        assert plugin is not None
         while True:
             states[self.name] = ""
             begun = time.monotonic()
             try:
-                await self._core.host.call(plugin, hook, timeout=None, context=self.instance.context, **arguments)
+                await work()
                 reason = f"{hook} ended by itself"
             except Exception as error:
                 reason = str(error) or type(error).__name__

@@ -17,6 +17,7 @@ from typing import Final, Literal, NamedTuple
 from mosaicfs_core import config
 from mosaicfs_core.errors import ConfigError
 from mosaicfs_core.home import Home
+from mosaicfs_core.plugins.discovery import installed_plugins, unknown_names
 
 FEW_WATCHES: Final = 65_536
 LITTLE_SPACE: Final = 1_000_000_000
@@ -111,9 +112,13 @@ def check_disk(home: Home) -> Finding:
 def check_configuration(home: Home) -> Finding:
     """Whether ``mosaicfs.toml`` and the environment are right."""
     try:
-        config.load(home.config_file)
+        disabled = config.load(home.config_file).agent.disabled_plugins
     except ConfigError as error:
         return Finding("configuration", "failed", error.message, "correct the value it names")
+    unknown = unknown_names(disabled, installed_plugins())
+    if unknown:
+        where = config.where_set(home.config_file, "agent", "disabled_plugins")
+        return Finding("configuration", "warning", f"{where}: {'; '.join(unknown)}", "correct or remove the name")
     there = "is right" if home.config_file.exists() else "is absent: all defaults hold"
     return Finding("configuration", "ok", f"{home.config_file} {there}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -74,6 +75,14 @@ class TerminalContext:
         from mosaicfs_core.cli.output_progress import BarProgress
 
         return BarProgress(label, total)
+
+    def watchable(self, folders: Sequence[str]) -> list[str]:
+        """Folders of this machine to be indexed, as native absolute paths. Raises ``UserError`` for those that cannot
+        be."""
+        from mosaicfs_core.cli.watch_paths import check_watch_paths
+        from mosaicfs_core.documents import paths
+
+        return [os.fsdecode(paths.unescape(path)) for path in check_watch_paths(folders, self.home, None)]
 
     def step_ops(self, *, first_party: bool = False) -> Mapping[str, StepOp]:
         """The step ops of the installed plugins that are not disabled."""

@@ -22,6 +22,7 @@ def register(cli: click.Group, context: TerminalContext) -> None:
     _add_new(plugin, context)
     _add_check(plugin, context)
     _add_switches(plugin, context)
+    _add_serve(plugin, context)
 
 
 def _add_list(group: click.Group, context: TerminalContext) -> None:
@@ -138,6 +139,31 @@ def _add_switches(group: click.Group, context: TerminalContext) -> None:
         back by itself."""
         where = f"nodes/{node or context.home.node_id()}/plugins/{name}"
         _tell(context, context.api.send("DELETE", where), f"{name} is removed")
+
+
+def _add_serve(group: click.Group, context: TerminalContext) -> None:
+    @group.command("serve")
+    @click.argument("name")
+    @click.option(
+        "--socket",
+        "path",
+        required=True,
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="The Unix socket to listen on; a file that is there already is replaced.",
+    )
+    def serve(name: str, path: Path) -> None:
+        """Serve the installed plugin NAME on a socket: its own process, which a MosaicFS connects to.
+
+        NAME=MODULE serves a module that is importable but not installed as a plugin.
+
+        MosaicFS starts this itself for plugins that it isolates. It says in one line of JSON when it listens, and ends
+        when its standard input ends or it gets a signal.
+        """
+        import asyncio
+
+        from mosaicfs_core.cli.plugin_serving import serve_package
+
+        asyncio.run(serve_package(name, path))
 
 
 def _require_installed(context: TerminalContext, node_id: str, name: str) -> None:

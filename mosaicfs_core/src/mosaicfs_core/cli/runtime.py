@@ -20,6 +20,7 @@ from mosaicfs_core.agent.link import Connect, Uplink
 from mosaicfs_core.agent.node import write_node
 from mosaicfs_core.agent.peers import PeerRoutes, public_key_of
 from mosaicfs_core.agent.replication import Replication
+from mosaicfs_core.backoff import Backoff
 from mosaicfs_core.cli.agent_listener import ListenerOfAgent
 from mosaicfs_core.cli.endpoints import endpoints
 from mosaicfs_core.cli.registration import add_watch_paths, register_control_plane, watched_roots
@@ -29,7 +30,6 @@ from mosaicfs_core.documents import paths as written
 from mosaicfs_core.documents.ids import CONTROL_PLANE
 from mosaicfs_core.errors import MosaicError, Unavailable
 from mosaicfs_core.home import Home
-from mosaicfs_core.link import Backoff
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.plugins.host import PluginHost
 from mosaicfs_core.plugins.node_settings import NodeSettings

@@ -28,6 +28,9 @@ class DiskWitness(Protocol):
     async def look(self, path: str) -> Finding | None:
         """What is at an export path of this node that no indexed file answers to, or None."""
 
+    async def refused(self, path: str) -> str | None:
+        """Why the bytes of the indexed file at an export path of this node may not be read, None when they may."""
+
 
 class AgentHere(DiskWitness, Protocol):
     """The agent that runs in this process."""

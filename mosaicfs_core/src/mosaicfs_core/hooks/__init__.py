@@ -26,7 +26,7 @@ from mosaicfs_core.errors import (
     UserError,
 )
 from mosaicfs_core.hooks.answers import FileAnswer, FilesAnswer
-from mosaicfs_core.hooks.arguments import written_argument
+from mosaicfs_core.hooks.arguments import node_argument, written_argument
 from mosaicfs_core.hooks.context import (
     Api,
     CommandContext,
@@ -150,6 +150,7 @@ __all__ = [
     "in_words",
     "label_assignment_id",
     "label_rule_id",
+    "node_argument",
     "now_text",
     "require_fresh",
     "rule_covers",

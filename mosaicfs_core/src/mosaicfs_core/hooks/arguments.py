@@ -1,6 +1,13 @@
-"""Arguments of the command line as indexes write them."""
+"""Arguments of the command line as indexes write them and the API wants them."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mosaicfs_core.errors import UserError
+
+if TYPE_CHECKING:
+    from mosaicfs_core.hooks.context import Api
 
 _SURROGATES = range(0xDC80, 0xDD00)
 _WRITTEN = 0x10FF00 - 0xDC00
@@ -12,3 +19,15 @@ def written_argument(argument: str) -> str:
     return "".join(
         chr(ord(character) + _WRITTEN) if ord(character) in _SURROGATES else character for character in argument
     )
+
+
+def node_argument(api: Api, argument: str | None) -> str:
+    """The id of the node that an argument names by its id or its friendly name; without one, that of the instance which
+    is asked. A name that no node has is returned as it is. Raises ``UserError`` when several nodes have it."""
+    if argument is None:
+        return str(api.get("system/info")["node_id"])
+    found = api.get("nodes", limit=500)["items"]
+    named = [str(node["id"]) for node in found if argument in (node["id"], node["friendly_name"])]
+    if len(named) > 1:
+        raise UserError(f"several nodes are called {argument}: {', '.join(named)}", field="node")
+    return named[0] if named else argument

@@ -349,6 +349,10 @@ class CommandContext(Protocol):
     def progress(self, label: str, total: int | None = None) -> Any:
         """A context manager whose value has ``advance(n)``; a bar on a terminal, silent otherwise."""
 
+    def watchable(self, folders: Sequence[str]) -> list[str]:
+        """Folders of this machine that the command line names for indexing, as native absolute paths. Raises
+        ``UserError`` that names every one that cannot be indexed, and why."""
+
     def step_ops(self, *, first_party: bool = False) -> Mapping[str, StepOp]:
         """The filter-step ops that installed plugins add, for a command that evaluates steps itself, as the mount does.
 

@@ -39,6 +39,10 @@ class KindContext(Protocol):
         """The program's name."""
 
     @property
+    def document(self) -> Mapping[str, Any]:
+        """The instance's document, as of now."""
+
+    @property
     def timeout_s(self) -> float:
         """How long one event or request may take, as of now."""
 
@@ -75,13 +79,16 @@ class RunningPlugin(Protocol):
 
     @property
     def window(self) -> int | None:
-        """How many events it may have at once beyond what ``workers`` says; None for no window of its own."""
+        """How many events it may be given at once, as of now; None for as many as the instance has workers."""
 
     async def start(self) -> None:
         """Begin: connect, or start the child. Returns soon; what does not work yet stands in ``problem``."""
 
     async def stop(self) -> None:
         """End everything it began."""
+
+    def configure(self) -> None:
+        """The instance's settings or limits are others than before. Plain function."""
 
     async def file_event(self, event: FileEvent) -> Mapping[str, Any] | None:
         """Give it an event and wait for its answer: an object to be stored as annotation, or None."""

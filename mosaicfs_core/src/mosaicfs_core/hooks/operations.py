@@ -11,6 +11,7 @@ one per directory at least, and hundreds of thousands in all.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -87,8 +88,8 @@ class Directory(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     export_path: str
-    files: tuple[Entry, ...] | list[Entry]
-    directories: tuple[str, ...] | list[str]
+    files: Sequence[Entry]
+    directories: Sequence[str]
 
 
 class CompleteDirectory(msgspec.Struct, frozen=True, kw_only=True):

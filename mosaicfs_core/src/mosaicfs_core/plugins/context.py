@@ -18,6 +18,7 @@ from mosaicfs_core.hooks import (
     FileQuery,
     FileRecord,
     Held,
+    Notice,
     Page,
     SelectedFiles,
     Selection,
@@ -25,7 +26,7 @@ from mosaicfs_core.hooks import (
     StepOp,
 )
 from mosaicfs_core.lease import Lease, SoleLease
-from mosaicfs_core.plugins import selecting
+from mosaicfs_core.plugins import notifying, selecting
 from mosaicfs_core.plugins.node_settings import SettingsOfNode
 from mosaicfs_core.plugins.places import Places
 from mosaicfs_core.store.indexes import KEYS
@@ -86,7 +87,8 @@ class CoreServices:
     name, until they run well again. ``control`` is false in an agent's own process, where documents of the control
     plane are read and never written; ``control_url`` then says where it is. ``settings`` are this node's own,
     ``reports`` what plugin instances say of themselves, by name. ``hub`` is set where the control plane has one;
-    ``lease`` says whether this process does what must happen once."""
+    ``lease`` says whether this process does what must happen once. ``withdrawn`` are capabilities that instances do
+    not have at present, by name."""
 
     home: Home
     config: Config
@@ -102,6 +104,7 @@ class CoreServices:
     hub: HubService | None = None
     lease: Lease = field(default_factory=SoleLease)
     reports: dict[str, dict[str, Any]] = field(default_factory=dict)
+    withdrawn: dict[str, set[str]] = field(default_factory=dict)
     settings: SettingsOfNode = field(init=False)
 
     def __post_init__(self) -> None:
@@ -281,6 +284,26 @@ class InstanceContext:
         if status not in get_args(Status):
             raise UserError(f"status: expected one of {', '.join(get_args(Status))}, got {status!r}", field="status")
         self._core.reports[self._instance] = {**(figures or {}), "status": status, "detail": detail}
+
+    async def raise_notification(self, notice: Notice) -> None:
+        """Tell the user of a condition of this instance."""
+        await notifying.raise_condition(
+            self._core.store, notifying.of_plugin(self._core.node_id, self._instance, notice)
+        )
+
+    async def resolve_notification(self, key: str) -> None:
+        """A condition of this instance is over."""
+        await notifying.resolve_condition(
+            self._core.store, self._core.node_id, notifying.plugin_key(self._instance, key)
+        )
+
+    def capability(self, name: str, available: bool) -> None:
+        """Withdraw a capability, or offer it again."""
+        withdrawn = self._core.withdrawn.setdefault(self._instance, set())
+        if available:
+            withdrawn.discard(name)
+        else:
+            withdrawn.add(name)
 
     def _keeper(self) -> KeepingService:
         keeper = self._core.content.keeper

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Final
 
 from importlib_metadata import EntryPoint, entry_points
@@ -55,6 +56,18 @@ def installed_plugins(found: Iterable[EntryPoint] | None = None) -> list[Install
         taken[plugin.name] = plugin
         listed.append(plugin)
     return listed
+
+
+def unknown_names(names: Collection[str], installed: Iterable[InstalledPlugin]) -> list[str]:
+    """A sentence for each of these names that no installed plugin has, with the one that may be meant."""
+    known = sorted({plugin.name for plugin in installed})
+    found: list[str] = []
+    for name in names:
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            instead = f"did you mean {near[0]}?" if near else f"installed are {', '.join(known) or 'none'}"
+            found.append(f"no plugin {name} is installed; {instead}")
+    return found
 
 
 def _describe(point: EntryPoint) -> InstalledPlugin:

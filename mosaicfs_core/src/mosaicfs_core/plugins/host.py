@@ -14,9 +14,9 @@ import pluggy
 from importlib_metadata import EntryPoint
 
 from mosaicfs_core.errors import NotFound, PluginError
-from mosaicfs_core.hooks import PluginManifest, StepOp, specs
+from mosaicfs_core.hooks import PluginKind, PluginManifest, StepOp, specs
 from mosaicfs_core.plugins.containment import call_plain
-from mosaicfs_core.plugins.discovery import installed_plugins
+from mosaicfs_core.plugins.discovery import installed_plugins, unknown_names
 from mosaicfs_core.plugins.hooktable import HOOKS, HookKind
 from mosaicfs_core.plugins.loading import LoadedPlugin, load_plugin, not_loaded
 from mosaicfs_core.plugins.operations import check_yielded
@@ -55,6 +55,7 @@ class PluginHost:
         self._manager = manager
         self._failures: deque[PluginFailure] = deque(maxlen=_KEPT_FAILURES)
         self._step_ops: dict[str, StepOp] | None = None
+        self._kinds: dict[str, tuple[str, PluginKind]] | None = None
         self._schemas: dict[str, SettingsSchema] = {}
         self.plugins: Mapping[str, LoadedPlugin] = plugins
 
@@ -69,13 +70,17 @@ class PluginHost:
     ) -> PluginHost:
         """Load what is installed, ours first. Never raises for a plugin's sake.
 
-        ``disabled`` names are listed without being imported; ``safe_mode`` imports first-party plugins alone; ``only``
+        ``disabled`` names are listed without being imported, and a name among them that is none of a plugin's is
+        logged as a warning; ``safe_mode`` imports first-party plugins alone; ``only``
         limits the host to these names; ``entry_points`` replaces what is installed.
         """
         manager = pluggy.PluginManager("mosaicfs")
         manager.add_hookspecs(specs)
         plugins: dict[str, LoadedPlugin] = {}
-        for installed in installed_plugins(entry_points):
+        found = installed_plugins(entry_points)
+        for problem in unknown_names(disabled, found):
+            logger.warning("asked to leave out a plugin: %s", problem)
+        for installed in found:
             if only is not None and installed.name not in only:
                 continue
             if installed.name in disabled:
@@ -179,6 +184,20 @@ class PluginHost:
                         found[op.name] = attributed_op(plugin.name, op, self.record)
             self._step_ops = found
         return self._step_ops
+
+    def kinds(self) -> Mapping[str, tuple[str, PluginKind]]:
+        """The kinds that plugins add, by ``plugin_type``: who added it, and the kind. The first of a name keeps it."""
+        if self._kinds is None:
+            found: dict[str, tuple[str, PluginKind]] = {}
+            for plugin, kinds in self.registered("mosaicfs_plugin_kinds"):
+                for kind in kinds:
+                    if kind.name in found or kind.name == "package":
+                        message = f"plugin {plugin.name}: there is a kind {kind.name} of plugins already"
+                        self.record(PluginError(message, plugin.name, "mosaicfs_plugin_kinds"))
+                    else:
+                        found[kind.name] = (plugin.name, kind)
+            self._kinds = found
+        return self._kinds
 
     # -- work hooks ------------------------------------------------------------------------------------------------
 

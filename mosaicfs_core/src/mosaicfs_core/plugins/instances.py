@@ -69,9 +69,16 @@ class Instance:
             return float(self.document["poll_interval_s"])
         return self.plugin.manifest.poll_interval_s if self.plugin and self.plugin.manifest else None
 
+    @property
+    def hooks(self) -> frozenset[str]:
+        """The hooks that it has: its package's, of a foreign program those that its document asks for."""
+        if self.document.get("plugin_type", "package") == "package":
+            return self.plugin.hooks if self.plugin is not None else frozenset()
+        return program_hooks(self.document)
+
     def runs(self, hook: str) -> bool:
         """Whether the host should call this hook for it."""
-        return self.enabled and self.problem is None and self.plugin is not None and hook in self.plugin.hooks
+        return self.enabled and self.problem is None and hook in self.hooks
 
 
 class Instances:
@@ -173,7 +180,10 @@ class Instances:
         """The settings with defaults, and why the instance cannot run."""
         kind = document.get("plugin_type", "package")
         if kind != "package":
-            return given, f"plugins of type {kind} cannot be run by this release"
+            return (
+                given,
+                None if kind in self._core.host.kinds() else f"no installed plugin runs plugins of type {kind}",
+            )
         if plugin is None:
             return given, f"no plugin {package} is installed"
         if plugin.status != "ok" or plugin.manifest is None:
@@ -189,6 +199,16 @@ class Instances:
         settings = schema.filled(given)
         wrong = schema.errors(settings)
         return settings, "; ".join(f"setting {field or '(all)'}: {text}" for field, text in wrong) or None
+
+
+def program_hooks(document: Mapping[str, Any]) -> frozenset[str]:
+    """What a foreign program is asked for, which it cannot say of itself: its instance's document does."""
+    asked = {
+        "mosaicfs_file_event": document.get("subscribed_events"),
+        "mosaicfs_query": document.get("query_endpoints"),
+        "mosaicfs_crawl": document.get("provides_filesystem"),
+    }
+    return frozenset(hook for hook, wanted in asked.items() if wanted)
 
 
 async def is_wanted(core: CoreServices, package: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mosaicfs_core.hooks import Hub, StepOp
+from mosaicfs_core.hooks import Hub, PluginKind, StepOp
 
 
 def check_result(hook: str, answer: Any) -> str | None:
@@ -15,6 +15,8 @@ def check_result(hook: str, answer: Any) -> str | None:
         from quart import Blueprint
 
         return _check_sequence(answer, Blueprint)
+    if hook == "mosaicfs_plugin_kinds":
+        return _check_sequence(answer, PluginKind)
     if hook == "mosaicfs_hub" and answer is not None and not isinstance(answer, Hub):
         return f"{type(answer).__name__}, which has not all that a Hub has"
     return None

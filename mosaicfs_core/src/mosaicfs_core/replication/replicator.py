@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from contextlib import aclosing, suppress
 from typing import Final
 
+from ..backoff import Backoff
 from ..documents import format_time
 from ..errors import MosaicError, Unavailable
 from . import checkpoints
-from .backoff import Backoff
 from .batching import BatchSize
 from .checkpoints import Entry, Log
 from .peer import EVERYTHING, Filter, Page, Peer, Seq

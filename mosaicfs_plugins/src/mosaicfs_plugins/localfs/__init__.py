@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mosaicfs_core.hooks import (
     HOOK_API,
+    CommandContext,
     CrawlRequest,
     FileOperation,
     PluginContext,
     PluginManifest,
     hookimpl,
 )
+
+if TYPE_CHECKING:
+    import click
 
 SETTINGS: Final = {
     "type": "object",
@@ -86,3 +90,11 @@ async def mosaicfs_watch(context: PluginContext, emit: Callable[[Sequence[FileOp
     from mosaicfs_plugins.localfs.watch import Watcher
 
     await Watcher(context, emit).run()
+
+
+@hookimpl
+def mosaicfs_commands(cli: click.Group, context: CommandContext) -> None:
+    """``mosaicfs folders``."""
+    from mosaicfs_plugins.localfs.commands import register
+
+    register(cli, context)

@@ -25,6 +25,8 @@ from mosaicfs_plugins.localfs.scan import Scope, chunks, join, look, scan, withi
 
 CHECK_S: Final = 5.0
 """How often the roots are looked at: did one come, go, or become another?"""
+MISSED_CHECK_S: Final = 1.0
+"""The same while one of them is missed: its user has put it back and looks whether that helped."""
 REPORTED: Final = 100
 """Unwatched directories reported by name."""
 
@@ -75,7 +77,7 @@ class Watcher:
                     await self._begin(root, look_through=not first)
                 if first:
                     await self._emit(())  # the first crawl waits for this
-                check_at, first = time.monotonic() + CHECK_S, False
+                check_at, first = time.monotonic() + (MISSED_CHECK_S if self._lost else CHECK_S), False
             for root in self._take_overflowed():
                 self._context.logger.warning("change queue overflowed, looking through %s", root)
                 await self._begin(root, look_through=True)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from mosaicfs_core.hooks import CommandContext, UserError, written_argument
+from mosaicfs_core.hooks import CommandContext, UserError, node_argument, written_argument
 
 _COLUMNS: Final = {
     "name": "name",
@@ -179,14 +179,8 @@ def _tidy(path: str) -> str:
 
 
 def _node_id(context: CommandContext, given: str | None) -> str:
-    """The id of a node named by its id or its friendly name; this machine's when none is named."""
-    if given is None:
-        here = str(context.api.get("system/info")["node_id"])
-        if here.startswith("control-plane"):
-            raise UserError("this is a control plane, which keeps no files: name a node with --node")
-        return here
-    found = context.api.get("nodes", limit=_PAGE)["items"]
-    named = [node["id"] for node in found if given in (node["id"], node["friendly_name"])]
-    if len(named) > 1:
-        raise click.UsageError(f"several nodes are called {given}: {', '.join(named)}")
-    return str(named[0]) if named else given
+    """The id of a node that is given by its id or its friendly name; this machine's when none is."""
+    node_id = node_argument(context.api, given)
+    if given is None and node_id.startswith("control-plane"):
+        raise UserError("this is a control plane, which keeps no files: name a node with --node")
+    return node_id

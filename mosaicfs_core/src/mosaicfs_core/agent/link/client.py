@@ -12,8 +12,9 @@ from typing import Any, Final, Protocol
 import aiohttp
 import msgspec
 
+from mosaicfs_core.backoff import Backoff
 from mosaicfs_core.errors import MosaicError, Unavailable
-from mosaicfs_core.link import Backoff, BrokenLink, Method, Peer, converse
+from mosaicfs_core.link import BrokenLink, Method, Peer, converse
 
 logger = logging.getLogger(__name__)
 

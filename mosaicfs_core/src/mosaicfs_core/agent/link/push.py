@@ -14,8 +14,8 @@ from typing import Any, Final, Protocol
 
 import aiohttp
 
+from mosaicfs_core.backoff import Backoff
 from mosaicfs_core.errors import MosaicError, NotFound, Stale, Unavailable, UserError
-from mosaicfs_core.link import Backoff
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.security.requests import Requests
 

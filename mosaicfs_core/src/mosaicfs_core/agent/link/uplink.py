@@ -22,6 +22,7 @@ from mosaicfs_core.documents import times
 from mosaicfs_core.errors import MosaicError, Unavailable
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.plugins.instances import Instances
+from mosaicfs_core.security.answers import error_of
 from mosaicfs_core.security.requests import Requests
 from mosaicfs_core.supervision import supervised
 
@@ -142,11 +143,5 @@ class Uplink:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unavailable(f"the control plane cannot be reached: {str(error) or type(error).__name__}") from error
         if answer.status >= HTTPStatus.BAD_REQUEST:
-            raise Unavailable(f"the control plane refused the heartbeat: {_message(data) or answer.status}")
-
-
-def _message(data: bytes) -> str | None:
-    try:
-        return str(msgspec.json.decode(data)["error"]["message"])
-    except (msgspec.DecodeError, KeyError, TypeError):
-        return None
+            refusal = error_of(answer.status, answer.reason or "", None, data)
+            raise Unavailable(f"the control plane refused the heartbeat: {refusal.message}")

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mosaicfs_core.hooks.arguments import node_argument
+
 if TYPE_CHECKING:
     from mosaicfs_core.cli.frame_context import TerminalContext
 
@@ -39,7 +41,7 @@ def register(cli: click.Group, context: TerminalContext) -> None:
     @click.argument("node", required=False)
     def node_status(node: str | None) -> None:
         """Show how NODE (default: this machine) is."""
-        node_id = _node_id(context, node)
+        node_id = node_argument(context.api, node)
         answer = context.api.get(f"nodes/{node_id}/status")
         if context.json:
             context.show(answer)
@@ -52,7 +54,7 @@ def register(cli: click.Group, context: TerminalContext) -> None:
     @click.argument("name")
     def rename(node: str, name: str) -> None:
         """Give NODE another NAME."""
-        node_id = _node_id(context, node)
+        node_id = node_argument(context.api, node)
         context.show(context.api.send("PATCH", f"nodes/{node_id}", {"friendly_name": name}), COLUMNS)
 
     @nodes.command("crawl")
@@ -60,7 +62,7 @@ def register(cli: click.Group, context: TerminalContext) -> None:
     @click.option("--full", is_flag=True, help="Let no crawl source rely on where it stopped.")
     def crawl(node: str | None, full: bool) -> None:
         """Look for changes on NODE (default: this machine) now."""
-        context.show(context.api.send("POST", f"nodes/{_node_id(context, node)}/crawl", {"full": full}))
+        context.show(context.api.send("POST", f"nodes/{node_argument(context.api, node)}/crawl", {"full": full}))
 
     @nodes.group("mounts", short_help="Tell nodes of the network mounts that they have.")
     def mounts() -> None:
@@ -70,7 +72,7 @@ def register(cli: click.Group, context: TerminalContext) -> None:
     @click.argument("node", required=False)
     def list_mounts(node: str | None) -> None:
         """List the network mounts of NODE (default: this machine)."""
-        answer = context.api.get(f"nodes/{_node_id(context, node)}/mounts", limit=500)
+        answer = context.api.get(f"nodes/{node_argument(context.api, node)}/mounts", limit=500)
         context.show(answer, MOUNT_COLUMNS, "No network mounts.")
 
     @mounts.command("add")
@@ -83,13 +85,13 @@ def register(cli: click.Group, context: TerminalContext) -> None:
     def add_mount(node: str, remote: str, remote_path: str, local_path: str, kind: str, priority: int) -> None:
         """Tell NODE that it sees REMOTE_PATH of the node REMOTE under its own LOCAL_PATH."""
         body = {
-            "remote_node_id": _node_id(context, remote),
+            "remote_node_id": node_argument(context.api, remote),
             "remote_base_export_path": remote_path,
             "local_mount_path": local_path,
             "mount_type": kind,
             "priority": priority,
         }
-        context.show(context.api.send("POST", f"nodes/{_node_id(context, node)}/mounts", body))
+        context.show(context.api.send("POST", f"nodes/{node_argument(context.api, node)}/mounts", body))
 
     @mounts.command("edit")
     @click.argument("node")
@@ -110,7 +112,7 @@ def register(cli: click.Group, context: TerminalContext) -> None:
     ) -> None:
         """Change a network mount of NODE."""
         given = {
-            "remote_node_id": None if remote is None else _node_id(context, remote),
+            "remote_node_id": None if remote is None else node_argument(context.api, remote),
             "remote_base_export_path": remote_path,
             "local_mount_path": local_path,
             "mount_type": kind,
@@ -119,27 +121,14 @@ def register(cli: click.Group, context: TerminalContext) -> None:
         body = {key: value for key, value in given.items() if value is not None}
         if not body:
             raise click.UsageError("say what to change, for example --priority 10")
-        context.show(context.api.send("PATCH", f"nodes/{_node_id(context, node)}/mounts/{mount_id}", body))
+        context.show(context.api.send("PATCH", f"nodes/{node_argument(context.api, node)}/mounts/{mount_id}", body))
 
     @mounts.command("remove")
     @click.argument("node")
     @click.argument("mount_id")
     def remove_mount(node: str, mount_id: str) -> None:
         """Forget a network mount of NODE. Nothing is unmounted."""
-        context.show(context.api.send("DELETE", f"nodes/{_node_id(context, node)}/mounts/{mount_id}"))
-
-
-def _node_id(context: TerminalContext, given: str | None) -> str:
-    """The id of a node named by its id or its friendly name; this machine's when none is named."""
-    if given is None:
-        return str(context.api.get("system/info")["node_id"])
-    found = context.api.get("nodes", limit=500)["items"]
-    named = [node["id"] for node in found if given in (node["id"], node["friendly_name"])]
-    if len(named) == 1:
-        return str(named[0])
-    if named:
-        raise click.UsageError(f"several nodes are called {given}: {', '.join(named)}")
-    return given
+        context.show(context.api.send("DELETE", f"nodes/{node_argument(context.api, node)}/mounts/{mount_id}"))
 
 
 def _rows(answer: dict[str, Any]) -> list[dict[str, Any]]:

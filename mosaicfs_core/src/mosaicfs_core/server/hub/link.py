@@ -9,13 +9,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+from mosaicfs_core.backoff import Backoff
 from mosaicfs_core.errors import ConfigError, MosaicError, NotAllowed, NotSignedIn, PluginError, Unavailable
 from mosaicfs_core.hooks import Hub, HubAddress
 from mosaicfs_core.lease import SoleLease
 from mosaicfs_core.plugins.containment import as_plugin_error
 from mosaicfs_core.plugins.context import CoreServices, InstanceContext
 from mosaicfs_core.replication import Filter, HttpPeer, Replicator, Status, StorePeer, Surroundings, combined
-from mosaicfs_core.replication.backoff import Backoff
 from mosaicfs_core.security.requests import PlainRequests
 from mosaicfs_core.server.hub.address import hub_address
 from mosaicfs_core.server.hub.leasing import LeaseKeeper, Timing

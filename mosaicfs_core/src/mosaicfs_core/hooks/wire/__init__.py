@@ -1,0 +1,31 @@
+"""Plugins in other processes: the messages between them and the host, and either side of a connection.
+
+``Channel`` is the host's side, ``serve`` the plugin's; ``messages.schemas`` has the JSON Schema of every message, for
+plugins in other languages.
+"""
+
+from mosaicfs_core.hooks.wire.channel import ANNOTATION_LIMIT, WINDOW, Channel
+from mosaicfs_core.hooks.wire.lines import LINE_LIMIT, BrokenWire, Lines, connect
+from mosaicfs_core.hooks.wire.messages import REQUESTS, Envelope, HostHello, PluginHello, schemas
+from mosaicfs_core.hooks.wire.payloads import event_envelope, operation_body, operation_of
+from mosaicfs_core.hooks.wire.serving import Served, serve
+
+__all__ = [
+    "ANNOTATION_LIMIT",
+    "LINE_LIMIT",
+    "REQUESTS",
+    "WINDOW",
+    "BrokenWire",
+    "Channel",
+    "Envelope",
+    "HostHello",
+    "Lines",
+    "PluginHello",
+    "Served",
+    "connect",
+    "event_envelope",
+    "operation_body",
+    "operation_of",
+    "schemas",
+    "serve",
+]

@@ -1,0 +1,354 @@
+"""The host's side of one connection to a plugin: events and their acknowledgements, requests, and what it calls.
+
+Acknowledgements come in any order. A plugin that acknowledges nothing for ``timeout_s`` while events wait fails the
+oldest of them; an acknowledgement that comes later, twice, or for an event that never was, is passed over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from mosaicfs_core.documents import times
+from mosaicfs_core.errors import MosaicError, PluginError, Unavailable, UserError
+from mosaicfs_core.hooks.events import FileEvent
+from mosaicfs_core.hooks.health import HealthReport, Notice
+from mosaicfs_core.hooks.kinds import KindContext
+from mosaicfs_core.hooks.operations import CrawlRequest, FileOperation
+from mosaicfs_core.hooks.queries import QueryRequest, ResultEnvelope
+from mosaicfs_core.hooks.wire import calls, messages
+from mosaicfs_core.hooks.wire.answering import Answering
+from mosaicfs_core.hooks.wire.lines import BrokenWire, Lines
+from mosaicfs_core.hooks.wire.messages import Envelope, FromPlugin, HostHello, PluginHello, ToldError
+from mosaicfs_core.hooks.wire.payloads import crawl_payload, event_envelope, operation_of
+
+logger = logging.getLogger("mosaicfs.plugins")
+
+WINDOW: Final = 64
+"""Events that may be unacknowledged."""
+ANNOTATION_LIMIT: Final = 1 << 20
+"""Bytes of the largest annotation."""
+ERROR_LIMIT: Final = 2000
+"""Characters of a plugin's error that are kept."""
+_PARTS: Final = 32
+"""Parts of a crawl that wait to be taken before the connection is read no further."""
+
+
+@dataclass
+class _Waiting:
+    """Something that was sent and not answered yet."""
+
+    answer: asyncio.Future[Any]
+    hook: str
+
+
+class Channel:
+    """One connection, from ``hello`` to its end. ``run`` reads until then; all else may be asked while it runs."""
+
+    def __init__(self, lines: Lines, context: KindContext) -> None:
+        self._lines = lines
+        self._context = context
+        self._name = context.plugin.instance
+        self._events: dict[int, _Waiting] = {}
+        self._requests: dict[int, _Waiting] = {}
+        self._streams: dict[int, asyncio.Queue[Any]] = {}
+        self._emits: dict[int, Callable[[Sequence[FileOperation]], Awaitable[None]]] = {}
+        self._answering = Answering(lines, context.plugin, self._emit)
+        self._next_request = 0
+        self._moved = 0.0
+        self._watchdog: asyncio.TimerHandle | None = None
+        self.lost = 0
+        """How many events the plugin had in its hands when the connection ended."""
+        self.hello: PluginHello | None = None
+        """What the plugin said of itself, once it did."""
+        self.timed_out = asyncio.Event()
+        """Set when an event was not acknowledged in time: whoever supervises the process may want to end it."""
+
+    # The connection.
+
+    def greet(self, hello: HostHello) -> None:
+        """Say hello. Plain function; call it first."""
+        self._lines.send({"hello": hello})
+
+    def configure(self, config: Mapping[str, Any]) -> None:
+        """Tell of changed settings. Plain function."""
+        self._lines.send({"config": config})
+
+    async def run(self) -> None:
+        """Read until the connection ends, then give up all that waits with ``Unavailable``. Raises ``BrokenWire``."""
+        reason = "it closed the connection"
+        try:
+            while (line := await self._lines.read()) is not None:
+                await self._take(messages.from_plugin(line))
+        except BrokenWire as error:
+            reason = error.message
+            raise
+        finally:
+            self._give_up(reason)
+            await self._answering.close()
+            await self._lines.close()
+
+    def _give_up(self, reason: str) -> None:
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        self.lost = sum(not waiting.answer.done() for waiting in self._events.values())
+        error = Unavailable(f"plugin {self._name} is not connected: {reason}")
+        for waiting in (*self._events.values(), *self._requests.values()):
+            if not waiting.answer.done():
+                waiting.answer.set_exception(error)
+                waiting.answer.exception()
+        for parts in self._streams.values():
+            _put_last(parts, error)
+        self._events.clear()
+        self._requests.clear()
+        self._streams.clear()
+
+    # Events.
+
+    @property
+    def outstanding(self) -> int:
+        """How many events wait for their acknowledgement."""
+        return len(self._events)
+
+    async def file_event(self, event: FileEvent) -> Mapping[str, Any] | None:
+        """Send an event and wait for its acknowledgement. Raises ``PluginError`` (an attempt) or ``Unavailable``."""
+        if event.sequence in self._events:
+            raise UserError(f"event {event.sequence} is at the plugin already", field="sequence")
+        waiting = _Waiting(asyncio.get_running_loop().create_future(), "mosaicfs_file_event")
+        if not self._events:
+            self._moved = asyncio.get_running_loop().time()
+        self._events[event.sequence] = waiting
+        self._lines.send(event_envelope(event))
+        self._watch_over()
+        try:
+            await self._lines.drain()
+            answer: Mapping[str, Any] | None = await waiting.answer
+            return answer
+        except ConnectionError as error:
+            raise Unavailable(f"plugin {self._name} is not connected: {error}") from None
+        finally:
+            self._events.pop(event.sequence, None)
+
+    def _watch_over(self) -> None:
+        due = self._moved + self._context.timeout_s
+        if not self._events or (self._watchdog is not None and self._watchdog.when() <= due):
+            return  # an early look arms the next one
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        self._watchdog = asyncio.get_running_loop().call_at(due, self._look)
+
+    def _look(self) -> None:
+        self._watchdog = None
+        now = asyncio.get_running_loop().time()
+        limit = self._context.timeout_s
+        if self._events and now - self._moved >= limit:
+            # Those behind it in the window may never have been looked at.
+            oldest = next(iter(self._events.values()))
+            self._moved = now
+            self._fail(oldest, f"did not acknowledge an event within {limit:g} s", timed_out=True)
+            self.timed_out.set()
+        self._watch_over()
+
+    def _acknowledged(self, message: FromPlugin) -> None:
+        assert message.ack is not None
+        self._moved = asyncio.get_running_loop().time()
+        waiting = self._events.pop(message.ack, None)
+        if waiting is None or waiting.answer.done():
+            logger.info("plugin %s acknowledged event %d, which does not wait", self._name, message.ack)
+            return
+        if message.error is not None:
+            waiting.answer.set_exception(self._told(waiting.hook, message.error))
+            return
+        try:
+            waiting.answer.set_result(_annotation(message.annotation))
+        except UserError as error:
+            self._fail(waiting, f"answered with {error.message}")
+
+    # Requests.
+
+    async def query(self, request: QueryRequest) -> ResultEnvelope:
+        """Ask a question."""
+        answer: ResultEnvelope = await self._request(
+            "query", msgspec.to_builtins(request), ResultEnvelope, request.timeout_s
+        )
+        return answer
+
+    async def health(self) -> HealthReport:
+        """Ask how it is."""
+        answer: HealthReport = await self._request("health_check", {}, HealthReport, self._context.timeout_s)
+        return answer
+
+    async def work(self) -> None:
+        """Have it work in the background until it ends or this is cancelled."""
+        await self._request("run", {}, None, None)
+
+    async def watch(self, emit: Callable[[Sequence[FileOperation]], Awaitable[None]]) -> None:
+        """Have it watch until it ends or this is cancelled."""
+        number = self._number()
+        self._emits[number] = emit
+        try:
+            await self._request("watch", {}, None, None, number)
+        finally:
+            self._emits.pop(number, None)
+
+    async def crawl(self, request: CrawlRequest) -> AsyncGenerator[Sequence[FileOperation], None]:
+        """Crawl, in chunks as they come."""
+        number = self._number()
+        parts: asyncio.Queue[Any] = asyncio.Queue(_PARTS)
+        self._streams[number] = parts
+        self._send("crawl_requested", crawl_payload(request), number)
+        ended = False
+        try:
+            while True:
+                part = await parts.get()
+                if isinstance(part, MosaicError):
+                    ended = True
+                    raise part
+                if part is None:
+                    ended = True
+                    return
+                yield part
+        finally:
+            self._streams.pop(number, None)
+            while not parts.empty():  # whoever reads the connection may be waiting to put one more
+                parts.get_nowait()
+            if not ended:
+                self._lines.send({"cancel": number})
+
+    def _number(self) -> int:
+        self._next_request += 1
+        return self._next_request
+
+    def _send(self, name: str, payload: Mapping[str, Any], number: int) -> None:
+        self._lines.send(
+            Envelope(
+                event=name,
+                request_id=number,
+                timestamp=times.now_text(),
+                node_id=self._context.plugin.node_id,
+                payload=payload,
+            )
+        )
+
+    async def _request(
+        self, name: str, payload: Mapping[str, Any], kind: Any, timeout: float | None, number: int | None = None
+    ) -> Any:
+        """Send a request and wait for its one answer, which is a ``kind``. Raises ``PluginError``, ``Unavailable``."""
+        hook = messages.REQUESTS[name]
+        number = self._number() if number is None else number
+        waiting = self._requests[number] = _Waiting(asyncio.get_running_loop().create_future(), hook)
+        self._send(name, payload, number)
+        try:
+            async with asyncio.timeout(timeout):
+                raw = await waiting.answer
+        except TimeoutError:
+            self._lines.send({"cancel": number})
+            raise self._error(hook, f"did not finish within {timeout:g} s", timed_out=True) from None
+        except asyncio.CancelledError:
+            self._lines.send({"cancel": number})
+            raise
+        finally:
+            self._requests.pop(number, None)
+        try:
+            return calls.decoded(raw or msgspec.Raw(b"null"), kind, "the answer")
+        except UserError as error:
+            raise self._error(hook, f"answered wrongly: {error.message}") from None
+
+    # What comes.
+
+    async def _take(self, message: FromPlugin) -> None:
+        if message.hello is not None:
+            self.hello = message.hello
+            self._context.changed()
+        elif message.ack is not None:
+            self._acknowledged(message)
+        elif message.request_id is not None:
+            await self._answered(message.request_id, message)
+        elif message.call is not None and message.id is not None:
+            self._answering.begin(message.id, message.call, message.params)
+        elif message.more is not None:
+            self._answering.more(message.more)
+        elif message.stop is not None:
+            self._answering.stop(message.stop)
+        elif message.notification is not None:
+            await self._notified(message.notification)
+        else:
+            raise BrokenWire("a message that is neither hello, ack, answer, call nor notification")
+
+    async def _notified(self, notice: Notice) -> None:
+        with suppress(UserError):  # a notice without a proper key is nobody's
+            await self._context.notify(notice)
+
+    async def _answered(self, number: int, message: FromPlugin) -> None:
+        parts = self._streams.get(number)
+        if parts is not None:
+            await self._part(parts, message)
+            return
+        waiting = self._requests.get(number)
+        if waiting is None or waiting.answer.done():
+            return
+        if message.error is not None:
+            waiting.answer.set_exception(self._told(waiting.hook, message.error))
+        else:
+            waiting.answer.set_result(message.result)
+
+    async def _part(self, parts: asyncio.Queue[Any], message: FromPlugin) -> None:
+        hook = "mosaicfs_crawl"
+        if message.error is not None:
+            await parts.put(self._told(hook, message.error))
+            return
+        try:
+            operations = [operation_of(body) for body in message.files or ()]
+        except UserError as error:
+            await parts.put(self._error(hook, f"yielded {error.message}"))
+            return
+        if operations or not message.done:
+            await parts.put(operations)
+        if message.done:
+            await parts.put(None)
+
+    async def _emit(self, params: Mapping[str, msgspec.Raw]) -> None:
+        given = {key: msgspec.json.decode(raw) for key, raw in params.items()}
+        emit = self._emits.get(given.get("request_id", 0))
+        if emit is None:
+            raise UserError("request_id: no watch of this id is under way", field="request_id")
+        await emit([operation_of(body) for body in given.get("files", ())])
+
+    def _fail(self, waiting: _Waiting, what: str, **details: Any) -> None:
+        if not waiting.answer.done():
+            waiting.answer.set_exception(self._error(waiting.hook, what, **details))
+
+    def _error(self, hook: str, what: str, **details: Any) -> PluginError:
+        return PluginError(f"plugin {self._name}: {hook} {what}", self._name, hook, **details)
+
+    def _told(self, hook: str, error: str | ToldError) -> PluginError:
+        """What the plugin said went wrong; one that runs under our own dispatcher has named itself already."""
+        text = error if isinstance(error, str) else error.message
+        text = " ".join(text.split())[:ERROR_LIMIT] or "it did not say why"
+        prefix = f"plugin {self._name}: {hook} "
+        return self._error(hook, text[len(prefix) :] if text.startswith(prefix) else f"failed: {text}")
+
+
+def _annotation(raw: messages.Part) -> Mapping[str, Any] | None:
+    """The object that an acknowledgement carries, or None. Raises ``UserError`` completing "answered with"."""
+    if raw is msgspec.UNSET:
+        return None
+    if len(bytes(raw)) > ANNOTATION_LIMIT:
+        raise UserError(f"an annotation of more than {ANNOTATION_LIMIT:,} bytes")
+    value = msgspec.json.decode(raw)
+    if value is not None and not isinstance(value, dict):
+        raise UserError(f"an annotation that is {type(value).__name__}, not an object")
+    return value or None
+
+
+def _put_last(parts: asyncio.Queue[Any], error: MosaicError) -> None:
+    """Let a stream end, however full it is."""
+    if parts.full():
+        parts.get_nowait()
+    parts.put_nowait(error)

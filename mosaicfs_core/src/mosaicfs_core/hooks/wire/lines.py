@@ -1,0 +1,69 @@
+"""Lines of JSON over a stream, none longer than a limit, and no writer that runs ahead of its reader for ever."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import msgspec
+
+from mosaicfs_core.errors import MosaicError
+
+LINE_LIMIT: Final = 16 << 20
+"""Bytes of the longest line that either side takes."""
+_HIGH_WATER: Final = 1 << 20
+_encode: Final = msgspec.json.Encoder(enc_hook=str).encode
+
+
+class BrokenWire(MosaicError):
+    """The other side does not keep to the protocol: the connection is of no more use."""
+
+    code = "broken_wire"
+
+
+class Lines:
+    """Both directions of one connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+        writer.transport.set_write_buffer_limits(high=_HIGH_WATER)
+
+    async def read(self) -> bytes | None:
+        """The next line that is not blank, None at the end. Raises ``BrokenWire`` for one that is too long or whose end
+        is missing."""
+        while True:
+            try:
+                line = await self._reader.readuntil(b"\n")
+            except asyncio.IncompleteReadError as error:
+                if error.partial:
+                    raise BrokenWire("the connection ended in the middle of a line") from None
+                return None
+            except asyncio.LimitOverrunError:
+                raise BrokenWire(f"a line has more than {LINE_LIMIT:,} bytes") from None
+            except ConnectionError:
+                return None
+            if line.strip():
+                return line
+
+    def send(self, message: Any) -> None:
+        """Write a message without waiting. Plain function; what is sent to a closed connection is lost."""
+        if not self._writer.is_closing():
+            self._writer.write(_encode(message) + b"\n")
+
+    async def drain(self) -> None:
+        """Wait until the other side has read most of what was sent. Raises ``ConnectionError`` when it is gone."""
+        await self._writer.drain()
+
+    async def close(self) -> None:
+        """Close the connection, whatever state it is in."""
+        self._writer.close()
+        try:
+            await self._writer.wait_closed()
+        except OSError:
+            # It was broken already, and closing it is all that was wanted.
+            return
+
+
+async def connect(path: str) -> Lines:
+    """Connect to a Unix socket. Raises ``OSError``."""
+    return Lines(*await asyncio.open_unix_connection(path, limit=LINE_LIMIT))

@@ -1,0 +1,127 @@
+"""Any running plugin that is not our own code, seen through one edge: what it hands over is checked, what it raises is
+named and recorded, and only ``PluginError`` and ``Unavailable`` come out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any, NoReturn
+
+from mosaicfs_core.errors import PluginError, Unavailable
+from mosaicfs_core.hooks import (
+    CrawlRequest,
+    FileEvent,
+    FileOperation,
+    HealthReport,
+    KindContext,
+    QueryRequest,
+    ResultEnvelope,
+    RunningPlugin,
+)
+from mosaicfs_core.plugins.containment import as_plugin_error
+from mosaicfs_core.plugins.host import PluginHost
+from mosaicfs_core.plugins.operations import check_yielded
+from mosaicfs_core.plugins.places import Places
+
+
+class Guarded:
+    """A ``RunningPlugin`` around another. ``places`` answers where the instance's files lie, as of the moment."""
+
+    def __init__(
+        self, inner: RunningPlugin, host: PluginHost, context: KindContext, places: Callable[[], Places]
+    ) -> None:
+        self._inner, self._host, self._places = inner, host, places
+        self._name = context.plugin.instance
+
+    @property
+    def hooks(self) -> frozenset[str]:
+        """As the inner one."""
+        return self._inner.hooks
+
+    @property
+    def problem(self) -> str | None:
+        """As the inner one."""
+        return self._inner.problem
+
+    @property
+    def window(self) -> int | None:
+        """As the inner one."""
+        return self._inner.window
+
+    async def start(self) -> None:
+        """Start it."""
+        await self._contained("start", self._inner.start())
+
+    async def stop(self) -> None:
+        """Stop it."""
+        await self._contained("stop", self._inner.stop())
+
+    def configure(self) -> None:
+        """Tell it."""
+        self._inner.configure()
+
+    async def file_event(self, event: FileEvent) -> Mapping[str, Any] | None:
+        """Give it an event."""
+        hook = "mosaicfs_file_event"
+        answer = await self._contained(hook, self._inner.file_event(event))
+        if answer is not None and not isinstance(answer, Mapping):
+            self._wrong(hook, f"returned {type(answer).__name__}, not an object")
+        return answer
+
+    async def query(self, request: QueryRequest) -> ResultEnvelope:
+        """Ask it."""
+        answer: ResultEnvelope = await self._contained("mosaicfs_query", self._inner.query(request), ResultEnvelope)
+        return answer
+
+    async def health(self) -> HealthReport:
+        """Ask how it is."""
+        answer: HealthReport = await self._contained("mosaicfs_health", self._inner.health(), HealthReport)
+        return answer
+
+    async def crawl(self, request: CrawlRequest) -> AsyncGenerator[Sequence[FileOperation], None]:
+        """Crawl; each part is checked."""
+        hook = "mosaicfs_crawl"
+        try:
+            async with aclosing(self._inner.crawl(request)) as parts:
+                async for part in parts:
+                    problem = check_yielded(part, self._places())
+                    if problem is not None:
+                        self._wrong(hook, f"yielded {problem}")
+                    yield part
+        except Exception as error:  # noqa: BLE001 - the edge to foreign code
+            self._fail(hook, error)
+
+    async def watch(self, emit: Callable[[Sequence[FileOperation]], Awaitable[None]]) -> None:
+        """Watch; what is emitted is checked."""
+
+        async def checked(operations: Sequence[FileOperation]) -> None:
+            problem = check_yielded(operations, self._places())
+            if problem is not None:
+                self._wrong("mosaicfs_watch", f"emitted {problem}")
+            await emit(operations)
+
+        await self._contained("mosaicfs_watch", self._inner.watch(checked))
+
+    async def run(self) -> None:
+        """Work."""
+        await self._contained("mosaicfs_run", self._inner.run())
+
+    async def _contained(self, hook: str, work: Awaitable[Any], kind: type | None = None) -> Any:
+        try:
+            answer = await work
+        except Exception as error:  # noqa: BLE001 - the edge to foreign code
+            self._fail(hook, error)
+        if kind is not None and not isinstance(answer, kind):
+            self._wrong(hook, f"returned {type(answer).__name__}, not {kind.__name__}")
+        return answer
+
+    def _wrong(self, hook: str, what: str) -> NoReturn:
+        self._fail(hook, PluginError(f"plugin {self._name}: {hook} {what}", self._name, hook))
+
+    def _fail(self, hook: str, error: Exception) -> NoReturn:
+        """Raise what went wrong as what callers expect. That a plugin is not there is no failure of it."""
+        if isinstance(error, Unavailable):
+            raise error
+        failed = as_plugin_error(self._name, hook, error)
+        self._host.record(failed)
+        raise failed from error

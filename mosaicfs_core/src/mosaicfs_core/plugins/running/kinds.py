@@ -1,0 +1,114 @@
+"""From an instance to what runs it: the host's process, a child, or a kind that a plugin adds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from mosaicfs_core import children
+from mosaicfs_core.hooks import Notice, PluginContext, Program, RunningPlugin
+from mosaicfs_core.plugins.context import CoreServices
+from mosaicfs_core.plugins.instances import Instance, Instances
+from mosaicfs_core.plugins.loading import LoadedPlugin
+from mosaicfs_core.plugins.running.child import Child
+from mosaicfs_core.plugins.running.guarded import Guarded
+from mosaicfs_core.plugins.running.in_process import InProcess
+
+_DEFAULT_TIMEOUT_S: Final = 60.0
+SYSTEM_PLUGINS: Final = Path("/usr/lib/mosaicfs/plugins")
+"""Programs that the machine's administrator installed."""
+
+
+class Surroundings:
+    """The ``KindContext`` of an instance. ``changed`` is called when it runs otherwise than before."""
+
+    def __init__(
+        self, core: CoreServices, instances: Instances, instance: Instance, changed: Callable[[], None]
+    ) -> None:
+        self._core, self._instances, self._instance = core, instances, instance
+        self._changed = changed
+
+    @property
+    def plugin(self) -> PluginContext:
+        """The instance's own context."""
+        return self._instance.context
+
+    @property
+    def package(self) -> str:
+        """What the instance runs."""
+        return self._instance.package
+
+    @property
+    def document(self) -> Mapping[str, Any]:
+        """The instance's document as it is now."""
+        return self._instances.current.get(self._instance.name, self._instance).document
+
+    @property
+    def timeout_s(self) -> float:
+        """The limit as it is now."""
+        return float(self.document.get("timeout_s") or _DEFAULT_TIMEOUT_S)
+
+    @property
+    def plugin_dirs(self) -> Sequence[Path]:
+        """The home's first, then the machine's."""
+        return plugin_dirs(self._core)
+
+    @property
+    def socket_dir(self) -> Path:
+        """Where plugins listen."""
+        return socket_dir(self._core)
+
+    async def notify(self, notice: Notice) -> None:
+        """Record what the plugin says of its own accord."""
+        await self._instance.context.raise_notification(notice)
+
+    def changed(self) -> None:
+        """Pass it on."""
+        self._changed()
+
+
+def plugin_dirs(core: CoreServices) -> tuple[Path, ...]:
+    """Where foreign programs are on this node."""
+    return (core.home.plugins_dir, SYSTEM_PLUGINS)
+
+
+def socket_dir(core: CoreServices) -> Path:
+    """Where foreign programs listen on this node."""
+    return core.home.run_dir / "plugin-sockets"
+
+
+def programs(core: CoreServices) -> list[Program]:
+    """The foreign programs of this node, good and bad."""
+    found: list[Program] = []
+    for _, kind in core.host.kinds().values():
+        found += kind.programs(plugin_dirs(core), socket_dir(core))
+    return found
+
+
+def is_isolated(instance: Instance, plugin: LoadedPlugin) -> bool:
+    """Whether a package runs in a process of its own: what its instance says, else its manifest, else what is not ours
+    does, for in our process it could block everything. What was given to this process alone can only run in it."""
+    manifest = plugin.manifest.isolate if plugin.manifest is not None else None
+    for wish in (instance.document.get("isolate"), manifest):
+        if wish is not None:
+            return bool(wish)
+    return not plugin.first_party and bool(plugin.distribution)
+
+
+def run(core: CoreServices, instances: Instances, instance: Instance, changed: Callable[[], None]) -> RunningPlugin:
+    """What runs an instance that has no ``problem``; not started."""
+    context = Surroundings(core, instances, instance, changed)
+    kind = str(instance.document.get("plugin_type", "package"))
+    inner: RunningPlugin
+    if kind != "package":
+        inner = core.host.kinds()[kind][1].run(context)
+    else:
+        plugin = instance.plugin
+        assert plugin is not None
+        if not is_isolated(instance, plugin):
+            return InProcess(core.host, plugin, context)
+        served = plugin.name if plugin.distribution else f"{plugin.name}={plugin.entry_point}"
+        command = children.command(core.home.path, "plugin", "serve", served, "--socket")
+        inner = Child(command, plugin.hooks, context)
+    return Guarded(inner, core.host, context, lambda: instances.places(instance.name))
