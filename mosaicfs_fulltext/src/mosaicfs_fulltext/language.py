@@ -12,6 +12,8 @@ from typing import Final
 
 PLAIN: Final = "plain"
 """The language of what is in none: words are indexed as they are."""
+LIKELIEST: Final = "en"
+"""What words of a text in no known language are taken for where a stem is needed."""
 UNSPACED: Final = "cjk"
 """Scripts that put no space between words: every character is indexed, and words are found as phrases of them."""
 

@@ -35,8 +35,8 @@ class ReadFile(NamedTuple):
 class FileReader:
     """Reads files for one instance. Belongs to one event loop."""
 
-    def __init__(self, context: PluginContext, settings: Settings) -> None:
-        self._context, self._settings = context, settings
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._extractor = Extractor(settings)
         self._free = asyncio.Semaphore(settings.extractors)
         self._texts = ThreadPoolExecutor(_TEXT_THREADS, "fulltext-text")
@@ -47,7 +47,9 @@ class FileReader:
         """How many reading processes had to be killed or broke down."""
         return self._extractor.pool.killed
 
-    async def read(self, file: FileRecord, local_path: str | None, patience: float | None) -> ReadFile:
+    async def read(
+        self, context: PluginContext, file: FileRecord, local_path: str | None, patience: float | None
+    ) -> ReadFile:
         """A file's entry. With ``patience`` (seconds) it is postponed when no reader becomes free in time.
 
         Raises ``NotFound`` when the file is gone, ``Unavailable`` when it cannot be read at present.
@@ -56,7 +58,7 @@ class FileReader:
         if kind.way == "nothing" or file.size == 0:
             return ReadFile(entry_of(file, "empty"), "")
         try:
-            async with readable(self._context, file, local_path, self._settings.max_file_bytes) as path:
+            async with readable(context, file, local_path, self._settings.max_file_bytes) as path:
                 if path is None:
                     raise NotFound(f"{file.export_path} is gone", file_id=file.file_id)
                 if kind.way == "document":

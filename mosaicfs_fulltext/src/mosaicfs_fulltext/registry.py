@@ -50,6 +50,7 @@ class _Place:
         settings = read_settings(context.config)
         if self._service is not None:
             if not self._service.broken and self._service.settings == settings:
+                self._service.context = context
                 return self._service
             await self._unused.wait()
             await self._close()

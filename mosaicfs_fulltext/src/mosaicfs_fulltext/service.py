@@ -34,12 +34,16 @@ _SPARE_S: Final = 0.4
 
 
 class Service:
-    """Made by ``open``; ``close`` ends all that it began. Belongs to one event loop."""
+    """Made by ``open``; ``close`` ends all that it began. Belongs to one event loop.
+
+    ``context`` is the one that the host gave last: those of before may lead to a connection that is gone.
+    """
 
     def __init__(self, context: PluginContext, settings: Settings, backend: Backend) -> None:
         self.settings = settings
-        self._context, self._backend = context, backend
-        self._reader = FileReader(context, settings)
+        self.context = context
+        self._backend = backend
+        self._reader = FileReader(settings)
         self._locks = KeyedLocks()
         self._woken = asyncio.Event()
         self._woken.set()
@@ -109,7 +113,7 @@ class Service:
         """Why the index lacks files, a sentence; None when it does not."""
         if self.settings.backend != "embedded":
             return None
-        reason = marks.refill_reason(self._context.state_dir)
+        reason = marks.refill_reason(self.context.state_dir)
         return None if reason is None else f"The index is being filled again: {reason}."
 
     async def _index(
@@ -118,7 +122,7 @@ class Service:
         async with self._locks.of(file.file_id):
             read = await self._moved(file) if moved else None
             if read is None:
-                read = await self._reader.read(file, local_path, patience)
+                read = await self._reader.read(self.context, file, local_path, patience)
             await self._backend.apply(read.entry, read.text)
         if read.entry.status == "postponed":
             self._woken.set()
@@ -142,16 +146,16 @@ class Service:
                 await self._refill()
                 await self._read_postponed()
             except MosaicError as error:
-                self._context.logger.warning("what the index lacks is read later: %s", error)
+                self.context.logger.warning("what the index lacks is read later: %s", error)
             self._reader.end_idle()
 
     async def _refill(self) -> None:
-        directory = self._context.state_dir
+        directory = self.context.state_dir
         if self._incomplete() is None:
             return
         self._backend.expect_many(True)
         try:
-            async for page in own_files(self._context):
+            async for page in own_files(self.context):
                 known = await self._backend.known([file.file_id for file in page])
                 await self._index_some([file for file in page if not is_current(known.get(file.file_id), file)])
             await self._backend.flush()

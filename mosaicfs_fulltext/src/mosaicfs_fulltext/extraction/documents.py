@@ -6,6 +6,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
+from mosaicfs_fulltext.extraction import opendocument
 from mosaicfs_fulltext.extraction.archives import bomb_problem
 from mosaicfs_fulltext.extraction.decoding import clean, decode
 from mosaicfs_fulltext.extraction.messages import Caps, Extracted, Wish
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
 _PAGE: Final = "\f"
 _HTML: Final = frozenset({"text/html", "application/xhtml+xml"})
 _MOST_TITLE: Final = 300
+_error_name: Final = re.compile(r"\w+Error").fullmatch
 _blank_lines: Final = re.compile(r"[ \t]*(?:\r?\n[ \t]*){3,}")
 
 
@@ -27,6 +31,9 @@ def extract(wish: Wish) -> Extracted:
     problem = bomb_problem(path, wish.caps.unpacked)
     if problem is not None:
         return Extracted(problem=problem)
+    if wish.mime_type in opendocument.MIME_TYPES:
+        found = opendocument.read(path, wish.caps.unpacked)
+        return msgspec.structs.replace(found, text=_within(clean(found.text), wish.caps))
     try:
         result = _read(path, wish)
     except kreuzberg.KreuzbergError as error:
@@ -49,8 +56,9 @@ def _read(path: Path, wish: Wish) -> kreuzberg.ExtractionResult:
 
 def _within(text: str, caps: Caps) -> str:
     """The text of the first pages, at most so many characters."""
-    if _PAGE in text:
-        text = "\n\n".join(page.strip() for page in text.split(_PAGE, caps.pages + 1)[: caps.pages + 1])
+    # There is a mark between two pages, and sometimes one before the first.
+    pages = text.lstrip(_PAGE).split(_PAGE, caps.pages)[: caps.pages]
+    text = "\n\n".join(page.strip() for page in pages)
     return _blank_lines.sub("\n\n", text[: caps.characters]).strip()
 
 
@@ -62,7 +70,7 @@ def _title(metadata: Any) -> str:
 def _reason(message: str) -> str:
     """The first line of a library's message, without what it repeats of itself."""
     line = message.strip().splitlines()[0] if message.strip() else "it could not be read"
-    parts = list(dict.fromkeys(part.strip() for part in line.split(": ")))
+    parts = [part for part in dict.fromkeys(part.strip() for part in line.split(": ")) if not _error_name(part)]
     return ": ".join(parts)[:_MOST_TITLE]
 
 

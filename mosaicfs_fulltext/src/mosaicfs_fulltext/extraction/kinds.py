@@ -36,6 +36,7 @@ _DOCUMENTS: Final = {
     "odt": _OPEN + "text",
     "ods": _OPEN + "spreadsheet",
     "odp": _OPEN + "presentation",
+    "odg": _OPEN + "graphics",
     "rtf": "application/rtf",
     "html": "text/html",
     "htm": "text/html",

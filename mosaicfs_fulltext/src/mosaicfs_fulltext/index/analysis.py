@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
@@ -48,6 +49,11 @@ def analyzers() -> dict[str, TextAnalyzer]:
 def terms(language: str, text: str) -> list[str]:
     """The terms that a text becomes."""
     return analyzers()[language].analyze(text)
+
+
+def same_stem(languages: Iterable[str], word: str, other: str) -> bool:
+    """Whether two words (as terms of ``PLAIN``) have one stem in any of these languages."""
+    return any(terms(language, word) == terms(language, other) for language in languages)
 
 
 def _analyzer(tokenizer: Tokenizer, stemmer: str | None) -> TextAnalyzer:

@@ -229,6 +229,8 @@ class EmbeddedIndex:
             rest = list(self._queue)
             self._queue.clear()
             self._queue_bytes = 0
+            # Counted, so that who wants to see them meanwhile waits.
+            self._uncommitted += len(rest)
         self._room.set()
         try:
             await self._threads.write(lambda: _apply(self._engine, rest))

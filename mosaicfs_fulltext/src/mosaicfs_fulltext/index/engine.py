@@ -93,10 +93,16 @@ class Engine:
             return int(getattr(searcher.search(query, 1, count=True), "count", 0) or 0)
 
     def languages(self) -> list[str]:
-        """The languages that files are in."""
+        """The languages that files are in, that of most files first."""
         with _no_panic():
             searcher = self._searcher
-            return [name for name in fields.languages() if searcher.doc_freq(fields.LANGUAGE, name)]
+            files = {name: searcher.doc_freq(fields.LANGUAGE, name) for name in fields.languages()}
+            return sorted((name for name in files if files[name]), key=lambda name: -files[name])
+
+    def beginning(self, field: str, letters: str, limit: int) -> list[str]:
+        """Terms of a field that begin so, at most ``limit``."""
+        with _no_panic():
+            return [term for term, _ in self._searcher.terms_with_prefix(field, letters, limit=limit)]
 
     def size(self) -> int:
         """Bytes on disk."""
@@ -129,6 +135,8 @@ def open_index(directory: Path) -> Engine:
     with _no_panic():
         index = Index(fields.schema(), str(directory), reuse=True)
         fields.register(index)
+        # By itself it would look for commits in a thread of its own, and could show an older one after a newer.
+        index.config_reader("manual")
         return Engine(directory, index)
 
 

@@ -10,6 +10,7 @@ from mosaicfs_fulltext.backend import Result
 from mosaicfs_fulltext.entries import unpack
 from mosaicfs_fulltext.index.analysis import terms
 from mosaicfs_fulltext.index.engine import Damaged, Engine, Found, guarded
+from mosaicfs_fulltext.language import LIKELIEST, PLAIN
 from mosaicfs_fulltext.query.build import build
 from mosaicfs_fulltext.query.highlight import fragments
 from mosaicfs_fulltext.query.syntax import Node, parse, plain_words
@@ -38,7 +39,7 @@ def ask(engine: Engine, text: str, limit: int, deadline: float) -> list[Result]:
 
 def _search(engine: Engine, node: Node, limit: int) -> list[Found]:
     languages = engine.languages()
-    query = guarded(lambda: build(node, languages))
+    query = guarded(lambda: build(node, languages, engine.beginning))
     return engine.search(query, limit) if query is not None else []
 
 
@@ -46,8 +47,9 @@ def _result(found: Found, node: Node, deadline: float) -> Result:
     entry = found.entry
     pieces: tuple[Fragment, ...] = ()
     if found.packed and time.monotonic() < deadline:
-        language = entry.language
-        pieces = fragments(unpack(found.packed), node, language, lambda word: terms(language, word))
+        # What is in no language is looked for in the forms of one that stems gently.
+        analyzed = LIKELIEST if entry.language == PLAIN else entry.language
+        pieces = fragments(unpack(found.packed), node, entry.language, lambda word: terms(analyzed, word))
     return Result(
         file_id=entry.file_id, score=found.score, fragments=pieces, title=entry.title, language=entry.language
     )

@@ -8,8 +8,8 @@ from typing import Final
 from tantivy import Occur, Query
 
 from mosaicfs_fulltext.index import schema as fields
-from mosaicfs_fulltext.index.analysis import NAMES, terms
-from mosaicfs_fulltext.language import PLAIN, UNSPACED
+from mosaicfs_fulltext.index.analysis import NAMES, same_stem, terms
+from mosaicfs_fulltext.language import LIKELIEST, PLAIN, UNSPACED
 from mosaicfs_fulltext.query.syntax import Both, Either, Node, Not, Phrase, Word
 
 _BOOSTS: Final = {fields.NAME: 2.5, fields.TITLE: 2.0, fields.PATH: 0.4}
@@ -19,11 +19,21 @@ _UNSTEMMED: Final = frozenset({PLAIN, UNSPACED, NAMES})
 _LEAST_STEM: Final = 4
 _LEAST_FUZZY: Final = 3
 _NEAREST: Final = 0.3
+_FORM: Final = 0.8
+_MOST_TERMS: Final = 120
+_MOST_FORMS: Final = 16
+_MOST_LANGUAGES: Final = 3
+
+Beginning = Callable[[str, str, int], list[str]]
 
 
-def build(node: Node, languages: Sequence[str]) -> Query | None:
-    """The query that a tree asks, of texts in these languages; None when no word of it is one."""
-    return _Builder(languages).node(node)
+def build(node: Node, languages: Sequence[str], beginning: Beginning) -> Query | None:
+    """The query that a tree asks, of texts in these languages; None when no word of it is one.
+
+    ``beginning`` lists terms of a field: texts of no known language are indexed as they are, and a word is looked for
+    in them in the forms that it has there.
+    """
+    return _Builder(languages, beginning).node(node)
 
 
 def status_query(status: str) -> Query:
@@ -37,8 +47,11 @@ def ids_query(file_ids: Sequence[str]) -> Query:
 
 
 class _Builder:
-    def __init__(self, languages: Sequence[str]) -> None:
+    def __init__(self, languages: Sequence[str], beginning: Beginning) -> None:
         self._bodies = [(fields.body(language), language) for language in languages]
+        stemming = [language for language in languages if language not in _UNSTEMMED][:_MOST_LANGUAGES]
+        self._stemming = list(dict.fromkeys([*stemming, LIKELIEST]))
+        self._beginning = beginning
 
     def node(self, node: Node) -> Query | None:
         if isinstance(node, Word):
@@ -67,7 +80,27 @@ class _Builder:
     def _word(self, word: Word) -> Query | None:
         if word.field in _EXACT:
             return _term(word.field, word.text.lower())
-        return self._everywhere(word.field, lambda field, language: _word_in(field, language, word))
+        return self._everywhere(word.field, lambda field, language: self._word_in(field, language, word))
+
+    def _word_in(self, field: str, language: str, word: Word) -> Query | None:
+        exact = _word_in(field, language, word)
+        if language != PLAIN or exact is None or word.prefix or word.fuzzy:
+            return exact
+        forms = [_term(field, form) for form in self._forms(field, word.text)]
+        return _any([exact, *(Query.boost_query(form, _FORM) for form in forms)])
+
+    def _forms(self, field: str, text: str) -> list[str]:
+        """Other forms of a word among the terms of a field without stems."""
+        found = terms(PLAIN, text)
+        if len(found) != 1 or len(found[0]) < _LEAST_STEM:
+            return []
+        word = found[0]
+        stems = [stem for language in self._stemming for stem in terms(language, text)]
+        begun = min((_shared(word, stem) for stem in stems), key=len, default=word)
+        if len(begun) < _LEAST_FUZZY:
+            return []
+        others = (term for term in self._beginning(field, begun, _MOST_TERMS) if term != word)
+        return [term for term in others if same_stem(self._stemming, word, term)][:_MOST_FORMS]
 
     def _phrase(self, phrase: Phrase) -> Query | None:
         if phrase.field in _EXACT:
@@ -85,6 +118,11 @@ class _Builder:
         yield from ((name, NAMES) for name in _BOOSTS if field in (None, name))
         if field is None:
             yield from self._bodies
+
+
+def _shared(one: str, other: str) -> str:
+    length = next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    return one[:length]
 
 
 def _word_in(field: str, language: str, word: Word) -> Query | None:
