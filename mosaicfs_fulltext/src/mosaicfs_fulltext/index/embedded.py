@@ -111,6 +111,8 @@ class EmbeddedIndex:
         """What the index has of these files, as of the last commit."""
         from mosaicfs_fulltext.query.build import ids_query
 
+        if not file_ids:
+            return {}
         found = await self._read(lambda: self._engine.entries(guarded(lambda: ids_query(file_ids)), len(file_ids)))
         return {entry.file_id: entry for entry in found}
 

@@ -71,14 +71,14 @@ class Engine:
     # -- reading, from any thread ----------------------------------------------------------------------------------
 
     def search(self, query: Query, limit: int) -> list[Found]:
-        """The best files for a query, best first."""
+        """The best files for a query, best first; ``limit`` is 1 at least."""
         with _no_panic():
             searcher = self._searcher
             hits = searcher.search(query, limit, count=False).hits
             return [_found(searcher, score, address) for score, address in hits]
 
     def entries(self, query: Query, limit: int) -> list[Entry]:
-        """Some files that a query finds, without their texts."""
+        """Some files that a query finds, without their texts; ``limit`` is 1 at least."""
         with _no_panic():
             searcher = self._searcher
             hits = searcher.search(query, limit, count=False).hits
