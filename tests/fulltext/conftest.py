@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from mosaicfs_core.documents import ids, times
 from mosaicfs_core.hooks import FileEvent, FileRecord, HealthReport, QueryRequest, ResultEnvelope
 from mosaicfs_core.plugins.context import InstanceContext
 from mosaicfs_core.testing import Harness, written
+from mosaicfs_fulltext import marks
 
 NOW = "2026-02-16T09:22:00.000000Z"
 PLUGIN = "fulltext"
@@ -65,6 +67,35 @@ class Instance:
         file = self.record(self.write(name, content), **facts)
         await self.tell("file.added", file)
         return file
+
+    async def known(self, name: str, content: str, **facts: Any) -> FileRecord:
+        """A file that the store knows as well, so that it is found there."""
+        file = self.record(self.write(name, content))
+        uuid = ids.new_uuid()
+        identifier = ids.file_document_id(file.node_id, uuid)
+        document = {
+            "_id": identifier,
+            "type": "file",
+            "inode": ids.derived_inode(identifier),
+            "name": name,
+            "source": {
+                "node_id": file.node_id,
+                "export_path": file.export_path,
+                "export_parent": os.path.dirname(file.export_path),
+            },
+            "size": file.size,
+            "mtime": times.format_time(file.mtime),
+            "status": "active",
+        }
+        await self.harness.store.put({**document, **facts})
+        return self.record(Path(file.export_path), file_id=f"{file.node_id}.{uuid}")
+
+    async def refilled(self) -> None:
+        """Wait until the index has everything again."""
+        async with asyncio.timeout(20):
+            await self.settled()
+            while marks.refill_reason(self.context.state_dir) is not None:
+                await self.settled()
 
     async def settled(self) -> None:
         """All that was told is to be found."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import shutil
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mosaicfs_core.documents import ids, times
+from mosaicfs_core.documents import ids
 from mosaicfs_core.errors import PluginError
 from mosaicfs_core.hooks import FileRecord
 from mosaicfs_fulltext import marks
@@ -48,50 +47,18 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
 }
 
 
-async def known_to_the_host(instance: Any, name: str, text: str, **facts: Any) -> FileRecord:
-    """A file in the folder and in the store."""
-    file = instance.record(instance.write(name, text))
-    uuid = ids.new_uuid()
-    document = {
-        "_id": ids.file_document_id(file.node_id, uuid),
-        "type": "file",
-        "inode": ids.derived_inode(ids.file_document_id(file.node_id, uuid)),
-        "name": name,
-        "source": {
-            "node_id": file.node_id,
-            "export_path": file.export_path,
-            "export_parent": os.path.dirname(file.export_path),
-        },
-        "size": file.size,
-        "mtime": times.format_time(file.mtime),
-        "status": "active",
-        **facts,
-    }
-    await instance.harness.store.put(document)
-    found: FileRecord = instance.record(Path(file.export_path), file_id=f"{file.node_id}.{uuid}")
-    return found
-
-
-async def refilled(instance: Any) -> None:
-    """Wait until the index has everything again."""
-    async with asyncio.timeout(20):
-        await instance.settled()
-        while marks.refill_reason(instance.context.state_dir) is not None:
-            await instance.settled()
-
-
 @pytest.mark.logs("the index is made anew")
 @pytest.mark.parametrize("damage", DAMAGES)
 async def test_a_damaged_index_is_made_anew_and_filled_from_the_files(start: Any, damage: str) -> None:
     async with start() as instance:
         for number in range(5):
-            file = await known_to_the_host(instance, f"{number}.txt", f"word{number} shared")
+            file = await instance.known(f"{number}.txt", f"word{number} shared")
             await instance.tell("file.added", file)
         await instance.settled()
         directory = instance.context.state_dir
     DAMAGES[damage](directory / "index")
     async with start() as instance:
-        await refilled(instance)
+        await instance.refilled()
         assert len(await instance.names("shared")) == 5
         assert len(await instance.names("word3")) == 1
         assert (await instance.health()).status == "healthy"
@@ -108,9 +75,9 @@ async def test_an_index_that_is_whole_is_kept(start: Any) -> None:
 @pytest.mark.logs("the index is made anew")
 async def test_filling_keeps_to_what_the_instance_is_told_of(start: Any) -> None:
     async with start() as instance:
-        await known_to_the_host(instance, "a.txt", "shared", mime_type="text/plain")
-        await known_to_the_host(instance, "b.html", "shared", mime_type="text/html")
-        await known_to_the_host(instance, "secret.txt", "shared", mime_type="text/plain")
+        await instance.known("a.txt", "shared", mime_type="text/plain")
+        await instance.known("b.html", "shared", mime_type="text/html")
+        await instance.known("secret.txt", "shared", mime_type="text/plain")
         document = await instance.harness.store.get(ids.plugin_document_id(instance.context.node_id, "fulltext"))
         step = {"op": "glob", "pattern": "a*", "on_match": "include"}
         await instance.harness.store.put({**document, "mime_globs": ["text/plain"], "steps": [step]})
@@ -119,14 +86,14 @@ async def test_filling_keeps_to_what_the_instance_is_told_of(start: Any) -> None
     (directory / "index" / "meta.json").unlink()
     async with start() as instance:
         document = await instance.harness.store.get(ids.plugin_document_id(instance.context.node_id, "fulltext"))
-        await refilled(instance)
+        await instance.refilled()
         assert (await instance.widget())["data"]["documents"] == 1
 
 
 @pytest.mark.logs("the index is made anew")
 async def test_filling_goes_on_after_it_was_interrupted_and_says_so_meanwhile(start: Any) -> None:
     async with start() as instance:
-        await known_to_the_host(instance, "a.txt", "interrupted work")
+        await instance.known("a.txt", "interrupted work")
         await instance.settled()
         directory = instance.context.state_dir
     marks.want_refill(directory, "a test says so")
@@ -136,7 +103,7 @@ async def test_filling_goes_on_after_it_was_interrupted_and_says_so_meanwhile(st
             assert report.status == "degraded"
             assert [notice.key for notice in report.notices] == ["index_refilling"]
             assert "a test says so" in answer.description
-        await refilled(instance)
+        await instance.refilled()
         assert len(await instance.names("interrupted")) == 1
         assert (await instance.health()).resolved == ("index_refilling",)
 

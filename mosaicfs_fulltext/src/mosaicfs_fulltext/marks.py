@@ -10,6 +10,7 @@ from mosaicfs_fulltext.index.schema import FORMAT
 
 _FORMAT: Final = "format"
 _REFILL: Final = "refill"
+_BACKEND: Final = "backend"
 
 
 def refill_reason(directory: Path) -> str | None:
@@ -28,6 +29,20 @@ def want_refill(directory: Path, reason: str) -> None:
 def refilled(directory: Path) -> None:
     """The index has everything again."""
     (directory / _REFILL).unlink(missing_ok=True)
+
+
+def backend_used(directory: Path) -> str | None:
+    """Which index was used last, None before the first."""
+    try:
+        return (directory / _BACKEND).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+
+
+def note_backend(directory: Path, place: str) -> None:
+    """Note which index is used."""
+    if backend_used(directory) != place:
+        _write(directory / _BACKEND, place)
 
 
 def format_problem(directory: Path) -> str | None:

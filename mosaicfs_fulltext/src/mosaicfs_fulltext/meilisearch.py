@@ -135,6 +135,11 @@ class Meilisearch:
             waiting=len(self._new),
         )
 
+    async def forget_node(self) -> None:
+        """Remove the files of this node."""
+        condition = f"node_id = {json.dumps(self._node_id)}"
+        await self._do("POST", f"/indexes/{self._index}/documents/delete", {"filter": condition})
+
     async def close(self) -> None:
         """End what is under way; whoever waits is told that it did not happen."""
         self._sending.cancel()

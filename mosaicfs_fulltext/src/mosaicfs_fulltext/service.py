@@ -111,8 +111,6 @@ class Service:
 
     def _incomplete(self) -> str | None:
         """Why the index lacks files, a sentence; None when it does not."""
-        if self.settings.backend != "embedded":
-            return None
         reason = marks.refill_reason(self.context.state_dir)
         return None if reason is None else f"The index is being filled again: {reason}."
 

@@ -31,6 +31,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     extractors: int = 2
 
     @property
+    def place(self) -> str:
+        """Where the index is: another place is another index."""
+        if self.backend == "embedded":
+            return self.backend
+        return f"{self.backend} {self.meilisearch_url.rstrip('/')} {self.meilisearch_index}"
+
+    @property
     def max_file_bytes(self) -> int:
         """The largest document whose text is taken."""
         return self.max_file_mb * _MEGA
