@@ -6,14 +6,14 @@ import asyncio
 import itertools
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mosaicfs_core.documents import ids, times
-from mosaicfs_core.hooks import FileEvent, FileRecord, HealthReport, QueryRequest, ResultEnvelope
+from mosaicfs_core.hooks import FileEvent, FileRecord, HealthReport, QueryRequest, ResultEnvelope, RunningPlugin
 from mosaicfs_core.plugins.context import InstanceContext
 from mosaicfs_core.testing import Harness, written
 from mosaicfs_fulltext import marks
@@ -23,10 +23,11 @@ PLUGIN = "fulltext"
 
 
 class Instance:
-    """One instance and a folder whose files it is told of."""
+    """One instance and a folder whose files it is told of; in this process, unless ``running_plugin`` is set."""
 
     def __init__(self, harness: Harness, context: InstanceContext, folder: Path) -> None:
         self.harness, self.context, self.folder = harness, context, folder
+        self.running_plugin: RunningPlugin | None = None
         self._sequence = itertools.count(1)
 
     def write(self, name: str, content: str | bytes) -> Path:
@@ -125,6 +126,9 @@ class Instance:
 
     async def call(self, hook: str, **arguments: Any) -> Any:
         """Call a hook as the host does."""
+        if self.running_plugin is not None:
+            method = getattr(self.running_plugin, hook.removeprefix("mosaicfs_"))
+            return await method(*arguments.values())
         return await self.harness.host.call(PLUGIN, hook, timeout=60, context=self.context, **arguments)
 
     @asynccontextmanager
@@ -147,13 +151,13 @@ def start(tmp_path: Path) -> Start:
     """``async with start(settings) as instance``: switched on in the same home each time."""
 
     @asynccontextmanager
-    async def begin(settings: Mapping[str, Any] | None = None) -> AsyncIterator[Instance]:
+    async def begin(settings: Mapping[str, Any] | None = None, switched_on: bool = True) -> AsyncIterator[Instance]:
         folder = tmp_path / "folder"
         folder.mkdir(exist_ok=True)
         async with Harness.start(tmp_path / "home", only={PLUGIN}) as harness:
             harness.working(PLUGIN)
             instance = Instance(harness, await harness.instance(PLUGIN, settings), folder)
-            async with instance.running():
+            async with instance.running() if switched_on else nullcontext():
                 yield instance
 
     return begin
