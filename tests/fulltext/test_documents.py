@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import made_documents as made
+import msgspec
 import pytest
 
+from mosaicfs_core.hooks import FileRecord
+from mosaicfs_fulltext.extraction import opendocument
 from mosaicfs_fulltext.extraction.extractor import Extractor
-from mosaicfs_fulltext.extraction.kinds import kind_of
+from mosaicfs_fulltext.extraction.kinds import Kind, kind_of
 from mosaicfs_fulltext.extraction.messages import Caps, Extracted, Wish
 from mosaicfs_fulltext.extraction.pool import Closed, Pool
 from mosaicfs_fulltext.settings import Settings
@@ -22,6 +26,31 @@ HTML = (
     "<html><head><title>Straßen</title><style>p {color: red}</style><script>var hidden = 1</script></head>"
     "<body><h1>Überschrift</h1><p>Grüße aus Köln</p></body></html>"
 )
+ENDINGS = [
+    "pdf",
+    "docx",
+    "docm",
+    "dotx",
+    "doc",
+    "xlsx",
+    "xlsm",
+    "xls",
+    "pptx",
+    "ppsx",
+    "ppt",
+    "odt",
+    "ods",
+    "odp",
+    "odg",
+    "rtf",
+    "html",
+    "xhtml",
+    "eml",
+    "msg",
+    "epub",
+    "fb2",
+    "ipynb",
+]
 DOCUMENTS = {
     "paper.pdf": (made.pdf(["First page about turbines", "Second page about rotors"]), ["turbines", "rotors"]),
     "letter.docx": (made.docx("Dear Grace,", "the compiler works."), ["Dear Grace", "compiler"]),
@@ -162,10 +191,50 @@ async def test_documents_of_all_kinds_are_found_through_events(start: Any) -> No
 
 
 async def test_a_file_postponed_for_want_of_a_reader_is_read_later(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mosaicfs_fulltext.service.PATIENCE_S", 0.0)
-    async with start({"extractors": 1}) as instance:
-        await instance.add("one.pdf", made.pdf(["patience"]))
-        await instance.settled()
+    gate, read = threading.Event(), Extractor.read_document
+
+    def slow(extractor: Extractor, path: Path, kind: Kind) -> Extracted:
+        assert gate.wait(20)
+        return read(extractor, path, kind)
+
+    monkeypatch.setattr("mosaicfs_fulltext.service.PATIENCE_S", 0.05)
+    monkeypatch.setattr(Extractor, "read_document", slow)
+    async with asyncio.timeout(30), start({"extractors": 1}) as instance:
+        first = asyncio.ensure_future(instance.add("first.pdf", made.pdf(["impatience"])))
+        while not first.done() and not (await instance.widget())["data"]["postponed"]:
+            await instance.add("second.pdf", made.pdf(["patience"]))
+            await instance.settled()
+        gate.set()
+        await first
         while not await instance.names("patience"):
             await instance.settled()
         assert (await instance.widget())["data"]["postponed"] == 0
+
+
+async def test_a_file_of_another_machine_is_copied_for_reading_and_the_copy_removed(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = made.docx("from far away")
+
+    async def distant(_file: FileRecord, _offset: int = 0, _length: int | None = None) -> AsyncIterator[bytes]:
+        yield content[:100]
+        yield content[100:]
+
+    async with start({"max_file_mb": 1}) as instance:
+        monkeypatch.setattr(instance.context, "open_file", distant)
+        here = instance.record(instance.folder / "far.docx", size=len(content))
+        for name, size in (("far.docx", len(content)), ("huge.docx", 2 << 20)):
+            facts = {"node_id": "node-other", "file_id": f"node-other/{name}", "name": name, "size": size}
+            await instance.tell("file.added", msgspec.structs.replace(here, **facts), local_path=None)
+        await instance.settled()
+        assert await instance.names("away") == ["far.docx"]
+        assert (await instance.widget())["data"]["failures"] == 1
+        assert list((instance.context.state_dir / "reading").iterdir()) == []
+
+
+@pytest.mark.parametrize("mime_type", sorted({kind_of(f"a.{one}", None).mime_type for one in ENDINGS}))
+def test_the_library_knows_each_type_that_it_is_given(mime_type: str) -> None:
+    import kreuzberg
+
+    if mime_type not in opendocument.MIME_TYPES:
+        assert kreuzberg.validate_mime_type(mime_type)

@@ -98,7 +98,8 @@ class FileReader:
 
     async def _read_document(self, file: FileRecord, path: Path, kind: Kind, patience: float | None) -> ReadFile:
         try:
-            await asyncio.wait_for(self._free.acquire(), patience)
+            async with asyncio.timeout(patience):
+                await self._free.acquire()
         except TimeoutError:
             return ReadFile(entry_of(file, "postponed", reason="others were read first"), "")
         try:

@@ -83,7 +83,7 @@ SCHEMA: Final[Mapping[str, Any]] = {
         },
         "meilisearch_index": {
             "type": "string",
-            "pattern": r"^[A-Za-z0-9_-]{1,400}(?![\s\S])",
+            "pattern": r"^[A-Za-z0-9_-]{1,400}$(?!\n)",
             "default": "mosaicfs",
             "title": "Meilisearch index",
             "description": "A name of letters, digits, - and _. Machines that share it share the index.",

@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
@@ -131,18 +132,13 @@ class EmbeddedIndex:
 
     async def stats(self) -> Stats:
         """Counts as of the last commit."""
-        from mosaicfs_fulltext.query.build import status_query
 
         def read() -> Stats:
-            count = {
-                status: self._engine.count(guarded(lambda status=status: status_query(status)))  # type: ignore[misc]
-                for status in ("text", "failed", "postponed")
-            }
             return Stats(
                 documents=self._engine.count(),
-                with_text=count["text"],
-                failed=count["failed"],
-                postponed=count["postponed"],
+                with_text=self._count("text"),
+                failed=self._count("failed"),
+                postponed=self._count("postponed"),
                 size=self._engine.size(),
                 committed_at=self._committed_at,
                 waiting=len(self._queue) + self._uncommitted,
@@ -220,7 +216,7 @@ class EmbeddedIndex:
                 self._oldest = time.monotonic()
             self._uncommitted += len(group)
             self._uncommitted_bytes += size
-            await self._threads.write(lambda group=group: _apply(self._engine, group))  # type: ignore[misc]
+            await self._threads.write(partial(_apply, self._engine, group))
             self._room.set()
 
     async def _commit(self) -> None:
@@ -263,9 +259,14 @@ class EmbeddedIndex:
 
     # -- when it breaks --------------------------------------------------------------------------------------------
 
-    async def _guard(self, work: object) -> None:
+    def _count(self, status: str) -> int:
+        from mosaicfs_fulltext.query.build import status_query
+
+        return self._engine.count(guarded(lambda: status_query(status)))
+
+    async def _guard(self, work: Awaitable[None]) -> None:
         try:
-            await work  # type: ignore[misc]
+            await work
         except Exception as error:  # noqa: BLE001 - kept, and told to everybody who waits
             self._fail(error)
 
