@@ -26,31 +26,9 @@ HTML = (
     "<html><head><title>Straßen</title><style>p {color: red}</style><script>var hidden = 1</script></head>"
     "<body><h1>Überschrift</h1><p>Grüße aus Köln</p></body></html>"
 )
-ENDINGS = [
-    "pdf",
-    "docx",
-    "docm",
-    "dotx",
-    "doc",
-    "xlsx",
-    "xlsm",
-    "xls",
-    "pptx",
-    "ppsx",
-    "ppt",
-    "odt",
-    "ods",
-    "odp",
-    "odg",
-    "rtf",
-    "html",
-    "xhtml",
-    "eml",
-    "msg",
-    "epub",
-    "fb2",
-    "ipynb",
-]
+ENDINGS = """
+    pdf docx docm dotx doc xlsx xlsm xls pptx ppsx ppt odt ods odp odg rtf html xhtml eml msg epub fb2 ipynb
+"""
 DOCUMENTS = {
     "paper.pdf": (made.pdf(["First page about turbines", "Second page about rotors"]), ["turbines", "rotors"]),
     "letter.docx": (made.docx("Dear Grace,", "the compiler works."), ["Dear Grace", "compiler"]),
@@ -125,7 +103,7 @@ def test_what_cannot_be_read_is_told_in_a_sentence(
 
 
 def test_a_bomb_that_lies_about_its_size_hurts_only_its_reader(extractor: Extractor, tmp_path: Path) -> None:
-    bomb = bytearray(made.bomb(60_000_000))
+    bomb = bytearray(made.bomb(20_000_000))
     at = bomb.rindex(b"PK\x01\x02", 0, bomb.rindex(b"word/document.xml"))
     bomb[at + 24 : at + 28] = (1000).to_bytes(4, "little")
     assert read(extractor, tmp_path / "liar.docx", bytes(bomb)).text.count("a" * 20_000) == 0
@@ -232,7 +210,7 @@ async def test_a_file_of_another_machine_is_copied_for_reading_and_the_copy_remo
         assert list((instance.context.state_dir / "reading").iterdir()) == []
 
 
-@pytest.mark.parametrize("mime_type", sorted({kind_of(f"a.{one}", None).mime_type for one in ENDINGS}))
+@pytest.mark.parametrize("mime_type", sorted({kind_of(f"a.{one}", None).mime_type for one in ENDINGS.split()}))
 def test_the_library_knows_each_type_that_it_is_given(mime_type: str) -> None:
     import kreuzberg
 

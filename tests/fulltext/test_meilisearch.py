@@ -77,6 +77,9 @@ async def test_a_wrong_key_is_told(start: Any, server: FakeMeilisearch) -> None:
     async with start(pointing(server, "wrong")) as instance:
         with pytest.raises(PluginError, match="The provided API key is invalid"):
             await instance.add("a.txt", "text")
+        with pytest.raises(PluginError, match="The provided API key is invalid"):
+            await instance.names("text")
+        assert instance.harness.core.withdrawn == {"fulltext": {"search"}}
 
 
 @pytest.mark.logs("cannot be reached")

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 from weakref import WeakKeyDictionary
 
-from mosaicfs_core.hooks import PluginContext
+from mosaicfs_core.hooks import SEARCH, MosaicError, PluginContext
 from mosaicfs_fulltext.service import Service
 from mosaicfs_fulltext.settings import read_settings
 
@@ -79,12 +79,21 @@ async def using(context: PluginContext) -> AsyncIterator[Service]:
         yield service
 
 
+async def _open(place: _Place, context: PluginContext) -> None:
+    """Open the service, and say whether searches can be answered."""
+    try:
+        async with place.using(context):
+            context.capability(SEARCH, True)
+    except MosaicError:
+        context.capability(SEARCH, False)
+        raise
+
+
 async def serve(context: PluginContext) -> None:
     """Hold the service open until cancelled."""
     place = _place(context)
     try:
-        async with place.using(context):
-            pass
+        await _open(place, context)
         await asyncio.Event().wait()
     finally:
         await place.close()
