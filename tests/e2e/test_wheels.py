@@ -103,11 +103,16 @@ def test_the_standard_plugins_alone_index_search_and_label(installed: Environmen
 
 
 @pytest.mark.parametrize(("package", "plugin"), [("mosaicfs_fulltext", "fulltext"), ("mosaicfs_bridge_email", "email")])
-def test_an_announced_package_says_that_it_does_nothing_yet(
-    installed: Environment, make_machine: Any, package: str, plugin: str
-) -> None:
+def test_a_package_alone_is_listed(installed: Environment, make_machine: Any, package: str, plugin: str) -> None:
     (listed,) = make_machine(installed(package)).run("plugin", "list")
     assert (listed["name"], listed["status"]) == (plugin, "ok")
+
+
+def test_full_text_search_alone_has_all_that_it_needs(installed: Environment) -> None:
+    modules = ("registry", "opening", "meilisearch", "query.ask", "index.embedded", "extraction.documents", "language")
+    imports = "; ".join(f"import mosaicfs_fulltext.{module}" for module in modules)
+    program = f"{imports}; import kreuzberg, charset_normalizer, tantivy"
+    subprocess.run([installed("mosaicfs_fulltext"), "-c", program], check=True)
 
 
 def test_all_wheels_together_show_a_folder_in_the_tree(installed: Environment, make_machine: Any) -> None:
