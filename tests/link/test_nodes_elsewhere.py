@@ -196,17 +196,17 @@ async def test_a_link_that_comes_back_lets_everything_be_looked_at(
 
 async def test_the_agents_fields_of_a_node_are_its_own_and_the_rest_is_not(laptop: Machine, tmp_path: Path) -> None:
     store, core = laptop.harness.store, laptop.harness.core
-    await write_node(core, endpoints=["https://192.0.2.7:6673"], capabilities=["relay"])
+    await write_node(core, endpoints=["https://192.0.2.7:6673"])
     document = await store.get(ids.node_document_id(NODE))
     assert document is not None
     assert document["transfer"] == {"endpoints": ["https://192.0.2.7:6673"], "protocol": "http"}
     assert document["storage"][0]["watch_paths_on_fs"] == [str(laptop.tree)]
     assert (document.get("control_version", 0), document["capabilities"]) == (0, ["relay"])
     before = document["agent_version"]
-    await write_node(core, endpoints=["https://192.0.2.7:6673"], capabilities=["relay"])
+    await write_node(core, endpoints=["https://192.0.2.7:6673"])
     assert (await store.get(ids.node_document_id(NODE)) or {})["agent_version"] == before
     await store.update(document["_id"], lambda there: {**(there or {}), "status": "offline", "friendly_name": "Mine"})
-    await write_node(core, endpoints=[], capabilities=["relay"])
+    await write_node(core, endpoints=[])
     after = await store.get(ids.node_document_id(NODE)) or {}
     assert (after["status"], after["friendly_name"], after.get("control_version", 0)) == ("offline", "Mine", 0)
     assert after["agent_version"] == before + 1

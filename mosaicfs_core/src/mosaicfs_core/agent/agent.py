@@ -16,6 +16,7 @@ from mosaicfs_core.agent import utilization
 from mosaicfs_core.agent.board import Board
 from mosaicfs_core.agent.exclusions import Exclusions, Finding, Reporter
 from mosaicfs_core.agent.indexer import Indexer, Report
+from mosaicfs_core.agent.jobs import JobKeeper
 from mosaicfs_core.agent.runner import RUN_HOOKS, Runner
 from mosaicfs_core.agent.running import RunningInstances
 from mosaicfs_core.agent.schedule import next_nightly
@@ -51,6 +52,8 @@ class Agent:
         self._indexer = Indexer(core.store)
         self._instances = Instances(core)
         self._running = RunningInstances(core, self._instances, self._ran_otherwise)
+        self.jobs = JobKeeper(core, lambda: self._instances.current, self._running)
+        """What plugins do with files."""
         self._reporter = Reporter(core, self._board, lambda: self._instances.current, self._running.get)
         self._runners: dict[str, Runner] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -68,8 +71,14 @@ class Agent:
         await self._learn_roots()
         await self._release_pins()
         await self._socket.start()
+        await self.jobs.start()
+        for instance in self._instances.current.values():
+            await self._running.ensure(instance)
+        # Before the first crawl, which then enqueues what it finds.
+        await self.jobs.adapt()
         for instance in self._instances.current.values():
             await self._run(instance)
+        self._spawn("capabilities", self.jobs.advertise)
         self._spawn("settings", self._core.settings.run)
         self._spawn("instances", self._follow)
         self._spawn("first crawls", self._first_crawls)
@@ -86,6 +95,7 @@ class Agent:
             await runner.stop()
             runner.abandon()
         self._runners.clear()
+        await self.jobs.stop()
         await self._running.stop()
         with suppress(MosaicError):  # the failed write was reported by the crawl it belonged to
             await self._indexer.settled()
@@ -214,6 +224,7 @@ class Agent:
         running = self._running.get(name)
         if running is not None and running.problem is not None:
             self._board.error("plugins", f"{name}: {running.problem}")
+        self.jobs.changed(name)
 
     async def _run(self, instance: Instance, former: Runner | None = None) -> bool:
         """Begin to run an instance, in place of ``former``; False when it has nothing that runs by itself."""
@@ -245,6 +256,7 @@ class Agent:
                 if former is not None:
                     del self._runners[name]
                     former.abandon()
+            await self.jobs.adapt()
 
     async def _learn_roots(self) -> None:
         documents = [instance.document for instance in self._instances.current.values()]
@@ -285,6 +297,7 @@ class Agent:
         request = CrawlRequest(trigger="scheduled", full=True)
         crawls = [runner.crawl(request) for runner in self._runners.values() if runner.instance.runs("mosaicfs_crawl")]
         await asyncio.gather(*crawls, return_exceptions=True)  # the status has what went wrong
+        await self.jobs.sync(None, "scheduled")
         await self._core.store.compact()
 
     async def _measure(self) -> None:

@@ -23,7 +23,7 @@ def platform_name() -> str:
     return f"{sys.platform}-{platform.machine()}"
 
 
-async def write_node(core: CoreServices, *, endpoints: Sequence[str] = (), capabilities: Sequence[str] = ()) -> None:
+async def write_node(core: CoreServices, *, endpoints: Sequence[str] = ()) -> None:
     """Bring this machine's node document up to date, where it differs from what is so now.
 
     ``endpoints`` are the addresses at which other nodes may fetch its files. Where the control plane is in another
@@ -34,7 +34,7 @@ async def write_node(core: CoreServices, *, endpoints: Sequence[str] = (), capab
     facts: dict[str, Any] = {
         "platform": platform_name(),
         "vfs_capable": sys.platform == "linux",
-        "capabilities": sorted(capabilities),
+        "capabilities": core.capabilities(),
         "storage": filesystems(watch_roots(documents, core.node_id)),
         "transfer": {"endpoints": list(endpoints), "protocol": "http"},
         **({} if find_spec("pyfuse3") is None else {"vfs_backend": "pyfuse3"}),

@@ -91,7 +91,7 @@ class CoreServices:
     plane are read and never written; ``control_url`` then says where it is. ``settings`` are this node's own,
     ``reports`` what plugin instances say of themselves, by name. ``hub`` is set where the control plane has one;
     ``lease`` says whether this process does what must happen once. ``withdrawn`` are capabilities that instances do
-    not have at present, by name."""
+    not have at present, by name; ``offers`` is what this node can be asked, by the part that answers it."""
 
     home: Home
     config: Config
@@ -108,6 +108,7 @@ class CoreServices:
     lease: Lease = field(default_factory=SoleLease)
     reports: dict[str, dict[str, Any]] = field(default_factory=dict)
     withdrawn: dict[str, set[str]] = field(default_factory=dict)
+    offers: dict[str, frozenset[str]] = field(default_factory=dict)
     settings: SettingsOfNode = field(init=False)
 
     def __post_init__(self) -> None:
@@ -129,6 +130,10 @@ class CoreServices:
     def step_ops(self) -> Mapping[str, StepOp]:
         """The plugins' step ops by name."""
         return self.host.step_ops()
+
+    def capabilities(self) -> list[str]:
+        """What this node can be asked, as its ``node`` document says it."""
+        return sorted(frozenset[str]().union(*self.offers.values()))
 
     @property
     def bridge_files(self) -> Path:

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 HEARTBEAT_S: Final = 30.0
 RECONCILE_S: Final = 300.0
 """A link that comes and goes lets everything be looked at again no more often than this."""
-CAPABILITIES: Final = ("relay",)
+CAPABILITIES: Final = frozenset({"relay"})
 
 
 class Uplink:
@@ -118,7 +118,8 @@ class Uplink:
 
     async def _describe(self) -> None:
         """The addresses of a laptop change with the network that it is in, the folders with its settings."""
-        await write_node(self._core, endpoints=self._endpoints(), capabilities=CAPABILITIES)
+        self._core.offers["link"] = CAPABILITIES
+        await write_node(self._core, endpoints=self._endpoints())
 
     async def _beat(self) -> None:
         while True:

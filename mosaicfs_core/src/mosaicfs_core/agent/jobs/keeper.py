@@ -1,0 +1,194 @@
+"""The plugins of this node that work on files: their subscriptions, workers, health and capabilities, kept in step with
+the instances there are."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+from mosaicfs_core.agent.jobs.capabilities import write_capabilities
+from mosaicfs_core.agent.jobs.conditions import Conditions
+from mosaicfs_core.agent.jobs.health import watch_health
+from mosaicfs_core.agent.jobs.subscriptions import endpoints_of, subscription_of
+from mosaicfs_core.agent.jobs.worker import Worker
+from mosaicfs_core.agent.running import RunningInstances
+from mosaicfs_core.errors import MosaicError, NotFound
+from mosaicfs_core.hooks import Endpoint, RunningPlugin, SyncTrigger
+from mosaicfs_core.jobs import JobQueue
+from mosaicfs_core.plugins.context import CoreServices
+from mosaicfs_core.plugins.instances import Instance
+from mosaicfs_core.supervision import supervised
+
+DISCONNECTED_S: Final = 10.0
+"""A plugin that is back within this time is not worth telling the user of."""
+
+
+@dataclass
+class _AtWork:
+    running: RunningPlugin
+    worker: Worker | None
+    conditions: Conditions
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    told: asyncio.Task[None] | None = None
+
+
+class JobKeeper:
+    """``adapt`` it whenever the instances changed; ``instances`` gives them by name, ``running`` what runs them."""
+
+    def __init__(
+        self, core: CoreServices, instances: Callable[[], Mapping[str, Instance]], running: RunningInstances
+    ) -> None:
+        self._core, self._instances, self._running = core, instances, running
+        self.queue = JobQueue(core.store, core.node_id, core.step_ops())
+        self._at_work: dict[str, _AtWork] = {}
+        self._capable = asyncio.Event()
+
+    async def start(self) -> None:
+        """Open the queue: from here on what happens to files is enqueued."""
+        await self.queue.open()
+
+    async def stop(self) -> None:
+        """End the workers; what they had begun waits again."""
+        for name in list(self._at_work):
+            await self._end(name)
+        await self.queue.close()
+
+    async def adapt(self) -> None:
+        """Bring subscriptions and workers in step with the instances, and look at all files for those that may have
+        missed some."""
+        current = self._instances()
+        wanted = {name: subscription_of(instance) for name, instance in current.items()}
+        subscriptions = {name: wish for name, wish in wanted.items() if wish is not None}
+        behind = await self.queue.subscribe(subscriptions)
+        for name, instance in current.items():
+            await self._set_paused(name, instance, subscribed=name in subscriptions)
+        for name in behind:
+            await self.queue.sync(name, "scheduled")
+        for name in self._at_work.keys() | current.keys():
+            await self._adapt(name, subscribed=name in subscriptions)
+        self._capable.set()
+
+    async def _set_paused(self, name: str, instance: Instance, *, subscribed: bool) -> None:
+        if not subscribed:
+            return
+        standing = await self.queue.standing(name)
+        if bool(instance.document.get("paused")) is not standing.paused:
+            await (self.queue.resume(name) if standing.paused else self.queue.pause(name))
+
+    async def _adapt(self, name: str, *, subscribed: bool) -> None:
+        running, present = self._running.get(name), self._at_work.get(name)
+        if present is not None and (present.running is not running or (present.worker is not None) is not subscribed):
+            await self._end(name)
+            if running is None:
+                await present.conditions.connected()  # nobody wants it to be
+            present = None
+        if present is not None:
+            self._stir(present)
+        elif running is not None:
+            self._begin(name, running, subscribed=subscribed)
+
+    def _begin(self, name: str, running: RunningPlugin, *, subscribed: bool) -> None:
+        conditions = Conditions(self._core, name)
+
+        def instance() -> Instance | None:
+            return self._instances().get(name)
+
+        made = _AtWork(running, None, conditions)
+        if subscribed:
+            made.worker = Worker(
+                self.queue, running, instance, conditions.jobs_failed, partial(self._drained, name, conditions)
+            )
+            self._spawn(made, f"jobs of {name}", made.worker.run)
+        if "mosaicfs_health" in running.hooks:
+            self._spawn(made, f"health of {name}", partial(watch_health, running, instance, conditions))
+        self._at_work[name] = made
+        self.changed(name)
+
+    def _spawn(self, made: _AtWork, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        made.tasks.append(asyncio.create_task(supervised(name, work, self._core.failing), name=name))
+
+    async def _drained(self, name: str, conditions: Conditions) -> None:
+        """Nothing is left to do; when nothing has failed either, that is worth taking a notification back."""
+        standing = await self.queue.standing(name)
+        if not standing.counts.failed:
+            await conditions.jobs_well()
+
+    async def _end(self, name: str) -> None:
+        made = self._at_work.pop(name)
+        tasks = [*made.tasks, *([made.told] if made.told is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._core.withdrawn.pop(name, None)
+
+    # Whether plugins are there.
+
+    def changed(self, name: str) -> None:
+        """An instance works, or does not, otherwise than before. Plain function."""
+        made = self._at_work.get(name)
+        if made is not None:
+            self._stir(made)
+            if made.told is not None:
+                made.told.cancel()
+            made.told = asyncio.create_task(self._tell(made), name=f"connection of {name}")
+        self._capable.set()
+
+    def _stir(self, made: _AtWork) -> None:
+        if made.worker is not None:
+            made.worker.stir()
+
+    async def _tell(self, made: _AtWork) -> None:
+        try:
+            if made.running.problem is None:
+                await made.conditions.connected()
+                return
+            await asyncio.sleep(DISCONNECTED_S)
+            if made.running.problem is not None:
+                await made.conditions.disconnected(made.running.problem)
+        except MosaicError:  # the store cannot be written: the next change tells it
+            return
+
+    # Capabilities.
+
+    def endpoints(self) -> dict[str, tuple[Endpoint, ...]]:
+        """The questions that working instances answer now, by name."""
+        found = {}
+        for name, made in self._at_work.items():
+            instance = self._instances().get(name)
+            if instance is None or not instance.runs("mosaicfs_query") or made.running.problem is not None:
+                continue
+            withdrawn = self._core.withdrawn.get(name, set())
+            offered = tuple(one for one in endpoints_of(instance) if one.capability not in withdrawn)
+            if offered:
+                found[name] = offered
+        return found
+
+    async def advertise(self) -> None:
+        """Keep the node's document true about what this node can be asked. Runs until it is cancelled."""
+        while True:
+            await self._capable.wait()
+            self._capable.clear()
+            offered = {endpoint.capability for endpoints in self.endpoints().values() for endpoint in endpoints}
+            self._core.offers["plugins"] = frozenset(offered)
+            await write_capabilities(self._core)
+
+    # For the user.
+
+    async def sync(self, instance: str | None, trigger: SyncTrigger = "manual") -> dict[str, bool]:
+        """Begin a full sync of one instance, or all that take file events; of each whether it was begun or is under way
+        already. Raises ``NotFound``."""
+        subscribed = {name for name, made in self._at_work.items() if made.worker is not None}
+        if instance is not None and instance not in subscribed:
+            raise NotFound(f"no instance {instance} works on files on this node", instance=instance)
+        names = sorted(subscribed) if instance is None else [instance]
+        return {name: await self.queue.sync(name, trigger) for name in names}
+
+    def waits(self, instance: str) -> str:
+        """Why an instance takes no jobs at present, in a sentence; empty when nothing is in the way."""
+        made = self._at_work.get(instance)
+        if made is None:
+            return "The plugin does not run."
+        return made.worker.waits if made.worker is not None else ""

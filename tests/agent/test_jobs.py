@@ -1,0 +1,277 @@
+"""Protects plugins at work: files become events, answers become annotations, and what goes wrong is told."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from importlib_metadata import entry_points
+
+from mosaicfs_core.agent import Agent
+from mosaicfs_core.agent.jobs import health as health_module
+from mosaicfs_core.documents import ids
+from mosaicfs_core.hooks import (
+    HOOK_API,
+    DocumentQuery,
+    Endpoint,
+    FileEvent,
+    HealthReport,
+    Notice,
+    PluginManifest,
+    ResultEnvelope,
+    hookimpl,
+)
+from mosaicfs_core.testing.harness import Harness, plugin_at
+
+EVENTS = ("file.added", "file.modified", "file.deleted", "sync.started", "sync.completed")
+
+
+class Annotator:
+    """What the module ``annotator`` does, as a test says it; every event is kept."""
+
+    def __init__(self) -> None:
+        self.events: list[FileEvent] = []
+        self.answer: Callable[[FileEvent], Any] = lambda event: {"size": event.file.size if event.file else 0}
+        self.health: Callable[[], HealthReport] = HealthReport
+        self.news = asyncio.Event()
+
+    async def file_event(self, event: FileEvent) -> Any:
+        self.events.append(event)
+        self.news.set()
+        answer = self.answer(event)
+        return await answer if asyncio.iscoroutine(answer) else answer
+
+    def seen(self) -> list[tuple[str, str]]:
+        return [(event.event, event.file.name if event.file else "") for event in self.events]
+
+
+@pytest.fixture
+def annotator(monkeypatch: pytest.MonkeyPatch) -> Annotator:
+    made, module = Annotator(), ModuleType("annotator")
+
+    @hookimpl
+    def mosaicfs_manifest() -> PluginManifest:
+        return PluginManifest(
+            title="Annotator",
+            description="Annotates.",
+            version="1",
+            hook_api=HOOK_API,
+            subscribed_events=EVENTS,
+            mime_globs=("text/*",),
+            queries=(Endpoint(name="ask", capability="asking"),),
+            health_check_interval_s=0.01,
+        )
+
+    @hookimpl
+    async def mosaicfs_file_event(context: Any, event: FileEvent) -> Any:
+        return await made.file_event(event)
+
+    @hookimpl
+    async def mosaicfs_query(context: Any, request: Any) -> ResultEnvelope:
+        return ResultEnvelope()
+
+    @hookimpl
+    async def mosaicfs_health(context: Any) -> HealthReport:
+        return made.health()
+
+    vars(module).update(
+        mosaicfs_manifest=mosaicfs_manifest,
+        mosaicfs_file_event=mosaicfs_file_event,
+        mosaicfs_query=mosaicfs_query,
+        mosaicfs_health=mosaicfs_health,
+    )
+    monkeypatch.setitem(sys.modules, "annotator", module)
+    return made
+
+
+class Bed:
+    """A home whose agent watches ``tree``."""
+
+    def __init__(self, harness: Harness, tree: Path) -> None:
+        self.harness, self.tree = harness, tree
+
+    @asynccontextmanager
+    async def agent(self) -> AsyncIterator[Agent]:
+        async with self.harness.agent() as agent:
+            await agent.first_crawl_done.wait()
+            yield agent
+
+    async def until(self, holds: Callable[[], Any]) -> Any:
+        """Look after each write until ``holds`` answers something true."""
+        while True:
+            seq = self.harness.store.seq
+            found = holds()
+            if asyncio.iscoroutine(found):
+                found = await found
+            if found:
+                return found
+            await self.harness.store.wait(seq, 0.2)
+
+    async def annotations(self) -> dict[str, Mapping[str, Any]]:
+        context = self.harness.instances.current["annotator"].context
+        page = await context.find_documents(DocumentQuery(type="annotation"))
+        return {document["export_path"].rpartition("/")[2]: document for document in page.items}
+
+    def notification(self, key: str) -> Mapping[str, Any] | None:
+        return self.harness.store.reader.get(ids.notification_document_id(self.harness.core.node_id, key))
+
+    async def change(self, **fields: Any) -> None:
+        identifier = ids.plugin_document_id(self.harness.core.node_id, "annotator")
+        await self.harness.store.update(identifier, lambda present: {**(present or {}), **fields})
+
+
+@pytest.fixture
+async def bed(annotator: Annotator, tmp_path: Path) -> AsyncIterator[Bed]:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    localfs = entry_points(group="mosaicfs", name="localfs")
+    async with (
+        asyncio.timeout(60),
+        Harness.start(tmp_path / "home", plugins=[*localfs, plugin_at("annotator", "annotator")]) as harness,
+    ):
+        await harness.instance("localfs", {"paths": [str(tree)]})
+        await harness.instance("annotator")
+        yield Bed(harness, tree)
+
+
+async def test_files_become_events_and_answers_become_annotations(bed: Bed, annotator: Annotator) -> None:
+    (bed.tree / "a.txt").write_text("abc")
+    (bed.tree / "b.bin").write_bytes(b"\0")
+    async with bed.agent():
+        found = await bed.until(bed.annotations)
+        assert {name: one["data"] for name, one in found.items()} == {"a.txt": {"size": 3}}
+        first = next(event for event in annotator.events if event.file)
+        assert (first.event, first.local_path) == ("file.added", str(bed.tree / "a.txt"))
+        (bed.tree / "a.txt").write_text("abcdef")
+        await bed.until(lambda: _data(bed, "a.txt", {"size": 6}))
+        (bed.tree / "a.txt").rename(bed.tree / "c.txt")
+        await bed.until(lambda: _data(bed, "c.txt", {"size": 6}))
+        (bed.tree / "c.txt").unlink()
+        await bed.until(lambda: _none(bed))
+        await bed.until(lambda: ("file.deleted", "c.txt") in annotator.seen())
+
+
+async def _data(bed: Bed, name: str, data: Mapping[str, Any]) -> bool:
+    return (await bed.annotations()).get(name, {}).get("data") == data
+
+
+async def _none(bed: Bed) -> bool:
+    return not await bed.annotations()
+
+
+async def test_what_changed_while_nobody_ran_is_processed_once(bed: Bed, annotator: Annotator) -> None:
+    for number in range(5):
+        (bed.tree / f"{number}.txt").write_text("x")
+    async with bed.agent() as agent:
+        await bed.until(lambda: _all_done(agent, annotator, 5))
+    annotator.events.clear()
+    for number in range(3):
+        (bed.tree / f"{number}.txt").write_text("xx")
+    async with bed.agent() as agent:
+        await agent.jobs.sync("annotator")
+        await bed.until(lambda: _all_done(agent, annotator, 3))
+        assert await agent.jobs.sync("annotator") == {"annotator": True}
+        await bed.until(lambda: _all_done(agent, annotator, 3))
+    files = [name for event, name in annotator.seen() if event.startswith("file.")]
+    assert sorted(files) == ["0.txt", "1.txt", "2.txt"]
+
+
+async def _all_done(agent: Agent, annotator: Annotator, files: int) -> bool:
+    standing = await agent.jobs.queue.standing("annotator")
+    counts = standing.counts
+    done = sum(event.startswith("file.") for event, _ in annotator.seen()) >= files
+    return done and standing.sync is None and not counts.pending and not counts.in_flight
+
+
+@pytest.mark.logs("cannot be read")
+async def test_a_file_that_always_fails_is_given_up_and_told_and_can_be_tried_again(
+    bed: Bed, annotator: Annotator
+) -> None:
+    def fails(event: FileEvent) -> Any:
+        if event.file:
+            raise ValueError("cannot be read")
+
+    annotator.answer = fails
+    await bed.change(max_attempts=1)
+    (bed.tree / "a.txt").write_text("abc")
+    async with bed.agent() as agent:
+        notification = await bed.until(lambda: bed.notification("plugin_jobs_failed:annotator"))
+        assert "cannot be read" in notification["message"]
+        assert (await bed.annotations())["a.txt"]["status"] == "failed"
+        annotator.answer = lambda event: {"fine": True}
+        assert await agent.jobs.queue.retry("annotator") == 1
+        await bed.until(lambda: _data(bed, "a.txt", {"fine": True}))
+        await bed.until(lambda: (bed.notification("plugin_jobs_failed:annotator") or {}).get("status") == "resolved")
+
+
+async def test_settings_take_effect_on_the_next_job_and_a_pause_holds_it(bed: Bed, annotator: Annotator) -> None:
+    async with bed.agent() as agent:
+        await bed.until(lambda: _all_done(agent, annotator, 0))
+        await bed.change(paused=True)
+        (bed.tree / "a.txt").write_text("abc")
+        await bed.until(lambda: _waiting(agent, 1))
+        assert not any(event.startswith("file.") for event, _ in annotator.seen())
+        await bed.change(paused=False, mime_globs=["image/*"])
+        await bed.until(lambda: _waiting(agent, 0))
+        (bed.tree / "b.txt").write_text("abc")
+        (bed.tree / "c.png").write_text("abc")
+        await bed.until(lambda: ("file.added", "c.png") in annotator.seen())
+        assert ("file.added", "b.txt") not in annotator.seen()
+
+
+async def _waiting(agent: Agent, count: int) -> bool:
+    standing = await agent.jobs.queue.standing("annotator")
+    return standing.counts.pending == count and standing.sync is None
+
+
+async def test_a_full_budget_holds_the_rest_and_says_why(bed: Bed, annotator: Annotator) -> None:
+    await bed.change(budget={"jobs_per_day": 2})
+    for number in range(4):
+        (bed.tree / f"{number}.txt").write_text("x")
+    async with bed.agent() as agent:
+        await bed.until(lambda: "2 jobs of today" in agent.jobs.waits("annotator"))
+        assert sum(event.startswith("file.") for event, _ in annotator.seen()) == 2
+
+
+async def test_what_it_can_be_asked_is_told_and_withdrawn(bed: Bed) -> None:
+    def capabilities() -> Any:
+        return (bed.harness.store.reader.get(f"node::{bed.harness.core.node_id}") or {}).get("capabilities")
+
+    async with bed.agent():
+        await bed.harness.store.put(_node(bed.harness.core.node_id))
+        await bed.change(name="Stirred")
+        await bed.until(lambda: capabilities() == ["asking"])
+        await bed.change(enabled=False)
+        await bed.until(lambda: capabilities() == [])
+
+
+def _node(node_id: str) -> dict[str, Any]:
+    return {"_id": f"node::{node_id}", "type": "node", "node_id": node_id, "friendly_name": "test"}
+
+
+@pytest.mark.logs("no power")
+async def test_its_health_is_asked_and_told(bed: Bed, annotator: Annotator) -> None:
+    notice = Notice(key="battery", severity="warning", title="Low")
+    annotator.health = lambda: HealthReport(status="degraded", detail="low", notices=(notice,))
+    async with bed.agent() as agent:
+        await bed.until(lambda: bed.notification("plugin:annotator:battery"))
+        reports = agent.status()["subsystems"]["instances"]["reports"]
+        assert reports["annotator"]["detail"] == "low"
+        annotator.health = lambda: HealthReport(resolved=("battery",))
+        await bed.until(lambda: (bed.notification("plugin:annotator:battery") or {}).get("status") == "resolved")
+
+        def dead() -> HealthReport:
+            raise RuntimeError("no power")
+
+        annotator.health = dead
+        key = "plugin_health_check_failed:annotator"
+        await bed.until(lambda: bed.notification(key))
+        annotator.health = HealthReport
+        await bed.until(lambda: (bed.notification(key) or {}).get("status") == "resolved")
+    assert health_module.MISSED == 3
