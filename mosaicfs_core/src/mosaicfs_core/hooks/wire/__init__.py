@@ -4,10 +4,10 @@
 plugins in other languages.
 """
 
-from mosaicfs_core.hooks.wire.channel import ANNOTATION_LIMIT, WINDOW, Channel
+from mosaicfs_core.hooks.wire.channel import ANNOTATION_LIMIT, WINDOW, Channel, hello_of
 from mosaicfs_core.hooks.wire.lines import LINE_LIMIT, BrokenWire, Lines, connect
 from mosaicfs_core.hooks.wire.messages import REQUESTS, Envelope, HostHello, PluginHello, schemas
-from mosaicfs_core.hooks.wire.payloads import event_envelope, operation_body, operation_of
+from mosaicfs_core.hooks.wire.payloads import crawl_payload, event_envelope, operation_body, operation_of
 from mosaicfs_core.hooks.wire.serving import Served, serve
 
 __all__ = [
@@ -23,7 +23,9 @@ __all__ = [
     "PluginHello",
     "Served",
     "connect",
+    "crawl_payload",
     "event_envelope",
+    "hello_of",
     "operation_body",
     "operation_of",
     "schemas",

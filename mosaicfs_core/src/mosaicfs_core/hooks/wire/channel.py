@@ -22,6 +22,7 @@ from mosaicfs_core.hooks.health import HealthReport, Notice
 from mosaicfs_core.hooks.kinds import KindContext
 from mosaicfs_core.hooks.operations import CrawlRequest, FileOperation
 from mosaicfs_core.hooks.queries import QueryRequest, ResultEnvelope
+from mosaicfs_core.hooks.specs import HOOK_API
 from mosaicfs_core.hooks.wire import calls, messages
 from mosaicfs_core.hooks.wire.answering import Answering
 from mosaicfs_core.hooks.wire.lines import BrokenWire, Lines
@@ -333,6 +334,25 @@ class Channel:
         text = " ".join(text.split())[:ERROR_LIMIT] or "it did not say why"
         prefix = f"plugin {self._name}: {hook} "
         return self._error(hook, text[len(prefix) :] if text.startswith(prefix) else f"failed: {text}")
+
+
+def hello_of(context: KindContext) -> HostHello:
+    """What a plugin is told first of the instance that it runs as."""
+    plugin, document = context.plugin, context.document
+    return HostHello(
+        hook_api=HOOK_API,
+        node_id=plugin.node_id,
+        instance=plugin.instance,
+        package=context.package,
+        config=plugin.config,
+        window=WINDOW,
+        workers=int(document.get("workers") or 2),
+        timeout_s=context.timeout_s,
+        state_dir=str(plugin.state_dir),
+        files_dir=str(plugin.files_dir) if plugin.prefix else "",
+        prefix=plugin.prefix,
+        excluded=tuple(str(path) for path in plugin.excluded),
+    )
 
 
 def _annotation(raw: messages.Part) -> Mapping[str, Any] | None:

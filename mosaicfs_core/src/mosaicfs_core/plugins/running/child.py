@@ -20,7 +20,6 @@ from typing import Any, Final
 from mosaicfs_core import children
 from mosaicfs_core.errors import MosaicError, PluginError, Unavailable
 from mosaicfs_core.hooks import (
-    HOOK_API,
     CrawlRequest,
     FileEvent,
     FileOperation,
@@ -29,7 +28,7 @@ from mosaicfs_core.hooks import (
     QueryRequest,
     ResultEnvelope,
 )
-from mosaicfs_core.hooks.wire import WINDOW, BrokenWire, Channel, HostHello, connect
+from mosaicfs_core.hooks.wire import WINDOW, BrokenWire, Channel, connect, hello_of
 
 logger = logging.getLogger("mosaicfs.plugins")
 
@@ -189,7 +188,7 @@ class Child:
             channel = Channel(await connect(os.fspath(path)), self._context)
         except OSError as error:
             return f"it does not listen: {error.strerror}"
-        channel.greet(self._hello())
+        channel.greet(hello_of(self._context))
         self._channel = channel
         self._say(None)
         reading = asyncio.create_task(channel.run())
@@ -208,23 +207,6 @@ class Child:
             for task in (reading, late):
                 task.cancel()
             await asyncio.gather(reading, late, return_exceptions=True)
-
-    def _hello(self) -> HostHello:
-        plugin, document = self._context.plugin, self._context.document
-        return HostHello(
-            hook_api=HOOK_API,
-            node_id=plugin.node_id,
-            instance=plugin.instance,
-            package=self._context.package,
-            config=plugin.config,
-            window=WINDOW,
-            workers=int(document.get("workers") or 2),
-            timeout_s=self._context.timeout_s,
-            state_dir=os.fspath(plugin.state_dir),
-            files_dir=os.fspath(plugin.files_dir) if plugin.prefix else "",
-            prefix=plugin.prefix,
-            excluded=tuple(os.fspath(path) for path in plugin.excluded),
-        )
 
     def _say(self, problem: str | None) -> None:
         self._problem = problem

@@ -1,0 +1,210 @@
+"""Plugins of the type ``executable``: one process for each event, question or crawl."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from mosaicfs_core.hooks import (
+    CrawlRequest,
+    FileEvent,
+    FileOperation,
+    HealthReport,
+    KindContext,
+    PluginError,
+    Program,
+    QueryRequest,
+    ResultEnvelope,
+    Unavailable,
+    UserError,
+    now_text,
+)
+from mosaicfs_core.hooks.wire import Envelope, crawl_payload, event_envelope, operation_of
+from mosaicfs_plugins.external.asked import hooks_asked
+from mosaicfs_plugins.external.execution import Execution, Outcome
+from mosaicfs_plugins.external.programs import find_program, names_in
+
+LOOK_S: Final = 2.0
+"""How often a program is looked at that may have come, gone or been changed."""
+_CRAWL_TIMEOUT_S: Final = 3600.0
+_PASSED_ON: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
+_CHUNK: Final = 500
+
+
+class ExecutableKind:
+    """Programs in the plugin directories."""
+
+    name = "executable"
+
+    def programs(self, plugin_dirs: Sequence[Path], socket_dir: Path) -> Sequence[Program]:
+        """Everything that lies there."""
+        names = {name for directory in plugin_dirs for name in names_in(directory)}
+        return [
+            Program(name=name, plugin_type=self.name, problem=find_program(name, plugin_dirs).problem)
+            for name in sorted(names)
+        ]
+
+    def run(self, context: KindContext) -> Executable:
+        """An instance of the program that the context names."""
+        return Executable(context)
+
+
+class Executable:
+    """A ``RunningPlugin`` that is a new process each time."""
+
+    def __init__(self, context: KindContext) -> None:
+        self._context = context
+        self._name = context.plugin.instance
+        self._problem = find_program(context.package, context.plugin_dirs).problem
+        self._looking: asyncio.Task[None] | None = None
+
+    @property
+    def hooks(self) -> frozenset[str]:
+        """What its document asks for."""
+        return hooks_asked(self._context.document)
+
+    @property
+    def problem(self) -> str | None:
+        """Why it cannot be run, as of the last look."""
+        return self._problem
+
+    @property
+    def window(self) -> int | None:
+        """As many as there are workers."""
+        return None
+
+    async def start(self) -> None:
+        """Look at the program now and then."""
+        self._looking = asyncio.create_task(self._look(), name=f"look at {self._name}")
+
+    async def stop(self) -> None:
+        """Look no longer. What is running is ended by whoever waits for it."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
+
+    def configure(self) -> None:
+        """Every run gets the settings of its moment."""
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_S)
+            self._find()
+
+    def _find(self) -> Path | None:
+        found = find_program(self._context.package, self._context.plugin_dirs)
+        if found.problem != self._problem:
+            self._problem = found.problem
+            self._context.changed()
+        return found.path
+
+    async def file_event(self, event: FileEvent) -> Mapping[str, Any] | None:
+        """Run it for the event; a non-empty object that it prints is the annotation."""
+        envelope = event_envelope(event, self._context.plugin.config)
+        answer = await self._answer("mosaicfs_file_event", envelope, self._context.timeout_s)
+        return answer or None
+
+    async def query(self, request: QueryRequest) -> ResultEnvelope:
+        """Run it for the question."""
+        given = {"event": "query", **msgspec.to_builtins(request), "config": self._context.plugin.config}
+        hook = "mosaicfs_query"
+        answer = await self._answer(hook, given, request.timeout_s)
+        try:
+            return msgspec.convert(answer, ResultEnvelope)
+        except msgspec.ValidationError as error:
+            raise self._failed(hook, f"it answered wrongly: {error}") from None
+
+    async def health(self) -> HealthReport:
+        """It is as it is found: each run is a new process."""
+        problem = self._problem
+        return HealthReport() if problem is None else HealthReport(status="unhealthy", detail=problem)
+
+    async def crawl(self, request: CrawlRequest) -> AsyncGenerator[Sequence[FileOperation], None]:
+        """Run it for a crawl; it prints ``{"files": […]}``, or an operation on each line."""
+        hook = "mosaicfs_crawl"
+        envelope = Envelope(
+            event="crawl_requested",
+            timestamp=now_text(),
+            node_id=self._context.plugin.node_id,
+            payload=crawl_payload(request),
+            config=self._context.plugin.config,
+        )
+        outcome = await self._run(hook, envelope, _CRAWL_TIMEOUT_S)
+        try:
+            operations = [operation_of(body) for body in _listed(outcome.output)]
+        except (msgspec.DecodeError, UserError) as error:
+            raise self._failed(hook, f"it printed no list of files: {error}") from None
+        for start in range(0, len(operations), _CHUNK):
+            yield operations[start : start + _CHUNK]
+
+    async def watch(self, emit: Callable[[Sequence[FileOperation]], Awaitable[None]]) -> None:
+        """Never: a program that is run for one event at a time cannot watch."""
+        raise self._failed("mosaicfs_watch", "it cannot watch; use a plugin of the type socket")
+
+    async def run(self) -> None:
+        """Never."""
+        raise self._failed("mosaicfs_run", "it cannot work in the background; use a plugin of the type socket")
+
+    async def _answer(self, hook: str, given: Any, timeout_s: float) -> dict[str, Any]:
+        outcome = await self._run(hook, given, timeout_s)
+        try:
+            answer = msgspec.json.decode(outcome.output)
+        except (msgspec.DecodeError, RecursionError) as error:
+            shown = outcome.output[:80].decode("utf-8", "replace").strip() or "nothing"
+            raise self._failed(hook, f"it printed no JSON ({error}): {shown}", outcome) from None
+        if not isinstance(answer, dict):
+            raise self._failed(hook, f"it printed {type(answer).__name__}, not an object", outcome)
+        return answer
+
+    async def _run(self, hook: str, given: Any, timeout_s: float) -> Outcome:
+        path = self._find()
+        if path is None:
+            raise Unavailable(f"plugin {self._name}: {self._problem}")
+        execution = Execution(path, self._environment(), self._context.plugin.state_dir)
+        running = asyncio.get_running_loop().run_in_executor(
+            None, partial(execution.run, msgspec.json.encode(given, enc_hook=str), timeout_s)
+        )
+        try:
+            outcome = await asyncio.shield(running)
+        except asyncio.CancelledError:
+            execution.kill()
+            await asyncio.gather(running, return_exceptions=True)
+            raise
+        except OSError as error:
+            raise self._failed(hook, f"it cannot be started: {error.strerror}") from None
+        if outcome.problem is not None:
+            raise self._failed(hook, f"it {outcome.problem}", outcome)
+        if outcome.code != 0:
+            raise self._failed(hook, f"it ended with {_ended(outcome.code)}", outcome)
+        return outcome
+
+    def _environment(self) -> dict[str, str]:
+        """As little as programs can do with: nothing of the host's own settings and secrets."""
+        passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+        return passed | {"MOSAICFS_PLUGIN": self._name, "MOSAICFS_NODE_ID": self._context.plugin.node_id}
+
+    def _failed(self, hook: str, what: str, outcome: Outcome | None = None) -> PluginError:
+        said = f"; it said: {outcome.errors}" if outcome is not None and outcome.errors else ""
+        return PluginError(f"plugin {self._name}: {hook} failed: {what}{said}", self._name, hook)
+
+
+def _listed(output: bytes) -> list[Any]:
+    """The operations that a program printed. Raises ``msgspec.DecodeError``."""
+    try:
+        whole = msgspec.json.decode(output)
+    except msgspec.DecodeError:
+        return [msgspec.json.decode(line) for line in output.splitlines() if line.strip()]
+    if isinstance(whole, dict) and "files" in whole:
+        files = whole["files"]
+        return files if isinstance(files, list) else [files]
+    return [whole]
+
+
+def _ended(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit code {code}"

@@ -1,0 +1,146 @@
+"""One run of a program: JSON in, JSON out, in a process group of its own, with limits on time and on what it prints.
+
+It blocks, for a worker thread: starting a process is quickest there, and the loop goes on meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+OUTPUT_LIMIT: Final = 4 << 20
+"""Bytes of standard output that are taken; a program that prints more is killed."""
+ERROR_TAIL: Final = 4096
+"""Bytes of standard error that are kept, the last ones."""
+_CHUNK: Final = 65536
+_LOOK_S: Final = 1.0
+_AFTERWARDS_S: Final = 0.2
+
+
+class Outcome(NamedTuple):
+    """How a run ended. ``problem`` says, completing "it …", what was wrong with it apart from its exit code."""
+
+    code: int
+    output: bytes
+    errors: str
+    problem: str | None
+
+
+class Execution:
+    """A run that can be ended from another thread."""
+
+    def __init__(self, path: Path, environment: Mapping[str, str], directory: Path) -> None:
+        self._path, self._environment, self._directory = path, environment, directory
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+        self._ended = False
+
+    def kill(self) -> None:
+        """End the program with all that it started. Callable from any thread, before, while and after it runs."""
+        with self._lock:
+            self._ended = True
+            if self._process is not None:
+                _kill_group(self._process)
+
+    def run(self, given: bytes, timeout_s: float) -> Outcome:
+        """Run it to its end. Raises ``OSError`` when it cannot be started."""
+        with self._lock:
+            if self._ended:
+                return Outcome(-signal.SIGKILL, b"", "", "was stopped")
+            self._process = subprocess.Popen(
+                [os.fspath(self._path)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd=self._directory,
+                env=dict(self._environment),
+                start_new_session=True,
+            )
+        process = self._process
+        with process:
+            talk = _Talk(process, given)
+            try:
+                problem = talk.run(timeout_s)
+            finally:
+                # What it has started is to end with it, also when it ended well itself.
+                with self._lock:
+                    self._ended = True
+                    _kill_group(process)
+            code = process.wait()
+        return Outcome(code, bytes(talk.output), talk.errors.decode("utf-8", "replace").strip(), problem)
+
+
+class _Talk:
+    """What goes in and out of one process, without ever blocking on one of its streams."""
+
+    def __init__(self, process: subprocess.Popen[bytes], given: bytes) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        self._process, self._rest = process, memoryview(given)
+        self.output, self.errors = bytearray(), bytearray()
+        self._selector = selectors.DefaultSelector()
+        for stream, event, act in (
+            (process.stdin, selectors.EVENT_WRITE, self._write),
+            (process.stdout, selectors.EVENT_READ, self._read_output),
+            (process.stderr, selectors.EVENT_READ, self._read_errors),
+        ):
+            os.set_blocking(stream.fileno(), False)
+            self._selector.register(stream, event, act)
+
+    def run(self, timeout_s: float) -> str | None:
+        """Until the program has closed what it prints to; completing "it …", which limit ended that before."""
+        deadline = time.monotonic() + timeout_s
+        reading = 2
+        with self._selector:
+            while reading:
+                left = deadline - time.monotonic()
+                ended = self._process.poll() is not None
+                if left <= 0 and not ended:
+                    return f"did not finish within {timeout_s:g} s"
+                ready = self._selector.select(_AFTERWARDS_S if ended else min(left, _LOOK_S))
+                if ended and not ready:
+                    return None  # something that it started keeps the streams open: what there was counts
+                for key, _ in ready:
+                    if not key.data(key.fd):
+                        self._selector.unregister(key.fileobj)
+                        reading -= key.data != self._write
+                if len(self.output) > OUTPUT_LIMIT:
+                    return f"printed more than {OUTPUT_LIMIT:,} bytes"
+        return None
+
+    def _write(self, descriptor: int) -> bool:
+        """Write what fits; whether there is more to write."""
+        try:
+            self._rest = self._rest[os.write(descriptor, self._rest[:_CHUNK]) :]
+        except BrokenPipeError:
+            self._rest = self._rest[:0]  # it does not want to know
+        if self._rest:
+            return True
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        return False
+
+    def _read_output(self, descriptor: int) -> bool:
+        part = os.read(descriptor, _CHUNK)
+        self.output += part
+        return bool(part)
+
+    def _read_errors(self, descriptor: int) -> bool:
+        part = os.read(descriptor, _CHUNK)
+        self.errors = (self.errors + part)[-ERROR_TAIL:]
+        return bool(part)
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
