@@ -16,7 +16,7 @@ from mosaicfs_core.agent import utilization
 from mosaicfs_core.agent.board import Board
 from mosaicfs_core.agent.exclusions import Exclusions, Finding, Reporter
 from mosaicfs_core.agent.indexer import Indexer, Report
-from mosaicfs_core.agent.jobs import JobKeeper
+from mosaicfs_core.agent.jobs import JobKeeper, JobMethods
 from mosaicfs_core.agent.runner import RUN_HOOKS, Runner
 from mosaicfs_core.agent.running import RunningInstances
 from mosaicfs_core.agent.schedule import next_nightly
@@ -27,6 +27,7 @@ from mosaicfs_core.errors import MosaicError, NotFound
 from mosaicfs_core.hooks import CrawlRequest, FileRecord, Problem
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.plugins.instances import Instance, Instances
+from mosaicfs_core.plugins.running import kinds
 from mosaicfs_core.supervision import end_tasks, supervised
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,8 @@ class Agent:
         self._running = RunningInstances(core, self._instances, self._ran_otherwise)
         self.jobs = JobKeeper(core, lambda: self._instances.current, self._running)
         """What plugins do with files."""
+        self.job_methods = JobMethods(core, self.jobs)
+        """What can be asked about that."""
         self._reporter = Reporter(core, self._board, lambda: self._instances.current, self._running.get)
         self._runners: dict[str, Runner] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -157,6 +160,15 @@ class Agent:
         plugins = [
             {"name": plugin.name, "status": plugin.status, "error": plugin.error}
             for plugin in self._core.host.plugins.values()
+        ]
+        plugins += [
+            {
+                "name": one.name,
+                "status": "failed" if one.problem else "ok",
+                "error": one.problem,
+                "type": one.plugin_type,
+            }
+            for one in kinds.programs(self._core)
         ]
         failed = {
             name: instance.problem

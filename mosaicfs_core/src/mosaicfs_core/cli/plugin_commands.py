@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mosaicfs_core.cli import plugin_jobs
+
 if TYPE_CHECKING:
     from mosaicfs_core.cli.frame_context import TerminalContext
 
@@ -23,6 +25,7 @@ def register(cli: click.Group, context: TerminalContext) -> None:
     _add_check(plugin, context)
     _add_switches(plugin, context)
     _add_serve(plugin, context)
+    plugin_jobs.register(plugin, context)
 
 
 def _add_list(group: click.Group, context: TerminalContext) -> None:

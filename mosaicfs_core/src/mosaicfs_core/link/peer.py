@@ -5,23 +5,36 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
-from mosaicfs_core.errors import MosaicError, NotFound, Unavailable
+import msgspec
+
+from mosaicfs_core.errors import MosaicError, NotFound, Unavailable, UserError
 from mosaicfs_core.link.messages import Answer, BrokenLink, Cancel, Request, decode, encode, error_body
 from mosaicfs_core.supervision import end_tasks
+from mosaicfs_core.wording import in_words
 
 logger = logging.getLogger(__name__)
 
 Method: TypeAlias = Callable[[dict[str, Any]], Awaitable[Any]]
 """Takes the params, returns what can be written as JSON, raises a ``MosaicError``."""
 
+T = TypeVar("T")
 MAX_SERVED: Final = 64
 """Requests of the other side that are worked on at a time; more are refused."""
 MAX_ASKED: Final = 256
 """Requests of ours that may be open at a time."""
 SEND_S: Final = 30.0
 """A message that the other side does not take for so long ends the link."""
+
+
+def params_of(kind: type[T], given: Mapping[str, Any]) -> T:
+    """The params of a request as a struct. Raises ``UserError`` with the field."""
+    try:
+        return msgspec.convert(given, kind)
+    except msgspec.ValidationError as error:
+        field, problem = in_words(error, kind)
+        raise UserError(f"{field or 'the params'}: {problem}", field=field) from None
 
 
 class Peer:

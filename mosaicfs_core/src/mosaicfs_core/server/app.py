@@ -38,10 +38,12 @@ from mosaicfs_core.server.routes import (
     db,
     enrolment,
     files,
+    jobs,
     mounts,
     nodes,
     pages,
     plugins,
+    queries,
     system,
 )
 from mosaicfs_core.server.routes.transfer import transfer_blueprint
@@ -55,10 +57,12 @@ _BLUEPRINTS = (
     db.blueprint,
     enrolment.blueprint,
     files.blueprint,
+    jobs.blueprint,
     mounts.blueprint,
     nodes.blueprint,
     pages.blueprint,
     plugins.blueprint,
+    queries.blueprint,
     system.blueprint,
 )
 

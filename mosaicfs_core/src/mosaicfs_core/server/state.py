@@ -68,6 +68,8 @@ class ServerState:
     live: Streams = field(default_factory=Streams)
     """Answers that would go on for ever: they are ended as soon as the server stops."""
     background: set[asyncio.Task[Any]] = field(default_factory=set)
+    kept: dict[str, Any] = field(default_factory=dict)
+    """Answers that routes keep for a while, by the name of the route."""
 
 
 def state() -> ServerState:

@@ -166,6 +166,10 @@ class JobKeeper:
                 found[name] = offered
         return found
 
+    def running(self, name: str) -> tuple[RunningPlugin, str]:
+        """What runs an instance that works, and its package."""
+        return self._at_work[name].running, self._instances()[name].package
+
     async def advertise(self) -> None:
         """Keep the node's document true about what this node can be asked. Runs until it is cancelled."""
         while True:

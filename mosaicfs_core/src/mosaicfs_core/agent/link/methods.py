@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
@@ -13,14 +13,12 @@ from mosaicfs_core.agent.agent import Agent
 from mosaicfs_core.agent.link.push import Pusher
 from mosaicfs_core.documents import ids, paths
 from mosaicfs_core.documents.patterns import END
-from mosaicfs_core.errors import Unavailable, UserError
-from mosaicfs_core.link import Method
+from mosaicfs_core.errors import Unavailable
+from mosaicfs_core.link import Method, params_of
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.store.moves import clear_followed
 from mosaicfs_core.supervision import end_tasks, logged
-from mosaicfs_core.wording import in_words
 
-T = TypeVar("T")
 MAX_RUNNING: Final = 8
 ExportPath = Annotated[str, Meta(pattern="^/", max_length=8192)]
 
@@ -79,6 +77,7 @@ class AgentMethods:
             "roots": self.roots,
             "status": self.status,
             "sync": self.sync,
+            **self._agent.job_methods.table,
         }
 
     async def close(self) -> None:
@@ -88,7 +87,7 @@ class AgentMethods:
 
     async def crawl(self, given: dict[str, Any]) -> dict[str, bool]:
         """Begin to crawl; ``started`` is false when the same crawl was under way and another one waits already."""
-        asked = _params(CrawlParams, given)
+        asked = params_of(CrawlParams, given)
         prefixes = tuple(paths.normalize_virtual(prefix) for prefix in asked.prefixes)
         self._agent.check_crawls(asked.instance)
         name = f"crawl {asked.instance or 'all'} {asked.full} {' '.join(prefixes)}"
@@ -96,7 +95,7 @@ class AgentMethods:
 
     async def sync(self, given: dict[str, Any]) -> dict[str, bool]:
         """Begin to bring one instance, or all, up to date with what they stand for."""
-        asked = _params(CrawlParams, given)
+        asked = params_of(CrawlParams, given)
         self._agent.check_crawls(asked.instance)
         return self._begin(f"sync {asked.instance or 'all'}", self._agent.crawl(instance=asked.instance))
 
@@ -118,20 +117,20 @@ class AgentMethods:
 
     async def exclusions(self, given: dict[str, Any]) -> dict[str, Any]:
         """What is left out of the index."""
-        asked = _params(ExclusionsParams, given)
+        asked = params_of(ExclusionsParams, given)
         path = None if asked.path is None else paths.normalize_virtual(asked.path)
         found = await self._agent.exclusions(path, limit=asked.limit, offset=asked.offset)
         return {"items": [msgspec.to_builtins(one) for one in found.items], "more": found.more}
 
     async def moves_followed(self, given: dict[str, Any]) -> dict[str, int]:
         """The labels of these files have followed them."""
-        asked = _params(FollowedParams, given)
+        asked = params_of(FollowedParams, given)
         cleared = await self._core.store.transaction(lambda tx: clear_followed(tx, self._core.node_id, asked.moves))
         return {"cleared": cleared}
 
     async def push(self, given: dict[str, Any]) -> Any:
         """Send a range of a file; what of it will be sent."""
-        asked = _params(PushParams, given)
+        asked = params_of(PushParams, given)
         return await self._pusher.push(asked.ticket, asked.file_id, asked.start, asked.stop, asked.etag)
 
     def _begin(self, name: str, work: Coroutine[Any, Any, Any]) -> dict[str, bool]:
@@ -148,11 +147,3 @@ class AgentMethods:
         self._running[name] = task
         task.add_done_callback(lambda _: self._running.pop(name, None))
         return {"started": True}
-
-
-def _params(kind: type[T], given: Mapping[str, Any]) -> T:
-    try:
-        return msgspec.convert(given, kind)
-    except msgspec.ValidationError as error:
-        field, problem = in_words(error, kind)
-        raise UserError(f"{field or 'the params'}: {problem}", field=field) from None

@@ -149,6 +149,14 @@ async def is_here(node_id: str) -> bool:
     return node_id == state().core.node_id and state().core.agent is not None
 
 
+async def ask_node(node_id: str, method: str, params: Mapping[str, Any], timeout: float = 30.0) -> Any:
+    """Ask a node about its plugins at work, here or over its link. Raises ``Unavailable`` when it cannot be reached."""
+    server = state()
+    if await is_here(node_id):
+        return await server.core.agent.job_methods.table[method](dict(params))
+    return await server.links.call(node_id, method, params, timeout)
+
+
 async def begin_crawl(node_id: str, *, instance: str | None, full: bool, prefixes: tuple[str, ...] = ()) -> None:
     """Let a node begin to crawl, wherever it is. Raises ``Unavailable`` when it cannot be reached."""
     server = state()
@@ -275,8 +283,10 @@ async def crawl(node_id: str, data: Crawl) -> Response:
 @blueprint.post("/<node_id>/sync")
 @document_response(Started, 202)
 async def sync(node_id: str) -> Response:
-    """Bring every plugin instance of the node up to date. Answers at once."""
+    """Bring every plugin instance of the node up to date: sources are crawled, what works on files is given those that
+    it has not done. Answers at once."""
     await begin_crawl(node_id, instance=None, full=False)
+    await ask_node(node_id, "full_sync", {})
     return json_answer(started(node_id), 202)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -14,8 +14,9 @@ from quart_schema import document_response, validate_querystring, validate_reque
 from mosaicfs_core.documents import ids, times
 from mosaicfs_core.documents.instances import instance_document, package_of, settings_of
 from mosaicfs_core.documents.patterns import END
+from mosaicfs_core.documents.types import QueryEndpoint
 from mosaicfs_core.errors import Conflict, NotFound, UserError
-from mosaicfs_core.hooks import etag_of
+from mosaicfs_core.hooks import EventName, etag_of
 from mosaicfs_core.plugins.host import PluginHost
 from mosaicfs_core.plugins.instances import provided_filesystem, remembered
 from mosaicfs_core.plugins.loading import LoadedPlugin
@@ -31,6 +32,7 @@ from mosaicfs_core.server.listing import (
     page_of,
     shown,
 )
+from mosaicfs_core.server.plugin_work import check_work
 from mosaicfs_core.server.routes.nodes import get_node_document
 from mosaicfs_core.server.state import state
 from mosaicfs_core.server.stored import documents_of, replace
@@ -51,13 +53,28 @@ class InstanceChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     paused: bool | UnsetType = UNSET
     settings: dict[str, Any] | UnsetType = UNSET
     poll_interval_s: Seconds | UnsetType | None = UNSET
+    subscribed_events: list[EventName] | UnsetType = UNSET
+    mime_globs: list[Annotated[str, Meta(min_length=1, max_length=200)]] | UnsetType = UNSET
+    steps: list[dict[str, Any]] | UnsetType = UNSET
+    budget: dict[str, Any] | UnsetType | None = UNSET
+    workers: Annotated[int, Meta(ge=1, le=64)] | UnsetType = UNSET
+    timeout_s: Seconds | UnsetType = UNSET
+    max_attempts: Annotated[int, Meta(ge=1, le=100)] | UnsetType = UNSET
+    health_check_interval_s: Seconds | UnsetType = UNSET
+    scope: Literal["node", "instance"] | UnsetType = UNSET
+    query_endpoints: list[QueryEndpoint] | UnsetType = UNSET
+    isolate: bool | UnsetType | None = UNSET
 
 
 class NewInstance(InstanceChange, kw_only=True, forbid_unknown_fields=True):
-    """An instance to make: its own name, and the package it runs (by default the one of that name)."""
+    """An instance to make: its own name, and the package or program it runs (by default the one of that name).
+    ``plugin_type`` is ``package``, or ``executable`` or ``socket`` for a program on that node, whose
+    ``subscribed_events``, ``query_endpoints`` and ``provides_filesystem`` say what it is asked for."""
 
     plugin_name: InstanceName
     package: InstanceName | None = None
+    plugin_type: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,31}" + END)] = "package"
+    provides_filesystem: bool = False
 
 
 class PluginAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -88,7 +105,22 @@ class InstanceAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
     enabled: bool
     created_at: str
     package: str | None = None
+    plugin_type: str | None = None
     paused: bool | None = None
+    subscribed_events: list[str] = []
+    mime_globs: list[str] = []
+    steps: list[dict[str, Any]] | None = None
+    budget: dict[str, Any] | None = None
+    workers: int | None = None
+    timeout_s: float | None = None
+    max_attempts: int | None = None
+    health_check_interval_s: float | None = None
+    poll_interval_s: float | None = None
+    scope: str | None = None
+    query_endpoints: list[dict[str, Any]] = []
+    isolate: bool | None = None
+    provides_filesystem: bool | None = None
+    file_path_prefix: str | None = None
     settings: dict[str, Any] = {}
     settings_schema: dict[str, Any] | None = None
     watches: str | None = None
@@ -181,6 +213,15 @@ def refuse_shorthand(document: Mapping[str, Any], here: str) -> None:
             raise UserError(f"{field}: {folder!r} is a place on another machine: give its whole path", field=field)
 
 
+def type_warnings(plugin_type: str, package: str) -> list[str]:
+    """What the user should know of what a new instance is to run."""
+    if plugin_type == "package":
+        return package_warnings(package)
+    if plugin_type in state().core.host.kinds():
+        return []
+    return [f"no plugin installed on this machine runs plugins of the type {plugin_type}"]
+
+
 def package_warnings(package: str) -> list[str]:
     """What the user should know of the package an instance names."""
     plugin = state().core.host.plugins.get(package)
@@ -234,12 +275,14 @@ async def create_instance(node_id: str, data: NewInstance) -> Response:
     if RESERVED in (data.plugin_name, data.package):
         raise UserError(f"{RESERVED} is the name of the node's own settings: change those", field="plugin_name")
     package = data.package or data.plugin_name
-    warnings = package_warnings(package)
-    changes = _changes(data)
+    changes, host = _changes(data), state().core.host
+    warnings = type_warnings(data.plugin_type, package) + check_work(changes, host.step_ops())
     document = instance_document(node_id, data.plugin_name, package=package, created_at=times.now_text())
     document |= {field: value for field, value in changes.items() if field != "settings"}
-    host = state().core.host
-    if package in host.plugins:
+    document["plugin_type"] = data.plugin_type
+    if data.plugin_type != "package" and data.provides_filesystem:
+        document |= {"provides_filesystem": True, "file_path_prefix": f"/{data.plugin_name}"}
+    elif data.plugin_type == "package" and package in host.plugins:
         document |= provided_filesystem(data.plugin_name, host.plugins[package])
     document |= checked_settings(host, document, changes.get("settings", {}))
     others = await documents_of(state().core.store, "plugin", node_id)
@@ -277,10 +320,11 @@ async def change_instance(node_id: str, name: str, data: InstanceChange) -> Resp
         raise UserError("only its settings can be changed", field=sorted(changes.keys() - {"settings"})[0])
     here = state().core.node_id
     known = await documents_of(state().core.store, "plugin", node_id)
-    warnings: list[str] = []
+    warnings = check_work(changes, host.step_ops())
     if changes.get("enabled") and node_id == state().core.node_id:
-        packages = [package_of(one) for one in known if one["plugin_name"] == name]
-        warnings = [text for package in packages for text in package_warnings(package)]
+        named = [one for one in known if one["plugin_name"] == name]
+        packages = [package_of(one) for one in named if one.get("plugin_type", "package") == "package"]
+        warnings += [text for package in packages for text in package_warnings(package)]
 
     def apply(document: dict[str, Any]) -> dict[str, Any]:
         settings = checked_settings(host, document, changes["settings"]) if "settings" in changes else {}
@@ -347,4 +391,4 @@ def _nothing_set(node_id: str) -> dict[str, Any]:
 def _changes(data: InstanceChange) -> dict[str, Any]:
     """The fields that were given."""
     given = {field: getattr(data, field) for field in InstanceChange.__struct_fields__}
-    return {field: value for field, value in given.items() if value is not UNSET}
+    return {field: msgspec.to_builtins(value) for field, value in given.items() if value is not UNSET}

@@ -1,0 +1,92 @@
+"""What can be asked of a node about its plugins at work, by its own routes as by the control plane over the link: plain
+data in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from mosaicfs_core.agent.jobs.asking import Asked, Question, ask_all
+from mosaicfs_core.agent.jobs.keeper import JobKeeper
+from mosaicfs_core.documents import ids
+from mosaicfs_core.documents.patterns import END
+from mosaicfs_core.hooks import RunningPlugin
+from mosaicfs_core.jobs import JobStatus
+from mosaicfs_core.link import Method, params_of
+from mosaicfs_core.plugins.context import CoreServices
+
+InstanceName = Annotated[str, Meta(pattern=f"^{ids.INSTANCE_PATTERN}{END}")]
+MAX_JOBS = 500
+
+
+class JobsParams(msgspec.Struct, frozen=True, kw_only=True):
+    """As ``GET nodes/{id}/plugins/{name}/jobs``."""
+
+    instance: InstanceName
+    status: JobStatus = "pending"
+    after: Annotated[int, Meta(ge=0)] = 0
+    limit: Annotated[int, Meta(ge=1, le=MAX_JOBS)] = 100
+
+
+class RetryParams(msgspec.Struct, frozen=True, kw_only=True):
+    """As ``POST nodes/{id}/plugins/{name}/jobs/retry``; without ``sequences`` all that failed."""
+
+    instance: InstanceName
+    sequences: Annotated[tuple[int, ...], Meta(max_length=10_000)] | None = None
+
+
+class FullSyncParams(msgspec.Struct, frozen=True, kw_only=True):
+    """As ``POST nodes/{id}/plugins/{name}/sync``; without ``instance`` all that take file events."""
+
+    instance: InstanceName | None = None
+
+
+class JobMethods:
+    """The methods over one keeper, by name in ``table``."""
+
+    def __init__(self, core: CoreServices, keeper: JobKeeper) -> None:
+        self._core, self._keeper = core, keeper
+
+    @property
+    def table(self) -> Mapping[str, Method]:
+        """By name."""
+        return {
+            "full_sync": self.full_sync,
+            "jobs": self.jobs,
+            "jobs_retry": self.jobs_retry,
+            "query": self.query,
+        }
+
+    async def query(self, given: dict[str, Any]) -> Any:
+        """Ask this node's plugins."""
+        question = params_of(Question, given)
+        asked: dict[Asked, RunningPlugin] = {}
+        for name, endpoints in self._keeper.endpoints().items():
+            running, package = self._keeper.running(name)
+            for endpoint in endpoints:
+                if endpoint.capability == question.capability:
+                    asked[Asked(name=name, package=package, endpoint=endpoint)] = running
+        return msgspec.to_builtins(await ask_all(self._core.node_id, question, asked))
+
+    async def jobs(self, given: dict[str, Any]) -> Any:
+        """Jobs of an instance, and how its queue stands."""
+        asked = params_of(JobsParams, given)
+        page = await self._keeper.queue.jobs(asked.instance, asked.status, after=asked.after, limit=asked.limit)
+        standing = await self._keeper.queue.standing(asked.instance)
+        return {
+            **msgspec.to_builtins(page),
+            "standing": msgspec.to_builtins(standing),
+            "waits": self._keeper.waits(asked.instance),
+        }
+
+    async def jobs_retry(self, given: dict[str, Any]) -> dict[str, int]:
+        """Let failed jobs be tried again."""
+        asked = params_of(RetryParams, given)
+        return {"retried": await self._keeper.queue.retry(asked.instance, asked.sequences)}
+
+    async def full_sync(self, given: dict[str, Any]) -> dict[str, bool]:
+        """Begin a full sync; of each instance whether it was begun or is under way already."""
+        return await self._keeper.sync(params_of(FullSyncParams, given).instance)
