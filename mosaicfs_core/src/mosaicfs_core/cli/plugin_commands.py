@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from mosaicfs_core.cli import plugin_jobs
+from mosaicfs_core.hooks.events import EVENTS
 
 if TYPE_CHECKING:
     from mosaicfs_core.cli.frame_context import TerminalContext
+
+
+_PROGRAM_EVENTS: Final = ("file.added", "file.modified")
 
 
 def register(cli: click.Group, context: TerminalContext) -> None:
@@ -112,18 +116,32 @@ def _add_switches(group: click.Group, context: TerminalContext) -> None:
 
     @group.command("enable")
     @click.argument("name")
+    @click.option(
+        "--event", "events", multiple=True, type=click.Choice(EVENTS), help="What a program is told of (repeatable)."
+    )
+    @click.option("--mime", "globs", multiple=True, metavar="GLOB", help="Only of files of this type (repeatable).")
+    @click.option("--answers", multiple=True, metavar="CAPABILITY", help="What a program can be asked (repeatable).")
     @node
-    def enable(name: str, node: str | None) -> None:
-        """Switch the instance NAME on, making it from the installed package of that name when there is none."""
+    def enable(
+        name: str, events: tuple[str, ...], globs: tuple[str, ...], answers: tuple[str, ...], node: str | None
+    ) -> None:
+        """Switch the instance NAME on. When there is none it is made: of the installed package of that name, or of the
+        program of that name in the plugin directory of the machine (or that listens on a socket there), which is told
+        of new and changed files unless --event says otherwise."""
         from mosaicfs_core.errors import NotFound
 
         node_id = node or context.home.node_id()
         where = f"nodes/{node_id}/plugins"
+        wishes = {"subscribed_events": list(events), "mime_globs": list(globs), "query_endpoints": _endpoints(answers)}
+        asked = {field: wish for field, wish in wishes.items() if wish}
         try:
-            answer = context.api.send("PATCH", f"{where}/{name}", {"enabled": True})
+            answer = context.api.send("PATCH", f"{where}/{name}", {"enabled": True, **asked})
         except NotFound:
-            _require_installed(context, node_id, name)
-            answer = context.api.send("POST", where, {"plugin_name": name, "enabled": True})
+            kind = _installed_type(context, node_id, name)
+            if kind != "package":
+                asked.setdefault("subscribed_events", list(_PROGRAM_EVENTS))
+            made = {"plugin_name": name, "plugin_type": kind, "enabled": True, **asked}
+            answer = context.api.send("POST", where, made)
         _tell(context, answer, f"{name} is on")
 
     @group.command("disable")
@@ -169,18 +187,23 @@ def _add_serve(group: click.Group, context: TerminalContext) -> None:
         asyncio.run(serve_package(name, path))
 
 
-def _require_installed(context: TerminalContext, node_id: str, name: str) -> None:
-    """Raise ``NotFound`` with what may be meant when a node that told what is installed there does not have it."""
+def _endpoints(capabilities: tuple[str, ...]) -> list[dict[str, str]]:
+    return [{"name": capability, "capability": capability} for capability in capabilities]
+
+
+def _installed_type(context: TerminalContext, node_id: str, name: str) -> str:
+    """``package``, or the type of the program of that name on a node. Raises ``NotFound`` with what may be meant when a
+    node that told what is installed there does not have it."""
     from difflib import get_close_matches
 
     from mosaicfs_core.errors import NotFound
 
     told = context.api.get(f"nodes/{node_id}/status").get("available_plugins", [])
-    installed = {str(plugin["name"]) for plugin in told}
+    installed = {str(plugin["name"]): str(plugin.get("type", "package")) for plugin in told}
     if not installed or name in installed:
-        return
+        return installed.get(name, "package")
     instances = {str(one["id"]) for one in context.api.get(f"nodes/{node_id}/plugins")["items"]}
-    near = get_close_matches(name, sorted(installed | instances), 1)
+    near = get_close_matches(name, sorted(installed.keys() | instances), 1)
     hint = f"did you mean {near[0]}?" if near else f"installed are {', '.join(sorted(installed))}"
     raise NotFound(f"{node_id} has no plugin {name}, neither installed nor as an instance; {hint}")
 

@@ -43,10 +43,26 @@ def instances_of(home: Home) -> list[dict[str, Any]]:
 
 
 def rows(plugins: Iterable[LoadedPlugin], documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A row for each package, and for each instance without one. ``documents`` are those of this machine."""
+    """A row for each package, each program in use, and each instance without a package. ``documents`` are those of this
+    machine."""
     installed = {plugin.name: plugin for plugin in plugins}
-    found = [_row(plugin, [one for one in documents if package_of(one) == name]) for name, plugin in installed.items()]
-    return found + [_left_behind(one) for one in documents if package_of(one) not in installed]
+    packaged = [one for one in documents if one.get("plugin_type", "package") == "package"]
+    found = [_row(plugin, [one for one in packaged if package_of(one) == name]) for name, plugin in installed.items()]
+    programs = [one for one in documents if one not in packaged]
+    gone = [one for one in packaged if package_of(one) not in installed]
+    return found + [_program(one) for one in programs] + [_left_behind(one) for one in gone]
+
+
+def _program(document: Mapping[str, Any]) -> dict[str, Any]:
+    """An instance of a foreign program; whether that works is seen in the status alone."""
+    name, kind = str(document["plugin_name"]), str(document["plugin_type"])
+    on = document.get("enabled", True)
+    return {
+        "name": name,
+        "status": "on" if on else "off",
+        "title": document.get("name"),
+        "note": f"a program, {kind}" if on else f"`mosaicfs plugin enable {name}` switches it on",
+    }
 
 
 def _left_behind(document: Mapping[str, Any]) -> dict[str, Any]:
