@@ -36,7 +36,7 @@ asyncio_mode = "auto"
 """
 
 _MODULE: Final = '''\
-"""The plugin $name: shows the files of one folder."""
+"""The plugin $name: shows the files of one folder, and counts the lines of text files."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 
-from mosaicfs_core.hooks import Directory, Entry, FileOperation, PluginManifest, hookimpl
+from mosaicfs_core.hooks import Directory, Entry, FileEvent, FileOperation, PluginManifest, hookimpl
 
 __version__ = "0.1.0"
 
@@ -54,11 +54,13 @@ def mosaicfs_manifest() -> PluginManifest:
     """Say what this package is. Called before anything else; keep it quick."""
     return PluginManifest(
         title="$title",
-        description="Shows the files put into the folder of this plugin.",
+        description="Shows the files put into the folder of this plugin, and counts the lines of text files.",
         version=__version__,
         hook_api=1,
         provides_filesystem=True,
         poll_interval_s=60,
+        subscribed_events=("file.added", "file.modified"),
+        mime_globs=("text/*",),
     )
 
 
@@ -69,6 +71,19 @@ async def mosaicfs_crawl(context) -> AsyncIterator[FileOperation]:
     folder.mkdir(parents=True, exist_ok=True)
     files = await asyncio.to_thread(_scan, os.fsencode(folder), context.written)
     yield Directory(export_path=context.prefix, files=files, directories=[])
+
+
+@hookimpl
+async def mosaicfs_file_event(context, event: FileEvent) -> dict[str, int] | None:
+    """What is returned becomes the file's annotation; an event may come twice."""
+    if event.local_path is None:
+        return None
+    return {"lines": await asyncio.to_thread(_count_lines, event.local_path)}
+
+
+def _count_lines(path: str) -> int:
+    with open(path, "rb") as file:
+        return sum(1 for _ in file)
 
 
 def _scan(folder: bytes, written) -> list[Entry]:
@@ -83,13 +98,13 @@ def _scan(folder: bytes, written) -> list[Entry]:
 '''
 
 _TEST: Final = '''\
-"""$name keeps the contracts of plugins and of crawls."""
+"""$name keeps the contracts of plugins, of crawls and of file events, in each way to run it."""
 
 import os
 
 import pytest
 
-from mosaicfs_core.testing import CrawlContract, PluginContract, native, written
+from mosaicfs_core.testing import CrawlContract, FileEventContract, PluginContract, WorkSource, native, written
 
 
 class TestPlugin(PluginContract):
@@ -120,6 +135,12 @@ class TestCrawl(CrawlContract):
     @pytest.fixture
     def mosaicfs_source(self, tmp_path):
         return Source(tmp_path / "home" / "bridge-data" / "files" / "$name")
+
+
+class TestEvents(FileEventContract):
+    @pytest.fixture
+    def mosaicfs_work(self):
+        return WorkSource("$name", {"poem.txt": b"roses\\nare red\\n", "empty.txt": b""})
 '''
 
 _CONFTEST: Final = """\

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from mosaicfs_core.testing.contracts import CrawlContract, PluginContract
     from mosaicfs_core.testing.harness import Harness, plugin_at
     from mosaicfs_core.testing.model import CrawlModel, CrawlSource, native, written
+    from mosaicfs_core.testing.work_checks import WorkSource
+    from mosaicfs_core.testing.work_contracts import FileEventContract, QueryContract
 
 pytest_plugins: Final = ("mosaicfs_core.testing.fixtures",)
 
@@ -29,8 +31,11 @@ _HOMES: Final = {
     "CrawlContract": "contracts",
     "CrawlModel": "model",
     "CrawlSource": "model",
+    "FileEventContract": "work_contracts",
     "Harness": "harness",
     "PluginContract": "contracts",
+    "QueryContract": "work_contracts",
+    "WorkSource": "work_checks",
     "native": "model",
     "plugin_at": "harness",
     "written": "model",
@@ -40,8 +45,11 @@ __all__ = [
     "CrawlContract",
     "CrawlModel",
     "CrawlSource",
+    "FileEventContract",
     "Harness",
     "PluginContract",
+    "QueryContract",
+    "WorkSource",
     "native",
     "plugin_at",
     "written",

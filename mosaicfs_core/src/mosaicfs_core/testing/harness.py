@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -16,8 +18,9 @@ from mosaicfs_core.content.assembly import node_content
 from mosaicfs_core.content.cache import Cache
 from mosaicfs_core.content.content import Content
 from mosaicfs_core.content.owners import Routes
+from mosaicfs_core.documents import ids, paths, times
 from mosaicfs_core.home import Home
-from mosaicfs_core.hooks import ENTRY_POINT_GROUP, CrawlRequest
+from mosaicfs_core.hooks import ENTRY_POINT_GROUP, CrawlRequest, FileRecord
 from mosaicfs_core.plugins.context import CoreServices, InstanceContext
 from mosaicfs_core.plugins.host import PluginHost
 from mosaicfs_core.plugins.instances import Instances, default_document
@@ -97,6 +100,31 @@ class Harness:
 
         await self.store.update(document["_id"], write)
         return (await self.instances.refresh())[plugin].context
+
+    async def index(self, path: Path, mime_type: str | None = None) -> FileRecord:
+        """Index a file on this machine, as a crawl would, and return what the index knows of it."""
+        written, facts = paths.escape(os.fsencode(path)), await asyncio.to_thread(os.stat, path)
+        uuid = ids.first_file_uuid(self.core.node_id, written)
+        identifier = ids.file_document_id(self.core.node_id, uuid)
+        document: dict[str, Any] = {
+            "type": "file",
+            "inode": ids.derived_inode(identifier),
+            "name": paths.name_of(written),
+            "source": {
+                "node_id": self.core.node_id,
+                "export_path": written,
+                "export_parent": paths.parent_of(written),
+            },
+            "size": facts.st_size,
+            "mtime": times.format_time(facts.st_mtime_ns // 1000),
+            "status": "active",
+        }
+        if mime_type is not None:
+            document["mime_type"] = mime_type
+        await self.store.update(identifier, lambda _present: document)
+        row = self.store.reader.file_by_id(ids.short_file_id(identifier))
+        assert row is not None
+        return row.record()
 
     @asynccontextmanager
     async def agent(self) -> AsyncIterator[Agent]:
