@@ -8,7 +8,7 @@ import os
 import queue
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ import pytest
 from quart import Quart
 
 from mosaicfs_core.agent.exclusions import Exclusions
+from mosaicfs_core.agent.jobs import JobKeeper, JobMethods
+from mosaicfs_core.agent.running import RunningInstances
 from mosaicfs_core.config import ServerConfig
 from mosaicfs_core.documents import ids, times
 from mosaicfs_core.documents.paths import is_under
@@ -28,10 +30,14 @@ from mosaicfs_core.testing.harness import Harness
 
 
 class FakeAgent:
-    """What the server needs of an agent; remembers what it was asked to crawl."""
+    """What the server needs of an agent; remembers what it was asked to crawl. Its plugins' jobs are real ones."""
 
-    def __init__(self) -> None:
+    def __init__(self, harness: Harness) -> None:
         self.crawls: list[dict[str, Any]] = []
+        instances = harness.instances
+        running = RunningInstances(harness.core, instances, lambda name: None)
+        self.jobs = JobKeeper(harness.core, lambda: instances.current, running)
+        self.job_methods = JobMethods(harness.core, self.jobs)
 
     def status(self) -> dict[str, Any]:
         """As the agent's status document."""
@@ -112,9 +118,11 @@ class Instance:
 @asynccontextmanager
 async def running_instance(home: Path) -> AsyncIterator[Instance]:
     """A running instance with the first-party plugins and one node, this one."""
-    async with Harness.start(home, safe_mode=True) as harness:
-        agent = FakeAgent()
+    async with Harness.start(home, safe_mode=True) as harness, AsyncExitStack() as stack:
+        agent = FakeAgent(harness)
         harness.core.agent = agent
+        await agent.jobs.start()
+        stack.push_async_callback(agent.jobs.stop)
         await harness.store.put(
             {
                 "_id": ids.node_document_id(harness.core.node_id),
