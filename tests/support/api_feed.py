@@ -65,6 +65,7 @@ BODIES: Final[Mapping[str, Make]] = {
     "PATCH /api/nodes/{node_id}/plugins/{name}": lambda _: {"paused": True},
     "PATCH /api/vfs/directory": lambda world: {"path": world.new_path(), **world.draft()},
     "POST /api/agent/files/bulk": lambda world: {"documents": [world.away_document(f"/made/{world.number()}.txt")]},
+    "POST /api/agent/query": lambda _: {"capability": "search", "query": "words"},
     "POST /api/agent/relay/{ticket}": lambda _: b"a piece",
     "POST /api/agent/heartbeat": lambda _: {"overall": "healthy"},
     "POST /api/agent/revocations": lambda _: {"items": [{"id": "dir::root", "number": 1, "proof": "none"}]},
@@ -79,6 +80,8 @@ BODIES: Final[Mapping[str, Make]] = {
     "POST /api/nodes/{node_id}/crawl": lambda world: {"prefixes": [str(world.tree)]},
     "POST /api/nodes/{node_id}/mounts": lambda world: world.mount_body(),
     "POST /api/nodes/{node_id}/plugins": lambda world: world.instance_body(),
+    "POST /api/nodes/{node_id}/plugins/{name}/jobs/retry": lambda _: {},
+    "POST /api/query": lambda _: {"capability": "search", "query": "words"},
     "POST /api/system/reindex": lambda _: {},
     "POST /api/vfs/directories": lambda world: world.directory_body(),
     "POST /api/vfs/preview": lambda world: world.draft(),
@@ -90,7 +93,10 @@ BODIES: Final[Mapping[str, Make]] = {
 AWAY: Final = {
     "GET /api/files/{file_id}/content": "the bytes of a machine that is away are not here",
     "GET /api/nodes/{node_id}/exclusions": "only the machine itself knows what it leaves out",
+    "GET /api/nodes/{node_id}/plugins/{name}/jobs": "the machine itself has the queue",
     "POST /api/nodes/{node_id}/crawl": "the machine itself crawls",
+    "POST /api/nodes/{node_id}/plugins/{name}/jobs/retry": "the machine itself has the queue",
+    "POST /api/nodes/{node_id}/plugins/{name}/sync": "the machine itself brings its plugins up to date",
     "POST /api/nodes/{node_id}/sync": "the machine itself brings its plugins up to date",
 }
 """Operations that take another machine, and why: while it is away the answer is 503. Nowhere else may it be."""
