@@ -315,6 +315,13 @@ async def test_what_waits_is_given_up_without_an_attempt_when_the_connection_end
         for outcome in await asyncio.gather(*waiting, return_exceptions=True):
             assert isinstance(outcome, Unavailable)
         await running
+        # What is asked after its end is not waited for either.
+        with pytest.raises(Unavailable, match="it closed the connection"):
+            await channel.health()
+        with pytest.raises(Unavailable):
+            await channel.file_event(event(2))
+        with pytest.raises(Unavailable):
+            await anext(channel.crawl(CrawlRequest(trigger="manual")))
 
 
 @pytest.mark.parametrize(

@@ -44,8 +44,8 @@ from mosaicfs_core.hooks.context import (
     Status,
 )
 from mosaicfs_core.hooks.events import EVENTS, FILE_EVENTS, EventName, FileEvent, SyncTrigger
-from mosaicfs_core.hooks.health import HealthReport, Notice, Severity
 from mosaicfs_core.hooks.filesystems import filesystem_id, mounted_beneath
+from mosaicfs_core.hooks.health import HealthReport, Notice, Severity
 from mosaicfs_core.hooks.hub import Hub, HubAccess, HubAddress, HubNote
 from mosaicfs_core.hooks.kinds import KindContext, PluginKind, Program, RunningPlugin
 from mosaicfs_core.hooks.labels import rule_covers

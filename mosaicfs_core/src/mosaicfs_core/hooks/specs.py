@@ -132,9 +132,7 @@ def mosaicfs_run(context: PluginContext) -> Awaitable[None]:
 
 
 @hookspec
-def mosaicfs_file_event(
-    context: PluginContext, event: FileEvent
-) -> Awaitable[Mapping[str, Any] | None]:
+def mosaicfs_file_event(context: PluginContext, event: FileEvent) -> Awaitable[Mapping[str, Any] | None]:
     """Take note of an event from the job queue; an object that is returned becomes the file's annotation.
 
     Called for the events and files that the instance subscribes to, ``workers`` at once, never two for one file. None

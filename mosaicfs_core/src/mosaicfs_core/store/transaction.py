@@ -118,6 +118,10 @@ class WriteTransaction:
         """Any statement of one's own tables. Never BEGIN, COMMIT, ROLLBACK or SAVEPOINT."""
         return self._connection.execute(sql, parameters)
 
+    def execute_many(self, head: str, rows: Sequence[Sequence[Any]], tail: str = "") -> None:
+        """``head`` + ``(?, …), (?, …)`` + ``tail`` for all the rows: faster than a statement for each."""
+        run_rows(self._connection, head, rows, tail)
+
     # Writing
 
     def put(self, document: Mapping[str, Any]) -> str:

@@ -8,7 +8,6 @@ from importlib.metadata import version
 from mosaicfs_core.hooks import HOOK_API, PluginKind, PluginManifest, hookimpl
 
 
-
 @hookimpl
 def mosaicfs_manifest() -> PluginManifest:
     """It has no instances of its own: it runs those whose type is ``executable`` or ``socket``."""

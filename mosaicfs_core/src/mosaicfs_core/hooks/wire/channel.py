@@ -63,6 +63,7 @@ class Channel:
         self._answering = Answering(lines, context.plugin, self._emit)
         self._next_request = 0
         self._moved = 0.0
+        self._over: Unavailable | None = None
         self._watchdog: asyncio.TimerHandle | None = None
         self.lost = 0
         """How many events the plugin had in its hands when the connection ended."""
@@ -98,8 +99,8 @@ class Channel:
     def _give_up(self, reason: str) -> None:
         if self._watchdog is not None:
             self._watchdog.cancel()
+        self._over = error = Unavailable(f"plugin {self._name} is not connected: {reason}")
         self.lost = sum(not waiting.answer.done() for waiting in self._events.values())
-        error = Unavailable(f"plugin {self._name} is not connected: {reason}")
         for waiting in (*self._events.values(), *self._requests.values()):
             if not waiting.answer.done():
                 waiting.answer.set_exception(error)
@@ -119,6 +120,7 @@ class Channel:
 
     async def file_event(self, event: FileEvent) -> Mapping[str, Any] | None:
         """Send an event and wait for its acknowledgement. Raises ``PluginError`` (an attempt) or ``Unavailable``."""
+        self._check_open()
         if event.sequence in self._events:
             raise UserError(f"event {event.sequence} is at the plugin already", field="sequence")
         waiting = _Waiting(asyncio.get_running_loop().create_future(), "mosaicfs_file_event")
@@ -200,6 +202,7 @@ class Channel:
 
     async def crawl(self, request: CrawlRequest) -> AsyncGenerator[Sequence[FileOperation], None]:
         """Crawl, in chunks as they come."""
+        self._check_open()
         number = self._number()
         parts: asyncio.Queue[Any] = asyncio.Queue(_PARTS)
         self._streams[number] = parts
@@ -222,6 +225,11 @@ class Channel:
             if not ended:
                 self._lines.send({"cancel": number})
 
+    def _check_open(self) -> None:
+        """Raise ``Unavailable`` once the connection has ended: nobody would answer."""
+        if self._over is not None:
+            raise Unavailable(self._over.message)
+
     def _number(self) -> int:
         self._next_request += 1
         return self._next_request
@@ -241,6 +249,7 @@ class Channel:
         self, name: str, payload: Mapping[str, Any], kind: Any, timeout: float | None, number: int | None = None
     ) -> Any:
         """Send a request and wait for its one answer, which is a ``kind``. Raises ``PluginError``, ``Unavailable``."""
+        self._check_open()
         hook = messages.REQUESTS[name]
         number = self._number() if number is None else number
         waiting = self._requests[number] = _Waiting(asyncio.get_running_loop().create_future(), hook)
