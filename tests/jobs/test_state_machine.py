@@ -102,6 +102,7 @@ class QueueMachine(RuleBasedStateMachine):
             documents.append(body)
         results = self.runner.run(self.bed.store.bulk(documents, new_edits=not replicated))
         assert [result.error for result in results] == [None] * len(results)
+        self.model.numbers.update({name: self.bed.store.reader.row(name)[0] for name in changes})  # type: ignore[index]
         self.model.write(changes)
 
     def free(self, place: tuple[str, str], but: str = "") -> bool:
@@ -223,13 +224,10 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(name=names)
     def sync(self, name: str) -> None:
         if name in self.model.instances:
-            one = self.model.instances[name]
             self.runner.run(self.bed.queue.sync(name, "manual"))
-            one.syncing = one.syncing or self.phase(name) == "listing"
-
-    def phase(self, name: str) -> str | None:
-        sync = self.runner.run(self.bed.queue.standing(name)).sync
-        return None if sync is None else sync.phase
+            under_way = self.runner.run(self.bed.queue.standing(name)).sync
+            if under_way is not None and under_way.phase == "listing":
+                self.model.instances[name].sync_until = under_way.documents
 
     @rule(
         name=names, events=st.sampled_from(EVENTS), everywhere=st.booleans(), small=st.booleans(), enabled=st.booleans()

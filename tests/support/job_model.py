@@ -42,7 +42,8 @@ class ModelInstance:
     enabled: bool = True
     paused: bool = False
     sequence: int = 0
-    syncing: bool = False
+    sync_until: int | None = None
+    """The last document number that the listing of a full sync has yet to look at; None when there is none."""
     waiting: dict[str, ModelJob] = field(default_factory=dict)
     flying: dict[str, ModelJob] = field(default_factory=dict)
     ledger: dict[str, int | None] = field(default_factory=dict)
@@ -82,6 +83,8 @@ class Model:
 
     def __init__(self) -> None:
         self.files: dict[str, State | None] = {}
+        self.numbers: dict[str, int] = {}
+        """The documents' numbers, which the replica gives."""
         self.last_known: dict[str, State] = {}
         self.instances: dict[str, ModelInstance] = {}
         self.annotations: dict[tuple[str, str, str], tuple[str, Any]] = {}
@@ -112,7 +115,7 @@ class Model:
 
     def _meet(self, one: ModelInstance, name: str, before: State | None, after: State | None) -> None:
         event, waiting = event_of(before, after), one.waiting.get(name)
-        if event is None or (not one.enabled and waiting is None):
+        if event is None or (not one.enabled and waiting is None and (name not in one.flying or event != DELETED)):
             if event == DELETED and name in one.ledger:
                 self._ledger_gone(one, name)
             return
@@ -158,9 +161,9 @@ class Model:
         if one.paused or not one.enabled:
             return []
         taken = self._take(one, limit, now)
-        if not taken and one.syncing:
-            one.syncing = False
-            self._list(one)
+        if not taken and one.sync_until is not None:
+            self._list(one, one.sync_until)
+            one.sync_until = None
             taken = self._take(one, limit, now)
         return taken
 
@@ -177,13 +180,14 @@ class Model:
                 taken.append((name, one.flying[name]))
         return taken if taken or not chosen else self._take(one, limit, now)
 
-    def _list(self, one: ModelInstance) -> None:
+    def _list(self, one: ModelInstance, until: int) -> None:
         busy = one.waiting.keys() | one.flying.keys()
-        for name, state in self.files.items():
+        looked_at = {name: state for name, state in self.files.items() if self.numbers[name] <= until}
+        for name, state in looked_at.items():
             done = state is not None and one.ledger.get(name, None) == state.size
             if one.wants(state) and not done and name not in busy and ADDED in one.events:
                 one.waiting[name] = ModelJob(ADDED, one.next())
-        for name, state in self.files.items():
+        for name, state in looked_at.items():
             if name in one.ledger and (state is None or not state.shown) and name not in busy:
                 if DELETED in one.events and state is not None:
                     one.waiting[name] = ModelJob(DELETED, one.next())

@@ -134,8 +134,8 @@ class _Part:
         if one.event is None:
             self._remember(write)
             return None
-        if not self._instance.enabled and waiting is None:
-            return None
+        if not self._instance.enabled and waiting is None and (flying is None or one.event != DELETED):
+            return None  # nothing more is taken in; but what there is stays true
         delivered = flying is not None or (waiting is not None and bool(waiting.delivered))
         stand = _Stand(delivered, delivered or doc in known.ledger, flying is not None)
         event = self._told(one, waiting, known=stand.known)
