@@ -274,9 +274,9 @@ async def again(bed: Bed, running: RunningPlugin, told: FileEvent) -> Any:
             return await running.file_event(told)
         except Unavailable:
             bed.changed.clear()
-            if running.problem is None:
-                continue
-            await bed.changed.wait()
+            await asyncio.sleep(0)  # the connection's end is noticed by another task
+            if running.problem is not None:
+                await bed.changed.wait()
 
 
 async def test_a_program_that_listens_is_connected_to_and_again_when_it_comes_back(bed: Bed) -> None:
