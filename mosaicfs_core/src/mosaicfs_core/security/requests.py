@@ -7,6 +7,7 @@ any other: ``raise_for_error`` turns it into the error it stands for.
 
 from __future__ import annotations
 
+import asyncio
 import io
 import ssl
 from collections.abc import AsyncIterator, Mapping
@@ -23,6 +24,7 @@ from mosaicfs_core.security.authority import client_context
 from mosaicfs_core.security.node_keys import Signer
 
 CONNECT_SECONDS: Final = 10.0
+OPENING_SECONDS: Final = 20.0
 READ_BUFFER: Final = 1 << 18
 LARGE_BODY: Final = 1 << 19  # from here on aiohttp is to send it in pieces, so that other requests get their turn
 MAX_ERROR_BODY: Final = 1 << 16
@@ -114,17 +116,20 @@ class PlainRequests:
     async def websocket(
         self, path: str, *, heartbeat: float | None = None, max_message: int = 4 << 20
     ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-        """A WebSocket, opened with the same proof as a request. Raises the error a refusal stands for."""
+        """A WebSocket, opened with the same proof as a request, within ``OPENING_SECONDS``. Raises the error a refusal
+        stands for."""
         url = self._url(path, None)
         try:
-            socket = await self._opened().ws_connect(
-                url,
-                headers=self._headers_for("GET", url, None, None),
-                heartbeat=heartbeat,
-                max_msg_size=max_message,
-                ssl=self._tls(),
-                server_hostname=self._server_name(),
-            )
+            # aiohttp's own limits leave the wait for the answer to the upgrade out.
+            async with asyncio.timeout(OPENING_SECONDS):
+                socket = await self._opened().ws_connect(
+                    url,
+                    headers=self._headers_for("GET", url, None, None),
+                    heartbeat=heartbeat,
+                    max_msg_size=max_message,
+                    ssl=self._tls(),
+                    server_hostname=self._server_name(),
+                )
         except aiohttp.WSServerHandshakeError as error:
             raise error_of(error.status, error.message, None, b"") from error
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
