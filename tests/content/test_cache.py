@@ -253,18 +253,6 @@ async def test_gone_at_the_owner(bed: Bed) -> None:
 # Routes.
 
 
-async def test_the_next_route_is_tried_and_a_dead_one_avoided(bed: Bed) -> None:
-    data = content(MIB)
-    other = Bed(bed.place)
-    await other.owner.start()
-    dead = bed.route(other.owner.url)
-    await other.owner.stop()
-    bed.routes = [dead, *bed.routes]
-    assert await bed.read(bed.put("a", data)) == data
-    ordered = bed.cache.owners._ordered("x")
-    assert [route.name for route in ordered] == [bed.owner.url, dead.name]
-
-
 async def test_no_way_to_the_owner(bed: Bed) -> None:
     bed.routes = []
     with pytest.raises(Unavailable, match="no way to node-owner"):

@@ -12,6 +12,8 @@ from mosaicfs_core.security.requests import SignedRequests
 from mosaicfs_core.store import Store
 
 MAX_ENDPOINTS: Final = 8
+CONNECT_S: Final = 3.0
+"""Many addresses are of no use from here, and say nothing: the way through the control plane must not wait for them."""
 
 
 class PeerRoutes:
@@ -57,7 +59,7 @@ class PeerRoutes:
         known = self._known.get((node_id, endpoint))
         if known is None:
             ca_pem = self._ca_pem() if endpoint.startswith("https:") else None
-            requests = SignedRequests(endpoint, node_id, self._signer, ca_pem)
+            requests = SignedRequests(endpoint, node_id, self._signer, ca_pem, connect_s=CONNECT_S)
             known = self._known[node_id, endpoint] = Route(f"{node_id} at {endpoint}", requests)
         return known
 

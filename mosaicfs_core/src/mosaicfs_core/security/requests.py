@@ -71,12 +71,21 @@ async def raise_for_error(answer: aiohttp.ClientResponse) -> None:
 
 
 class PlainRequests:
-    """``Requests`` without a signature; ``headers`` go with each (for a foreign database, and for tests)."""
+    """``Requests`` without a signature; ``headers`` go with each (for a foreign database, and for tests). ``connect_s``
+    bounds the wait for a connection, in seconds."""
 
-    def __init__(self, base_url: str, headers: Mapping[str, str] | None = None, ca_pem: str | None = None) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        headers: Mapping[str, str] | None = None,
+        ca_pem: str | None = None,
+        *,
+        connect_s: float = CONNECT_SECONDS,
+    ) -> None:
         self.base_url = base_url.rstrip("/")
         self._headers = dict(headers or {})
         self._ca_pem = ca_pem
+        self._connect_s = connect_s
         self._context: ssl.SSLContext | None = None
         self._session: aiohttp.ClientSession | None = None
 
@@ -101,7 +110,7 @@ class PlainRequests:
                 data=io.BytesIO(body) if body is not None and len(body) >= LARGE_BODY else body,
                 headers=given,
                 timeout=aiohttp.ClientTimeout(
-                    total=None, sock_connect=min(timeout or CONNECT_SECONDS, CONNECT_SECONDS), sock_read=timeout
+                    total=None, sock_connect=min(timeout or self._connect_s, self._connect_s), sock_read=timeout
                 ),
                 allow_redirects=False,
                 ssl=self._tls(),
@@ -190,8 +199,16 @@ class SignedRequests(PlainRequests):
     address decide (a control plane behind a proxy of its own).
     """
 
-    def __init__(self, base_url: str, destination: str, signer: Signer, ca_pem: str | None = None) -> None:
-        super().__init__(base_url, ca_pem=ca_pem)
+    def __init__(
+        self,
+        base_url: str,
+        destination: str,
+        signer: Signer,
+        ca_pem: str | None = None,
+        *,
+        connect_s: float = CONNECT_SECONDS,
+    ) -> None:
+        super().__init__(base_url, ca_pem=ca_pem, connect_s=connect_s)
         self.destination = destination
         self._signer = signer
 

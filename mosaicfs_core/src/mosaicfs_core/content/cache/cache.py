@@ -100,6 +100,7 @@ class Cache:
         for task in self._fetching.under_way:
             task.cancel()
         await asyncio.gather(*self._fetching.under_way, *self._background, return_exceptions=True)
+        await self.owners.close()
         for entry in [*self._entries.values(), *self._open_aside]:
             entry.close_descriptor()
         self._entries.clear()
