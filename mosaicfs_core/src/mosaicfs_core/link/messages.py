@@ -36,6 +36,12 @@ _KINDS: Final[Mapping[str, type[MosaicError]]] = {
 }
 
 
+class ReaderWaits(Unavailable):
+    """Whoever reads a relayed file has not taken the pieces that are there: the next one may be sent again at once."""
+
+    code = "reader_waits"
+
+
 class BrokenLink(MosaicError):
     """The other side does not speak this protocol; the connection is of no more use."""
 

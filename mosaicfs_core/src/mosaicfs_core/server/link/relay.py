@@ -14,12 +14,13 @@ import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
+from msgspec import Meta
 
 from mosaicfs_core.errors import Conflict, MosaicError, NotFound, Unavailable, UserError
-from mosaicfs_core.link import BrokenLink
+from mosaicfs_core.link import BrokenLink, ReaderWaits
 from mosaicfs_core.server.link.links import Links
 
 logger = logging.getLogger(__name__)
@@ -32,15 +33,18 @@ STALL_S: Final = 60.0
 """A node that sends nothing for so long, although there is room, has failed."""
 ASK_S: Final = 30.0
 MAX_TICKETS: Final = 256
+LARGEST: Final = 2**53
+"""A file of so many bytes there is not, nor a number that JSON carries everywhere."""
+MAX_ETAG: Final = 200
 
 
 class RelayFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What a node says of a file it has opened: ``size`` in bytes, ``mtime`` in microseconds, ``etag`` its strong
     validator, and the range that it will send, ``start`` up to ``stop``."""
 
-    size: int
-    mtime: int
-    etag: str
+    size: Annotated[int, Meta(ge=0, lt=LARGEST)]
+    mtime: Annotated[int, Meta(ge=-LARGEST, lt=LARGEST)]
+    etag: Annotated[str, Meta(max_length=MAX_ETAG)]
     start: int
     stop: int
 
@@ -100,7 +104,7 @@ class Relay:
         """A node brings the piece that begins ``at``; returns once the reader has room for it.
 
         Raises ``NotFound`` when nobody waits for it (any more), ``Conflict`` for a piece out of order and
-        ``Unavailable`` when there is no room yet.
+        ``ReaderWaits`` when there is no room yet.
         """
         await self._of(node_id, name).put(at, piece)
 
@@ -137,7 +141,7 @@ class _Ticket:
         except TimeoutError:
             if at > self._at:
                 raise Conflict(f"the piece at {self._at} is missing before this one", at=self._at) from None
-            raise Unavailable("the reader has no room yet; send it again", retry_after=0) from None
+            raise ReaderWaits("the reader has no room yet; send it again", retry_after=0) from None
         if self._ended is not None:
             raise NotFound("nobody waits for these bytes any more")
         if at == self._at:  # else it is here: the answer to it was lost on its way, and the node asks again
