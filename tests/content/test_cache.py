@@ -77,9 +77,10 @@ async def test_the_digest_is_asked_for_when_no_header_tells_it(bed: Bed) -> None
 async def test_through_a_relay_that_knows_no_digest_it_comes_by_blocks(bed: Bed) -> None:
     bed.routes = [replace(bed.routes[0], relay=True)]
     bed.owner.digests = False
-    data = content(6 * MIB + 1)
+    data = content(20 * MIB + 1)
     file = bed.put("a", data)
     assert await bed.read(file) == data
+    assert bed.cache.usage.fetched == len(data), "it comes once"
     assert await bed.read(file) == data
     assert bed.owner.gets() == ["", *bed.owner.gets()[1:]]
     assert bed.data_files()[0].read_bytes() == data

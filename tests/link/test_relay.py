@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import json
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import pytest
 from mosaicfs_core.agent import Agent
 from mosaicfs_core.agent.link import Uplink
 from mosaicfs_core.agent.link.push import ATTEMPTS, Pusher
-from mosaicfs_core.content import Content, LocalTier
+from mosaicfs_core.content import Content, DigestBook, LocalTier
 from mosaicfs_core.documents import ids, times
 from mosaicfs_core.errors import MosaicError, NotFound, Stale, Unavailable, UserError
 from mosaicfs_core.link import BrokenLink, ReaderWaits
@@ -103,12 +105,30 @@ async def test_ranges_arrive_whole(control_plane: Any, node: Node) -> None:
     assert found == [content[start:] for start in range(0, 80, 10)]
     async with relay.range_of(NODE, node.file_id) as one:
         assert (one.facts.size, one.facts.mtime) == (len(content), node.path.stat().st_mtime_ns // 1000)
+        assert one.facts.sha256 is None, "nobody has computed it yet"
         etag = one.facts.etag
     assert await read(relay, node, 0, 4, etag) == content[:4]
     with pytest.raises(Stale):
         await read(relay, node, 0, 4, '"another"')
     with pytest.raises(UserError, match="outside"):
         await read(relay, node, len(content) + 1)
+
+
+async def test_a_digest_that_the_node_knows_goes_along(control_plane: Any, node: Node, tmp_path: Path) -> None:
+    """So that a file of up to 50 MB that comes through here whole is compared with what its owner has."""
+    with closing(DigestBook(tmp_path / "digests.db")) as book:
+        tier = LocalTier(NODE, lambda: (os.fsencode(node.path.parent),), digests=book)
+        node.harness.core.content = Content([tier])
+        expected = hashlib.sha256(node.content).digest()
+        async with control_plane.server.relay.range_of(NODE, node.file_id, 0, 0) as found:
+            book.put(str(node.path), found.facts.etag, expected)
+        document = await _document(node)
+        await control_plane.server.core.store.put({key: value for key, value in document.items() if key != "_rev"})
+        requests = control_plane.requests(OTHER)
+        async with requests.request("GET", f"/api/files/{node.file_id}/content") as answer:
+            assert answer.headers["Repr-Digest"] == f"sha-256=:{base64.b64encode(expected).decode()}:"
+            assert await answer.read() == node.content
+        await requests.close()
 
 
 async def test_only_what_the_node_has_and_may_show(control_plane: Any, node: Node) -> None:

@@ -138,6 +138,9 @@ class Owners:
 
         async def read(answer: aiohttp.ClientResponse, route: Route) -> tuple[Facts, bytes]:
             facts = _facts(answer, _length(answer))
+            if facts.sha256 is None and route.relay:
+                # Nobody can be asked for it afterwards: not a byte is taken that would have to come once more.
+                raise Undigested(f"nobody on the way knows the digest of {file.export_path}")
             sink, digest, size = begin(facts), hashlib.sha256(), 0
 
             def take(block: bytes) -> None:
@@ -159,8 +162,6 @@ class Owners:
         return await self._attempt(file, {}, read, etag=etag)
 
     async def _ask_digest(self, route: Route, file: FileRecord, etag: str) -> bytes:
-        if route.relay:
-            raise Undigested(f"nobody on the way knows the digest of {file.export_path}")
         path = f"{route.path(file.file_id)}/digest"
         # An owner that has not hashed this version yet reads it once more for the answer.
         async with route.requests.request("GET", path, params={"etag": etag}, timeout=6 * self._patience_s) as answer:

@@ -42,6 +42,8 @@ class Source(Protocol):
     def mtime(self) -> int: ...
     @property
     def etag(self) -> str: ...
+    @property
+    def sha256(self) -> bytes | None: ...
     async def read(self, offset: int, length: int) -> bytes: ...
     def close(self) -> None: ...
 
@@ -85,7 +87,14 @@ class Pusher:
         task = asyncio.create_task(self._send(ticket, source, start, end), name=f"push {file_id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return {"size": source.size, "mtime": source.mtime, "etag": source.etag, "start": start, "stop": end}
+        return {
+            "size": source.size,
+            "mtime": source.mtime,
+            "etag": source.etag,
+            "start": start,
+            "stop": end,
+            "sha256": None if source.sha256 is None else source.sha256.hex(),
+        }
 
     async def close(self) -> None:
         """Stop sending."""

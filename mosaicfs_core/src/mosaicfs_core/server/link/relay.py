@@ -40,13 +40,15 @@ MAX_ETAG: Final = 200
 
 class RelayFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What a node says of a file it has opened: ``size`` in bytes, ``mtime`` in microseconds, ``etag`` its strong
-    validator, and the range that it will send, ``start`` up to ``stop``."""
+    validator, the range that it will send, ``start`` up to ``stop``, and the SHA-256 of the whole in hexadecimal, if it
+    has computed that before."""
 
     size: Annotated[int, Meta(ge=0, lt=LARGEST)]
     mtime: Annotated[int, Meta(ge=-LARGEST, lt=LARGEST)]
     etag: Annotated[str, Meta(max_length=MAX_ETAG)]
     start: int
     stop: int
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")] | None = None
 
 
 class RelayedRange:
