@@ -34,10 +34,12 @@ _SHOWN_AS_TEXT: Final = re.compile(r"text/.+|message/rfc822|application/(?:.+\+)
 
 
 class Streams:
-    """The downloads under way: the threads that read for them, and the tasks that send, so that they can be ended."""
+    """The downloads under way: the threads that read for them, and the tasks that send, so that they can be ended.
+    ``hashing`` computes digests that nobody downloads, which must not hold up those who do."""
 
     def __init__(self, threads: int = 4) -> None:
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="content")
+        self.hashing = ThreadPoolExecutor(2, thread_name_prefix="hashing")
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @contextmanager
@@ -64,6 +66,7 @@ class Streams:
     def close(self) -> None:
         """Give the threads back."""
         self.pool.shutdown(wait=False)
+        self.hashing.shutdown(wait=False)
 
 
 async def content_answer(
