@@ -1,4 +1,4 @@
-"""Run the measurements and write ``docs/performance.md``: ``python -m benchmarks [NAME…] [--scale S] [--write]``."""
+"""Run the measurements and write ``docs/performance.md``: ``python -m benchmarks [NAME…] [--scale S]``."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
-from benchmarks.rows import Row
+from benchmarks.rows import Result, Row
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "docs" / "performance.md"
@@ -34,14 +33,14 @@ NAMES = {
 }
 INTRODUCTION = """# Performance
 
-What MosaicFS promises, measured beside peers in one run by `make bench`; medians of at least five where there is a
-peer. Absolute figures belong to the machine named below; the ratios are what counts.
-
+What MosaicFS promises, measured by `make bench`, each figure beside its peers' in one run. *Runs* says of how many
+measurements a figure of ours is the median, or the percentile it names. Absolute figures belong to the machine they
+were measured on; the ratios are what counts.
 """
 
 LIMITS = {
     "mount": """
-The figures above are medians of three rounds. What bounds the rows that are missed, as far as it is known:
+What bounds the rows that are missed, as far as it is known:
 
 - *Warm* reads never reach us: the kernel copies from its page cache (profile of repeated reads: 64 % `_copy_to_iter`,
   12 % `filemap_get_read_batch`, 8 % `filemap_read`), pages of 4 KiB where the disk's file system has large folios.
@@ -84,7 +83,7 @@ def number(value: float) -> str:
 
 def table(rows: Iterable[Row]) -> str:
     """A Markdown table with each peer's figure and the ratio of ours to it."""
-    lines = ["| what | MosaicFS | peers (ours ÷ theirs) | promise | |", "|---|---|---|---|---|"]
+    lines = ["| what | MosaicFS | runs | peers (ours ÷ theirs) | promise | |", "|---|---|---|---|---|---|"]
     for row in rows:
         peers = "; ".join(
             f"{name} {number(value)} ({row.ours / value:.2f} ×)" if value else f"{name} {number(value)}"
@@ -92,24 +91,29 @@ def table(rows: Iterable[Row]) -> str:
         )
         mark = {True: "kept", False: "**missed**", None: ""}[row.holds]
         note = f" {row.note}" if row.note else ""
-        lines.append(f"| {row.what} | {number(row.ours)} {row.unit} | {peers} | {row.promise} | {mark}{note} |")
+        ours = f"{number(row.ours)} {row.unit} | {row.rounds:,}"
+        lines.append(f"| {row.what} | {ours} | {peers} | {row.promise} | {mark}{note} |")
     return "\n".join(lines) + "\n"
 
 
-def render(results: Mapping[str, Sequence[Row]]) -> str:
+def render(results: Mapping[str, Result]) -> str:
     """The whole page."""
-    day = datetime.now(UTC).date().isoformat()
-    parts = [INTRODUCTION, f"Measured {day} on {machine()}.\n"]
+    parts = [INTRODUCTION]
     for name, title in NAMES.items():
         if name in results:
-            parts.append(f"\n## {title}\n\n{table(results[name])}{LIMITS.get(name, '')}")
+            found = results[name]
+            measured = f"Measured {found.date} on {found.machine}."
+            parts.append(f"\n## {title}\n\n{measured}\n\n{table(found.rows)}{LIMITS.get(name, '')}")
     return "".join(parts)
 
 
-def load(name: str) -> list[Row] | None:
-    """Rows of an earlier run, so that one benchmark can be repeated without the others."""
-    path = RESULTS / f"{name}.json"
-    return msgspec.json.decode(path.read_bytes(), type=list[Row]) if path.exists() else None
+def load(name: str) -> Result | None:
+    """What the latest run found, so that one benchmark can be repeated without the others; None if that cannot be read:
+    it is of a time when results were written in another way."""
+    try:
+        return msgspec.json.decode((RESULTS / f"{name}.json").read_bytes(), type=Result)
+    except (FileNotFoundError, msgspec.ValidationError):
+        return None
 
 
 def main() -> int:
@@ -128,9 +132,10 @@ def main() -> int:
         print(table(rows), flush=True)
         missed += sum(row.holds is False for row in rows)
         if chosen.scale == 1.0:
-            (RESULTS / f"{name}.json").write_bytes(msgspec.json.encode([asdict(row) for row in rows]))
+            found = Result(datetime.now(UTC).date().isoformat(), machine(), rows)
+            (RESULTS / f"{name}.json").write_bytes(msgspec.json.encode(found))
     if chosen.scale == 1.0:
-        TABLE.write_text(render({name: rows for name in NAMES if (rows := load(name)) is not None}))
+        TABLE.write_text(render({name: found for name in NAMES if (found := load(name)) is not None}))
         print(f"Wrote {TABLE.relative_to(ROOT)}; {missed} promises missed in this run", file=sys.stderr)
     return 0
 

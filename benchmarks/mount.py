@@ -133,8 +133,8 @@ PROMISES: tuple[tuple[str, str, str, dict[str, float]], ...] = (
 )
 
 
-def rows(figures: Figures) -> list[Row]:
-    """The table's lines."""
+def rows(figures: Figures, rounds: int = ROUNDS) -> list[Row]:
+    """The table's lines, of medians over so many rounds."""
     made = []
     for load, what, unit, promised in PROMISES:
         ours = figures[load][OURS]
@@ -147,7 +147,7 @@ def rows(figures: Figures) -> list[Row]:
         ]
         sign = "≤" if time_like else "≥"
         words = ", ".join(f"{sign} {factor:.3g} × {name}" for name, factor in promised.items())
-        made.append(Row(what, ours, unit, others, words, all(kept) if kept else None))
+        made.append(Row(what, ours, unit, others, words, all(kept) if kept else None, rounds=rounds))
     return made
 
 

@@ -12,18 +12,14 @@ import asyncio
 import contextlib
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from hashlib import md5
 from pathlib import Path
 from typing import Any
-
-import platformdirs
 
 from benchmarks.rows import Row
 from benchmarks.store import batches, file_documents
@@ -31,6 +27,10 @@ from mosaicfs_core.home import Home
 from mosaicfs_core.replication import HttpPeer, Replicator, Status, StorePeer
 from mosaicfs_core.store import Store
 from mosaicfs_core.testing.endpoint import running
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
+
+from npm import NotInstalled, installed_packages
 
 FULL = 100_000
 DEFAULT_SHARE = 5
@@ -146,23 +146,6 @@ class Node:
         self._in.close()
 
 
-def node_modules() -> Path | None:
-    """Where PouchDB is installed, once; None where that is not possible."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        return None
-    wanted = (PEER / "package.json").read_bytes()
-    default = platformdirs.user_cache_dir("mosaicfs-tests")
-    cache = Path(os.environ.get("MOSAICFS_TEST_CACHE", default)) / f"npm-{md5(wanted).hexdigest()[:8]}"
-    if not (cache / "complete").exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        (cache / "package.json").write_bytes(wanted)
-        command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"]
-        if subprocess.run(command, cwd=cache, capture_output=True, check=False).returncode:
-            return None
-        (cache / "complete").touch()
-    return cache / "node_modules"
-
-
 @contextlib.contextmanager
 def node(modules: Path) -> Iterator[Node]:
     """A running ``peer.js``."""
@@ -180,8 +163,9 @@ def node(modules: Path) -> Iterator[Node]:
 
 def pouchdb(count: int, **options: Any) -> Mapping[str, float]:
     """The same with PouchDB's replicator and these options of it; nothing where it cannot be installed."""
-    modules = node_modules()
-    if modules is None:
+    try:
+        modules = installed_packages(PEER)
+    except NotInstalled:
         return {}
     with node(modules) as source, node(modules) as target, node(modules) as replicator:
         documents = []
@@ -242,7 +226,7 @@ def run(scale: float = 1.0) -> list[Row]:
             f"cold replication of {count:,} files, pulled", pull["cold"], unit, beside("cold"), COLD, cold(pull["cold"])
         ),
         Row(f"one file in {CHANGED_SHARE} changed, pushed", push["incremental"], unit, beside("incremental")),
-        Row("one change, live, until it is durable there", push["latency_ms"], "ms"),
+        Row("one change, live, until it is durable there", push["latency_ms"], "ms", rounds=LATENCIES),
     ]
 
 

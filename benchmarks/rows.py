@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -13,7 +13,8 @@ class Row:
     """One line of the table.
 
     ``ours`` and the values of ``peers`` are in ``unit``. ``promise`` is what was promised, in words; ``holds`` says
-    whether this run kept it (None: nothing was promised).
+    whether this run kept it (None: nothing was promised). ``rounds`` is the number of measurements of which ``ours`` is
+    the median, or what it says it is.
     """
 
     what: str
@@ -23,6 +24,16 @@ class Row:
     promise: str = ""
     holds: bool | None = None
     note: str = ""
+    rounds: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run of one benchmark found. ``date`` is the day (UTC, ISO), ``machine`` says what it ran on."""
+
+    date: str
+    machine: str
+    rows: Sequence[Row]
 
 
 def seconds(action: Callable[[], object]) -> float:
@@ -32,6 +43,10 @@ def seconds(action: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def median_seconds(action: Callable[[], object], rounds: int = 5) -> float:
+ROUNDS = 5
+"""How often ``median_seconds`` measures unless told."""
+
+
+def median_seconds(action: Callable[[], object], rounds: int = ROUNDS) -> float:
     """Median of several runs of ``action``, in seconds."""
     return statistics.median(seconds(action) for _ in range(rounds))

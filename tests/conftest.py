@@ -5,18 +5,15 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from hashlib import md5
 from pathlib import Path
 
-import platformdirs
 import pytest
+from npm import NotInstalled, installed_packages
 
 pytest_plugins = ["mosaicfs_core.testing"]
 
@@ -40,28 +37,17 @@ def _no_surprises(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixtu
         pytest.fail("logged and not expected:\n" + "\n".join(surprises), pytrace=False)
 
 
-def installed_packages(folder: Path) -> Path:
-    """The ``node_modules`` with what ``package.json`` in ``folder`` names, installed into a cache once."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("Node.js with npm is not installed")
-    wanted = (folder / "package.json").read_bytes()
-    default = platformdirs.user_cache_dir("mosaicfs-tests")
-    cache = Path(os.environ.get("MOSAICFS_TEST_CACHE", default)) / f"npm-{md5(wanted).hexdigest()[:8]}"
-    if not (cache / "complete").exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        (cache / "package.json").write_bytes(wanted)
-        command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"]
-        done = subprocess.run(command, cwd=cache, capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"npm could not install its packages: {done.stderr[-300:]}")
-        (cache / "complete").touch()
-    return cache / "node_modules"
-
-
 @pytest.fixture(scope="session")
 def node_packages() -> Callable[[Path], Path]:
-    """``installed_packages``: give it a folder with a ``package.json``."""
-    return installed_packages
+    """``npm.installed_packages``: give it a folder with a ``package.json``; what cannot be installed skips the test."""
+
+    def installed(folder: Path) -> Path:
+        try:
+            return installed_packages(folder)
+        except NotInstalled as error:
+            pytest.skip(str(error))
+
+    return installed
 
 
 class ForkServer:

@@ -16,7 +16,7 @@ import threading
 import traceback
 
 # A line is written whole or not at all, whenever its process is killed (and PYTHONUNBUFFERED may say otherwise).
-sys.stdout.reconfigure(write_through=False)  # type: ignore[union-attr]
+sys.stdout.reconfigure(write_through=False)
 program = runpy.run_path(sys.argv[1], run_name="forked")
 assert threading.active_count() == 1, "a program that imports a thread cannot be forked"
 child = 0

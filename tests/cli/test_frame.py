@@ -110,9 +110,7 @@ def test_each_error_is_one_line_and_an_exit_code(cli: RootGroup, how: str, code:
     assert answer.exit_code == code
     assert answer.stdout == ""
     first, *rest = answer.stderr.splitlines()
-    assert first == (
-        "mosaicfs: ValueError: two lines" if how == "bug" else f"mosaicfs: {ERRORS[how].message}"  # type: ignore[attr-defined]
-    )
+    assert first == ("mosaicfs: ValueError: two lines" if how == "bug" else f"mosaicfs: {ERRORS[how].message}")
     assert rest == (["This is unexpected; --verbose shows where it happened."] if how == "bug" else [])
     assert "Traceback" in run(cli, "fail", how, "--verbose").stderr
 

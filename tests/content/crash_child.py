@@ -102,8 +102,8 @@ def forked(work: object, seconds: float | None = None) -> int:
     child = os.fork()
     if child == 0:
         try:
-            work()  # type: ignore[operator]
-        except BaseException as error:  # noqa: BLE001
+            work()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the parent reads it
             print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
             os._exit(1)
         os._exit(0)

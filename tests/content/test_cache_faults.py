@@ -171,7 +171,7 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule(capacity=st.sampled_from([0, 2 * MIB, 1 << 40]))
     def resize(self, capacity: int) -> None:
-        self.bed.settings["capacity"] = self.bed.cache.capacity = capacity
+        self.bed.settings["capacity"] = self.bed.cache.room.capacity = capacity
 
     @rule(trouble=st.sampled_from(["none", "damage", "cut"]))
     def trouble(self, trouble: str) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from mosaicfs_core.content import DigestBook, digests
-from mosaicfs_core.content.digests import sha256_of
+from mosaicfs_core.content.digests import sha256_of, unchanged
+from mosaicfs_core.content.source import etag_of
 
 pytestmark = pytest.mark.logs("damaged and begins anew")
 
@@ -47,4 +48,17 @@ def test_hashing_an_open_file(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"bytes" * 1000)
     descriptor = os.open(tmp_path / "f", os.O_RDONLY)
     assert sha256_of(descriptor) == hashlib.sha256(b"bytes" * 1000).digest()
+    os.close(descriptor)
+
+
+def test_bytes_written_over_with_the_time_set_back_are_another_version(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"first")
+    before = path.stat()
+    with path.open("r+b") as file:
+        file.write(b"other")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    descriptor = os.open(path, os.O_RDONLY)
+    assert os.fstat(descriptor).st_mtime_ns == before.st_mtime_ns
+    assert not unchanged(descriptor, etag_of(before))
     os.close(descriptor)

@@ -20,7 +20,7 @@ from mosaicfs_core.cli.commands.up import FIRST_CRAWL_SECONDS
 def can_mount() -> bool:
     """Whether this machine lets us mount."""
     try:
-        import pyfuse3  # noqa: F401
+        import pyfuse3  # noqa: F401 - whether it can be imported is the question
     except ImportError:
         return False
     return os.access("/dev/fuse", os.R_OK | os.W_OK)

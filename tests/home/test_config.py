@@ -33,6 +33,7 @@ def test_values_come_from_the_file_and_the_environment_wins(tmp_path: Path) -> N
         ('[agent]\nendpoints = "https://a:1"\n', 2, "agent.endpoints", "a list of addresses"),
         ('server.host = "a b"\n', 1, "server.host", "a host name or an IP address"),
         ('[agent]\nnightly_crawl = "25:00"\n', 2, "agent.nightly_crawl", 'a time "HH:MM"'),
+        ('[agent]\nendpoints = ["http://192.0.2.1:6673"]\n', 2, "agent.endpoints", "a list of https addresses"),
         ('[logging]\n\n"level" = "loud"\n', 3, "logging.level", "one of debug, info, warning, error"),
         ("[server]\nport = 1\nprot = 2\n", 3, "server.prot", "unknown key; expected one of host, port"),
         ("[agent]\n[sever]\nport = 1\n", 2, "sever", "unknown section; expected one of [server], [agent], "),

@@ -7,7 +7,8 @@ import logging
 
 import pytest
 
-from mosaicfs_core.supervision import supervised
+from mosaicfs_core.errors import NotFound
+from mosaicfs_core.supervision import end_tasks, first_of, logged, supervised
 
 
 @pytest.mark.logs("failed and starts again")
@@ -42,3 +43,35 @@ async def test_cancelled_work_ends_and_leaves_nothing_behind() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert failing == {}
+
+
+async def test_ended_tasks_have_ended_whatever_they_raise() -> None:
+    async def stubborn() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise ZeroDivisionError
+
+    tasks = [asyncio.create_task(stubborn()), asyncio.create_task(asyncio.sleep(0))]
+    await asyncio.sleep(0.01)
+    await end_tasks(*tasks)
+    assert all(task.done() for task in tasks)
+    await end_tasks()
+
+
+async def test_the_first_to_end_ends_the_others() -> None:
+    never = asyncio.ensure_future(asyncio.Event().wait())
+    async with asyncio.timeout(5):
+        await first_of(never, asyncio.sleep(0))
+    assert never.cancelled()
+
+
+@pytest.mark.logs("it failed")
+async def test_work_that_nobody_waits_for_leaves_its_error_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async def fails(error: Exception) -> None:
+        raise error
+
+    await logged("it", fails(NotFound("gone")))
+    assert "ZeroDivisionError" not in caplog.text
+    await logged("it", fails(ZeroDivisionError()))
+    assert "ZeroDivisionError" in caplog.text

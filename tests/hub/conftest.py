@@ -184,7 +184,7 @@ def until() -> Until:
 
     async def wait(condition: Callable[[], Awaitable[Any]]) -> None:
         async with asyncio.timeout(30):
-            while not await condition():  # noqa: ASYNC110
+            while not await condition():  # noqa: ASYNC110 - the other side is another program
                 await asyncio.sleep(0.02)
 
     return wait

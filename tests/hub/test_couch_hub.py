@@ -137,7 +137,7 @@ async def test_it_goes_on_after_the_server_was_lost(hub: MakeHub, server: Any) -
 
 
 def test_other_addresses_are_left_to_others() -> None:
-    assert mosaicfs_hub(None, HubAddress("postgres://there/x")) is None  # type: ignore[arg-type]
+    assert mosaicfs_hub(None, HubAddress("postgres://there/x")) is None
 
 
 @pytest.mark.logs("is not encrypted")

@@ -14,8 +14,10 @@ from yarl import URL
 
 from mosaicfs_core.agent.link import Link
 from mosaicfs_core.agent.link.client import PATH
+from mosaicfs_core.backoff import Backoff
+from mosaicfs_core.documents import ids
 from mosaicfs_core.errors import NotFound, Unavailable
-from mosaicfs_core.link import MESSAGE_LIMIT, Backoff, Method
+from mosaicfs_core.link import MESSAGE_LIMIT, Method
 
 NODE = "node-laptop-aaaa"
 OTHER = "node-desktop-bbbb"
@@ -94,7 +96,7 @@ async def test_without_a_control_plane_it_tries_again_with_growing_pauses(eventu
         await enough.wait()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert pauses == [0.5, 1, 2, 4, 8, 16, 32, 60]
     assert link.state.problem == "nobody is there"
     with pytest.raises(Unavailable, match="nobody is there"):
         await link.call("ping")
@@ -228,3 +230,43 @@ async def test_a_machine_whose_key_is_disabled_loses_its_link(control_plane: Any
         await eventually(lambda: link.state.problem and "disabled" in link.state.problem)
         assert links.connected(OTHER)
         assert await control_plane.status_of(NODE) == "disabled"
+
+
+@pytest.mark.logs("is cut off")
+async def test_a_machine_whose_access_key_is_revoked_loses_its_link(control_plane: Any, eventually: Any) -> None:
+    key_id = await _enrolled_with_a_key(control_plane)
+    links = control_plane.server.links
+    async with linked(control_plane) as link:
+        await eventually(lambda: links.connected(NODE))
+        assert (await control_plane.ask("DELETE", f"/api/credentials/{key_id}"))[0] == 200
+        await eventually(lambda: not links.connected(NODE))
+        await eventually(lambda: link.state.problem and "access key" in link.state.problem)
+
+
+async def test_a_machine_that_is_revoked_while_it_connects_gets_no_link(
+    control_plane: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key_id = await _enrolled_with_a_key(control_plane)
+    links, heard = control_plane.server.links, control_plane.server.liveness.heard
+    before = control_plane.store.seq
+
+    async def revoked_meanwhile(node_id: str) -> None:
+        await heard(node_id)
+        await control_plane.ask("DELETE", f"/api/credentials/{key_id}")
+        await asyncio.sleep(0.1)  # whoever cuts links off has seen it, and found none
+
+    monkeypatch.setattr(control_plane.server.liveness, "heard", revoked_meanwhile)
+    async with linked(control_plane, backoff=Backoff(first_s=1000)) as link:
+        await eventually(lambda: link.state.problem)
+        assert control_plane.store.seq > before
+        assert not links.connected(NODE)
+        assert "access key" in link.state.problem
+
+
+async def _enrolled_with_a_key(control_plane: Any) -> str:
+    _, key = await control_plane.ask("POST", "/api/credentials", {"name": "laptop", "kind": "agent"})
+    key_id = str(key["id"])
+    store = control_plane.store
+    await store.update(ids.credential_document_id(key_id), lambda known: {**(known or {}), "node_id": NODE})
+    await store.update(ids.node_document_id(NODE), lambda known: {**(known or {}), "access_key_id": key_id})
+    return key_id

@@ -91,9 +91,12 @@ async def test_some_are_not_judged(control_plane: Any) -> None:
     await control_plane.add_node("node-thief", status="disabled")
     await control_plane.add_node("control-plane-nas-cccc", status="online", role="control-plane")
     await control_plane.add_node("node-ill", status="degraded")
+    await control_plane.add_node("node-stolen", status="online", access_key_id="MOSAICFS_0123456789abcdef")
+    world.connected.add("node-stolen")  # not cut off yet
     for _ in range(4):
         await world.liveness.check()
     await world.liveness.heard("node-thief")
+    await world.liveness.heard("node-stolen")
     await world.liveness.heard("node-nobody-knows")
     found = {
         node["node_id"]: node["status"]
@@ -106,4 +109,5 @@ async def test_some_are_not_judged(control_plane: Any) -> None:
         "node-thief": "disabled",
         "control-plane-nas-cccc": "online",
         "node-ill": "offline",
+        "node-stolen": "offline",
     }

@@ -146,6 +146,35 @@ async def test_first_instances_and_folders_are_written_by_the_control_plane(
                 await made.link.link.call("seed", wrong)
 
 
+async def test_what_a_node_may_ask_to_be_written_for_it_is_bounded(
+    control_plane: Any, tmp_path: Path, eventually: Any
+) -> None:
+    async with machine(control_plane, tmp_path / "laptop") as made:
+        await eventually(lambda: made.link.link.state.connected)
+        call = made.link.link.call
+
+        async def ask(*names: str, **given: Any) -> None:
+            instances = [{"plugin_name": name, "package": name, "name": name, **given} for name in names]
+            await call("seed", {"instances": instances})
+
+        # All at once, so that each would find the others not counted yet.
+        batches = [[f"made-{batch}-{number}" for number in range(40)] for batch in range(5)]
+        found = await asyncio.gather(*[ask(*batch) for batch in batches], return_exceptions=True)
+        assert sum(isinstance(one, UserError) for one in found) == 3
+        with pytest.raises(UserError, match="100 of its own"):
+            await ask(*[f"more-{number}" for number in range(30)])
+        with pytest.raises(UserError, match="settings_schema"):
+            await ask("made-0-0", settings_schema={"description": "x" * 70_000})
+        documents = await control_plane.store.read(lambda reader: reader.documents_of("plugin", (NODE,)))
+        assert len(documents) <= 100
+        watcher = {"plugin_name": documents[0]["plugin_name"], "package": "p", "name": "p", "watches": "paths"}
+        await call("seed", {"instances": [watcher], "paths": ["/0"]})
+        for start in range(0, 1000, 100):
+            await call("seed", {"paths": [f"/{number}" for number in range(start, start + 100)]})
+        with pytest.raises(UserError, match="up to 1000"):
+            await call("seed", {"paths": ["/one-more"]})
+
+
 async def test_a_link_that_comes_back_lets_everything_be_looked_at(
     control_plane: Any, laptop: Machine, eventually: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mosaicfs_core.errors import MosaicError, NotFound, Unavailable, UserError
-from mosaicfs_core.link import MESSAGE_LIMIT, Backoff, BrokenLink, Method, Peer, converse
+from mosaicfs_core.link import MESSAGE_LIMIT, BrokenLink, Method, Peer, converse
 from mosaicfs_core.link.messages import decode, encode, error_body, error_of
 from mosaicfs_core.link.peer import MAX_SERVED
 
@@ -249,13 +249,3 @@ def test_a_long_error_is_cut() -> None:
     assert len(body["message"]) < 5000
     assert "details" not in body
     assert isinstance(error_of(body), NotFound)
-
-
-def test_pauses_grow_to_a_minute_and_never_meet() -> None:
-    least, most = Backoff(dice=lambda: 0.0), Backoff(dice=lambda: 1.0)
-    assert [most.next() for _ in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
-    assert [least.next() for _ in range(8)] == [0.5, 1, 2, 4, 8, 16, 30, 30]
-    for _ in range(2000):
-        most.next()
-    most.reset()
-    assert most.next() == 1

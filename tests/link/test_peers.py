@@ -133,11 +133,60 @@ async def test_the_routes_to_a_node_are_those_of_the_moment(peers: Peers) -> Non
     async def change(**fields: Any) -> None:
         await peers.reader.store.update(ids.node_document_id(OWNER), lambda there: {**(there or {}), **fields})
 
+    key = "MOSAICFS_0123456789abcdef"
+    stub = {"type": "credential", "access_key_id": key, "secret_key_hash": "!", "name": "k", "kind": "agent"}
+    stub |= {"_id": ids.credential_document_id(key), "node_id": OWNER, "created_at": times.format_time(0)}
+    await change(access_key_id=key)
+    assert routes(OWNER) == ()  # its key has not arrived yet
+    await peers.reader.store.put({**stub, "enabled": True})
+    assert [route.relay for route in routes(OWNER)] == [False, True]
+    assert public_key_of(peers.reader.store)(OWNER) is not None
+    await peers.reader.store.update(stub["_id"], lambda there: {**(there or {}), "enabled": False})
+    assert routes(OWNER) == ()
+    assert public_key_of(peers.reader.store)(OWNER) is None
+    await peers.reader.store.update(stub["_id"], lambda there: {**(there or {}), "enabled": True})
+
     await change(transfer={"endpoints": []})
     assert list(routes(OWNER)) == [relay]
     await change(status="disabled")
     assert routes(OWNER) == ()
     assert public_key_of(peers.reader.store)(OWNER) is None
+
+
+async def test_only_addresses_at_which_nobody_reads_along_are_used(peers: Peers) -> None:
+    async def told(*addresses: str) -> list[str]:
+        await peers.reader.store.update(
+            ids.node_document_id(OWNER), lambda there: {**(there or {}), "transfer": {"endpoints": list(addresses)}}
+        )
+        return [route.name.removeprefix(f"{OWNER} at ") for route in peers.routes(OWNER)]
+
+    used = ["https://192.0.2.1:6673", "https://vpn:9", "https://[2001:db8::1]:1", "http://127.0.0.1:80"]
+    assert await told(*used) == used
+    assert await told("http://[::1]:80", "http://127.8.8.8", "http://localhost:1") == [
+        "http://[::1]:80",
+        "http://127.8.8.8",
+        "http://localhost:1",
+    ]
+    clear = ["http://192.0.2.1:80", "http://127.0.0.1.example", "http://nas", "http://0.0.0.0", "http://127.0.0.1@evil"]
+    broken = ["ftp://127.0.0.1", "https://", "https://[::", "https://nas:port", "", "nas:6673"]
+    assert await told(*clear, *broken[:3]) == []
+    assert await told(*broken) == []
+
+
+async def test_no_more_is_kept_than_a_node_has_addresses_now(peers: Peers) -> None:
+    (direct,) = peers.routes(OWNER)
+    assert (await peers.get("/api/health"))[0] == 200
+    identifier = ids.node_document_id(OWNER)
+    for number in range(50):
+        moved = {"endpoints": [f"https://192.0.2.{number}:6673"]}
+        await peers.reader.store.update(identifier, lambda there, moved=moved: {**(there or {}), "transfer": moved})
+        assert len(peers.routes(OWNER)) == 1
+    assert sum(map(len, peers.routes._known.values())) == 1
+    await peers.reader.store.update(identifier, lambda there: {**(there or {}), "status": "disabled"})
+    assert peers.routes(OWNER) == ()
+    assert not peers.routes._known
+    await peers.routes.close()
+    assert direct.requests._session is None  # its connections were given back
 
 
 def test_addresses_as_other_machines_are_told_them(monkeypatch: pytest.MonkeyPatch) -> None:

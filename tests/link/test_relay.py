@@ -19,8 +19,8 @@ from mosaicfs_core.agent.link import Uplink
 from mosaicfs_core.agent.link.push import ATTEMPTS, Pusher
 from mosaicfs_core.content import Content, DigestBook, LocalTier
 from mosaicfs_core.documents import ids, times
-from mosaicfs_core.errors import MosaicError, NotFound, Stale, Unavailable, UserError
-from mosaicfs_core.link import BrokenLink, ReaderWaits
+from mosaicfs_core.errors import MosaicError, NotFound, NotSignedIn, Stale, Unavailable, UserError
+from mosaicfs_core.link import ReaderWaits
 from mosaicfs_core.server.link import relay as relay_module
 from mosaicfs_core.server.link.relay import PIECE, PIECES, Relay
 from mosaicfs_core.testing.harness import Harness
@@ -279,12 +279,16 @@ async def test_pieces_that_do_not_fit_are_refused(control_plane: Any, monkeypatc
         {"size": 5, "mtime": 1, "etag": "e", "start": 0, "stop": 6},
         {"size": 5, "mtime": 1, "etag": "e", "start": 3, "stop": 2},
         {"size": -1, "mtime": 1, "etag": "e", "start": 0, "stop": 0},
-        {"size": 2**53, "mtime": 1, "etag": "e", "start": 0, "stop": 0},
-        {"size": 5, "mtime": 2**60, "etag": "e", "start": 0, "stop": 0},
-        {"size": 5, "mtime": 1, "etag": "e" * 201, "start": 0, "stop": 0},
+        {"size": 2**53, "mtime": 1, "etag": '"e"', "start": 0, "stop": 0},
         {"size": 50, "mtime": 1, "etag": "e", "start": 1, "stop": 4},
         {"size": 50, "mtime": 1, "etag": "e", "start": 0, "stop": 40},
+        {"size": 50, "mtime": 1, "etag": "e", "start": 0, "stop": 10},
+        {"size": 50, "mtime": 1, "etag": '"e"\r\nSet-Cookie: x', "start": 0, "stop": 10},
+        {"size": 50, "mtime": 10**19, "etag": '"e"', "start": 0, "stop": 10},
+        NotSignedIn("sign in first"),
+        MosaicError("something that nobody foresaw"),
     ],
+    ids=str,
 )
 async def test_what_a_node_says_of_a_file_is_checked(
     control_plane: Any, monkeypatch: pytest.MonkeyPatch, answer: Any
@@ -292,13 +296,14 @@ async def test_what_a_node_says_of_a_file_is_checked(
     relay = control_plane.server.relay
 
     async def call(*_: Any) -> Any:
+        if isinstance(answer, Exception):
+            raise answer
         return answer
 
     monkeypatch.setattr(relay._links, "call", call)
-    with pytest.raises(MosaicError) as found:
+    with pytest.raises(Unavailable, match=NODE):
         async with relay.range_of(NODE, "x", 0, 10):
             pass
-    assert isinstance(found.value, BrokenLink | Unavailable)
     assert not relay._tickets
 
 
@@ -380,3 +385,20 @@ async def test_a_reader_may_take_its_time(caplog: pytest.LogCaptureFixture) -> N
     pusher = Pusher(None, requests, lambda *_: asyncio.sleep(0), pause=pause)  # type: ignore[arg-type]
     await pusher._send("ticket", _Source(), 0, PIECE)
     assert (requests.asked, caplog.records) == (22, [])
+
+
+@pytest.mark.parametrize("error", [NotSignedIn("sign in first"), MosaicError("nobody foresaw this"), NotFound("gone")])
+async def test_a_reader_is_told_of_the_node_and_not_of_itself(
+    control_plane: Any, monkeypatch: pytest.MonkeyPatch, error: MosaicError
+) -> None:
+    relay = control_plane.server.relay
+
+    async def call(*_: Any) -> Any:
+        return {"size": 50, "mtime": 1, "etag": '"e"', "start": 0, "stop": 10}
+
+    monkeypatch.setattr(relay._links, "call", call)
+    async with relay.range_of(NODE, "x", 0, 10) as found:
+        (ticket,) = relay._tickets
+        relay.fail(NODE, ticket, error)
+        with pytest.raises(NotFound if isinstance(error, NotFound) else Unavailable):
+            await anext(aiter(found))

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-import msgspec
 import pytest
+from tests.mount.stand_ins import Changes, Entry, Listing
 
 from mosaicfs_core.errors import Unavailable
 from mosaicfs_vfs.fuse.table import Correction, ForgetName
@@ -17,27 +17,6 @@ pytest.importorskip("pyfuse3")
 
 from mosaicfs_vfs.fuse import follow as following
 from mosaicfs_vfs.fuse.operations import MountOperations
-
-
-class Entry(msgspec.Struct, frozen=True):
-    name: str
-    inode: int
-    size: int = 0
-    mtime: int = 0
-    file: object = True
-    derived: bool = False
-
-
-class Listing(msgspec.Struct, frozen=True):
-    path: str
-    inode: int
-    entries: tuple[Entry, ...]
-
-
-class Changes(msgspec.Struct, frozen=True):
-    directories: frozenset[str] = frozenset()
-    subtrees: frozenset[str] = frozenset()
-    inodes: frozenset[int] = frozenset()
 
 
 class Source:
@@ -107,12 +86,12 @@ class Mount:
         self.source = source
         self.notifier = Notifier()
         self.pings = Pings()
-        self.operations = MountOperations(source, None, self.notifier, since=0)  # type: ignore[arg-type]
+        self.operations = MountOperations(source, None, self.notifier, since=0)
 
     async def __aenter__(self) -> Mount:
         for path in self.source.entries:
             await self.operations._list(path)
-        self._task = asyncio.create_task(following.follow(self.source, self.operations, self.pings))  # type: ignore[arg-type]
+        self._task = asyncio.create_task(following.follow(self.source, self.operations, self.pings))
         await asyncio.sleep(0)
         return self
 

@@ -188,6 +188,17 @@ class TestChanges:
         assert (root / "a.txt").read_bytes() == b"not indexed yet"
         assert (root / "a.txt").stat().st_size == 15
 
+    @pytest.mark.parametrize("replaced", [True, False], ids=["replaced", "in place"])
+    def test_changed_on_disk_with_the_size_and_time_it_had(self, world: Any, root: Path, replaced: bool) -> None:
+        """As ``rsync --times`` and ``touch --reference`` leave a file: the index has nothing to tell."""
+        path = world.files / "a.txt"
+        before = path.stat()
+        written = world.files / "beside" if replaced else path
+        written.write_bytes(b"other")
+        os.utime(written, ns=(before.st_atime_ns, before.st_mtime_ns))
+        written.replace(path)
+        assert (root / "a.txt").read_bytes() == b"other"
+
     def test_an_open_file_keeps_its_bytes(self, world: Any, root: Path) -> None:
         with open(root / "a.txt", "rb") as file:
             replacement = world.files / "other"

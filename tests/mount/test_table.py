@@ -2,33 +2,12 @@
 
 from __future__ import annotations
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.mount.stand_ins import Changes, Entry, Listing
 
 from mosaicfs_vfs.fuse.table import ForgetAttributes, ForgetName, Table
-
-
-class Entry(msgspec.Struct, frozen=True):
-    name: str
-    inode: int
-    size: int = 0
-    mtime: int = 0
-    file: object = True
-    derived: bool = False
-
-
-class Listing(msgspec.Struct, frozen=True):
-    path: str
-    inode: int
-    entries: tuple[Entry, ...]
-
-
-class Changes(msgspec.Struct, frozen=True):
-    directories: frozenset[str] = frozenset()
-    subtrees: frozenset[str] = frozenset()
-    inodes: frozenset[int] = frozenset()
 
 
 def folder(name: str, inode: int) -> Entry:

@@ -16,6 +16,7 @@ from quart import Quart
 
 from mosaicfs_core import documents as d
 from mosaicfs_core.cli.frame_context import TerminalContext
+from mosaicfs_core.errors import Stale
 from mosaicfs_core.server.app import running_app
 from mosaicfs_core.server.state import EXTENSION
 from mosaicfs_core.testing.harness import Harness
@@ -111,14 +112,26 @@ class CommandLine:
         """GET."""
         return self.send("GET", path, **params)
 
-    def send(self, method: str, path: str, /, body: Any = None, **params: Any) -> Any:
-        """Ask from the thread that a command runs in; an error answer ends the command."""
+    def get_with_etag(self, path: str, /, **params: Any) -> tuple[Any, str | None]:
+        """GET, with the tag."""
+        answer = self._ask("GET", path, None, params)
+        return answer.body, answer.headers.get("ETag")
+
+    def send(self, method: str, path: str, /, body: Any = None, *, if_match: str | None = None, **params: Any) -> Any:
+        """Ask from the thread that a command runs in; an error answer ends the command, but for ``Stale``."""
+        return self._ask(method, path, body, params, {} if if_match is None else {"If-Match": if_match}).body
+
+    def _ask(
+        self, method: str, path: str, body: Any, params: Mapping[str, Any], headers: Mapping[str, str] | None = None
+    ) -> Answer:
         given = {name: value for name, value in params.items() if value is not None}
-        asked = asyncio.run_coroutine_threadsafe(self._server.ask(method, path, body, params=given), self._loop)
-        answer = asked.result(timeout=30)
+        asked = self._server.ask(method, path, body, headers, params=given)
+        answer = asyncio.run_coroutine_threadsafe(asked, self._loop).result(timeout=30)
+        if answer.status == 412:
+            raise Stale(answer.error["message"])
         if answer.status >= 400:
             raise click.ClickException(answer.error["message"])
-        return answer.body
+        return answer
 
     def watchable(self, folders: Sequence[str]) -> list[str]:
         """As on the terminal."""

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mosaicfs_core import documents as d
+from mosaicfs_core.errors import Stale
 from mosaicfs_core.plugins.instances import default_document
 from mosaicfs_plugins.localfs.commands import register, with_added
 from mosaicfs_plugins.localfs.scan import within
@@ -57,6 +58,26 @@ async def test_folders_are_added_listed_and_removed(server: Any, command_line: A
     await command_line.run(register, "folders", "remove", second)
     assert command_line.said == [f"{second} is not watched any more."]
     assert await watched(server, server.node_id) == [first]
+
+
+@pytest.mark.parametrize("times", [1, 20])
+async def test_a_change_that_somebody_makes_at_the_same_time_is_not_lost(
+    server: Any, command_line: Any, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    send, overtaken = command_line.send, []
+
+    def overtake(method: str, path: str, body: Any = None, **given: Any) -> Any:
+        if method == "PATCH" and len(overtaken) < times:
+            overtaken.append(f"/srv/theirs-{len(overtaken)}")
+            send(method, path, {"settings": {"paths": overtaken}})
+        return send(method, path, body, **given)
+
+    monkeypatch.setattr(command_line, "send", overtake)
+    ran = await command_line.run(register, "folders", "add", "/srv/mine", "--node", "Laptop")
+    if times == 1:
+        assert (ran.exit_code, await watched(server, LAPTOP)) == (0, ["/srv/theirs-0", "/srv/mine"])
+    else:
+        assert (type(ran.exception), await watched(server, LAPTOP)) == (Stale, overtaken)
 
 
 async def test_what_is_no_folder_or_not_watched_changes_nothing(server: Any, command_line: Any, tmp_path: Path) -> None:

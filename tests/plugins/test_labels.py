@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mosaicfs_core import documents as d
-from mosaicfs_plugins.labels import commands
+from mosaicfs_plugins.labels import commands, service
 
 PATH = "/home/user/taxes/2025.pdf"
 
@@ -143,6 +143,20 @@ async def test_a_preview_counts_and_names_files_and_makes_nothing(server: Any) -
     none = await server.ask("POST", "labels/rules/preview", {"path_prefix": "/data", "node_id": "node-other"})
     assert none.body["total"] == 0
     assert (await server.ask("GET", "labels/rules")).body["total"] == 0
+
+
+async def test_a_files_labels_among_more_rules_than_a_page_holds(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "_BATCH", 5)
+    await server.add("/data/in/a.txt")
+    covering = {"/": "*", "/data/": server.node_id, "/data/in/": "*"}
+    for prefix, node in covering.items():
+        await server.ask("POST", "labels/rules", {"path_prefix": prefix, "node_id": node, "labels": [f"of {prefix}"]})
+    for number in range(20):
+        await server.ask("POST", "labels/rules", {"path_prefix": f"/data/{number}", "labels": ["other"]})
+    await server.ask("POST", "labels/rules", {"path_prefix": "/data", "node_id": "node-other", "labels": ["other"]})
+    found = await server.ask("GET", "labels/effective", params={"export_path": "/data/in/a.txt"})
+    assert found.body["labels"] == [f"of {prefix}" for prefix in covering]
+    assert {rule["path_prefix"]: rule["node_id"] for rule in found.body["rules"]} == covering
 
 
 async def test_labels_in_use_are_counted(server: Any) -> None:

@@ -239,7 +239,7 @@ async def test_too_small_a_cache_is_said_clearly_and_no_pin_gives_way(tmp_path: 
             f"large: 0 of 1 files are here, 1 do not fit ({2 * MIB} bytes)",
         )
         assert laptop.told("small")["state"] == "complete"
-        laptop.harness.cache.capacity = 10 * MIB
+        laptop.harness.cache.room.capacity = 10 * MIB
         await laptop.complete(1, "large")
         assert laptop.report()["status"] == "healthy"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from mosaicfs_core.content import services_of
 from mosaicfs_core.documents import ids, times
 from mosaicfs_core.errors import InvalidDocument, NotAllowed, Stale, UserError
 from mosaicfs_core.hooks import DocumentQuery, FileRecord
-from mosaicfs_core.plugins.context import InstanceContext, RoutesContextImpl
+from mosaicfs_core.plugins.context import InstanceContext, RoutesContextImpl, routes_context
+from mosaicfs_core.plugins.loading import LoadedPlugin
 from mosaicfs_core.testing import Harness
 
 NOW = times.format_time(1_700_000_000_000_000)
@@ -89,11 +91,24 @@ async def test_a_batch_with_a_stale_document_writes_nothing(context: InstanceCon
     assert await context.read_document(second["_id"]) is None
 
 
-async def test_credentials_are_nobodys_business(context: InstanceContext) -> None:
+async def test_credentials_are_nobodys_business(context: InstanceContext, control: RoutesContextImpl) -> None:
+    credential = {
+        "_id": "credential::MOSAICFS_0000000000000000",
+        "type": "credential",
+        "access_key_id": "MOSAICFS_0000000000000000",
+        "secret_key_hash": "hash",
+        "name": "a key of my own",
+        "created_at": NOW,
+    }
+    for writer in (context, control):
+        with pytest.raises(NotAllowed):
+            await writer.write_documents([credential])
     with pytest.raises(NotAllowed):
         await context.read_document("credential::MOSAICFS_0000000000000000")
     with pytest.raises(NotAllowed):
         await context.find_documents(DocumentQuery(type="credential"))
+    with pytest.raises(NotAllowed):
+        await context.count_documents("credential")
 
 
 @pytest.mark.parametrize(
@@ -169,12 +184,15 @@ async def test_directories_are_private_and_paths_convert(context: InstanceContex
     assert context.native(context.written(b"/a\xff")) == b"/a\xff"
 
 
-async def test_the_process_behind_a_context_shows_through_its_routes_alone(
+async def test_the_process_behind_a_context_shows_through_the_trees_routes_alone(
     context: InstanceContext, control: RoutesContextImpl, mosaicfs_host: Harness
 ) -> None:
-    services = services_of(control)
+    tree = LoadedPlugin("vfs", "mosaicfs_vfs.plugin", None, "mosaicfs-vfs", "1.0", True, "ok")
+    services = services_of(routes_context(mosaicfs_host.core, tree, dict))
     assert (services.store, services.replica) == (mosaicfs_host.store, mosaicfs_host.home.replica)
     assert services.step_ops() == mosaicfs_host.host.step_ops()
     assert not hasattr(context, "core")
-    with pytest.raises(TypeError, match="the process that holds the store"):
-        services_of(context)  # type: ignore[arg-type]
+    stranger = routes_context(mosaicfs_host.core, replace(tree, distribution="mosaicfs-vfs-too"), dict)
+    for other in (context, control, stranger):
+        with pytest.raises(TypeError, match="the tree alone"):
+            services_of(other)  # type: ignore[arg-type]

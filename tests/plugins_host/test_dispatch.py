@@ -313,12 +313,12 @@ def test_a_step_op_says_what_is_wrong_with_its_fields() -> None:
         Create(export_path="/a/", size=1, mtime=1),
         Create(export_path="/a\0b", size=1, mtime=1),
         Create(export_path="/a", size=-1, mtime=1),
-        Create(export_path="/a", size=1, mtime=1.5),  # type: ignore[arg-type]
+        Create(export_path="/a", size=1, mtime=1.5),
         Directory(export_path="/a", files=[Entry("b/c", 1, 1)], directories=[]),
         Directory(export_path="/a", files=[Entry("..", 1, 1)], directories=[]),
-        Directory(export_path="/a", files=[Entry("b", "1", 1)], directories=[]),  # type: ignore[arg-type]
-        Directory(export_path="/a", files=["b"], directories=[]),  # type: ignore[list-item]
-        Directory(export_path="/a", files=7, directories=[]),  # type: ignore[arg-type]
+        Directory(export_path="/a", files=[Entry("b", "1", 1)], directories=[]),
+        Directory(export_path="/a", files=["b"], directories=[]),
+        Directory(export_path="/a", files=7, directories=[]),
         Directory(export_path="/a", files=[], directories=["."]),
     ],
 )
@@ -328,7 +328,7 @@ def test_impossible_operations_are_found(operation: Any) -> None:
 
 
 def test_good_operations_pass() -> None:
-    listing = Directory(export_path="/", files=[Entry("a", 1, 1), ("b", 0, -5, 1, 2)], directories=["c"])  # type: ignore[list-item]
+    listing = Directory(export_path="/", files=[Entry("a", 1, 1), ("b", 0, -5, 1, 2)], directories=["c"])
     assert check_yielded([GOOD, listing]) is None
     assert check_yielded(()) is None
 

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
+
 from mosaicfs_core import documents
 from mosaicfs_core.replication import ConflictResolver, Status
 from mosaicfs_core.replication.conflicts import settling
@@ -29,7 +31,7 @@ async def both_edit(near: Store, far: Store, push: Push) -> str:
         (near, {"labels": ["old", "red"], "label_times": {**document["label_times"], "red": {"added": LATER}}}),
         (far, {"labels": [], "label_times": {"old": {**document["label_times"]["old"], "removed": LATER}}}),
     ):
-        await store.update(document["_id"], lambda present, change=change: {**present, **change, "updated_at": LATER})  # type: ignore[misc]
+        await store.update(document["_id"], lambda present, change=change: {**present, **change, "updated_at": LATER})
     await push(near, far)
     await push(far, near)
     return str(document["_id"])
@@ -106,6 +108,22 @@ async def test_a_leaf_that_is_not_understood_is_kept(near: Store) -> None:
     resolver = owned(near)
     assert await resolver.settle_all() == 0
     assert len(await near.open_revs(document["_id"])) == 2
+
+
+@pytest.mark.parametrize("strange", [1, 9])
+async def test_a_leaf_that_is_not_understood_hinders_no_other(near: Store, strange: int) -> None:
+    document = file_document("/a")
+    resolver = owned(near)
+    running = asyncio.create_task(resolver.run())
+    leaves = [_made({**document, "size": number}, number) for number in (2, 3)]
+    await near.bulk([*leaves, _made({**document, "size": "large"}, strange)], new_edits=False)
+    async with asyncio.timeout(20):
+        while resolver.settled == 0:
+            await near.wait(near.seq, 0.01)
+    live = [leaf["size"] for leaf in await near.open_revs(document["_id"]) if not leaf.get("_deleted")]
+    assert sorted(live, key=str) == [3, "large"]
+    await near.close()
+    await running
 
 
 async def test_a_type_without_a_rule_keeps_the_winner_as_it_is(near: Store) -> None:

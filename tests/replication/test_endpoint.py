@@ -88,7 +88,7 @@ async def test_live_changes_follow_at_once(near: Store, far: Store, endpoint: En
     for number in range(10):
         document = file_document(f"/live/{feed}/{number}")
         await near.put(document)
-        await until(lambda document=document: far.get(document["_id"]))  # type: ignore[misc]
+        await until(lambda document=document: far.get(document["_id"]))
     await asyncio.sleep(1.2)  # heartbeats pass while nothing happens
     assert (push.status.state, pull.status.state) == ("live", "live")
     await near.put(file_document(f"/live/{feed}/last"))

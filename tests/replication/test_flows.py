@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from mosaicfs_core import documents as d
-from mosaicfs_core.replication import flows
+from mosaicfs_core.errors import InvalidDocument, NotAllowed
+from mosaicfs_core.replication import descriptions, flows
 from mosaicfs_core.replication.flows import Access
 from mosaicfs_core.store.selector import compile_selector
 
@@ -120,35 +122,79 @@ def node_document(**fields: Any) -> dict[str, Any]:
     }
 
 
+REV = f"3-{'a' * 32}"
+SENT = {"_rev": REV, "_revisions": {"start": 3, "ids": ["a" * 32, "b" * 32]}}
+
+
 @pytest.mark.parametrize(
-    ("fields", "refused"),
+    "claim",
     [
-        ({"platform": "linux", "agent_version": 9}, None),
-        ({"node_kind": "physical", "network_mounts": []}, None),
-        ({"friendly_name": "Laptop of old", "control_version": 2}, None),
-        ({"friendly_name": "Mine now"}, "friendly_name"),
-        ({"status": "disabled"}, "status"),
-        ({"network_mounts": [{"mount_id": "x"}]}, "network_mounts"),
-        ({"role": "bridge"}, "role"),
-        ({"control_version": 4}, "control_version"),
-        ({"control_version": True}, "control_version"),
-        ({"control_version": "3"}, "control_version"),
-        ({"public_key": "another"}, "public_key"),
-        ({"public_key": "another", "control_version": 2}, "public_key"),
-        ({"_deleted": True}, "does not own"),
+        {"friendly_name": "Mine now"},
+        {"friendly_name": "Laptop of old", "control_version": 2},
+        {"status": "disabled", "control_version": 4},
+        {"control_version": True},
+        {"control_version": 3.0, "role": "control-plane"},
+        {"network_mounts": [{"mount_id": "x"}]},
+        {"public_key": "another", "access_key_id": KEY, "node_kind": "cloud_bridge", "bridge_type": "x"},
+        {"added_by_a_newer_version": "and trusted there"},
+        {"node_id": NODE, "type": "node"},
     ],
 )
-def test_a_node_describes_itself_and_leaves_the_rest(fields: dict[str, Any], refused: str | None) -> None:
-    document = node_document(**fields)
+def test_of_its_own_document_a_node_writes_what_it_says_of_itself_alone(claim: dict[str, Any]) -> None:
+    stored = node_document(_rev="2-x", platform="old", vfs_backend="gone")
+    sent = {**node_document(), "platform": "linux", "agent_version": 9, **claim, **SENT}
+    kept = descriptions.taken(sent, [stored], replicated=True)
+    body = {key: value for key, value in kept.items() if not key.startswith("_")}
+    assert json.dumps(body, sort_keys=True) == json.dumps(
+        {**body_of(node_document()), "platform": "linux", "agent_version": 9}, sort_keys=True
+    )
+    unchanged = claim == {"node_id": NODE, "type": "node"}
+    revisions = kept["_revisions"]
+    # What differs from what was sent does not stand under the id that was sent: its sender must fetch it.
+    assert (kept["_rev"] == REV) is unchanged
+    if not unchanged:
+        assert revisions["ids"][1:] == SENT["_revisions"]["ids"]
+        assert kept["_rev"] == f"4-{revisions['ids'][0]}"
+        assert descriptions.taken(sent, [stored], replicated=True) == kept
+    edited = descriptions.taken({**sent, "_rev": "2-x"}, [stored], replicated=False)
+    assert body_of(edited) == body
+    assert edited["_rev"] == "2-x"
+
+
+def body_of(document: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in document.items() if not key.startswith("_")}
+
+
+def test_what_the_control_plane_says_comes_from_the_furthest_leaf_that_is_understood() -> None:
+    leaves = [
+        node_document(control_version=99, storage=5),
+        node_document(friendly_name="Won", control_version=3),
+        node_document(status="disabled", control_version=5),
+    ]
+    kept = descriptions.taken({**node_document(), **SENT}, leaves, replicated=True)
+    assert (kept["status"], kept["control_version"], kept["friendly_name"]) == ("disabled", 5, "Laptop")
+
+
+def test_a_node_is_registered_first_and_describes_itself_soundly() -> None:
+    with pytest.raises(NotAllowed, match="registered"):
+        descriptions.taken({**node_document(), **SENT}, [], replicated=True)
+    with pytest.raises(InvalidDocument, match="storage"):
+        descriptions.taken({**node_document(storage=5), **SENT}, [node_document()], replicated=True)
     access = Access.for_node(NODE)
-    assert access.needs_stored(document)
-    found = access.refusal(document, node_document())
-    assert (found is None) if refused is None else (found is not None and refused in found)
+    assert access.describes_itself(node_document())
+    assert access.refusal(node_document()) is None
+    assert "does not own" in (access.refusal(node_document(_deleted=True)) or "")
+    assert Access.for_node(OTHER).refusal(node_document())
 
 
-def test_a_node_does_not_register_itself_by_replication() -> None:
-    assert "registered" in (Access.for_node(NODE).refusal(node_document(), None) or "")
-    assert Access.for_node(OTHER).refusal(node_document(), node_document())
+@pytest.mark.parametrize("name", ["notification", "label_assignment", "node"])
+def test_a_node_leaves_room_for_the_revisions_of_the_other_writer(name: str) -> None:
+    document_id = d.node_document_id(NODE) if name == "node" else OWN[name]
+    for start, refused in ((10**9, False), (10**9 + 1, True), (10**30, True)):
+        document = {"_id": document_id, "type": name, "_revisions": {"start": start, "ids": ["a"]}}
+        assert ("no room" in (Access.for_node(NODE).refusal(document) or "")) is refused
+    assert "no room" in (Access.for_node(NODE).refusal({"_id": document_id, "_rev": f"{10**14}-a"}) or "")
+    assert Access.for_node(NODE).refusal({"_id": document_id, "_rev": "nonsense"}) is None
 
 
 def test_a_browser_writes_nothing_and_the_owner_everything() -> None:

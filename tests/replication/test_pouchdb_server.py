@@ -136,7 +136,7 @@ async def test_live_both_ways(near: Store, database: str, feed: Any) -> None:
     await call(database, "POST", "", theirs)
     await until(lambda: near.get(theirs["_id"]))
     for size in range(2, 12):
-        await near.update(mine["_id"], lambda present, size=size: {**(present or {}), "size": size})  # type: ignore[misc]
+        await near.update(mine["_id"], lambda present, size=size: {**(present or {}), "size": size})
         present = await their_winner(database, theirs["_id"])
         await call(database, "POST", "", {**present, "size": size})
 

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from mosaicfs_core.errors import NotAllowed, NotFound, NotSignedIn, Stale, Unavailable, UserError
 from mosaicfs_core.replication import EVERYTHING, Filter, Row, Status, checkpoints, combined
-from mosaicfs_core.replication.backoff import Backoff
 from mosaicfs_core.replication.batching import BYTES, FIRST, LARGEST, SMALLEST, BatchSize
 from mosaicfs_core.replication.checkpoints import Entry, Log
 from mosaicfs_core.replication.http_errors import error_of
@@ -106,17 +105,6 @@ def test_heavy_documents_travel_in_small_batches() -> None:
     assert size.documents == BYTES // (1 << 20)
     size.moved(1, 1.0, BYTES * 3)
     assert size.documents == 1
-
-
-def test_waits_double_up_to_a_minute_with_jitter() -> None:
-    waits = Backoff(lambda: 1.0)
-    assert [waits.next() for _ in range(9)] == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
-    waits.reset()
-    assert waits.next() == 0.5
-    lowest = Backoff(lambda: 0.0)
-    assert lowest.next() == 0.25
-    assert lowest.next(at_least=7.0) == 7.0
-    assert lowest.next(at_least=900.0) == 60.0
 
 
 # What the other side says

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,16 @@ def test_no_field_ends_its_pattern_with_a_bare_dollar() -> None:
     for path in SOURCES:
         found = re.search(r"""(?:Meta\(\s*pattern=|["']pattern["']:\s*).*?\$["']\s*[,)}\n]""", path.read_text())
         assert not found, f"{path.relative_to(ROOT)} says {found.group()!r}"
+
+
+def test_our_plugins_say_the_version_of_their_distribution() -> None:
+    """It is written once, in the distribution's ``pyproject.toml``."""
+    ours = {found.name: found for found in entry_points(group="mosaicfs") if found.module.startswith("mosaicfs_")}
+    assert len(ours) > len(MEMBERS)
+    for found in ours.values():
+        assert found.dist is not None
+        assert found.load().mosaicfs_manifest().version == found.dist.version
+        assert not re.search(r"version=.\d", Path(found.load().__file__).read_text()), f"{found.name} has its own"
 
 
 def test_the_core_names_no_source_of_files() -> None:

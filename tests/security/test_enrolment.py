@@ -177,7 +177,7 @@ async def test_nodes_learn_which_keys_hold(control: Any, laptop: Home) -> None:
     assert told[known.access_key_id]["enabled"]
     assert told[known.access_key_id]["node_id"] == known.node_id
     assert not told[revoked[0]]["enabled"]
-    assert set().union(*answer["items"]) <= {"access_key_id", "kind", "enabled", "node_id"}
+    assert set().union(*answer["items"]) <= {"access_key_id", "kind", "enabled", "node_id", "revocations"}
     assert (await control.status_of(user, "GET", "/api/agent/credentials"))[0] == 403
 
 

@@ -92,7 +92,7 @@ def routes(app: Any) -> list[tuple[str, str, str]]:
     return sorted(
         (method, rule.rule, rule.endpoint)
         for rule in app.url_map.iter_rules()
-        if not rule.websocket  # type: ignore[attr-defined]
+        if not rule.websocket
         for method in (rule.methods or set()) & set(METHODS)
     )
 

@@ -179,3 +179,19 @@ async def test_a_file_that_cannot_be_written_is_unavailable_and_works_again_late
     assert {type(one) for one in outcomes if isinstance(one, BaseException)} == {Unavailable}
     await sessions._run(lambda db: db.execute("PRAGMA max_page_count = 100000").fetchone())
     await sessions.refresh(kept.refresh_token)
+
+
+async def test_a_session_that_is_refreshed_for_months_does_not_grow(
+    sessions: Sessions, clock: Clock, tmp_path: Path
+) -> None:
+    token = (await sessions.begin("MOSAICFS_00")).refresh_token
+    await sessions.begin("MOSAICFS_11")  # nobody uses this one again
+    for _ in range(100):
+        clock.now += 24 * 3600
+        token = (await sessions.refresh(token)).refresh_token
+    with closing(sqlite3.connect(tmp_path / "auth.db")) as database:
+        kept = database.execute("SELECT used, expires FROM refresh_tokens").fetchall()
+        assert database.execute("SELECT access_key_id FROM sessions").fetchall() == [("MOSAICFS_00",)]
+    # As many as were handed out in the time in which a token is good; who copied one of these is still found out.
+    assert len(kept) <= REFRESH_SECONDS // (24 * 3600) + 1
+    assert all(expires > clock.now for _, expires in kept)

@@ -142,7 +142,7 @@ async def test_a_full_disk_is_said_and_survived(small_disk: Path) -> None:
     root = store.reader.directory(NODE, "/")
     assert root is not None
     assert root.below == written
-    assert len(store.reader.files_in(store.reader.directory(NODE, "/d").dir)) == written  # type: ignore[union-attr]
+    assert len(store.reader.files_in(store.reader.directory(NODE, "/d").dir)) == written
     with pytest.raises(Unavailable):
         await store.bulk([file_document(f"/e/{index}") for index in range(20_000)])
     assert (await store.info()).documents == {"file": written}

@@ -50,7 +50,7 @@ def test_histories_merge_in_any_order(found: list[Path], random: object) -> None
     deletions = {path[0]: deleted for path, deleted in found}
     found = [(path, deletions[path[0]]) for path, _ in found]
     shuffled = list(found)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    random.shuffle(shuffled)
     one, other = grown(found), grown(shuffled)
     # A leaf that was grafted upon before it arrived is an inner revision in both: only leaves can be deleted.
     assert one.parents == other.parents
@@ -122,4 +122,4 @@ def test_missing_and_possible_ancestors() -> None:
 @pytest.mark.parametrize("text", ["", "1", "1-", "-a", "x-a", "-1-a", "¹-a", None, 5])
 def test_bad_revisions_are_refused(text: object) -> None:
     with pytest.raises(UserError):
-        revtree.parse_rev(text)  # type: ignore[arg-type]
+        revtree.parse_rev(text)

@@ -68,7 +68,7 @@ def test_odd_bodies_are_kept_whole() -> None:
     numbers = numbering()
     for odd in ({"mime_type": None}, {"source": {**file_document("/a")["source"], "volume": "x"}}):
         body = {key: value for key, value in {**file_document("/a"), **odd}.items() if key != "_id"}
-        facts = rows.file_facts(rows.file_parts(body, 5, lambda body=body: encode(body)), numbers)  # type: ignore[misc]
+        facts = rows.file_facts(rows.file_parts(body, 5, lambda body=body: encode(body)), numbers)
         assert facts.flags & schema.WHOLE
         assert facts.extra == encode(body)
 

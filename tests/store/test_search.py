@@ -268,6 +268,13 @@ async def test_a_cursor_that_no_search_has_given_out_is_refused(
     assert refused.value.details["field"] == "cursor"
 
 
+async def test_effective_labels_of_few_files_among_many_rules(store: Store) -> None:
+    await store.bulk([rule(f"/elsewhere/{number}/", "other") for number in range(200)])
+    for file in FILES[:60]:
+        place = (file["source"]["node_id"], file["source"]["export_path"])
+        assert store.reader.effective_labels([place]) == [tuple(sorted(labels_of(file)))]
+
+
 async def test_effective_labels(store: Store) -> None:
     places = [(file["source"]["node_id"], file["source"]["export_path"]) for file in FILES[:100]]
     assert store.reader.effective_labels(places) == [tuple(sorted(labels_of(file))) for file in FILES[:100]]

@@ -79,14 +79,14 @@ async def test_other_tables_share_the_transaction(tmp_path: Path) -> None:
 
     def index_and_enqueue(tx: Any) -> None:
         tx.put(file_document("/a"))
-        tx.execute_many("INSERT INTO jobs(id, n) VALUES ", [("a", number) for number in range(333)])
+        tx.execute("INSERT INTO jobs(id, n) VALUES (?, ?), (?, ?)", ("a", 1, "a", 2))
         tx.set_identity(file_document("/a")["_id"], 7, 8, "print")
         with pytest.raises(NotFound):
             tx.set_identity("file::none", 1, 2)
 
     await store.transaction(index_and_enqueue)
     count = await store.read(lambda reader: reader.rows("SELECT count(*), sum(n) FROM jobs"))
-    assert count == [(333, 332 * 333 // 2)]
+    assert count == [(2, 3)]
     (found,) = store.reader.files_by_identity(7, 8)
     assert found.export_path == "/a"
     assert store.reader.identities([found.doc])[found.doc].fingerprint == "print"
@@ -142,7 +142,7 @@ async def test_a_request_that_races_with_closing_is_not_put_behind_the_end(tmp_p
         def __getattr__(self, name: str) -> Any:
             return getattr(waiting, name)
 
-    writer._queue = Late()  # type: ignore[assignment]
+    writer._queue = Late()
     async with asyncio.timeout(10):
         assert (await store.put(file_document("/a"))).startswith("1-")
     closing.join()

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.fuse
 
 def can_mount() -> bool:
     try:
-        import pyfuse3  # noqa: F401
+        import pyfuse3  # noqa: F401 - whether it can be imported is the question
     except ImportError:
         return False
     return os.access("/dev/fuse", os.R_OK | os.W_OK) and shutil.which("fusermount3") is not None
@@ -30,7 +30,7 @@ def can_mount() -> bool:
 @pytest.fixture
 def machines(network: Any) -> Iterator[tuple[Machine, Machine, Machine]]:
     made = tuple(Machine(network.host(name)) for name in ("nas", "laptop", "desktop"))
-    yield made  # type: ignore[misc]
+    yield made
     for machine in made:
         if machine.process is not None and machine.process.poll() is None:
             machine.end()

@@ -61,9 +61,9 @@ class World:
     def get(self, document_id: str) -> dict[str, Any] | None:
         return self._loop.run(self.store.get(document_id))
 
-    def remove(self, document: Mapping[str, Any]) -> None:
-        """Leave a tombstone that keeps the type and the owner."""
-        kept = {key: document[key] for key in ("_id", "type", "node_id") if key in document}
+    def remove(self, document: Mapping[str, Any], *more: str, **instead: Any) -> None:
+        """Leave a tombstone that keeps the type, the owner and ``more`` fields, or has others ``instead``."""
+        kept = {key: document[key] for key in ("_id", "type", "node_id", *more) if key in document} | instead
         self._loop.run(self.store.update(document["_id"], lambda _: {**kept, "_deleted": True}))
 
     def file(

@@ -150,7 +150,7 @@ class Model:
         if value is not None:
             self.keep(self.world.annotate(path, "p", {"k": value}, place[0]))
         elif (document := self.documents.pop(d.annotation_id(place[0], path, "p"), None)) is not None:
-            self.world.remove(document)
+            self.world.remove(document, "export_path")
 
     def time(self, days: float) -> None:
         self.world.now += int(days * d.MICROS_PER_DAY)

@@ -15,13 +15,13 @@ from click.testing import CliRunner, Result
 
 from mosaicfs_core import documents as d
 from mosaicfs_core.cli.frame_context import TerminalContext
-from mosaicfs_core.errors import Conflict, MosaicError, NotFound, UserError
+from mosaicfs_core.errors import Conflict, MosaicError, NotFound, Stale, UserError
 from mosaicfs_core.server.app import running_app
 from mosaicfs_core.server.state import EXTENSION
 from mosaicfs_core.testing.harness import Harness
 from mosaicfs_vfs import commands
 
-ERRORS = {400: UserError, 404: NotFound, 409: Conflict}
+ERRORS = {400: UserError, 404: NotFound, 409: Conflict, 412: Stale}
 
 
 class LocalApi:
@@ -34,11 +34,20 @@ class LocalApi:
     def get(self, address: str, /, **params: Any) -> Any:
         return self.send("GET", address, None, **params)
 
-    def send(self, method: str, address: str, body: Any = None, /, **params: Any) -> Any:
-        return self._runner.run(self._ask(method, address, body, params))
+    def get_with_etag(self, address: str, /, **params: Any) -> tuple[Any, str | None]:
+        return self._runner.run(self._ask("GET", address, None, params))
 
-    async def _ask(self, method: str, address: str, body: Any, params: dict[str, Any]) -> Any:
+    def send(
+        self, method: str, address: str, body: Any = None, /, *, if_match: str | None = None, **params: Any
+    ) -> Any:
+        return self._runner.run(self._ask(method, address, body, params, if_match))[0]
+
+    async def _ask(
+        self, method: str, address: str, body: Any, params: dict[str, Any], if_match: str | None = None
+    ) -> tuple[Any, str | None]:
         headers = {"Authorization": f"Bearer {self._app.extensions[EXTENSION].local_token}"}
+        if if_match is not None:
+            headers["If-Match"] = if_match
         given = {} if body is None else {"json": body}
         answer = await self._app.test_client().open(
             f"/api/{address}",
@@ -51,7 +60,7 @@ class LocalApi:
         decoded = await answer.get_json()
         if answer.status_code >= 400:
             raise ERRORS.get(answer.status_code, MosaicError)(decoded["error"]["message"])
-        return decoded
+        return decoded, answer.headers.get("ETag")
 
 
 class Shell:
@@ -218,6 +227,29 @@ def test_an_edit_does_not_overwrite_another(shell: Shell, editor: Any) -> None:
 
     editor(meanwhile)
     assert isinstance(shell.run("edit", "/d").exception, Conflict)
+    assert json.loads(shell.say("show", "/d"))["mounts"][0]["source"]["export_path"] == "/theirs"
+
+
+def test_an_edit_does_not_overwrite_one_that_came_at_the_last_moment(
+    shell: Shell, editor: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    shell.say("mkdir", "/d")
+    send = LocalApi.send
+
+    def overtaken(self: LocalApi, method: str, *given: Any, **named: Any) -> Any:
+        if method == "PATCH":
+            monkeypatch.setattr(LocalApi, "send", send)
+            shell.say("edit", "/d", "--file", "-", stdin=fields("/theirs"))
+        return send(self, method, *given, **named)
+
+    monkeypatch.setattr(LocalApi, "send", overtaken)
+    editor(lambda _: fields("/mine"))
+    error = shell.run("edit", "/d").exception
+    assert isinstance(error, Conflict)
+    assert "someone else" in error.message
+    (kept,) = tmp_path.glob("mosaicfs-edit-*")
+    assert "/mine" in kept.read_text()
     assert json.loads(shell.say("show", "/d"))["mounts"][0]["source"]["export_path"] == "/theirs"
 
 

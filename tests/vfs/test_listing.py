@@ -163,6 +163,34 @@ def test_a_file_leaves_an_age_step_by_itself(world: Any) -> None:
         world.namespace.list("/recent/in")
 
 
+@pytest.mark.parametrize(
+    ("kept", "instead", "told"),
+    [
+        (("export_path",), {}, True),
+        ((), {}, False),
+        ((), {"export_path": "/s/a.txt"}, False),
+        ((), {"export_path": 7}, False),
+    ],
+)
+def test_a_removed_label_or_annotation_concerns_the_file_it_tells_of_alone(
+    world: Any, kept: tuple[str, ...], instead: dict[str, Any], told: bool
+) -> None:
+    for name in ("a", "b"):
+        world.file(f"/s/{name}.txt")
+        label = world.label(f"/s/{name}.txt", "good")
+        note = world.annotate(f"/s/{name}.txt", "ocr", {"kind": "bill"})
+    world.directory("/l", world.mount("/s", steps=[{"op": "label", "labels": ["good"]}]))
+    world.directory(
+        "/n", world.mount("/s", steps=[{"op": "annotation", "plugin_name": "ocr", "key": "kind", "value": "bill"}])
+    )
+    for path, document in (("/l", label), ("/n", note)):
+        assert world.names(path) == ["a.txt", "b.txt"]
+        world.remove(document, "plugin_name", *kept, **instead)
+        changes = world.namespace.refresh()
+        assert (changes.subtrees, path in changes.directories) == ((frozenset(), True) if told else ({path}, False))
+        assert world.names(path) == ["a.txt"]
+
+
 def test_deleted_files_disappear_and_come_back_with_their_inode(world: Any) -> None:
     file = world.file("/s/a.txt")
     world.directory("/d", world.mount("/s"))

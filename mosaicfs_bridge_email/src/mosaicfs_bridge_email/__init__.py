@@ -1,8 +1,8 @@
 """Mailboxes as folders for MosaicFS (announced: this release holds its manifest alone)."""
 
-from mosaicfs_core.hooks import PluginManifest, hookimpl
+from importlib.metadata import version
 
-__version__ = "0.1.0"
+from mosaicfs_core.hooks import PluginManifest, hookimpl
 
 
 @hookimpl
@@ -13,7 +13,7 @@ def mosaicfs_manifest() -> PluginManifest:
         description=(
             "Will show mailboxes of Gmail and IMAP accounts as folders of .eml files. Not available in this release."
         ),
-        version=__version__,
+        version=version("mosaicfs-bridge-email"),
         hook_api=1,
         available=False,
     )

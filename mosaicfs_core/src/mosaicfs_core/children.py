@@ -17,12 +17,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, Final
 
-from mosaicfs_core.errors import ConfigError, Conflict, MosaicError, NotAllowed, NotFound, Unavailable, UserError
+from mosaicfs_core.errors import MosaicError, Unavailable, error_told
 
 PROGRAM: Final = "from mosaicfs_core.cli.main import main; main()"
 _END_S: Final = 1.0
 """How long a child that closed its standard output may take to end by itself."""
-_KINDS: Final = {kind.code: kind for kind in (ConfigError, Conflict, NotAllowed, NotFound, UserError)}
 
 
 def command(home: Path, *words: str) -> list[str]:
@@ -103,7 +102,7 @@ def failure(told: bytes, code: int) -> MosaicError:
     for line in reversed(lines):
         try:
             error = json.loads(line)["error"]
-            return _KINDS.get(error["code"], Unavailable)(str(error["message"]))
+            return error_told(str(error["code"]), str(error["message"]), otherwise=Unavailable)
         except (ValueError, KeyError, TypeError):
             continue
     return Unavailable(lines[-1].removeprefix("mosaicfs: ") if lines else f"it ended with {code}, without a word")

@@ -26,7 +26,8 @@ an exit code.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 
 class MosaicError(Exception):
@@ -128,3 +129,33 @@ class NoRoom(MosaicError):
     def __init__(self, message: str, missing: int | None = None, **details: Any) -> None:
         super().__init__(message, **details)
         self.missing = missing
+
+
+_BY_CODE: Final[Mapping[str, type[MosaicError]]] = {
+    # ``NoRoom`` is not among them: it is about this machine's own disk.
+    kind.code: kind
+    for kind in (UserError, ConfigError, NotSignedIn, ClockSkew, NotAllowed, NotFound, Conflict, Stale, Unavailable)
+} | {InvalidDocument.code: UserError}
+
+
+def error_told(
+    code: str,
+    message: str,
+    details: Mapping[str, Any] | None = None,
+    *,
+    retry_after: float | None = None,
+    otherwise: type[MosaicError] = MosaicError,
+) -> MosaicError:
+    """The error that another party tells of, as the class that its code names, ``otherwise`` for codes of no class of
+    ours; it keeps its code. ``retry_after`` is in seconds and for ``Unavailable``."""
+    known = dict(details or {})
+    error: MosaicError
+    if code == PluginError.code:
+        error = PluginError(message, str(known.pop("plugin", "")), str(known.pop("hook", "")))
+    else:
+        error = _BY_CODE.get(code, otherwise)(message)
+    if isinstance(error, Unavailable):
+        error.retry_after = retry_after
+    error.details |= known
+    error.code = code
+    return error

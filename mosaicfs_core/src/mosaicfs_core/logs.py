@@ -132,5 +132,5 @@ def set_level(level: str) -> None:
 
 def _attach(root: logging.Logger, handler: logging.Handler, formatter: logging.Formatter) -> None:
     handler.setFormatter(formatter)
-    handler.mosaicfs = True  # type: ignore[attr-defined]
+    handler.mosaicfs = True  # type: ignore[attr-defined]  # a mark of ours: these are replaced
     root.addHandler(handler)

@@ -1,4 +1,4 @@
-"""Tasks that run as long as the program: one unforeseen error must not end them unnoticed."""
+"""Tasks beside others: those that nobody waits for, of which no error must go unnoticed, and how tasks are ended."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Final
+from typing import Any, Final
+
+from mosaicfs_core.errors import MosaicError
 
 logger = logging.getLogger(__name__)
 
@@ -46,3 +48,29 @@ async def supervised(
             pause = min(pause * 2, LONGEST_PAUSE_S)
     finally:
         failing.pop(name, None)
+
+
+async def logged(name: str, work: Awaitable[Any]) -> None:
+    """Run ``work`` once. What it raises is logged, with its traceback where nobody raised it on purpose."""
+    try:
+        await work
+    except MosaicError as error:
+        logger.warning("%s failed", name, extra={"operation": name, "error": str(error)})
+    except Exception:
+        logger.exception("%s failed", name, extra={"operation": name})
+
+
+async def end_tasks(*tasks: asyncio.Future[Any]) -> None:
+    """Cancel tasks and wait for their end. What they raise is dropped."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def first_of(*works: Awaitable[Any]) -> None:
+    """Wait until one of these has ended, well or not, and end the others."""
+    waits = [asyncio.ensure_future(work) for work in works]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await end_tasks(*waits)

@@ -1,8 +1,8 @@
 """Full-text search for MosaicFS (announced: this release holds its manifest alone)."""
 
-from mosaicfs_core.hooks import PluginManifest, hookimpl
+from importlib.metadata import version
 
-__version__ = "0.1.0"
+from mosaicfs_core.hooks import PluginManifest, hookimpl
 
 
 @hookimpl
@@ -14,7 +14,7 @@ def mosaicfs_manifest() -> PluginManifest:
             "Will extract the text of documents on each machine and answer searches over it, with an embedded index by "
             "default. Not available in this release."
         ),
-        version=__version__,
+        version=version("mosaicfs-fulltext"),
         hook_api=1,
         available=False,
     )

@@ -184,15 +184,20 @@ async def test_feeds_end_when_the_client_leaves(couch: Any) -> None:
             await couch.store.wait(couch.store.seq, 0.01)
 
 
-@pytest.mark.parametrize("who", ["node", "user"])
-async def test_a_feed_ends_when_its_reader_is_disabled(couch: Any, who: str) -> None:
+@pytest.mark.parametrize("disabled", ["the node", "the key of the node", "the key of the user"])
+async def test_a_feed_ends_when_its_reader_is_disabled(couch: Any, disabled: str) -> None:
     documents = couch.documents(couch.node)
-    await couch.store.put(documents["node"])
+    who = "user" if disabled == "the key of the user" else "node"
+    if disabled == "the key of the node":
+        await couch.store.put({**documents["node"], "access_key_id": couch.key})
+        await couch.store.update(f"credential::{couch.key}", lambda known: {**(known or {}), "node_id": couch.node})
+    else:
+        await couch.store.put(documents["node"])
     params = {"feed": "continuous", "since": "now", "heartbeat": "60000"}
     async with couch.open("GET", "/_changes", who, params=params) as answer:
         await couch.store.put(documents["label_rule"])
         assert (await row_of(answer))["id"] == documents["label_rule"]["_id"]
-        if who == "node":
+        if disabled == "the node":
             await couch.store.update(documents["node"]["_id"], lambda node: {**(node or {}), "status": "disabled"})
         else:
             await couch.store.update(f"credential::{couch.key}", lambda known: {**(known or {}), "enabled": False})

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gzip
 import io
 import json
+import threading
 import zlib
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
-from mosaicfs_core.server.couch import bodies, pages
+from mosaicfs_core.server.couch import bodies, listings, pages
 
 REV = "1-" + "a" * 32
 
@@ -400,6 +402,61 @@ async def test_find_matches_selectors_page_by_page(couch: Any) -> None:
     assert third == {"docs": [], "bookmark": "nil"}
     plugins = (await couch.post("/_find", {"selector": {"type": "plugin"}})).json["docs"]
     assert {one["_id"] for one in plugins} >= {couch.documents(couch.node)["plugin"]["_id"]}
+
+
+async def test_a_bookmark_leads_on_past_the_documents_that_one_answer_looks_at(
+    couch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listings, "MOST_LOOKED_AT", 25)
+    await couch.store.bulk([couch.file(number) for number in range(90)])
+    asked = {"selector": {"size": {"$gte": 80}}, "limit": 20, "skip": 2, "bookmark": "nil"}
+    sizes, answers = [], 0
+    while True:
+        answer = (await couch.post("/_find", asked)).json
+        answers += 1
+        sizes += [document["size"] for document in answer["docs"]]
+        assert ("warning" in answer) == (answers < 4)
+        asked["bookmark"] = answer["bookmark"]
+        if asked["bookmark"] == "nil":
+            break
+    assert (sizes, answers) == (list(range(82, 90)), 5)
+
+
+@pytest.mark.parametrize("selector", [{"size": {"$lt": 0}}, {"type": "file"}, {"type": "file", "size": 3}, {}])
+async def test_a_reader_of_no_files_is_answered_without_looking_at_them(
+    couch: Any, monkeypatch: pytest.MonkeyPatch, selector: dict[str, Any]
+) -> None:
+    await couch.fill()
+    await couch.store.bulk([couch.file(number) for number in range(90)])
+    monkeypatch.setattr(listings, "MOST_LOOKED_AT", 50)
+    answer = (await couch.post("/_find", {"selector": selector, "limit": 100}, who="user")).json
+    assert "warning" not in answer
+    shown = {row["id"] for row in (await couch.get("/_all_docs", who="user")).json["rows"]}
+    assert {document["_id"] for document in answer["docs"]} == (set() if selector else shown)
+
+
+async def test_no_other_read_waits_for_a_find(couch: Any) -> None:
+    await couch.fill()
+    go_on = threading.Event()
+    held = [asyncio.create_task(couch.store.sweep(lambda reader: go_on.wait())) for _ in range(5)]
+    try:
+        asked = asyncio.create_task(couch.post("/_find", {"selector": {"type": "node"}}))
+        assert (await couch.get("/_all_docs")).json["rows"]
+        assert not asked.done()
+    finally:
+        go_on.set()
+    assert len((await asked).json["docs"]) == 3
+    await asyncio.gather(*held)
+
+
+@pytest.mark.parametrize(
+    "place", ["[0, [true]]", "[0, [-1]]", "[0, [1, 2]]", '[0, ["x"]]', "[0, [1e30]]", "[0]", "7", "x"]
+)
+async def test_a_bookmark_of_something_else_is_refused(couch: Any, place: str) -> None:
+    bookmark = base64.urlsafe_b64encode(place.encode()).decode()
+    for selector in ({"size": 1}, {"type": "annotation", "node_id": "x"}, {"type": "stranger"}):
+        answer = await couch.post("/_find", {"selector": selector, "bookmark": bookmark})
+        assert answer.status == 400 or (selector == {"type": "stranger"} and place == "[0, [1, 2]]")
 
 
 async def test_a_head_of_a_live_feed_ends(couch: Any) -> None:

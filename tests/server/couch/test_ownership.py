@@ -60,15 +60,20 @@ async def test_a_nodes_tombstones_reach_its_own_documents_alone(couch: Any, kept
 async def test_a_node_may_not_touch_the_control_planes_fields_of_its_own_document(couch: Any) -> None:
     await couch.fill()
     node = couch.documents(couch.node)["node"]
-    rev = (await couch.store.get(node["_id"]))["_rev"]
-    for fields in ({"public_key": "other"}, {"status": "disabled"}, {"control_version": 99}, {"_deleted": True}):
-        (row,) = (
-            await couch.post("/_bulk_docs", {"docs": [later(node, rev, **fields)], "new_edits": False}, "node")
-        ).json
+    stored = await couch.store.get(node["_id"])
+
+    async def push(**fields: Any) -> Any:
+        told = later(node, stored["_rev"], **fields)
+        return (await couch.post("/_bulk_docs", {"docs": [told], "new_edits": False}, "node")).json
+
+    for fields in ({"_deleted": True}, {"storage": 5}):
+        (row,) = await push(**fields)
         assert row["error"] == "forbidden", fields
-    told = later(node, rev, platform="linux", agent_version=2)
-    assert (await couch.post("/_bulk_docs", {"docs": [told], "new_edits": False}, "node")).json == []
-    assert (await couch.store.get(node["_id"]))["platform"] == "linux"
+    assert await couch.store.get(node["_id"]) == stored
+    hostile = {"public_key": "other", "status": "disabled", "control_version": 99, "unheard_of": True}
+    assert await push(**hostile, platform="linux", agent_version=2) == []
+    changed = {**stored, "platform": "linux", "agent_version": 2}
+    assert await couch.store.get(node["_id"]) == {**changed, "_rev": (await couch.store.get(node["_id"]))["_rev"]}
 
 
 async def test_single_writes_are_checked_alike(couch: Any) -> None:

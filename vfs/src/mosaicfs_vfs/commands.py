@@ -121,7 +121,7 @@ def _add_explaining(vfs: click.Group, context: CommandContext) -> None:
         given = parse(source.read())
         mounts = given.get("mounts") if isinstance(given, dict) else given
         answer = context.api.send("POST", "vfs/preview", {"mounts": mounts, "limit": limit}, path=path)
-        _warn(context, answer)
+        _warn(answer)
         context.show(answer, {"path": "path", "file.size": "size", "file.node_id": "node"}, empty="no file matches")
 
 
@@ -159,7 +159,7 @@ def _add_editing(vfs: click.Group, context: CommandContext) -> None:
         """Edit the mounts and steps of a virtual directory as JSON in $EDITOR."""
         changed = edit_in(context, path) if source is None else save(context, path, fields_of(parse(source.read())))
         if changed is not None:
-            _warn(context, changed)
+            _warn(changed)
             _report(context, changed, f"saved {changed['path']}")
 
 
@@ -191,7 +191,7 @@ def _whole_listing(context: CommandContext, path: str) -> dict[str, Any]:
 
 
 def _show_entries(context: CommandContext, listing: dict[str, Any], columns: dict[str, str]) -> None:
-    _warn(context, listing)
+    _warn(listing)
     if context.json:
         context.show(listing)
         return
@@ -254,6 +254,6 @@ def _report(context: CommandContext, value: dict[str, Any], sentence: str) -> No
         context.say(sentence)
 
 
-def _warn(context: CommandContext, answer: dict[str, Any]) -> None:
+def _warn(answer: dict[str, Any]) -> None:
     for warning in answer.get("warnings") or ():
         click.echo(f"warning: {warning}", err=True)

@@ -71,8 +71,9 @@ class Directories:
                 if tx.get(document["_id"]) is not None:
                     raise Conflict(f"{path} exists already", path=path)
                 for above in placed[:-1]:
-                    tx.update(above["_id"], lambda current, above=above: None if current else above)  # type: ignore[misc]
-                return _written(tx, placed[-1])
+                    if tx.get(above["_id"]) is None:
+                        tx.overwrite(above)
+                return tx.overwrite(placed[-1])
 
             return await self.store.transaction(write)
 
@@ -85,7 +86,7 @@ class Directories:
         def write(tx: WriteTransaction) -> dict[str, Any]:
             present = tx.get(current["_id"]) or current
             check(present)
-            return _written(tx, with_fields(present, fields))
+            return tx.overwrite(with_fields(present, fields))
 
         async with self.lock:
             return await self.store.transaction(write)
@@ -124,7 +125,7 @@ class Directories:
                         raise Conflict(f"{document['virtual_path']} exists already", path=document["virtual_path"])
                 for document in old:
                     _bury(tx, document)
-                written = [_written(tx, document) for document in new]
+                written = [tx.overwrite(document) for document in new]
                 return written[0]
 
             return await self.store.transaction(write)
@@ -184,12 +185,6 @@ def _with_free_inode(reader: Reader, document: dict[str, Any]) -> dict[str, Any]
     return {**document, "inode": inode}
 
 
-def _written(tx: WriteTransaction, document: Mapping[str, Any]) -> dict[str, Any]:
-    written = tx.update(document["_id"], lambda _: document)
-    assert written is not None
-    return written
-
-
 def _bury(tx: WriteTransaction, document: Mapping[str, Any]) -> None:
     tombstone = {key: document[key] for key in ("_id", "type", "virtual_path")}
-    tx.update(document["_id"], lambda _: {**tombstone, "_deleted": True})
+    tx.overwrite({**tombstone, "_deleted": True})

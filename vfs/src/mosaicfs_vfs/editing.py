@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from mosaicfs_core.errors import Conflict, MosaicError, UserError
+from mosaicfs_core.errors import Conflict, MosaicError, Stale, UserError
 from mosaicfs_vfs.namespace.edits import EDITABLE
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def edit(context: CommandContext, path: str) -> dict[str, Any] | None:
 
     What was typed is never lost: when it cannot be saved, it is kept in a file that the error names.
     """
-    document = context.api.get("vfs/directory", path=path)
+    document, etag = context.api.get_with_etag("vfs/directory", path=path)
     original = pretty({name: document.get(name) for name in EDITABLE})
     text, shown = original, original
     while True:
@@ -38,11 +38,11 @@ def edit(context: CommandContext, path: str) -> dict[str, Any] | None:
                 return None
             given_up = shown != original and _bare(edited) == _bare(text)
             text = edited
-            fields = fields_of(parse(edited))
-            present = context.api.get("vfs/directory", path=path)
-            if any(present.get(name) != document.get(name) for name in EDITABLE):
-                raise Conflict(f"{path} was changed by someone else while you edited it; edit it again")
-            return save(context, path, fields)
+            return save(context, path, fields_of(parse(edited)), etag)
+        except Stale:
+            raise _kept(
+                Conflict(f"{path} was changed by someone else while you edited it; edit it again"), text
+            ) from None
         except UserError as error:
             if given_up:
                 raise _kept(error, text) from None
@@ -51,9 +51,9 @@ def edit(context: CommandContext, path: str) -> dict[str, Any] | None:
             raise _kept(error, text) if _bare(text) != _bare(original) else error from None
 
 
-def save(context: CommandContext, path: str, fields: dict[str, Any]) -> dict[str, Any]:
-    """Set the fields; the directory as it is then."""
-    answer: dict[str, Any] = context.api.send("PATCH", "vfs/directory", fields, path=path)
+def save(context: CommandContext, path: str, fields: dict[str, Any], etag: str | None = None) -> dict[str, Any]:
+    """Set the fields; the directory as it is then. Raises ``Stale`` when it is not the version of ``etag`` any more."""
+    answer: dict[str, Any] = context.api.send("PATCH", "vfs/directory", fields, if_match=etag, path=path)
     return answer
 
 

@@ -31,10 +31,10 @@ def mosaicfs_manifest() -> PluginManifest:
 def mosaicfs_routes(app: quart.Quart, context: RoutesContext) -> Sequence[quart.Blueprint]:
     """Serve the tree, and on the control plane keep its seeds in step with what is watched while the server runs."""
     from mosaicfs_core.content import services_of
-    from mosaicfs_core.supervision import supervised
+    from mosaicfs_core.supervision import end_tasks, supervised
     from mosaicfs_vfs.directories import Directories
     from mosaicfs_vfs.routes import make_blueprint
-    from mosaicfs_vfs.seeds import Seeder, stop
+    from mosaicfs_vfs.seeds import Seeder
     from mosaicfs_vfs.service import NamespaceService
 
     services = services_of(context)
@@ -47,8 +47,8 @@ def mosaicfs_routes(app: quart.Quart, context: RoutesContext) -> Sequence[quart.
         seeding.append(asyncio.create_task(follow, name="vfs-seeds"))
 
     async def end() -> None:
-        while seeding:
-            await stop(seeding.pop())
+        await end_tasks(*seeding)
+        seeding.clear()
         await service.close()
 
     if services.control:

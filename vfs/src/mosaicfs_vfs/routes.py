@@ -122,7 +122,9 @@ def make_blueprint(service: NamespaceService, directories: Directories) -> Bluep
     """The blueprint over these services."""
     blueprint = Blueprint("vfs", __name__, url_prefix="/api")
     _add_reading(blueprint, service)
-    _add_editing(blueprint, service, directories)
+    _add_asking(blueprint, service)
+    _add_directories(blueprint, service, directories)
+    _add_changes(blueprint, service, directories)
     _add_files(blueprint, service)
     return blueprint
 
@@ -145,6 +147,8 @@ def _add_reading(blueprint: Blueprint, service: NamespaceService) -> None:
             await service.run(lambda namespace: tree_answer(namespace, query_args.path, query_args.depth))
         )
 
+
+def _add_asking(blueprint: Blueprint, service: NamespaceService) -> None:
     @blueprint.post("/vfs/preview")
     @validate_querystring(PathQuery)
     @validate_request(Draft)
@@ -178,7 +182,7 @@ async def _shown(
     return json_answer(body, status, {"ETag": etag_of(document), "Cache-Control": "private, no-cache"})
 
 
-def _add_editing(blueprint: Blueprint, service: NamespaceService, directories: Directories) -> None:
+def _add_directories(blueprint: Blueprint, service: NamespaceService, directories: Directories) -> None:
     @blueprint.post("/vfs/directories")
     @validate_request(NewDirectory)
     @document_response(DirectoryAnswer, 201)
@@ -199,6 +203,8 @@ def _add_editing(blueprint: Blueprint, service: NamespaceService, directories: D
             return Response(b"", status=304, headers={"ETag": etag_of(document)})
         return await _shown(service, directories, document)
 
+
+def _add_changes(blueprint: Blueprint, service: NamespaceService, directories: Directories) -> None:
     @blueprint.patch("/vfs/directory")
     @validate_querystring(PathQuery)
     @validate_request(DirectoryChange)

@@ -7,7 +7,6 @@ and what the user edits is left alone; what nobody touched goes when its folder 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -139,7 +138,7 @@ class Seeder:
 
             def write(tx: WriteTransaction) -> None:
                 for document in writes:
-                    tx.update(document["_id"], lambda _, document=document: document)  # type: ignore[misc]
+                    tx.overwrite(document)
                 # With the documents: else a crash in between would plant again what the user removed meanwhile.
                 local_put(tx, MEMORY, body)
 
@@ -254,9 +253,3 @@ class _Garden:
 
 def _digest(mount: Mapping[str, Any]) -> str:
     return path_hash(msgspec.json.encode(mount, order="deterministic").decode())[:16]
-
-
-async def stop(task: asyncio.Task[None]) -> None:
-    """Cancel a task and wait for its end."""
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)

@@ -25,7 +25,7 @@ from mosaicfs_core.errors import MosaicError, NotFound
 from mosaicfs_core.hooks import CrawlRequest, FileRecord, Problem
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.plugins.instances import Instance, Instances
-from mosaicfs_core.supervision import supervised
+from mosaicfs_core.supervision import end_tasks, supervised
 
 logger = logging.getLogger(__name__)
 
@@ -62,8 +62,6 @@ class Agent:
 
     async def __aenter__(self) -> Agent:
         self._loop = asyncio.get_running_loop()
-        if self._core.control:
-            await self._instances.ensure_defaults()
         await self._instances.refresh()
         await self._learn_roots()
         await self._release_pins()
@@ -81,9 +79,7 @@ class Agent:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(*self._tasks)
         for runner in self._runners.values():
             await runner.stop()
             runner.abandon()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -179,11 +179,6 @@ class Board:
         inaccessible = [f"{problem.export_path}: {problem.message}" for problem in self._kind("inaccessible")]
         finished = [state.finished for state in states if state.finished is not None]
         detail = "; ".join(failed + inaccessible) or ("crawling" if running else "")
-        total: dict[str, int] = {}
-        for name, state in self.crawls.items():
-            # A crawl of a part says nothing of the rest: the figures are those of the last whole one.
-            for kind, count in self._counts.get(name, state.report.problems).items():
-                total[kind] = total.get(kind, 0) + count
         return {
             "status": "degraded" if failed or inaccessible else "healthy",
             "detail": detail,
@@ -203,7 +198,7 @@ class Board:
             "files_moved": sum(state.report.moved for state in states),
             "files_deleted": sum(state.report.deleted for state in states),
             "last_crawl": times.format_time(max(finished)) if finished else None,
-            "counts": total,
+            "counts": self._left_out(),
             "inaccessible": inaccessible,
             "problems": [
                 {
@@ -215,6 +210,14 @@ class Board:
                 for problem in self.problems()[:KEPT_PROBLEMS]
             ],
         }
+
+    def _left_out(self) -> dict[str, int]:
+        """How much was left out, by kind."""
+        total: Counter[str] = Counter()
+        for name, state in self.crawls.items():
+            # A crawl of a part says nothing of the rest: the figures are those of the last whole one.
+            total.update(self._counts.get(name, state.report.problems))
+        return dict(total)
 
     def _watcher(self) -> dict[str, Any]:
         stopped = {name: state for name, state in self.watching.items() if state}

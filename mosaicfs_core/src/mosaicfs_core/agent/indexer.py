@@ -10,6 +10,7 @@ import asyncio
 import logging
 from array import array
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -289,7 +290,7 @@ class Session:
         self._named.files(path, names)
         for start in range(0, len(files), LARGE_DIRECTORY):
             part = files[start : start + LARGE_DIRECTORY]
-            await self._planned(lambda planner, part=part: planner.named(path, part), (path,))  # type: ignore[misc]
+            await self._planned(partial(Planner.named, path=path, entries=part), (path,))
         await self._planned(lambda planner: planner.gone_from(path, names, set(operation.directories)), (path,))
         self._named.whole(path)
         self.report.directories += 1

@@ -30,7 +30,6 @@ async def write_node(core: CoreServices, *, endpoints: Sequence[str] = (), capab
     process only the agent's fields are written, of a document that has come from there: it is the control plane that
     registers nodes.
     """
-    name = core.config.agent.name or socket.gethostname()
     documents = await core.store.read(lambda reader: reader.documents_of("plugin", (core.node_id,)))
     facts: dict[str, Any] = {
         "platform": platform_name(),
@@ -38,39 +37,42 @@ async def write_node(core: CoreServices, *, endpoints: Sequence[str] = (), capab
         "capabilities": sorted(capabilities),
         "storage": filesystems(watch_roots(documents, core.node_id)),
         "transfer": {"endpoints": list(endpoints), "protocol": "http"},
+        **({} if find_spec("pyfuse3") is None else {"vfs_backend": "pyfuse3"}),
     }
-    if find_spec("pyfuse3") is not None:
-        facts["vfs_backend"] = "pyfuse3"
-
     public_key = NodeKey.of_home(core.home).public
 
     def apply(present: dict[str, Any] | None) -> dict[str, Any] | None:
         if present is None and not core.control:
             return None
-        document = present or {
-            "type": "node",
-            "node_id": core.node_id,
-            "node_kind": "physical",
-            "friendly_name": name,
-            "status": "online",
-            "agent_version": 0,
-            "control_version": 1,
-        }
-        changed = {**document, **facts}
-        if "vfs_backend" not in facts:
-            changed.pop("vfs_backend", None)
+        document = present or _new_document(core)
+        changed = {**{key: value for key, value in document.items() if key != "vfs_backend"}, **facts}
         if core.control:
-            ours = {
-                "public_key": public_key,
-                "status": "online" if changed["status"] == "offline" else changed["status"],
-            }
-            if changed != {**changed, **ours}:
-                changed |= {**ours, "control_version": document.get("control_version", 0) + 1}
+            changed = _registered(changed, public_key)
         if present is not None and _plain(changed) == _plain(present):
             return None
         return {**changed, "agent_version": document.get("agent_version", 0) + 1}
 
     await core.store.update(ids.node_document_id(core.node_id), apply)
+
+
+def _new_document(core: CoreServices) -> dict[str, Any]:
+    return {
+        "type": "node",
+        "node_id": core.node_id,
+        "node_kind": "physical",
+        "friendly_name": core.config.agent.name or socket.gethostname(),
+        "status": "online",
+        "agent_version": 0,
+        "control_version": 1,
+    }
+
+
+def _registered(document: dict[str, Any], public_key: str) -> dict[str, Any]:
+    """The document with what the control plane says of its own machine, as a new version of that if it differs."""
+    ours = {"public_key": public_key, "status": "online" if document["status"] == "offline" else document["status"]}
+    if all(document.get(key) == value for key, value in ours.items()):
+        return document
+    return {**document, **ours, "control_version": document.get("control_version", 0) + 1}
 
 
 def _plain(document: Mapping[str, Any]) -> dict[str, Any]:

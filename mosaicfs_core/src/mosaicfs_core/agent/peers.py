@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from mosaicfs_core.content import Route
-from mosaicfs_core.documents import ids
+from mosaicfs_core.documents.standing import enabled_node
+from mosaicfs_core.security.addresses import is_private
 from mosaicfs_core.security.node_keys import Signer
 from mosaicfs_core.security.requests import SignedRequests
 from mosaicfs_core.store import Store
@@ -34,41 +36,55 @@ class PeerRoutes:
         self._signer = signer
         self._ca_pem = ca_pem
         self._relay = relay
-        self._known: dict[tuple[str, str], Route] = {}
+        self._known: dict[str, dict[str, Route]] = {}
+        self._closing: set[asyncio.Task[None]] = set()
 
     def __call__(self, node_id: str) -> Sequence[Route]:
         """The routes to a node, the direct ones first."""
-        node = self._store.reader.get(ids.node_document_id(node_id))
-        if node is None or node.get("status") == "disabled":
-            return ()
-        transfer: dict[str, Any] = node.get("transfer") or {}
-        # Without its key no request to it can be signed: then it has not been enrolled.
-        endpoints = transfer.get("endpoints", [])[:MAX_ENDPOINTS] if node.get("public_key") else []
-        routes = [self._direct(node_id, endpoint) for endpoint in endpoints]
-        relay = self._relay(node_id)
-        return routes if relay is None else [*routes, relay]
+        node = enabled_node(self._store.reader.get, node_id)
+        routes = self._direct(node_id, [] if node is None else _endpoints(node))
+        relay = None if node is None else self._relay(node_id)
+        return routes if relay is None else (*routes, relay)
 
     async def close(self) -> None:
         """Give the connections back."""
-        for route in self._known.values():
-            if isinstance(route.requests, SignedRequests):
-                await route.requests.close()
-        self._known.clear()
+        for node_id in list(self._known):
+            self._direct(node_id, [])
+        await asyncio.gather(*self._closing)
 
-    def _direct(self, node_id: str, endpoint: str) -> Route:
-        known = self._known.get((node_id, endpoint))
-        if known is None:
-            ca_pem = self._ca_pem() if endpoint.startswith("https:") else None
-            requests = SignedRequests(endpoint, node_id, self._signer, ca_pem, connect_s=CONNECT_S)
-            known = self._known[node_id, endpoint] = Route(f"{node_id} at {endpoint}", requests)
-        return known
+    def _direct(self, node_id: str, endpoints: Sequence[str]) -> tuple[Route, ...]:
+        """A route for each address; those to addresses that the node has no more are given up, so that there are never
+        more than it has now."""
+        before = self._known.pop(node_id, {})
+        now = {endpoint: before.get(endpoint) or self._made(node_id, endpoint) for endpoint in endpoints}
+        if now:
+            self._known[node_id] = now
+        for endpoint in before.keys() - now.keys():
+            closing = asyncio.ensure_future(before[endpoint].requests.close())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+        return tuple(now.values())
+
+    def _made(self, node_id: str, endpoint: str) -> Route:
+        ca_pem = self._ca_pem() if endpoint.startswith("https:") else None
+        return Route(
+            f"{node_id} at {endpoint}", SignedRequests(endpoint, node_id, self._signer, ca_pem, connect_s=CONNECT_S)
+        )
+
+
+def _endpoints(node: Mapping[str, Any]) -> list[str]:
+    """The addresses that a node says it has and that are used: those at which nobody on the way reads along."""
+    if not node.get("public_key"):
+        return []  # it was never enrolled: no request to it can be signed
+    transfer: Mapping[str, Any] = node.get("transfer") or {}
+    return [endpoint for endpoint in transfer.get("endpoints", [])[:MAX_ENDPOINTS] if is_private(endpoint)]
 
 
 def public_key_of(store: Store) -> Callable[[str], str | None]:
-    """How a node's public key is found."""
+    """How the public key of a node that may speak is found."""
 
     def find(node_id: str) -> str | None:
-        node = store.reader.get(ids.node_document_id(node_id))
-        return None if node is None or node.get("status") == "disabled" else node.get("public_key")
+        node = enabled_node(store.reader.get, node_id)
+        return None if node is None else node.get("public_key")
 
     return find

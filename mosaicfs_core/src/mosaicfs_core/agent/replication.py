@@ -9,9 +9,10 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final
 
+from mosaicfs_core.agent.revocations import bring_back
+from mosaicfs_core.backoff import Backoff
 from mosaicfs_core.documents.ids import TYPE_PREFIXES
 from mosaicfs_core.errors import MosaicError
-from mosaicfs_core.link import Backoff
 from mosaicfs_core.replication import (
     ConflictResolver,
     Filter,
@@ -26,6 +27,7 @@ from mosaicfs_core.replication.flows import owned_by, selector_of_node
 from mosaicfs_core.replication.recovery import MET
 from mosaicfs_core.security.requests import Requests
 from mosaicfs_core.store import Store
+from mosaicfs_core.supervision import end_tasks, first_of
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +44,7 @@ class Replication:
         self, store: Store, node_id: str, requests: Requests, *, pause: Callable[[float], Awaitable[None]] | None = None
     ) -> None:
         self._store = store
+        self._requests = requests
         self._peer = HttpPeer(requests)
         self._pause = pause or asyncio.sleep
         self._owns = owned_by(node_id)
@@ -59,8 +62,9 @@ class Replication:
         return await self._store.local_get(MET) is not None
 
     async def meet(self) -> None:
-        """Fetch what this node owns, on the first time, and make up for what either side has lost since. Raises
-        ``Unavailable`` when the control plane cannot be reached."""
+        """Fetch what this node owns, on the first time, and make up for what either side has lost since, revocations
+        first. Raises ``Unavailable`` when the control plane cannot be reached."""
+        await bring_back(self._store, self._requests)
         found = await meet(
             self._store, self._peer, owns=self._owns, push=self._push, pull=self._pull, owned=self._owned
         )
@@ -114,8 +118,7 @@ class Replication:
                 backoff.reset()
                 await self._replicate()
         finally:
-            settling.cancel()
-            await asyncio.gather(settling, return_exceptions=True)
+            await end_tasks(settling)
 
     async def _replicate(self) -> None:
         """Until the control plane was gone and is there again."""
@@ -131,19 +134,11 @@ class Replication:
                 one.stop()
             with suppress(asyncio.CancelledError):
                 await asyncio.wait(tasks, timeout=GRACE_S)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end_tasks(*tasks)
 
     async def _wait(self, seconds: float) -> None:
         """A pause that ends early when the control plane has been heard of."""
-        waits = [asyncio.ensure_future(self._pause(seconds)), asyncio.ensure_future(self._again.wait())]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
+        await first_of(self._pause(seconds), self._again.wait())
 
 
 def _selector_of_owned(node_id: str) -> dict[str, Any]:

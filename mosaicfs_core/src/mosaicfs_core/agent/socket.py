@@ -47,7 +47,7 @@ from mosaicfs_core.content.source import Ranges
 from mosaicfs_core.errors import MosaicError, NoRoom, NotFound, Unavailable, UserError
 from mosaicfs_core.hooks import FileRecord
 from mosaicfs_core.plugins.context import CoreServices
-from mosaicfs_core.supervision import supervised
+from mosaicfs_core.supervision import end_tasks, supervised
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -90,9 +90,7 @@ class AgentSocket:
     async def stop(self) -> None:
         """Close all connections and the socket."""
         tasks = [*self._connections, *([self._accepting] if self._accepting else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(*tasks)
         if self._listener is not None:
             self._listener.close()
             self._listener = None
@@ -152,9 +150,7 @@ class _Connection:
         finally:
             self._take_mounts(set())
             tasks = [*self._answers, *([pings] if pings else [])]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end_tasks(*tasks)
             for source in self._open.values():
                 source.close()
             self._client.close()

@@ -43,10 +43,9 @@ async def keep_hourly(core: CoreServices, roots: Sequence[str], now: int) -> Non
     gone = await core.store.read(old)
 
     def write(tx: WriteTransaction) -> None:
-        tx.update(document["_id"], lambda _present: document)
+        tx.overwrite(document)
         for one in gone:
-            kept = {key: one[key] for key in _KEPT}
-            tx.update(one["_id"], lambda _present, kept=kept: {**kept, "_deleted": True})  # type: ignore[misc]
+            tx.overwrite({**{key: one[key] for key in _KEPT}, "_deleted": True})
 
     await core.store.transaction(write)
 

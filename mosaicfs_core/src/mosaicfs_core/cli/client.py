@@ -24,6 +24,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from mosaicfs_core.errors import ConfigError, MosaicError, NotAllowed, Unavailable, UserError
 from mosaicfs_core.home import Home
+from mosaicfs_core.security.addresses import is_loopback
 from mosaicfs_core.security.answers import error_of
 
 if TYPE_CHECKING:
@@ -102,9 +103,17 @@ class HttpApi:
         """GET; decoded JSON."""
         return self.send("GET", path, **params)
 
-    def send(self, method: str, path: str, /, body: Any = None, **params: Any) -> Any:
-        """Any method with a JSON body; decoded JSON, None for an empty answer. Raises a ``MosaicError``."""
-        answer = self._request(method, path, body, params)
+    def get_with_etag(self, path: str, /, **params: Any) -> tuple[Any, str | None]:
+        """GET; decoded JSON, and the answer's entity tag."""
+        answer = self._request("GET", path, None, params)
+        return self._decoded(answer, path), answer.headers.get("ETag")
+
+    def send(self, method: str, path: str, /, body: Any = None, *, if_match: str | None = None, **params: Any) -> Any:
+        """Any method with a JSON body; decoded JSON, None for an empty answer. Raises a ``MosaicError``: ``Stale`` when
+        ``if_match`` is the entity tag of another version than the present one."""
+        return self._decoded(self._request(method, path, body, params, if_match), path)
+
+    def _decoded(self, answer: http.client.HTTPResponse, path: str) -> Any:
         data = answer.read()
         if answer.status >= 400:
             raise _error_of(answer, data)
@@ -150,8 +159,12 @@ class HttpApi:
             self._connection.close()
             self._connection = None
 
-    def _request(self, method: str, path: str, body: Any, params: Mapping[str, Any]) -> http.client.HTTPResponse:
+    def _request(
+        self, method: str, path: str, body: Any, params: Mapping[str, Any], if_match: str | None = None
+    ) -> http.client.HTTPResponse:
         headers = {"Accept": "application/json"}
+        if if_match is not None:
+            headers["If-Match"] = if_match
         if self._endpoint.token is not None:
             headers["Authorization"] = f"Bearer {self._endpoint.token}"
         payload = None if body is None else json.dumps(body).encode()
@@ -237,18 +250,13 @@ class HttpApi:
     def _require_private(self, connection: http.client.HTTPConnection, scheme: str) -> None:
         """Raise ``UserError`` before a secret goes over a network in clear. The peer counts, not what it is called."""
         secret = self._endpoint.token or self._endpoint.credentials
-        if scheme == "https" or not secret or is_loopback_peer(connection.sock.getpeername()[0]):
+        if scheme == "https" or not secret or is_loopback(connection.sock.getpeername()[0]):
             return
         connection.close()
         raise UserError(
             f"{self._endpoint.url} is another machine and not encrypted, so the access key would cross the network in"
             " clear; give an https:// address, or a tunnel to this machine's own"
         )
-
-
-def is_loopback_peer(address: str) -> bool:
-    """Whether a connected socket's peer, as the system writes it, is this machine over its loopback."""
-    return address == "::1" or address.removeprefix("::ffff:").startswith("127.")
 
 
 def _target(path: str, params: Mapping[str, Any]) -> str:

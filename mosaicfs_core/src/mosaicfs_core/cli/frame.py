@@ -126,7 +126,21 @@ class RootGroup(click.Group):
 
 def root_group(core_commands: Mapping[str, CoreCommand]) -> RootGroup:
     """The root command over these core commands."""
-    params: list[click.Parameter] = [
+    return RootGroup(
+        core_commands,
+        name="mosaicfs",
+        params=_root_options(),
+        help=(
+            "One filesystem over everything you own.\n\n"
+            "--json, --quiet, --verbose and --home are accepted before and after a command; -q and -v before it."
+        ),
+        context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 110},
+        no_args_is_help=True,
+    )
+
+
+def _root_options() -> list[click.Parameter]:
+    return [
         click.Option(["--json"], is_flag=True, expose_value=False, callback=_set("json"), help="Print JSON."),
         click.Option(
             ["--quiet", "-q"], is_flag=True, expose_value=False, callback=_set("quiet"), help="Print results only."
@@ -156,17 +170,6 @@ def root_group(core_commands: Mapping[str, CoreCommand]) -> RootGroup:
             help="Print the version.",
         ),
     ]
-    return RootGroup(
-        core_commands,
-        name="mosaicfs",
-        params=params,
-        help=(
-            "One filesystem over everything you own.\n\n"
-            "--json, --quiet, --verbose and --home are accepted before and after a command; -q and -v before it."
-        ),
-        context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 110},
-        no_args_is_help=True,
-    )
 
 
 def exit_code(error: BaseException) -> int:

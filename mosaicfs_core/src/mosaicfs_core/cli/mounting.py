@@ -14,7 +14,7 @@ from mosaicfs_core import children
 from mosaicfs_core.errors import MosaicError, Unavailable
 from mosaicfs_core.home import Home, default_home
 from mosaicfs_core.plugins.context import CoreServices
-from mosaicfs_core.supervision import supervised
+from mosaicfs_core.supervision import end_tasks, supervised
 
 logger = logging.getLogger(__name__)
 
@@ -62,8 +62,7 @@ class MountKeeper:
     async def stop(self) -> None:
         """Unmount and wait for the process to end."""
         if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+            await end_tasks(self._keeper)
         process = self._process
         if process is None or process.returncode is not None:
             return

@@ -6,9 +6,9 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from mosaicfs_core.documents.instances import package_of
 from mosaicfs_core.errors import MosaicError
 from mosaicfs_core.plugins.node_settings import RESERVED
-from mosaicfs_core.plugins.prefixes import package_of
 
 if TYPE_CHECKING:
     from mosaicfs_core.home import Home

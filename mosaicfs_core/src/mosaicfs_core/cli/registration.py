@@ -48,7 +48,8 @@ async def watched_roots(core: CoreServices) -> tuple[str, ...]:
 
 
 async def add_watch_paths(core: CoreServices, new: Sequence[str]) -> None:
-    """Add folders to the settings of the plugin that watches folders, which are made on the first start."""
+    """Make the instances that packages ask for by default, and add folders to the settings of the one that watches
+    folders."""
     native = [os.fsdecode(paths.unescape(root)) for root in new]
     watcher = core.host.watcher()
     first = {watcher.plugin: {watcher.setting: native}} if watcher is not None and native else None

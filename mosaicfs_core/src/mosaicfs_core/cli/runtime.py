@@ -20,6 +20,7 @@ from mosaicfs_core.agent.link import Connect, Uplink
 from mosaicfs_core.agent.node import write_node
 from mosaicfs_core.agent.peers import PeerRoutes, public_key_of
 from mosaicfs_core.agent.replication import Replication
+from mosaicfs_core.backoff import Backoff
 from mosaicfs_core.cli.agent_listener import ListenerOfAgent
 from mosaicfs_core.cli.endpoints import endpoints
 from mosaicfs_core.cli.registration import add_watch_paths, register_control_plane, watched_roots
@@ -29,16 +30,15 @@ from mosaicfs_core.documents import paths as written
 from mosaicfs_core.documents.ids import CONTROL_PLANE
 from mosaicfs_core.errors import MosaicError, Unavailable
 from mosaicfs_core.home import Home
-from mosaicfs_core.link import Backoff
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.plugins.host import PluginHost
 from mosaicfs_core.plugins.node_settings import NodeSettings
 from mosaicfs_core.replication import ConflictResolver
+from mosaicfs_core.security.addresses import is_loopback
 from mosaicfs_core.security.enrolment import Enrolment
 from mosaicfs_core.security.node_keys import NodeKey, NodeSigner
 from mosaicfs_core.security.requests import Requests, SignedRequests
 from mosaicfs_core.server.app import running_app
-from mosaicfs_core.server.auth.limits import is_loopback
 from mosaicfs_core.server.hub import running_hub
 from mosaicfs_core.server.identity import identity_of
 from mosaicfs_core.server.link.relayed import RelayTier
@@ -46,7 +46,7 @@ from mosaicfs_core.server.serve import serving, url_of
 from mosaicfs_core.server.state import EXTENSION, ServerState
 from mosaicfs_core.server.tls import wanted
 from mosaicfs_core.store import Store
-from mosaicfs_core.supervision import supervised
+from mosaicfs_core.supervision import end_tasks, supervised
 
 logger = logging.getLogger(__name__)
 
@@ -235,7 +235,8 @@ async def _agent(stack: AsyncExitStack, core: CoreServices, routes: PeerRoutes) 
     core.content = made.content
 
     def resize(settings: NodeSettings) -> None:
-        made.cache.capacity, made.cache.minimum_free = settings.cache_max_bytes, settings.cache_min_free_bytes
+        room = made.cache.room
+        room.capacity, room.minimum_free = settings.cache_max_bytes, settings.cache_min_free_bytes
 
     core.settings.apply.append(resize)
     return agent
@@ -246,8 +247,7 @@ async def _beside(stack: AsyncExitStack, core: CoreServices, name: str, work: Ca
     task = asyncio.create_task(supervised(name, work, core.failing), name=name)
 
     async def end() -> None:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await end_tasks(task)
 
     stack.push_async_callback(end)
 
@@ -268,8 +268,7 @@ async def _until_met(replication: Replication, url: str, stop: asyncio.Event) ->
             meeting = asyncio.ensure_future(replication.meet())
             await asyncio.wait({meeting, ended}, return_when=asyncio.FIRST_COMPLETED)
             if stop.is_set():
-                meeting.cancel()
-                await asyncio.gather(meeting, return_exceptions=True)
+                await end_tasks(meeting)
                 raise Unavailable(f"stopped before {url} could be reached for the first time")
             try:
                 await meeting

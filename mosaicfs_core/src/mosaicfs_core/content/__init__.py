@@ -9,7 +9,6 @@ from mosaicfs_core.content.roots import (
     WatchedRoot,
     native_roots,
     root_path,
-    settings_of,
     watch_roots,
     watched_roots,
 )
@@ -39,7 +38,6 @@ __all__ = [
     "node_content",
     "root_path",
     "services_of",
-    "settings_of",
     "watch_roots",
     "watched_roots",
 ]

@@ -23,7 +23,7 @@ from mosaicfs_core.documents import ids
 from mosaicfs_core.home import Home
 from mosaicfs_core.hooks import FileRecord
 from mosaicfs_core.store import Store
-from mosaicfs_core.supervision import supervised
+from mosaicfs_core.supervision import end_tasks, supervised
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,7 @@ async def node_content(
         try:
             yield NodeContent(Content(tiers, digests, Keeper(node_id, cache)), cache)
         finally:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
+            await end_tasks(following)
     finally:
         await cache.close()
         digests.close()

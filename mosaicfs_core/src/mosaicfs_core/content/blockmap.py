@@ -35,8 +35,6 @@ class BlockMap:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, BlockMap) and (self._starts, self._stops) == (other._starts, other._stops)
 
-    __hash__ = None  # type: ignore[assignment]  # it changes
-
     def __repr__(self) -> str:
         return f"BlockMap({list(self)})"
 

@@ -1,7 +1,7 @@
 """The digests that this node has computed of its own files, by path and version, in a small table.
 
 Whoever receives a whole file checks it against the owner's SHA-256. The owner computes it while it streams the file the
-first time and keeps it here, under path, size, mtime and inode, so that it is computed once for each version.
+first time and keeps it here, under path and validator (``etag_of``), so that it is computed once for each version.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 KEPT: Final = 200_000
 _CHUNK: Final = 4 << 20
-# ``etag`` holds size, mtime (ns) and inode; ``used`` orders the rows by age.
+# ``used`` orders the rows by age.
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS digests (
     path TEXT NOT NULL, etag TEXT NOT NULL, sha256 BLOB NOT NULL, used INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -89,6 +89,11 @@ def sha256_of(descriptor: int) -> bytes | None:
         digest.update(part)
         offset += len(part)
     return digest.digest() if offset == before.st_size and unchanged(descriptor, etag_of(before)) else None
+
+
+def digest_of(data: bytes | bytearray) -> bytes:
+    """The SHA-256 of bytes. Blocks for as long as there are many."""
+    return hashlib.sha256(data).digest()
 
 
 def unchanged(descriptor: int, etag: str) -> bool:

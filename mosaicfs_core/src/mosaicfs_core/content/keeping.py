@@ -41,7 +41,7 @@ class Keeper:
     async def _fill(self, file: FileRecord) -> None:
         # What the others under way still need is not there yet and must not be given away twice.
         wanted = await self._cache.held([file, *self._coming.values()])
-        missing = await self._cache.missing_room(sum(held.size - held.present for held in wanted))
+        missing = await self._cache.room.missing(sum(held.size - held.present for held in wanted))
         if missing:
             raise NoRoom(f"{missing} bytes too few for it beside what else is to stay", missing=missing)
         self._coming[file.file_id] = file

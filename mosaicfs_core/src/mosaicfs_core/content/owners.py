@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 
 import aiohttp
 
+from mosaicfs_core.content.digests import digest_of
 from mosaicfs_core.content.routes import SILENCE_S, Race, Route, Routes, Troubles
 from mosaicfs_core.errors import MosaicError, NotAllowed, NotFound, Stale, Unavailable
 from mosaicfs_core.hooks import FileRecord
@@ -114,7 +115,7 @@ class Owners:
             if len(data) != last - first:
                 raise Damaged(f"{len(data)} bytes came of {last - first}")
             expected = _digest(answer, "Content-Digest")
-            if expected is not None and await asyncio.to_thread(_sha256, data) != expected:
+            if expected is not None and await asyncio.to_thread(digest_of, data) != expected:
                 raise Damaged("the bytes do not have the digest that the owner announced")
             return facts, data
 
@@ -195,8 +196,7 @@ class Owners:
                 method, route.path(file.file_id), headers=given, timeout=patience
             ) as answer:
                 _check_status(answer, file, status)
-                if etag is not None and answer.headers.get("ETag") != etag:
-                    raise Stale(f"{file.export_path} was changed by its owner", path=file.export_path)
+                _check_version(answer, file, etag)
                 claim()
                 value = await read(answer, route)
             self._troubles.works(route)
@@ -272,6 +272,12 @@ async def _blocks(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         yield bytes(block)
 
 
+def _check_version(answer: aiohttp.ClientResponse, file: FileRecord, etag: str | None) -> None:
+    """Raise ``Stale`` when the answer is of another version than ``etag``."""
+    if etag is not None and answer.headers.get("ETag") != etag:
+        raise Stale(f"{file.export_path} was changed by its owner", path=file.export_path)
+
+
 def _check_status(answer: aiohttp.ClientResponse, file: FileRecord, expected: int) -> None:
     """Raise the error that a status stands for, unless it is the one expected."""
     status = answer.status
@@ -317,10 +323,6 @@ def _digest(answer: aiohttp.ClientResponse, header: str) -> bytes | None:
     """The SHA-256 in a digest header (RFC 9530), when there is one."""
     found = _DIGEST.search(answer.headers.get(header, ""))
     return None if found is None else base64.b64decode(found[1])
-
-
-def _sha256(data: bytes | bytearray) -> bytes:
-    return hashlib.sha256(data).digest()
 
 
 def _where(file: FileRecord, route: Route) -> dict[str, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mosaicfs_core.documents import paths
+from mosaicfs_core.documents.instances import settings_of
 
 
 class WatchedRoot(NamedTuple):
@@ -21,11 +22,6 @@ def root_path(text: str) -> str:
     """A configured path as the export path that its files get: ``~`` expanded (as this process's user has it),
     absolute, ``..`` resolved, written form. Symbolic links stay: what the user named is what the user sees."""
     return paths.escape(os.path.abspath(os.fsencode(os.path.expanduser(text))))
-
-
-def settings_of(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The flat settings of a plugin document: ``config`` with ``settings`` laid over it."""
-    return {**(document.get("config") or {}), **(document.get("settings") or {})}
 
 
 def watched_roots(plugin_documents: Iterable[Mapping[str, Any]]) -> Iterator[WatchedRoot]:

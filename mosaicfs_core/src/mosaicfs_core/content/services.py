@@ -74,8 +74,8 @@ class _Serving(Protocol):
 
 
 def services_of(context: RoutesContext) -> TreeServices:
-    """The services behind a context of this very process, for ``mosaicfs_vfs``, which may use the store; others have
-    what they need in the context. Raises ``TypeError`` for a context that is not of this process."""
+    """The services behind the context that ``mosaicfs_vfs`` has, which may use the store; others have what they need in
+    the context. Raises ``TypeError`` for a context of theirs, and for one that is not of this process."""
     if not isinstance(context, _Serving):
-        raise TypeError("the tree is served by the process that holds the store")
+        raise TypeError("the tree alone is given the services of the process that holds the store")
     return context.services

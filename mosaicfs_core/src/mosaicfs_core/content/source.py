@@ -156,5 +156,9 @@ class LocalSource(ByteSource):
 
 
 def etag_of(facts: os.stat_result) -> str:
-    """The strong validator of a file on disk: size, mtime and inode."""
-    return f'"{facts.st_size:x}-{facts.st_mtime_ns:x}-{facts.st_ino:x}"'
+    """The strong validator of a file on disk: size, mtime, inode and status change time.
+
+    Programs may set the mtime back after they wrote; nobody sets the status change time. That it moves with the name,
+    the mode and the number of links too costs a transfer begun anew, no wrong byte.
+    """
+    return f'"{facts.st_size:x}-{facts.st_mtime_ns:x}-{facts.st_ino:x}-{facts.st_ctime_ns:x}"'

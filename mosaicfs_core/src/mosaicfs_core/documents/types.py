@@ -134,6 +134,13 @@ class NetworkMount(Record, frozen=True, kw_only=True):
     priority: int = 0
 
 
+class Revocation(Record, frozen=True, kw_only=True):
+    """How many times a node or an access key was disabled, and the control plane's proof of the last time."""
+
+    number: Count
+    proof: Text
+
+
 class Node(Document, frozen=True, kw_only=True):
     """A machine or an account. ``NODE_AGENT_FIELDS`` belong to the node, ``NODE_CONTROL_FIELDS`` to the control plane.
 
@@ -150,6 +157,7 @@ class Node(Document, frozen=True, kw_only=True):
     status: Literal["online", "offline", "degraded", "disabled"] = "offline"
     public_key: str | None = None
     access_key_id: Annotated[str, Meta(pattern="^MOSAICFS_[0-9a-fA-F]{16}" + END)] | None = None
+    revocation: Revocation | None = None
     vfs_capable: bool | None = None
     vfs_backend: str | None = None
     capabilities: tuple[str, ...] = ()
@@ -181,6 +189,7 @@ NODE_CONTROL_FIELDS: Final = (
     "status",
     "public_key",
     "access_key_id",
+    "revocation",
     "bridge_type",
     "network_mounts",
     "control_version",
@@ -204,6 +213,7 @@ class Credential(Document, frozen=True, kw_only=True):
     kind: Literal["agent", "user"]
     node_id: NodeId | None = None
     enabled: bool = True
+    revocation: Revocation | None = None
     created_at: Time
     last_seen: Time | None = None
     permissions: Permissions = Permissions()

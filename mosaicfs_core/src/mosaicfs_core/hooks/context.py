@@ -202,12 +202,19 @@ class PluginContext(Protocol):
         ``find_files`` finds; ``NotAllowed`` for credentials.
         """
 
+    async def count_documents(self, index: str) -> Mapping[str, int]:
+        """How many live documents each value of an index's first field has: ``label_assignment.label`` answers with how
+        many assignments there are of each label.
+
+        Raises ``UserError`` for files, ``NotAllowed`` for credentials.
+        """
+
     async def write_documents(self, documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Write documents that this node (or, for a control-plane plugin, the control plane) owns, all or none.
 
         A document carries ``_rev`` when it replaces one; ``_deleted: true`` leaves a tombstone. Returns the written
         ``{"id", "rev"}`` in order. Raises ``Stale`` when one was changed meanwhile, ``InvalidDocument`` when one fails
-        its schema, and ``NotAllowed`` for what belongs to others.
+        its schema, and ``NotAllowed`` for what belongs to others and for credentials.
         """
 
     async def find_files(self, query: FileQuery) -> Page[FileRecord]:
@@ -294,8 +301,15 @@ class Api(Protocol):
     def get(self, path: str, /, **params: Any) -> Any:
         """GET; decoded JSON."""
 
-    def send(self, method: str, path: str, /, body: Any = None, **params: Any) -> Any:
-        """POST, PUT, PATCH or DELETE with a JSON body; decoded JSON, None for an empty answer."""
+    def get_with_etag(self, path: str, /, **params: Any) -> tuple[Any, str | None]:
+        """GET; decoded JSON, and the entity tag of the version that it shows, for ``send``."""
+
+    def send(self, method: str, path: str, /, body: Any = None, *, if_match: str | None = None, **params: Any) -> Any:
+        """POST, PUT, PATCH or DELETE with a JSON body; decoded JSON, None for an empty answer.
+
+        ``if_match`` is the entity tag of the version that the change was made of: where there is another one by now,
+        nothing is changed and ``Stale`` is raised.
+        """
 
     def download(
         self, path: str, /, target: Path, progress: Callable[[int, int], None] | None = None, **params: Any

@@ -12,17 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from mosaicfs_core.errors import (
-    Conflict,
-    MosaicError,
-    NotAllowed,
-    NotFound,
-    NotSignedIn,
-    PluginError,
-    Stale,
-    Unavailable,
-    UserError,
-)
+from mosaicfs_core.errors import MosaicError, Unavailable, UserError, error_told
 
 MESSAGE_LIMIT: Final = 1 << 20
 """Bytes of the longest message that is sent or taken."""
@@ -30,10 +20,6 @@ MAX_ID: Final = 2**53
 MAX_METHOD: Final = 64
 MAX_TEXT: Final = 4096
 """Characters of an error's message, and bytes of its details: what is longer stays at home."""
-
-_KINDS: Final[Mapping[str, type[MosaicError]]] = {
-    kind.code: kind for kind in (UserError, NotSignedIn, NotAllowed, NotFound, Conflict, Stale, Unavailable)
-}
 
 
 class ReaderWaits(Unavailable):
@@ -121,15 +107,10 @@ def error_of(body: Any) -> MosaicError:
     """The error that came, as the class of ours that its code names; ``MosaicError`` for other codes."""
     if not isinstance(body, dict) or not isinstance(body.get("message"), str):
         raise BrokenLink("an error without a message")
-    code, message = str(body.get("code", "error")), body["message"]
-    given = body.get("details")
-    details = {str(key): value for key, value in given.items()} if isinstance(given, dict) else {}
-    details = {key: value for key, value in details.items() if key not in ("message", "retry_after")}
-    if code == PluginError.code:
-        return PluginError(message, str(details.pop("plugin", "")), str(details.pop("hook", "")), **details)
-    if code == Unavailable.code:
-        after = body.get("retry_after")
-        return Unavailable(message, float(after) if isinstance(after, int | float) else None, **details)
-    error = _KINDS.get(code, MosaicError)(message, **details)
-    error.code = code
-    return error
+    given, after = body.get("details"), body.get("retry_after")
+    return error_told(
+        str(body.get("code", MosaicError.code)),
+        body["message"],
+        given if isinstance(given, dict) else {},
+        retry_after=float(after) if isinstance(after, int | float) else None,
+    )

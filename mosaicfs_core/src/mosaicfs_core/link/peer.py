@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 
 from mosaicfs_core.errors import MosaicError, NotFound, Unavailable
 from mosaicfs_core.link.messages import Answer, BrokenLink, Cancel, Request, decode, encode, error_body
+from mosaicfs_core.supervision import end_tasks
 
 logger = logging.getLogger(__name__)
 
@@ -97,9 +98,7 @@ class Peer:
             if not answer.done():
                 answer.set_exception(Unavailable(self._closed))
         tasks = [task for task in self._serving.values() if task is not asyncio.current_task()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(*tasks)
 
     def _answered(self, message: Answer) -> None:
         answer = self._asked.get(message.id)

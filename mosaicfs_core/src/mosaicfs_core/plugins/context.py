@@ -36,10 +36,13 @@ if TYPE_CHECKING:
     from mosaicfs_core.content import TreeServices
     from mosaicfs_core.home import Home
     from mosaicfs_core.plugins.host import PluginHost
+    from mosaicfs_core.plugins.loading import LoadedPlugin
     from mosaicfs_core.store import Reader, Store
 
-# Hashes and wrapped keys are nobody's business but the server's.
-_UNREADABLE: Final = frozenset({"credential"})
+# Hashes and wrapped keys are nobody's business but the server's, to read or to write.
+_OF_THE_SERVER: Final = frozenset({"credential"})
+TREE: Final = "mosaicfs-vfs"
+"""The distribution that serves the virtual tree, and for that has the store itself."""
 
 
 class OpenFile(Protocol):
@@ -203,14 +206,20 @@ class InstanceContext:
 
     async def read_document(self, document_id: str) -> dict[str, Any] | None:
         """A document or None. Raises ``NotAllowed`` for credentials."""
-        _refuse_unreadable(ids.type_of_id(document_id))
+        _refuse_of_the_server(ids.type_of_id(document_id))
         return await self._core.store.get(document_id)
 
     async def find_documents(self, query: DocumentQuery) -> Page[dict[str, Any]]:
         """Documents of a type. Raises ``UserError``, or ``NotAllowed`` for credentials."""
-        _refuse_unreadable(query.type.partition(".")[0])
+        _refuse_of_the_server(query.type.partition(".")[0])
         _check_query(query)
         return await self._core.store.read(lambda reader: _page_of(reader, query))
+
+    async def count_documents(self, index: str) -> Mapping[str, int]:
+        """Documents by the first field of an index. Raises ``UserError``, or ``NotAllowed`` for credentials."""
+        _refuse_of_the_server(index.partition(".")[0])
+        _check_query(DocumentQuery(type=index))
+        return await self._core.store.read(lambda reader: reader.counts_of(index))
 
     async def write_documents(self, documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Write what this context may, all or none. Raises ``Stale``, ``InvalidDocument`` or ``NotAllowed``."""
@@ -292,6 +301,7 @@ class InstanceContext:
         document_id = body.get("_id")
         if not isinstance(document_id, str):
             raise InvalidDocument("a document needs its _id, a text", "_id")
+        _refuse_of_the_server(ids.type_of_id(document_id))
         if not owners.may_write(body, self._writer):
             if not self._core.control and owners.owner_of(body) == ids.CONTROL_PLANE:
                 raise self._core.not_here()
@@ -314,11 +324,6 @@ class RoutesContextImpl(InstanceContext):
         self._writer = ids.CONTROL_PLANE if core.control else core.node_id
         self._whoami = whoami
 
-    @property
-    def services(self) -> TreeServices:
-        """The process's services, for ``content.services_of``: no part of the public API."""
-        return self._core
-
     async def whoami(self) -> Mapping[str, Any]:
         """Who is asking, inside a view."""
         return self._whoami()
@@ -331,9 +336,26 @@ class RoutesContextImpl(InstanceContext):
         return await self._core.store.get(ids.status_document_id(node_id))
 
 
-def _refuse_unreadable(type_name: str | None) -> None:
-    if type_name in _UNREADABLE:
-        raise NotAllowed(f"plugins may not read documents of type {type_name}")
+class TreeContextImpl(RoutesContextImpl):
+    """The context of ``mosaicfs_routes`` of the virtual tree."""
+
+    @property
+    def services(self) -> TreeServices:
+        """The process's services, for ``content.services_of``: no part of the public API."""
+        return self._core
+
+
+def routes_context(
+    core: CoreServices, plugin: LoadedPlugin, whoami: Callable[[], Mapping[str, Any]]
+) -> RoutesContextImpl:
+    """What a plugin's ``mosaicfs_routes`` gets."""
+    kind = TreeContextImpl if plugin.distribution == TREE else RoutesContextImpl
+    return kind(core, plugin.name, whoami)
+
+
+def _refuse_of_the_server(type_name: str | None) -> None:
+    if type_name in _OF_THE_SERVER:
+        raise NotAllowed(f"plugins may neither read nor write documents of type {type_name}")
 
 
 def _check_query(query: DocumentQuery) -> None:

@@ -8,8 +8,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
-from mosaicfs_core.content.roots import settings_of
 from mosaicfs_core.documents import ids, paths
+from mosaicfs_core.documents.instances import settings_of
+from mosaicfs_core.errors import UserError
 from mosaicfs_core.store import Store
 
 logger = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ async def seed_instances(
 ) -> list[str]:
     """Write these instances of a node where there are none of the name and never were: a removed one does not come
     back. ``here`` is whether it is the node of this very process. Returns the names of what was made."""
-    place = _SEEDED if here else f"{_SEEDED}-{node_id}"
+    place = _place(None if here else node_id)
     kept = await store.local_get(place)
     seeded: list[str] = list(kept["names"]) if kept else []
     made: list[str] = []
@@ -53,10 +54,14 @@ async def was_seeded(store: Store, name: str) -> bool:
     return name in await seeded_names(store)
 
 
-async def seeded_names(store: Store) -> frozenset[str]:
-    """The first instances that the node of this process was ever given, by name."""
-    kept = await store.local_get(_SEEDED)
+async def seeded_names(store: Store, node_id: str | None = None) -> frozenset[str]:
+    """The first instances that a node was ever given, by name; without ``node_id`` the node of this process."""
+    kept = await store.local_get(_place(node_id))
     return frozenset(kept["names"]) if kept is not None else frozenset()
+
+
+def _place(node_id: str | None) -> str:
+    return _SEEDED if node_id is None else f"{_SEEDED}-{node_id}"
 
 
 async def withdraw(store: Store, node_id: str, installed: Collection[str]) -> list[str]:
@@ -78,8 +83,9 @@ async def withdraw(store: Store, node_id: str, installed: Collection[str]) -> li
     return taken
 
 
-async def add_watched_folders(store: Store, node_id: str, native: Sequence[str]) -> None:
-    """Add folders to the settings of the plugin that watches folders on a node, as its document says."""
+async def add_watched_folders(store: Store, node_id: str, native: Sequence[str], *, most: int | None = None) -> None:
+    """Add folders to the settings of the plugin that watches folders on a node, as its document says. Raises
+    ``UserError`` when there would be more than ``most``."""
     watcher = next((one for one in store.reader.documents_of("plugin", (node_id,)) if one.get("watches")), None)
     if watcher is None:
         logger.warning("%s: not indexed, for no plugin that watches folders is on %s", ", ".join(native), node_id)
@@ -93,6 +99,8 @@ async def add_watched_folders(store: Store, node_id: str, native: Sequence[str])
         wanted = add_roots(present, native)
         if wanted == present:
             return None
+        if most is not None and len(wanted) > most:
+            raise UserError(f"paths: a machine may add folders up to {most}; set more in the settings", field="paths")
         return {**document, "settings": {**(document.get("settings") or {}), setting: wanted}}
 
     await store.update(watcher["_id"], apply)

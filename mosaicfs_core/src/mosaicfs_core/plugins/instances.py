@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from mosaicfs_core.documents import ids, times
+from mosaicfs_core.documents import times
+from mosaicfs_core.documents.instances import instance_document, package_of, settings_of
 from mosaicfs_core.errors import PluginError
 from mosaicfs_core.plugins.context import CoreServices, InstanceContext
 from mosaicfs_core.plugins.first_instances import seed_instances, seeded_names, was_seeded, with_facts, withdraw
 from mosaicfs_core.plugins.loading import LoadedPlugin
 from mosaicfs_core.plugins.node_settings import RESERVED
 from mosaicfs_core.plugins.places import Places
-from mosaicfs_core.plugins.prefixes import clashes, own_prefix, package_of, places_of
+from mosaicfs_core.plugins.prefixes import clashes, own_prefix, places_of
 
 if TYPE_CHECKING:
     from mosaicfs_core.store import Reader
@@ -110,7 +111,7 @@ class Instances:
     async def _remember(self) -> None:
         """Let the documents keep of their packages what those that are installed now say."""
         for document in await self._core.store.read(self._read):
-            plugin = self._core.host.plugins.get(str(document.get("package") or document["plugin_name"]))
+            plugin = self._core.host.plugins.get(package_of(document))
             if plugin is not None and plugin.manifest is not None:
                 await self._core.store.update(document["_id"], partial(with_facts, remembered(plugin)))
 
@@ -149,7 +150,7 @@ class Instances:
             return None
         package = package_of(document)
         plugin = self._core.host.plugins.get(package)
-        given = {**(document.get("config") or {}), **(document.get("settings") or {})}
+        given = settings_of(document)
         settings, problem = self._check(document, package, plugin, given)
         context = self._contexts.get(name)
         if context is None:
@@ -207,18 +208,8 @@ async def is_wanted(core: CoreServices, package: str) -> bool:
 def default_document(node_id: str, plugin: LoadedPlugin, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The plugin document of a first instance of a package on a node, named as the package."""
     manifest = plugin.manifest
-    document: dict[str, Any] = {
-        "_id": ids.plugin_document_id(node_id, plugin.name),
-        "type": "plugin",
-        "node_id": node_id,
-        "plugin_name": plugin.name,
-        "package": plugin.name,
-        "plugin_type": "package",
-        "enabled": True,
-        "name": manifest.title if manifest else plugin.name,
-        "config": {},
-        "created_at": times.format_time(times.now_micros()),
-    }
+    title = manifest.title if manifest else None
+    document = instance_document(node_id, plugin.name, title=title, created_at=times.now_text())
     document |= remembered(plugin)
     if settings is not None:
         document["settings"] = dict(settings)

@@ -14,6 +14,7 @@ import msgspec
 
 from mosaicfs_core.config import LEVELS, Config
 from mosaicfs_core.documents import ids, times
+from mosaicfs_core.documents.instances import instance_document, settings_of
 from mosaicfs_core.documents.patterns import END
 from mosaicfs_core.plugins.settings import FieldError, SettingsSchema
 from mosaicfs_core.store import Store
@@ -92,7 +93,7 @@ def effective(config: Config, document: Mapping[str, Any] | None) -> tuple[NodeS
     base = of_config(config)
     if document is None:
         return base, []
-    given = {**(document.get("config") or {}), **(document.get("settings") or {})}
+    given = settings_of(document)
     wrong = schema().errors(given)
     bad = {error.field.partition(".")[0] for error in wrong}
     known = {key: given[key] for key in NodeSettings.__struct_fields__ if key in given and key not in bad}
@@ -101,19 +102,7 @@ def effective(config: Config, document: Mapping[str, Any] | None) -> tuple[NodeS
 
 def empty_document(node_id: str) -> dict[str, Any]:
     """The reserved instance of a node on which nothing was set yet."""
-    return {
-        "_id": ids.plugin_document_id(node_id, RESERVED),
-        "type": "plugin",
-        "node_id": node_id,
-        "plugin_name": RESERVED,
-        "package": RESERVED,
-        "plugin_type": "package",
-        "enabled": True,
-        "name": "This machine",
-        "config": {},
-        "settings": {},
-        "created_at": times.format_time(0),
-    }
+    return instance_document(node_id, RESERVED, title="This machine", created_at=times.format_time(0), settings={})
 
 
 class SettingsOfNode:

@@ -7,17 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from mosaicfs_core.content.roots import watch_roots
+from mosaicfs_core.documents.instances import package_of
 from mosaicfs_core.documents.paths import is_under
 from mosaicfs_core.hooks import PluginManifest
 from mosaicfs_core.plugins.places import Places
 
 ManifestOf: TypeAlias = Callable[[str], PluginManifest | None]
 """The manifest of a package by its name, None when it is not known."""
-
-
-def package_of(document: Mapping[str, Any]) -> str:
-    """The package that an instance runs."""
-    return str(document.get("package") or document["plugin_name"])
 
 
 def own_prefix(document: Mapping[str, Any], manifest: PluginManifest | None) -> str:

@@ -10,11 +10,11 @@ from typing import Final
 from mosaicfs_core.documents import times
 from mosaicfs_core.documents.paths import join
 from mosaicfs_core.hooks import SelectedFile, SelectedFiles, Selection, StepOp
-from mosaicfs_core.plugins.selection import Rule, check_path, facts_of
+from mosaicfs_core.plugins.selection import Rule, check_path
 from mosaicfs_core.rules import FactsLookup, FileFacts
 from mosaicfs_core.rules.tree import Tree
 from mosaicfs_core.store import ChangeRow, FileRow, Reader, Store
-from mosaicfs_core.store.lookup import ReplicaLookup, lookup_for_scan
+from mosaicfs_core.store.lookup import ReplicaLookup, facts_of, lookup_for_scan
 
 BATCH: Final = 1000
 """Files of one ``SelectedFiles``, and changes looked at in one go."""

@@ -9,12 +9,6 @@ from mosaicfs_core.errors import UserError
 from mosaicfs_core.hooks import Selection, StepOp
 from mosaicfs_core.rules import FactsLookup, FileFacts, SqlFilter, compile_chain, labels_named, plugins_named
 from mosaicfs_core.rules.tree import ANY_NODE, Mount, Tree
-from mosaicfs_core.store import FileRow
-
-
-def facts_of(row: FileRow) -> FileFacts:
-    """The facts of a file as steps want them."""
-    return FileFacts(row.node_id, row.export_path, row.name, row.size, row.mtime, row.mime_type)
 
 
 def check_path(selection: Selection) -> None:

@@ -14,6 +14,7 @@ import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from mosaicfs_core.documents.instances import package_of
 from mosaicfs_core.errors import PluginError
 
 if TYPE_CHECKING:
@@ -104,12 +105,13 @@ class SettingsSchema:
         return FieldError(".".join(path), error.message)
 
 
-def schema_for(host: PluginHost, package: str, document: Mapping[str, Any]) -> SettingsSchema:
+def schema_for(host: PluginHost, document: Mapping[str, Any]) -> SettingsSchema:
     """The schema to show and merge an instance's settings with.
 
     That of the package where it loads, else the one its document remembers (of an uninstalled, failed or disabled
     package), else an empty one, which masks every text.
     """
+    package = package_of(document)
     plugin = host.plugins.get(package)
     try:
         if plugin is not None and plugin.manifest is not None:

@@ -56,7 +56,7 @@ class ConflictResolver:
         since = await self._store.read(Reader.seq)
         await self.settle_all()
         async for change in self._store.changes(since, live=True):
-            if len(change.revs) > 1 and not change.quarantined:
+            if len(change.revs) > 1:
                 await self._settle([change.id])
 
     async def _settle(self, identifiers: Sequence[str]) -> None:
@@ -68,9 +68,11 @@ class ConflictResolver:
         if len(leaves) < 2:
             return
         self.found += 1
-        if not self._owns(leaves[0]) or not all(is_valid(_stored(leaf)) for leaf in leaves):
-            return  # an invalid leaf may be a newer version's: it is kept until somebody understands it
-        edits = settling(leaves)
+        # An invalid leaf may be a newer version's: it is kept until somebody understands it, and hinders no other.
+        understood = [leaf for leaf in leaves if is_valid(_stored(leaf))]
+        if len(understood) < 2 or not self._owns(understood[0]):
+            return
+        edits = settling(understood)
         try:
             await self._store.transaction(lambda tx: _write(tx, edits))
         except Stale:

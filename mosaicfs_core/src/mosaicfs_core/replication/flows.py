@@ -18,8 +18,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
-from mosaicfs_core.documents import NODE_CONTROL_FIELDS, is_valid, may_write, type_of_id
+from mosaicfs_core.documents import is_valid, may_write, type_of_id
 from mosaicfs_core.documents.ids import TYPE_PREFIXES
+from mosaicfs_core.errors import UserError
+from mosaicfs_core.store.revisions import path_of
 
 Document: TypeAlias = Mapping[str, Any]
 Mask: TypeAlias = Callable[[Document], Document]
@@ -52,9 +54,14 @@ TO_BROWSERS: Final = frozenset(
     }
 )
 
+_OF_TWO: Final = frozenset({"node", "label_assignment", "notification"})
+"""Types of which a node's document is also written by the control plane."""
+MAX_GENERATION: Final = 10**9
+"""The greatest a node may make in such a document: upon the greatest that a revision can have nobody could write."""
+
 NO_SECRET: Final = "!"
 """The ``secret_key_hash`` of a stub: no hash, so no secret matches it."""
-_OF_A_STUB: Final = ("type", "access_key_id", "name", "kind", "node_id", "created_at", "permissions")
+_OF_A_STUB: Final = ("type", "access_key_id", "name", "kind", "node_id", "created_at", "permissions", "revocation")
 _OF_A_TOMBSTONE: Final = ("type", "node_id", "plugin_name", "access_key_id")
 """What a tombstone keeps of a type that holds secrets."""
 
@@ -153,21 +160,21 @@ class Access:
         """Whether ``_revs_diff`` tells the truth about a document: who reads it, and who sends it, must know."""
         return self.covers(document_id) or (self.flow == "node" and may_write({"_id": document_id}, self.node_id))
 
-    def refusal(self, document: Document, stored: Document | None = None) -> str | None:
-        """Why this sender may not write the document, or None. ``stored`` is the present winner of a ``node`` document
-        (``needs_stored``)."""
+    def refusal(self, document: Document) -> str | None:
+        """Why this sender may not write the document, or None."""
         if self.unlimited:
             return None
         if self.flow == "browser":
             return "a signed-in page reads here; it writes through the API"
         if not may_write(document, self.node_id):
             return f"{self.node_id} does not own this document"
-        if self.needs_stored(document):
-            return _control_refusal(document, stored)
+        if type_of_id(str(document.get("_id"))) in _OF_TWO and _generation(document) > MAX_GENERATION:
+            return f"a revision beyond generation {MAX_GENERATION} leaves no room for others"
         return None
 
-    def needs_stored(self, document: Document) -> bool:
-        """Whether ``refusal`` has to see the present winner."""
+    def describes_itself(self, document: Document) -> bool:
+        """Whether the document is the sender's own ``node`` document, of which only a part is its to write
+        (``descriptions.taken``)."""
         return self.flow == "node" and type_of_id(str(document.get("_id"))) == "node"
 
 
@@ -187,6 +194,14 @@ def _ids_of(types: frozenset[str], node_id: str | None = None) -> dict[str, Any]
     return {"_id": {"$regex": f"^({prefixes})::{end}"}}
 
 
+def _generation(document: Document) -> int:
+    """The generation that a document claims; 0 for one without a revision, or with one that no store takes."""
+    try:
+        return path_of(document)[0][0]
+    except UserError:
+        return 0
+
+
 def _node_in(document_id: str) -> str:
     parts = document_id.split("::", 2)
     return parts[1] if len(parts) > 1 else ""
@@ -198,32 +213,3 @@ def _only(document: Document, names: tuple[str, ...]) -> dict[str, Any]:
 
 def _removal(document: Document, type_name: str | None) -> dict[str, Any]:
     return {**_only(document, ()), "_deleted": True, "type": type_name}
-
-
-_UNSAID: Final[Mapping[str, Any]] = {
-    "node_kind": "physical",
-    "status": "offline",
-    "network_mounts": [],
-    "control_version": 0,
-}
-"""What it means when a ``node`` document does not say it."""
-
-
-def _of(node: Document, name: str) -> Any:
-    return node.get(name, _UNSAID.get(name))
-
-
-def _control_refusal(document: Document, stored: Document | None) -> str | None:
-    """A node sends its own ``node`` document with the control plane's fields as it last saw them: unchanged, or
-    older, which the merge by counters puts right."""
-    if stored is None:
-        return "a node is registered before it describes itself"
-    mine, theirs = _of(document, "control_version"), _of(stored, "control_version")
-    if not isinstance(mine, int) or isinstance(mine, bool) or mine > theirs:
-        return "control_version is counted by the control plane"
-    changed = [name for name in NODE_CONTROL_FIELDS if _of(document, name) != _of(stored, name)]
-    if changed and mine == theirs:
-        return f"{changed[0]} is set by the control plane"
-    if "public_key" in changed:
-        return "public_key is bound by the control plane"
-    return None

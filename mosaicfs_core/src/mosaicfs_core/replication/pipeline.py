@@ -17,6 +17,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 import msgspec
 
 from ..errors import NotAllowed, NotSignedIn, Unavailable, UserError
+from ..supervision import end_tasks
 from .batching import BatchSize
 from .owed import Owed
 from .peer import Document, Page, Peer, Refused, Row, Wanted
@@ -140,8 +141,7 @@ class Pipeline:
         finally:
             stopped.cancel()
             if following is not None:
-                following.cancel()
-                await asyncio.gather(following, return_exceptions=True)
+                await end_tasks(following)
             await pages.aclose()
 
     async def _compare(self, read: _Queue[Page | None], out: _Queue[_Lacking], tasks: asyncio.TaskGroup) -> None:

@@ -13,13 +13,14 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import Final
 
+from ..backoff import Backoff
 from ..documents import format_time
 from ..errors import MosaicError, Unavailable
+from ..supervision import first_of
 from . import checkpoints
-from .backoff import Backoff
 from .batching import BatchSize
 from .checkpoints import Entry, Log
 from .owed import Owed
@@ -149,14 +150,7 @@ class Replicator:
         self._wake.clear()
         if self._stop.is_set():
             return
-        waits = [asyncio.ensure_future(one) for one in (self._surroundings.sleep(seconds), self._wake.wait())]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-                with suppress(asyncio.CancelledError):
-                    await wait
+        await first_of(self._surroundings.sleep(seconds), self._wake.wait())
 
     def _failed(self, error: BaseException, state: State) -> None:
         self._counters.taken = self._counters.settled

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 _NONE: Final[frozenset[str]] = frozenset()
@@ -53,6 +53,15 @@ class LabelRules:
     def for_file(self, node_id: str, export_path: str) -> frozenset[str]:
         """What the rules give one file."""
         return self.for_directory(node_id, export_path.rpartition("/")[0] or "/")
+
+
+def rule_keys(node_id: str, export_path: str) -> Iterator[tuple[str, str]]:
+    """The (node id, prefix) that a rule must have to cover the file: one of the directories above it, or ``/``."""
+    end = export_path.find("/")
+    while end >= 0:
+        yield node_id, export_path[: end + 1]
+        yield ANY_NODE, export_path[: end + 1]
+        end = export_path.find("/", end + 1)
 
 
 def rule_covers(rule: Mapping[str, Any], node_id: str, export_path: str) -> bool:

@@ -10,11 +10,40 @@ import struct
 import sys
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 # Addresses for documentation: nothing is sent to them, the system only says from which address it would send.
 _ELSEWHERE: Final = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
 _SIOCGIFADDR: Final = 0x8915  # linux/sockios.h
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address, as the system writes it, is this machine's own."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    return (mapped or parsed).is_loopback
+
+
+def names_this_machine(host: str | None) -> bool:
+    """Whether a URL's host is this machine over its loopback, by address or by name."""
+    return host == "localhost" or is_loopback(host or "")
+
+
+def is_private(url: str) -> bool:
+    """Whether nobody between the two ends reads what goes to an ``http`` URL: by TLS, or because it is this machine's
+    own loopback. False for what is no such URL."""
+    try:
+        parsed = urlsplit(url)
+        host, _ = parsed.hostname or "", parsed.port
+    except ValueError:
+        return False
+    if parsed.scheme != "http":
+        return parsed.scheme == "https" and host != ""
+    return names_this_machine(host)
 
 
 def host_names() -> tuple[str, ...]:

@@ -7,16 +7,15 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from mosaicfs_core.errors import (
-    ClockSkew,
     Conflict,
     MosaicError,
     NotAllowed,
     NotFound,
     NotSignedIn,
-    PluginError,
     Stale,
     Unavailable,
     UserError,
+    error_told,
 )
 
 _BY_STATUS: Final[dict[int, type[MosaicError]]] = {
@@ -29,6 +28,10 @@ _BY_STATUS: Final[dict[int, type[MosaicError]]] = {
     413: UserError,
     416: UserError,
     422: UserError,
+    429: Unavailable,
+    502: Unavailable,
+    503: Unavailable,
+    504: Unavailable,
 }
 
 
@@ -43,19 +46,14 @@ def error_of(status: int, reason: str, retry_after: str | None, data: bytes) -> 
         code, message, details = str(body["code"]), str(body["message"]), dict(body.get("details") or {})
     except (ValueError, KeyError, TypeError, RecursionError):
         code, message, details = "error", f"the server answered {status} {reason}", _told(data)
-    kind = ClockSkew if code == ClockSkew.code else _BY_STATUS.get(status)
-    if kind is not None:
-        error: MosaicError = kind(message, **details)
-    elif code == PluginError.code:
-        error = PluginError(message, str(details.pop("plugin", "")), str(details.pop("hook", "")), **details)
-    elif status in (429, 502, 503, 504):
-        details.pop("retry_after", None)
-        after = retry_after or ""
-        error = Unavailable(message, retry_after=float(after) if after.isdecimal() else None, **details)
-    else:
-        error = MosaicError(message, **details)
-    error.code = code
-    return error
+    after = retry_after or ""
+    return error_told(
+        code,
+        message,
+        details,
+        retry_after=float(after) if after.isdecimal() else None,
+        otherwise=_BY_STATUS.get(status, MosaicError),
+    )
 
 
 def _told(data: bytes) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from mosaicfs_core.errors import UserError
@@ -200,13 +201,13 @@ def is_name(text: str) -> bool:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, public_key: object, now: datetime.datetime, days: int
+    subject: x509.Name, issuer: x509.Name, public_key: CertificatePublicKeyTypes, now: datetime.datetime, days: int
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
-        .public_key(public_key)  # type: ignore[arg-type]
+        .public_key(public_key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - BACKDATED)
         .not_valid_after(now - BACKDATED + datetime.timedelta(days=days))

@@ -89,5 +89,5 @@ def _chain_of(connection: ssl.SSLSocket) -> list[bytes]:
     if sys.version_info >= (3, 13):
         return list(connection.get_unverified_chain())
     # The public method came with 3.13; the object behind the socket has had it since 3.10.
-    inner: Any = connection._sslobj  # type: ignore[attr-defined]
+    inner: Any = connection._sslobj  # type: ignore[attr-defined]  # private
     return [ssl.PEM_cert_to_DER_cert(one.public_bytes()) for one in inner.get_unverified_chain()]

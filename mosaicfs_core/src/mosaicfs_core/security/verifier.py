@@ -7,6 +7,7 @@ that is otherwise good.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 import msgspec
 
 from mosaicfs_core.documents import ids, times
+from mosaicfs_core.documents.standing import key_of, why_disabled
 from mosaicfs_core.errors import NotSignedIn, UserError
 from mosaicfs_core.security import signatures
 from mosaicfs_core.security.node_keys import NodeKey
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 HUB_SCOPE: Final = "hub"
+LARGE_BODY: Final = 1 << 18
 _USER_KEY: Final = "MOSAICFS_"
 
 Kind = Literal["user", "agent", "node", "hub"]
@@ -89,7 +92,7 @@ class Verifier:
         claim = signatures.parse(asked.authorization)
         skew = signatures.skew_of(claim, self._clock())
         known = await self._known(claim.key_id)
-        body = signatures.sha256_of(await asked.body())
+        body = await _digest_of(await asked.body())
         for destination, key in known.keys:
             target = signatures.Target(
                 method=asked.method, destination=destination, path=asked.path, range=asked.range, body_sha256=body
@@ -112,13 +115,6 @@ class Verifier:
                 extra={"node_id": claim.key_id, "operation": "verify"},
             )
         return known.caller
-
-    async def require_enabled(self, key_id: str) -> None:
-        """For what goes on long after its request was verified (a link, a live feed): raise ``NotSignedIn`` when the
-        caller may not speak any more."""
-        known = await self._known(key_id)
-        if known.disabled:
-            raise NotSignedIn(known.disabled)
 
     async def _known(self, key_id: str) -> _Known:
         """Whose id it is. Raises ``NotSignedIn`` when that is not known here."""
@@ -156,22 +152,19 @@ class Verifier:
             keys = [(own, self._node_key.shared_with(own, node_id, public)) for own in self._own_ids if own != node_id]
         except UserError as error:
             raise NotSignedIn(error.message) from error
+        key = key_of(node)
         return _Known(
             caller=Caller(kind="node", name=str(node.get("friendly_name", node_id)), node_id=node_id),
             keys=keys,
-            disabled=await self._why_disabled(node),
+            disabled=why_disabled(node, None if key is None else await self._find(key)),
         )
 
-    async def _why_disabled(self, node: Mapping[str, Any]) -> str:
-        """Why a node may not speak any more: it was disabled, or the access key it was enrolled with. Empty when it
-        may. A key that has not arrived here yet lets nobody in."""
-        if node.get("status") == "disabled" or node.get("node_kind") == "federated_peer":
-            return f"the node {node['node_id']} was disabled"
-        access_key_id = node.get("access_key_id")
-        credential = None if access_key_id is None else await self._find(ids.credential_document_id(access_key_id))
-        if access_key_id is not None and (credential is None or not credential.get("enabled")):
-            return f"the access key of the node {node['node_id']} was disabled"
-        return ""
+
+async def _digest_of(body: bytes) -> str:
+    """The body's digest; of one that takes milliseconds in a thread, so that nobody else waits for it."""
+    if len(body) < LARGE_BODY:
+        return signatures.sha256_of(body)
+    return await asyncio.to_thread(signatures.sha256_of, body)
 
 
 def from_quart(asked: Request | Websocket) -> Asked:

@@ -14,9 +14,10 @@ from quart import Quart, Request
 from quart.json.provider import JSONProvider
 from werkzeug.exceptions import BadRequest
 
+from mosaicfs_core.documents.standing import why_refused
 from mosaicfs_core.errors import PluginError, UserError
 from mosaicfs_core.home import write_private
-from mosaicfs_core.plugins.context import CoreServices, RoutesContextImpl
+from mosaicfs_core.plugins.context import CoreServices, routes_context
 from mosaicfs_core.server import background, bodies, errors, idempotency, openapi, security, switches
 from mosaicfs_core.server.auth import keys, offline
 from mosaicfs_core.server.auth.guard import API_PREFIX, require_key, require_key_of_websocket
@@ -45,7 +46,7 @@ from mosaicfs_core.server.routes import (
 )
 from mosaicfs_core.server.routes.transfer import transfer_blueprint
 from mosaicfs_core.server.state import EXTENSION, ServerState, whoami
-from mosaicfs_core.supervision import supervised
+from mosaicfs_core.supervision import end_tasks, supervised
 
 _BLUEPRINTS = (
     agents.blueprint,
@@ -100,27 +101,7 @@ class JsonRequest(Request):
 
 async def create_app(core: CoreServices) -> Quart:
     """The application over these services. ``close_app`` gives back what it opened."""
-    instance_key = core.home.instance_key()
-    links = Links()
-    relay = Relay(links)
-    methods.install(links, relay, core.store)
-    wrapping_key = keys.subkey(instance_key, "credential wrapping")
-    identity = await identity_of(core)
-    local_token = LOCAL_PREFIX + secrets.token_urlsafe(32)
-    write_private(core.home.local_token_file, local_token.encode())
-    server = ServerState(
-        core=core,
-        tokens=Tokens(instance_key),
-        sessions=await Sessions.open(core.home.path / "auth.db"),
-        wrapping_key=wrapping_key,
-        local_token=local_token,
-        dummy_hash=await asyncio.to_thread(keys.dummy_hash),
-        links=links,
-        liveness=Liveness(core.store, links.connected, core.node_id),
-        relay=relay,
-        identity=identity,
-        verifier=verifier(core, identity, wrapping_key),
-    )
+    server = await _server_state(core)
     app = Quart("mosaicfs", static_folder=None)
     app.request_class = JsonRequest
     app.extensions[EXTENSION] = server
@@ -142,6 +123,31 @@ async def create_app(core: CoreServices) -> Quart:
     bodies.install(app)
     idempotency.install(app)
     return app
+
+
+async def _server_state(core: CoreServices) -> ServerState:
+    instance_key = core.home.instance_key()
+    links = Links(partial(why_refused, core.store.reader.get))
+    relay = Relay(links)
+    methods.install(links, relay, core.store)
+    wrapping_key = keys.subkey(instance_key, "credential wrapping")
+    identity = await identity_of(core)
+    local_token = LOCAL_PREFIX + secrets.token_urlsafe(32)
+    write_private(core.home.local_token_file, local_token.encode())
+    return ServerState(
+        core=core,
+        tokens=Tokens(instance_key),
+        sessions=await Sessions.open(core.home.path / "auth.db"),
+        wrapping_key=wrapping_key,
+        revocation_key=keys.subkey(instance_key, "revocations"),
+        local_token=local_token,
+        dummy_hash=await asyncio.to_thread(keys.dummy_hash),
+        links=links,
+        liveness=Liveness(core.store, links.connected, core.node_id),
+        relay=relay,
+        identity=identity,
+        verifier=verifier(core, identity, wrapping_key),
+    )
 
 
 async def close_app(app: Quart) -> None:
@@ -174,9 +180,7 @@ async def running_app(core: CoreServices) -> AsyncIterator[Quart]:
     try:
         yield app
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(*tasks)
         await close_app(app)
 
 
@@ -186,7 +190,7 @@ def _add_plugin_routes(app: Quart, core: CoreServices) -> dict[str, str]:
     owners: dict[str, str] = {}
     for plugin in core.host.providers("mosaicfs_routes"):
         try:
-            context = RoutesContextImpl(core, plugin.name, whoami)
+            context = routes_context(core, plugin, whoami)
             blueprints = core.host.register(plugin, "mosaicfs_routes", app=app, context=context)
         except PluginError as error:
             core.host.record(error)

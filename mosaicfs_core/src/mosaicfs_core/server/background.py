@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from mosaicfs_core.errors import MosaicError
 from mosaicfs_core.server.state import ServerState
+from mosaicfs_core.supervision import end_tasks, logged
 
-logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
@@ -22,7 +20,7 @@ def spawn(server: ServerState, name: str, work: Coroutine[Any, Any, Any]) -> boo
     if any(task.get_name() == name for task in server.background):
         work.close()
         return False
-    task = asyncio.create_task(_logged(name, work), name=name)
+    task = asyncio.create_task(logged(name, work), name=name)
     server.background.add(task)
     task.add_done_callback(server.background.discard)
     return True
@@ -38,16 +36,4 @@ async def finished(server: ServerState, work: Coroutine[Any, Any, T]) -> T:
 
 async def stop(server: ServerState) -> None:
     """Cancel what is still running and wait for its end."""
-    running = list(server.background)
-    for task in running:
-        task.cancel()
-    await asyncio.gather(*running, return_exceptions=True)
-
-
-async def _logged(name: str, work: Coroutine[Any, Any, Any]) -> None:
-    try:
-        await work
-    except MosaicError as error:
-        logger.warning("%s failed", name, extra={"operation": name, "error": str(error)})
-    except Exception:
-        logger.exception("%s failed", name, extra={"operation": name})
+    await end_tasks(*server.background)

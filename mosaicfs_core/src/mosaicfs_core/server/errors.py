@@ -114,8 +114,8 @@ def status_of(error: MosaicError) -> HTTPStatus:
     return next((status for kind, status in _STATUS if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
-def answer_for(error: MosaicError) -> Response:
-    """One of our errors as an answer, with the headers that go with its status."""
+def headers_of(error: MosaicError) -> dict[str, str]:
+    """The headers that go with one of our errors, in whatever shape its answer has."""
     headers: dict[str, str] = {}
     if isinstance(error, NotSignedIn):
         headers["WWW-Authenticate"] = 'Bearer realm="mosaicfs"'
@@ -123,8 +123,13 @@ def answer_for(error: MosaicError) -> Response:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
     if isinstance(error, NotAcceptableRange):
         headers["Content-Range"] = f"bytes */{error.size}"
+    return headers
+
+
+def answer_for(error: MosaicError) -> Response:
+    """One of our errors as an answer, with the headers that go with its status."""
     details = {key: value for key, value in error.details.items() if value not in (None, "")}
-    return error_answer(status_of(error), error.code, error.message, details, headers)
+    return error_answer(status_of(error), error.code, error.message, details, headers_of(error))
 
 
 def install(app: Quart) -> None:
@@ -170,10 +175,15 @@ def _short(value: Any) -> Any:
     return value
 
 
-def _surprise(error: BaseException) -> Response:
+def incident_of(error: BaseException) -> tuple[str, str]:
+    """Log an error that nobody foresaw: the id that it has in the log, and what the caller may know."""
     incident = secrets.token_hex(4)
     logger.error("unexpected error %s", incident, exc_info=error)
-    message = f"something went wrong inside the server; the log has the details under {incident}"
+    return incident, f"something went wrong inside the server; the log has the details under {incident}"
+
+
+def _surprise(error: BaseException) -> Response:
+    incident, message = incident_of(error)
     return error_answer(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", message, {"incident": incident})
 
 

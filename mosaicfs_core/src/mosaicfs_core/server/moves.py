@@ -26,6 +26,7 @@ from mosaicfs_core.documents import ids
 from mosaicfs_core.lease import Lease, SoleLease
 from mosaicfs_core.store import Store, WriteTransaction
 from mosaicfs_core.store.moves import annotators, moved_files
+from mosaicfs_core.supervision import first_of
 
 logger = logging.getLogger(__name__)
 
@@ -177,15 +178,10 @@ class Mover:
 
     async def _wait(self, since: int) -> None:
         """Until something changes, the lease is ours where that is waited for, or the store closes."""
-        waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._store.wait(since))]
+        waits: list[Awaitable[Any]] = [self._store.wait(since)]
         if self._withheld:
-            waits.append(asyncio.ensure_future(self._lease.wait()))
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
+            waits.append(self._lease.wait())
+        await first_of(*waits)
 
     async def _round(self, since: int, elsewhere: dict[str, list[str]]) -> int | None:
         """Do what moved since; the sequence up to which all is done, or None when something changed meanwhile, so that

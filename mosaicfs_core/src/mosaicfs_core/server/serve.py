@@ -21,9 +21,8 @@ from mosaicfs_core.config import ServerConfig
 from mosaicfs_core.errors import ConfigError, Unavailable
 from mosaicfs_core.home import Home, write_private
 from mosaicfs_core.link import MESSAGE_LIMIT
-from mosaicfs_core.security.addresses import machine_addresses
+from mosaicfs_core.security.addresses import is_loopback, machine_addresses
 from mosaicfs_core.security.listening import ListenerConfig
-from mosaicfs_core.server.auth.limits import is_loopback
 from mosaicfs_core.server.state import EXTENSION, ServerState
 from mosaicfs_core.server.tls import Tls, is_wildcard, wanted
 from mosaicfs_core.supervision import supervised

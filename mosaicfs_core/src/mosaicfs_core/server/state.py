@@ -49,6 +49,7 @@ class ServerState:
     tokens: Tokens
     sessions: Sessions
     wrapping_key: bytes
+    revocation_key: bytes
     local_token: str
     dummy_hash: str
     links: Links
@@ -84,4 +85,5 @@ def principal() -> Principal:
 
 def whoami() -> Mapping[str, Any]:
     """Who is asking, as ``RoutesContext.whoami`` and ``GET auth/whoami`` tell it."""
-    return msgspec.to_builtins(principal(), str_keys=True)  # type: ignore[no-any-return]
+    told: dict[str, Any] = msgspec.to_builtins(principal(), str_keys=True)
+    return told

@@ -17,6 +17,7 @@ from urllib.parse import quote
 from quart import Request, Response
 
 from mosaicfs_core.content import ByteSource
+from mosaicfs_core.content.digests import digest_of
 from mosaicfs_core.errors import MosaicError, Stale
 from mosaicfs_core.hooks import FileRecord, etag_matches
 from mosaicfs_core.server.errors import NotAcceptableRange
@@ -137,7 +138,7 @@ async def _small(
         raise Stale("the file became shorter while it was read")
     answer = Response(data, status=status, headers=dict(headers))
     if status == 206 or source.sha256 is None:
-        digest = await asyncio.get_running_loop().run_in_executor(streams.pool, _sha256, data)
+        digest = await asyncio.get_running_loop().run_in_executor(streams.pool, digest_of, data)
         if status == 206:
             answer.headers["Content-Digest"] = digest_header(digest)
         else:
@@ -228,10 +229,6 @@ def _learn(source: ByteSource, digest: bytes) -> None:
     source.sha256 = digest
     if source.learn is not None:
         source.learn(digest)
-
-
-def _sha256(data: bytes) -> bytes:
-    return hashlib.sha256(data).digest()
 
 
 def _cut_off(reason: str) -> NoReturn:

@@ -11,10 +11,9 @@ from typing import Final
 from mosaicfs_core.config import ServerConfig
 from mosaicfs_core.documents import ids
 from mosaicfs_core.home import Home
-from mosaicfs_core.security.addresses import LOOPBACK, host_names, machine_addresses
+from mosaicfs_core.security.addresses import LOOPBACK, host_names, is_loopback, machine_addresses
 from mosaicfs_core.security.authority import Authority, ServerCertificate, server_context
 from mosaicfs_core.security.certificates import is_name
-from mosaicfs_core.server.auth.limits import is_loopback
 
 logger = logging.getLogger(__name__)
 CHECK_SECONDS: Final = 6 * 3600.0

@@ -46,6 +46,10 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "notification.seen": ("last_seen",),
 }
 
+EVERY: Final[Mapping[str, str]] = {"notification": "notification.seen"}
+"""The index that has every document of a type, where the type's own does not: it leaves out those without ``status``,
+which is optional."""
+
 KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     **FIELDS,
     "label_assignment.label": ("label", "node_id", "export_path"),

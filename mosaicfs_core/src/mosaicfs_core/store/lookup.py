@@ -8,9 +8,15 @@ from typing import Any, Final
 from mosaicfs_core.rules import EffectiveLabels, FactsLookup, FileFacts, LabelRules, annotation_data
 
 from .reader import Reader
+from .records import FileRow
 
 _LOADED_AT_ONCE: Final = 20_000
 """Up to so many annotations of a plugin are read in one go for a scan; beyond that they are asked for file by file."""
+
+
+def facts_of(row: FileRow) -> FileFacts:
+    """The facts of a file as steps want them."""
+    return FileFacts(row.node_id, row.export_path, row.name, row.size, row.mtime, row.mime_type)
 
 
 class ReplicaLookup:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Stale
@@ -50,13 +51,12 @@ async def compact(store: Store) -> None:
     """Prune in steps, so that other writes come in between; then merge the name index and give back free pages."""
     after = 0
     while True:
-        position = after
-        last = await store.transaction(lambda tx, start=position: _prune_some(tx, start))  # type: ignore[misc]
+        last = await store.transaction(partial(_prune_some, after=after))
         if last is None:
             break
         after = last
     pages = -MERGE_PAGES  # the first step, being negative, takes all segments together; the others go on with that
-    while await store.transaction(lambda tx, pages=pages: _merge_names(tx, pages)):  # type: ignore[misc]
+    while await store.transaction(partial(_merge_names, pages=pages)):
         pages = MERGE_PAGES
     await store.vacuum()
 

@@ -17,7 +17,7 @@ import msgspec
 from ..documents.ids import full_file_id
 from ..errors import NotFound
 from ..hooks.context import FileQuery, FileRecord, Page
-from ..rules.labels import LabelRules
+from ..rules.labels import LabelRules, rule_keys
 from . import revtree, search
 from .entries import Entry
 from .numbering import NumberCache
@@ -35,6 +35,7 @@ _BY_SEQ = f"SELECT {COLUMNS} FROM documents WHERE seq > ? ORDER BY seq LIMIT ?"
 _BY_SEQ_UP_TO = f"SELECT {COLUMNS} FROM documents WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
 _OTHERS_BY_SEQ_UP_TO = _BY_SEQ_UP_TO.replace("ORDER BY", "AND typeof(key) = 'text' ORDER BY")
 _BY_DOC = f"SELECT {COLUMNS} FROM documents WHERE doc = ?"
+_FEW = 20
 
 
 class Reader(FileReader):
@@ -113,6 +114,11 @@ class Reader(FileReader):
         if row is None or row[8] & (DELETED | QUARANTINED):
             return None
         return self._document(row)
+
+    def get_or_tombstone(self, identifier: str) -> dict[str, Any] | None:
+        """``get``, or the tombstone (``_deleted``) of a deleted document with what it keeps of it."""
+        row = self.row(identifier)
+        return None if row is None or row[8] & QUARANTINED else self._document(row)
 
     def get_many(self, identifiers: Iterable[str]) -> list[dict[str, Any] | None]:
         """``get`` of each, in order."""
@@ -300,13 +306,22 @@ class Reader(FileReader):
 
     def effective_labels(self, places: Iterable[tuple[str, str]]) -> list[tuple[str, ...]]:
         """The effective labels, sorted, of the files at these (node id, export path): assigned or by a rule."""
-        rules = LabelRules(self.documents_of("label_rule"))
+        wanted = list(places)
+        rules = LabelRules(self._rules_over(wanted))
         found = []
-        for node_id, path in places:
+        for node_id, path in wanted:
             assigned = self.documents_of("label_assignment", (node_id, path))
             labels = rules.for_file(node_id, path) | {label for document in assigned for label in document["labels"]}
             found.append(tuple(sorted(labels)))
         return found
+
+    def _rules_over(self, places: Sequence[tuple[str, str]]) -> Iterator[dict[str, Any]]:
+        """At least the label rules that cover one of these (node id, export path): when few places are asked for among
+        many rules, those alone are read."""
+        keys = {key for node_id, path in places[:_FEW] for key in rule_keys(node_id, path)}
+        if len(places) > _FEW or len(keys) >= self.count_of("label_rule"):
+            return self.iter_documents("label_rule")
+        return (rule for key in sorted(keys) for rule in self.documents_of("label_rule", key))
 
     def file_document(self, short_id: str) -> dict[str, Any] | None:
         """The document of a file by its short id ``{node_id}.{uuid}``."""

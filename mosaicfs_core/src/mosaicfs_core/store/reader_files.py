@@ -269,16 +269,22 @@ class FileReader:
 
     def iter_documents(self, index: str, key: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
         """``documents_of`` without end, in batches that each begin after the last key."""
+        return (document for _, document in self.walk(index, key))
+
+    def walk(
+        self, index: str, key: Sequence[str] = (), after: tuple[Any, ...] = ()
+    ) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
+        """``iter_documents``, each with its place in the index: what comes ``after`` it is the rest."""
         where, parameters = self._lookup(index, key)
         columns = [f"l.{column}" for column in "abc"[len(parameters) - 1 :]] + ["l.doc"]
         width, order = len(columns), ", ".join(columns)
         sql = f"""SELECT {order}, {QUALIFIED} FROM lookup l CROSS JOIN documents ON documents.doc = l.doc
             WHERE {where} AND ({order}) > ({", ".join("?" * width)}) ORDER BY {order} LIMIT {PAGE}"""
-        position: tuple[Any, ...] = (*[""] * (width - 1), 0)
+        position = after or (*[""] * (width - 1), 0)
         while True:
             rows = self._connection.execute(sql, (*parameters, *position)).fetchall()
             for row in rows:
-                yield self._document(row[width:])
+                yield row[:width], self._document(row[width:])
             if len(rows) < PAGE:
                 return
             position = rows[-1][:width]
@@ -287,6 +293,12 @@ class FileReader:
         """How many documents ``documents_of`` would return without a limit."""
         where, parameters = self._lookup(index, key)
         return int(self._connection.execute(f"SELECT count(*) FROM lookup l WHERE {where}", parameters).fetchone()[0])
+
+    def counts_of(self, index: str) -> dict[str, int]:
+        """``count_of`` of each value of the index's first field."""
+        where, parameters = self._lookup(index, ())
+        sql = f"SELECT a, count(*) FROM lookup l WHERE {where} GROUP BY a"
+        return dict(self._connection.execute(sql, parameters).fetchall())
 
     def _lookup(self, index: str, key: Sequence[str]) -> tuple[str, tuple[Any, ...]]:
         kind = KINDS.get(index)

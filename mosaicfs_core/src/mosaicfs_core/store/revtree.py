@@ -35,8 +35,6 @@ class Tree:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Tree) and self.parents == other.parents and self.deleted == other.deleted
 
-    __hash__ = None  # type: ignore[assignment]
-
     def __repr__(self) -> str:
         return f"Tree({self.parents!r}, {self.deleted!r})"
 

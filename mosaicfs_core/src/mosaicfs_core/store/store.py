@@ -45,6 +45,7 @@ class Store:
         self._readers: list[Reader] = []
         self._readers_lock = threading.Lock()
         self._threads = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="store-reader")
+        self._sweeper = ThreadPoolExecutor(1, thread_name_prefix="store-sweeper")
         self._intake = ThreadPoolExecutor(1, thread_name_prefix="store-intake")
         self.instance_id: str = self.reader.meta("instance_id")
 
@@ -63,6 +64,7 @@ class Store:
         await asyncio.to_thread(self._writer.close)
         await asyncio.to_thread(self._intake.shutdown)
         await asyncio.to_thread(self._threads.shutdown)
+        await asyncio.to_thread(self._sweeper.shutdown)
         for reader in (self.reader, *self._readers):
             reader.close()
         self._readers.clear()
@@ -78,8 +80,17 @@ class Store:
     @reads
     async def read(self, function: Callable[[Reader], T]) -> T:
         """Run a function over a ``Reader`` in a worker thread."""
+        return await self._read_in(self._threads, function)
+
+    @reads
+    async def sweep(self, function: Callable[[Reader], T]) -> T:
+        """``read`` for what a stranger may make go through many documents: in one thread for all such reads, which
+        wait for one another and hold up nobody else."""
+        return await self._read_in(self._sweeper, function)
+
+    async def _read_in(self, threads: ThreadPoolExecutor, function: Callable[[Reader], T]) -> T:
         try:
-            reading = asyncio.get_running_loop().run_in_executor(self._threads, self._with_reader, function)
+            reading = asyncio.get_running_loop().run_in_executor(threads, self._with_reader, function)
         except RuntimeError:  # the threads were shut down
             raise Unavailable("The store is closed.") from None
         return await reading
@@ -149,7 +160,7 @@ class Store:
 
     async def find(self, selector: Mapping[str, Any], *, limit: int = 25, skip: int = 0) -> list[dict[str, Any]]:
         """Live documents that match a selector (see ``selector``), by an index when it names a type or an id."""
-        return await self.read(lambda reader: find_documents(reader, selector, limit, skip))
+        return await self.read(lambda reader: find_documents(reader, selector, limit, skip).documents)
 
     async def revs_diff(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, dict[str, list[str]]]:
         """``{id: {"missing": [rev], "possible_ancestors": [rev]}}`` for what this replica does not have."""

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from ..errors import MosaicError, NotFound, UserError
-from . import indexes
+from . import indexes, revtree
 from .changeset import Changes
 from .intake import NewFile, Prepared, prepare
 from .numbering import Numbering
@@ -81,13 +81,18 @@ class WriteTransaction:
         """``get`` of each, in order."""
         return [self.get(identifier) for identifier in identifiers]
 
+    def live_leaves(self, identifier: str) -> list[dict[str, Any]]:
+        """The leaves that are no tombstones, the winner first, quarantined ones included."""
+        state = self._state(identifier)
+        bodies = state.bodies()
+        order = revtree.leaves(state.full_tree())
+        return [
+            {"_id": identifier, "_rev": format_rev(rev), **bodies[rev].body} for rev in order if not bodies[rev].deleted
+        ]
+
     def execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> sqlite3.Cursor:
         """Any statement of one's own tables. Never BEGIN, COMMIT, ROLLBACK or SAVEPOINT."""
         return self._connection.execute(sql, parameters)
-
-    def execute_many(self, head: str, rows: Sequence[Sequence[Any]], tail: str = "") -> None:
-        """``head`` + ``(?, …), (?, …)`` + ``tail`` for all the rows: faster than a statement for each."""
-        run_rows(self._connection, head, rows, tail)
 
     # Writing
 
@@ -113,6 +118,12 @@ class WriteTransaction:
             document["_rev"] = current["_rev"]
         rev = self.put(document)
         return {**document, "_rev": rev}
+
+    def overwrite(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Write a document in the place of whatever is there. Returns it as it is then."""
+        written = self.update(document["_id"], lambda _present: document)
+        assert written is not None
+        return written
 
     def bulk(self, documents: Iterable[Mapping[str, Any]], *, new_edits: bool = True) -> list[BulkResult]:
         """Write many documents; one that cannot be written does not hinder the others.

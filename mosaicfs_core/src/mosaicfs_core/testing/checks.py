@@ -21,7 +21,7 @@ from importlib_metadata import EntryPoint
 
 from mosaicfs_core.errors import PluginError
 from mosaicfs_core.hooks import HOOK_API, CrawlRequest
-from mosaicfs_core.plugins.context import InstanceContext, RoutesContextImpl
+from mosaicfs_core.plugins.context import InstanceContext, routes_context
 from mosaicfs_core.plugins.settings import translate
 from mosaicfs_core.testing.harness import STALL_S, Harness
 
@@ -136,7 +136,7 @@ def _register(harness: Harness, name: str) -> None:
         from quart import Quart
 
         app = Quart("mosaicfs_check")
-        context = RoutesContextImpl(harness.core, name, dict)
+        context = routes_context(harness.core, plugin, dict)
         for blueprint in harness.host.register(plugin, "mosaicfs_routes", app=app, context=context):
             app.register_blueprint(blueprint)
 

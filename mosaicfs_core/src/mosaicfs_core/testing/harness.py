@@ -100,7 +100,9 @@ class Harness:
 
     @asynccontextmanager
     async def agent(self) -> AsyncIterator[Agent]:
-        """The agent over this home, running around a block: it crawls and watches what instances there are."""
+        """The agent over this home, running around a block: it crawls and watches what instances there are, those that
+        packages ask for by default among them."""
+        await self.instances.ensure_defaults()
         agent = Agent(self.core)
         self.core.agent = agent
         async with agent:

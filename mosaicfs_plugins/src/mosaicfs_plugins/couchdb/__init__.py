@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+
 from mosaicfs_core.hooks import HOOK_API, Hub, HubAddress, PluginContext, PluginManifest, hookimpl
 
 
@@ -11,7 +13,7 @@ def mosaicfs_manifest() -> PluginManifest:
     return PluginManifest(
         title="CouchDB hub",
         description="Replicates a control plane with an Apache CouchDB database, which several of them may share.",
-        version="0.1.0",
+        version=version("mosaicfs-plugins"),
         hook_api=HOOK_API,
     )
 

@@ -54,8 +54,15 @@ def register(cli: click.Group, context: CommandContext) -> None:
     def labels() -> None:
         """Put labels on files, and on folders by rules. FILE is a path, or a file's id."""
 
-    _add_files(labels, context)
-    _add_rules(labels, context)
+    _add_reading(labels, context)
+    _add_changes(labels, context)
+
+    @labels.group(short_help="Label everything in a folder.")
+    def rules() -> None:
+        """Rules give labels to everything in a folder, at any depth, now and later."""
+
+    _add_rules(rules, context)
+    _add_rule_change(rules, context)
 
 
 def _all_pages(context: CommandContext, path: str, **params: Any) -> dict[str, Any]:
@@ -68,7 +75,7 @@ def _all_pages(context: CommandContext, path: str, **params: Any) -> dict[str, A
             return {"items": items, "total": len(items)}
 
 
-def _add_files(labels: click.Group, context: CommandContext) -> None:
+def _add_reading(labels: click.Group, context: CommandContext) -> None:
     @labels.command(name="list", short_help="List the labels in use, or the files with a label.")
     @click.argument("label", required=False)
     def list_labels(label: str | None) -> None:
@@ -95,6 +102,8 @@ def _add_files(labels: click.Group, context: CommandContext) -> None:
         ]
         context.show(rows, {"label": "label", "source": "comes from"}, empty="No labels.")
 
+
+def _add_changes(labels: click.Group, context: CommandContext) -> None:
     def change(file: str, node: str | None, virtual: bool, **fields: Any) -> None:
         body = {**target_of(context, file, node, virtual), **fields}
         found = context.api.send("PUT", "labels/assignments", body)
@@ -135,11 +144,7 @@ def _add_files(labels: click.Group, context: CommandContext) -> None:
         context.say(f"Took off {', '.join(found['labels']) or 'nothing'}.")
 
 
-def _add_rules(labels: click.Group, context: CommandContext) -> None:
-    @labels.group(short_help="Label everything in a folder.")
-    def rules() -> None:
-        """Rules give labels to everything in a folder, at any depth, now and later."""
-
+def _add_rules(rules: click.Group, context: CommandContext) -> None:
     @rules.command(name="list", short_help="List the rules.")
     def list_rules() -> None:
         """List the rules."""
@@ -157,6 +162,26 @@ def _add_rules(labels: click.Group, context: CommandContext) -> None:
             body["name"] = name
         context.show(context.api.send("POST", "labels/rules", body), _RULE_COLUMNS)
 
+    @rules.command(short_help="Delete a rule.")
+    @click.argument("rule_id")
+    def remove(rule_id: str) -> None:
+        """Delete the rule RULE_ID."""
+        found = context.api.send("DELETE", f"labels/rules/{rule_id}")
+        context.say(f"Deleted the rule {found['name']}.")
+
+    @rules.command(short_help="Count the files a rule would cover.")
+    @click.argument("folder")
+    @click.option("--node", default="*", metavar="NODE", help="Only on this node (default: on all).")
+    def preview(folder: str, node: str) -> None:
+        """Count the files in FOLDER that a rule would label, and name some."""
+        found = context.api.send(
+            "POST", "labels/rules/preview", {"path_prefix": _folder(folder, node), "node_id": node}
+        )
+        page = {"items": found["examples"], "total": found["total"], "more": found["more"]}
+        context.show(page, {"node_id": "node", "export_path": "path"}, empty="No files.")
+
+
+def _add_rule_change(rules: click.Group, context: CommandContext) -> None:
     @rules.command(short_help="Change a rule.")
     @click.argument("rule_id")
     @click.option("--folder", help="Another folder.")
@@ -184,24 +209,6 @@ def _add_rules(labels: click.Group, context: CommandContext) -> None:
         if not body:
             raise click.UsageError("Say what to change.")
         context.show(context.api.send("PATCH", f"labels/rules/{rule_id}", body), _RULE_COLUMNS)
-
-    @rules.command(short_help="Delete a rule.")
-    @click.argument("rule_id")
-    def remove(rule_id: str) -> None:
-        """Delete the rule RULE_ID."""
-        found = context.api.send("DELETE", f"labels/rules/{rule_id}")
-        context.say(f"Deleted the rule {found['name']}.")
-
-    @rules.command(short_help="Count the files a rule would cover.")
-    @click.argument("folder")
-    @click.option("--node", default="*", metavar="NODE", help="Only on this node (default: on all).")
-    def preview(folder: str, node: str) -> None:
-        """Count the files in FOLDER that a rule would label, and name some."""
-        found = context.api.send(
-            "POST", "labels/rules/preview", {"path_prefix": _folder(folder, node), "node_id": node}
-        )
-        page = {"items": found["examples"], "total": found["total"], "more": found["more"]}
-        context.show(page, {"node_id": "node", "export_path": "path"}, empty="No files.")
 
 
 def _folder(folder: str, node: str) -> str:

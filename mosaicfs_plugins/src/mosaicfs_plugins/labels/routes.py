@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
-import msgspec
-from quart import Blueprint, Response, request
+from quart import Blueprint, Response
 from quart_schema import document_response, validate_querystring, validate_request
 
-from mosaicfs_core.hooks import Page, RoutesContext, etag_of, require_fresh
+from mosaicfs_core.hooks import Page, RoutesContext
+from mosaicfs_plugins.answers import answer, if_match
 from mosaicfs_plugins.labels import model
 from mosaicfs_plugins.labels.documents import assignment_body, folder_prefix, rule_body
-from mosaicfs_plugins.labels.service import Fresh, LabelService
-
-
-def if_match() -> Fresh:
-    """The check that the request's ``If-Match`` asks for; read here because a request is at hand only inside a view."""
-    return partial(require_fresh, request.headers.get("If-Match"))
-
-
-def answer(body: Any, status: int = 200, document: Mapping[str, Any] | None = None) -> Response:
-    """A JSON answer, with the entity tag of the document it shows."""
-    response = Response(msgspec.json.encode(body), status=status, mimetype="application/json")
-    if document is not None:
-        response.headers["ETag"] = etag_of(document)
-        response.headers["Cache-Control"] = "private, no-cache"
-    return response
+from mosaicfs_plugins.labels.service import LabelService
 
 
 def page_body(page: Page[dict[str, Any]], items: list[dict[str, Any]]) -> dict[str, Any]:
@@ -39,13 +23,14 @@ def make_blueprint(context: RoutesContext) -> Blueprint:
     """The blueprint over a context."""
     blueprint = Blueprint("labels", __name__, url_prefix="/api/labels")
     service = LabelService(context)
+    _add_reading(blueprint, service)
     _add_assignments(blueprint, service)
     _add_rules(blueprint, service)
     _add_rule_changes(blueprint, service)
     return blueprint
 
 
-def _add_assignments(blueprint: Blueprint, service: LabelService) -> None:
+def _add_reading(blueprint: Blueprint, service: LabelService) -> None:
     @blueprint.get("")
     @validate_querystring(model.Paging)
     @document_response(model.LabelsAnswer)
@@ -55,6 +40,15 @@ def _add_assignments(blueprint: Blueprint, service: LabelService) -> None:
         items = found[query_args.offset : query_args.offset + query_args.limit]
         return answer({"items": items, "total": len(found), "offset": query_args.offset, "limit": query_args.limit})
 
+    @blueprint.get("/effective")
+    @validate_querystring(model.FileTarget)
+    @document_response(model.EffectiveAnswer)
+    async def effective(query_args: model.FileTarget) -> Response:
+        """Show the labels a file has in the end, and where each comes from."""
+        return answer(await service.effective(query_args))
+
+
+def _add_assignments(blueprint: Blueprint, service: LabelService) -> None:
     @blueprint.get("/assignments")
     @validate_querystring(model.AssignmentFilter)
     @document_response(model.AssignmentsAnswer)
@@ -80,13 +74,6 @@ def _add_assignments(blueprint: Blueprint, service: LabelService) -> None:
     async def clear(query_args: model.FileTarget) -> Response:
         """Take off all labels that were put on a file itself; answers what it had. Rules go on to apply."""
         return answer(assignment_body(await service.clear(query_args, if_match())))
-
-    @blueprint.get("/effective")
-    @validate_querystring(model.FileTarget)
-    @document_response(model.EffectiveAnswer)
-    async def effective(query_args: model.FileTarget) -> Response:
-        """Show the labels a file has in the end, and where each comes from."""
-        return answer(await service.effective(query_args))
 
 
 def _add_rules(blueprint: Blueprint, service: LabelService) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from mosaicfs_core.hooks import (
     Conflict,
@@ -25,14 +24,14 @@ from mosaicfs_core.hooks import (
 from mosaicfs_plugins.labels import documents
 from mosaicfs_plugins.labels.model import AssignmentChange, AssignmentFilter, FileTarget, NewRule, RuleFilter
 
+if TYPE_CHECKING:
+    from mosaicfs_plugins.answers import Fresh
+
 _BATCH: Final = 1000
 _ATTEMPTS: Final = 10
 NO_RULE: Final = "there is no such label rule"
 NO_FILE: Final = "there is no such file"
 NO_ASSIGNMENT: Final = "no label was put on that file"
-
-# Told the document that is about to change; raises ``Stale`` when the caller knew another version.
-Fresh = Callable[[Mapping[str, Any] | None], None]
 
 
 class LabelService:
@@ -45,14 +44,10 @@ class LabelService:
 
     async def in_use(self) -> list[dict[str, Any]]:
         """Every label in use with the number of files it was put on and of rules that give it, by name."""
-        files: Counter[str] = Counter()
-        rules: Counter[str] = Counter()
-        async for document in self._all("label_assignment"):
-            files.update(document["labels"])
-        async for document in self._all("label_rule"):
-            rules.update(document["labels"])
+        files = await self._context.count_documents("label_assignment.label")
+        rules = await self._context.count_documents("label_rule.label")
         names = sorted(files.keys() | rules.keys())
-        return [{"label": name, "files": files[name], "rules": rules[name]} for name in names]
+        return [{"label": name, "files": files.get(name, 0), "rules": rules.get(name, 0)} for name in names]
 
     async def assignments(self, wanted: AssignmentFilter) -> Page[dict[str, Any]]:
         """A page of assignment documents."""
@@ -92,7 +87,7 @@ class LabelService:
             raise NotFound(NO_FILE)
         (labels,) = await self._context.effective_labels(found.items[:1])
         own = await self._context.read_document(label_assignment_id(node_id, path))
-        rules = [rule async for rule in self._all("label_rule") if rule_covers(rule, node_id, path)]
+        rules = [rule for rule in await self._rules_over(node_id, path) if rule_covers(rule, node_id, path)]
         return {
             "node_id": node_id,
             "export_path": path,
@@ -196,15 +191,14 @@ class LabelService:
         present = tuple(part for part in key if part is not None)
         return await self._context.find_documents(DocumentQuery(type=index, key=present, limit=limit, offset=offset))
 
-    async def _all(self, type_name: str) -> AsyncIterator[dict[str, Any]]:
-        offset = 0
-        while True:
-            page = await self._page(type_name, (), _BATCH, offset)
-            for document in page.items:
-                yield document
-            offset += len(page.items)
-            if len(page.items) < _BATCH:
-                return
+    async def _rules_over(self, node_id: str, path: str) -> list[dict[str, Any]]:
+        """At least the rules that cover a file: all when a page holds them, else those of the folders above it."""
+        page = await self._page("label_rule", (), _BATCH, 0)
+        if page.total <= len(page.items):
+            return list(page.items)
+        ends = [position for position, character in enumerate(path, 1) if character == "/"]
+        keys = [(owner, path[:end]) for owner in ("*", node_id) for end in ends]
+        return [rule for key in keys for rule in (await self._page("label_rule", key, _BATCH, 0)).items]
 
     async def _change(
         self, document_id: str, function: Callable[[dict[str, Any] | None], dict[str, Any]], fresh: Fresh

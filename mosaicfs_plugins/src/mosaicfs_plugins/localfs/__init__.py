@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
 from mosaicfs_core.hooks import (
@@ -64,7 +65,7 @@ def mosaicfs_manifest() -> PluginManifest:
     return PluginManifest(
         title="Local files",
         description="Indexes folders of this machine and follows their changes.",
-        version="0.1.0",
+        version=version("mosaicfs-plugins"),
         hook_api=HOOK_API,
         default_enabled=True,
         reports_exclusions=True,

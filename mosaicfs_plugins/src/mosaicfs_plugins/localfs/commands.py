@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import click
 
-from mosaicfs_core.hooks import CommandContext, NotFound, UserError, node_argument, written_argument
+from mosaicfs_core.hooks import CommandContext, NotFound, Stale, UserError, node_argument, written_argument
 from mosaicfs_plugins.localfs.scan import within
 
 PACKAGE: Final = "localfs"
 SETTING: Final = "paths"
 _COLUMNS: Final = {"folder": "folder", "files": "files", "state": "state"}
 _PAGE: Final = 500
+_ATTEMPTS: Final = 5
 
 
 def register(cli: click.Group, context: CommandContext) -> None:
@@ -56,7 +58,7 @@ def _add_changes(folders: click.Group, context: CommandContext) -> None:
         instances = _instances(context, node_id)
         taking = _taking(instances, node_id)
         present = _folders_of(taking)
-        changed = _change(context, taking, with_added(present, wanted))
+        changed = _change(context, taking, partial(with_added, wanted=wanted))
         for path in wanted:
             holder = next((one for one in present if within(path, _plain(one))), None)
             context.say(f"{path} is watched now." if holder is None else _known(path, holder))
@@ -74,7 +76,7 @@ def _add_changes(folders: click.Group, context: CommandContext) -> None:
         for path in unwanted:
             _require_watched(path, watched, node_id)
         changed = [
-            _change(context, instance, [path for path in _folders_of(instance) if _plain(path) not in unwanted])
+            _change(context, instance, lambda present: [path for path in present if _plain(path) not in unwanted])
             for instance in instances
         ]
         for path in unwanted:
@@ -111,13 +113,29 @@ def _states(instance: Mapping[str, Any], export_path: str, crawler: Mapping[str,
     yield "ok"
 
 
-def _change(context: CommandContext, instance: dict[str, Any], folders: list[str]) -> dict[str, Any]:
-    """Give an instance other folders, unless it has just these; the instance as it is then."""
-    if folders == _folders_of(instance):
-        return instance
+def _change(
+    context: CommandContext, instance: Mapping[str, Any], changed: Callable[[list[str]], list[str]]
+) -> dict[str, Any]:
+    """Give an instance the folders that come of those it has, unless they are the same; the instance as it is then.
+
+    When somebody else changes them at the same time, both changes are made. Raises ``Stale`` when that goes on.
+    """
     where = f"nodes/{instance['node_id']}/plugins/{instance['id']}"
-    changed: dict[str, Any] = context.api.send("PATCH", where, {"settings": {SETTING: folders}})
-    return changed
+    attempts = 0
+    while True:
+        present, etag = context.api.get_with_etag(where)
+        folders = changed(_folders_of(present))
+        if folders == _folders_of(present):
+            found: dict[str, Any] = present
+            return found
+        try:
+            written: dict[str, Any] = context.api.send("PATCH", where, {"settings": {SETTING: folders}}, if_match=etag)
+        except Stale:
+            attempts += 1
+            if attempts == _ATTEMPTS:
+                raise
+        else:
+            return written
 
 
 def _tell(context: CommandContext, node_id: str, instances: Sequence[Mapping[str, Any]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from mosaicfs_core.hooks import HOOK_API, CommandContext, PluginContext, PluginManifest, RoutesContext, hookimpl
@@ -19,7 +20,7 @@ def mosaicfs_manifest() -> PluginManifest:
     return PluginManifest(
         title="Pins",
         description="Keeps chosen files of other machines on this one, to be read without a network.",
-        version="0.1.0",
+        version=version("mosaicfs-plugins"),
         hook_api=HOOK_API,
         settings_schema=SCHEMA,
     )

@@ -32,7 +32,8 @@ def register(cli: click.Group, context: CommandContext) -> None:
         """Keep files of other machines on chosen nodes, to be read there without a network."""
 
     _add_reading(pins, context)
-    _add_changes(pins, context)
+    _add_making(pins, context)
+    _add_removing(pins, context)
 
 
 def _add_reading(pins: click.Group, context: CommandContext) -> None:
@@ -65,7 +66,7 @@ def _add_reading(pins: click.Group, context: CommandContext) -> None:
             context.show(failures, {"on": "on", "node_id": "file of", "export_path": "path", "reason": "reason"})
 
 
-def _add_changes(pins: click.Group, context: CommandContext) -> None:
+def _add_making(pins: click.Group, context: CommandContext) -> None:
     @pins.command(name="add", short_help="Make a pin.")
     @click.argument("directory", required=False)
     @click.option("--name", help="What to call it (default: the directory's path). One of that name is replaced.")
@@ -84,8 +85,7 @@ def _add_changes(pins: click.Group, context: CommandContext) -> None:
         exclude_rest: bool,
     ) -> None:
         """Keep the files that DIRECTORY, a path of the virtual tree, shows; those that pass filters; or both."""
-        chain = [*_steps_of(steps), *({"op": "glob", "pattern": pattern} for pattern in globs)]
-        chain += [{"op": "label", "labels": list(labels)}] if labels else []
+        chain = _chain(steps, globs, labels)
         if directory is None and not chain:
             raise click.UsageError("give a DIRECTORY of the virtual tree, or filters with --glob, --label or --steps")
         path = None if directory is None else _tidy(written_argument(directory))
@@ -99,14 +99,10 @@ def _add_changes(pins: click.Group, context: CommandContext) -> None:
             body["steps"] = chain
         if exclude_rest:
             body["default_result"] = "exclude"
-        made = context.api.send("PUT", "pins", body)
-        if context.json:
-            context.show(made)
-            return
-        context.show(_rows(made), _COLUMNS)
-        for warning in made["warnings"]:
-            context.say(f"Note: {warning}")
+        _show_made(context, context.api.send("PUT", "pins", body))
 
+
+def _add_removing(pins: click.Group, context: CommandContext) -> None:
     @pins.command(short_help="Remove a pin.")
     @click.argument("name")
     @click.option("--node", metavar="NODE", help="Only from this node (default: from all).")
@@ -115,6 +111,16 @@ def _add_changes(pins: click.Group, context: CommandContext) -> None:
         node_id = None if node is None else _node_id(context, node)
         found = context.api.send("DELETE", "pins", name=name, node_id=node_id)
         context.say(f"Removed {found['removed']} from {', '.join(found['nodes'])}.")
+
+
+def _show_made(context: CommandContext, made: dict[str, Any]) -> None:
+    """A pin that was just made, and what is odd with it."""
+    if context.json:
+        context.show(made)
+        return
+    context.show(_rows(made), _COLUMNS)
+    for warning in made["warnings"]:
+        context.say(f"Note: {warning}")
 
 
 def _all(context: CommandContext, **params: Any) -> dict[str, Any]:
@@ -159,6 +165,12 @@ def _problem(node: dict[str, Any]) -> str:
     if failures:
         return str(failures[0]["reason"])
     return str(next(iter(node.get("warnings", ())), ""))
+
+
+def _chain(steps: Any, globs: Sequence[str], labels: Sequence[str]) -> list[dict[str, Any]]:
+    """The filter steps of a file, of patterns and of labels, in this order."""
+    chain = [*_steps_of(steps), *({"op": "glob", "pattern": pattern} for pattern in globs)]
+    return [*chain, {"op": "label", "labels": list(labels)}] if labels else chain
 
 
 def _steps_of(file: Any) -> list[dict[str, Any]]:

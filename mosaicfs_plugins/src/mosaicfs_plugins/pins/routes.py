@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
-from typing import Any
-
-import msgspec
-from quart import Blueprint, Response, request
+from quart import Blueprint, Response
 from quart_schema import document_response, validate_querystring, validate_request
 
-from mosaicfs_core.hooks import RoutesContext, etag_of, require_fresh
+from mosaicfs_core.hooks import RoutesContext
+from mosaicfs_plugins.answers import answer, if_match
 from mosaicfs_plugins.pins import model
-from mosaicfs_plugins.pins.service import Fresh, PinService
+from mosaicfs_plugins.pins.service import PinService
 
 
 def make_blueprint(context: RoutesContext) -> Blueprint:
@@ -27,7 +23,7 @@ def make_blueprint(context: RoutesContext) -> Blueprint:
         """List the pins and how far each node is with them; asked for one by name, the answer has its ``ETag``."""
         page, version = await service.pins(query_args)
         body = {"items": list(page.items), "total": page.total, "offset": page.offset, "limit": page.limit}
-        return _answer(body, version)
+        return answer(body, document=version)
 
     @blueprint.put("")
     @validate_request(model.PinChange)
@@ -35,26 +31,14 @@ def make_blueprint(context: RoutesContext) -> Blueprint:
     async def put_pin(data: model.PinChange) -> Response:
         """Make a pin, or change it: what it holds and the nodes that it is on. The nodes begin as soon as the change
         has reached them."""
-        return _answer(*await service.put(data, _if_match()))
+        body, version = await service.put(data, if_match())
+        return answer(body, document=version)
 
     @blueprint.delete("")
     @validate_querystring(model.PinTarget)
     @document_response(model.RemovedAnswer)
     async def remove_pin(query_args: model.PinTarget) -> Response:
         """Take a pin from all its nodes, or from one. Its files stay until room is wanted."""
-        return _answer(await service.remove(query_args, _if_match()))
+        return answer(await service.remove(query_args, if_match()))
 
     return blueprint
-
-
-def _if_match() -> Fresh:
-    """The check that the request's ``If-Match`` asks for; read here because a request is at hand only inside a view."""
-    return partial(require_fresh, request.headers.get("If-Match"))
-
-
-def _answer(body: Any, version: Mapping[str, Any] | None = None) -> Response:
-    response = Response(msgspec.json.encode(body), mimetype="application/json")
-    if version is not None:
-        response.headers["ETag"] = etag_of(version)
-        response.headers["Cache-Control"] = "private, no-cache"
-    return response

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -13,13 +13,14 @@ from mosaicfs_plugins.pins import documents
 from mosaicfs_plugins.pins.model import PinChange, PinFilter, PinTarget, Progress
 from mosaicfs_plugins.pins.settings import MAX_PINS, PACKAGE
 
+if TYPE_CHECKING:
+    from mosaicfs_plugins.answers import Fresh
+
 _BATCH: Final = 1000
 _ATTEMPTS: Final = 10
 NO_PIN: Final = "there is no such pin"
 _CONTROL_PLANE: Final = "control-plane"
 
-# Told the version that is about to change (None: there is no such pin); raises ``Stale`` when the caller knew another.
-Fresh = Callable[[Mapping[str, Any] | None], None]
 # The instances of all nodes by node id, as their documents are.
 Instances = Mapping[str, dict[str, Any]]
 # Nodes whose pins shall be others, with them.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from mosaicfs_core.hooks import HOOK_API, CommandContext, PluginManifest, RoutesContext, hookimpl
@@ -18,7 +19,7 @@ def mosaicfs_manifest() -> PluginManifest:
     return PluginManifest(
         title="Search",
         description="Finds files by name, labels, annotations, size, time and type.",
-        version="0.1.0",
+        version=version("mosaicfs-plugins"),
         hook_api=HOOK_API,
         default_enabled=True,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import click
@@ -15,7 +16,7 @@ _UNITS: Final = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _size = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE | re.ASCII).fullmatch
 
 
-class Size(click.ParamType):  # type: ignore[type-arg]
+class Size(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click alone
     """A number of bytes, with a unit if you like: 500, 10MB, 1.5GiB."""
 
     name = "size"
@@ -30,7 +31,7 @@ class Size(click.ParamType):  # type: ignore[type-arg]
         return int(float(match[1]) * unit)
 
 
-class Time(click.ParamType):  # type: ignore[type-arg]
+class Time(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click alone
     """A time as the API takes it, refused in the name of the option when it is none."""
 
     name = "time"
@@ -46,22 +47,34 @@ class Time(click.ParamType):  # type: ignore[type-arg]
         return str(value)
 
 
+def _conditions(command: Any) -> Any:
+    """The options of a search."""
+    options = (
+        click.option(
+            "--label", multiple=True, metavar="LABEL", help="Only files with this label (repeat for several)."
+        ),
+        click.option(
+            "--annotation", multiple=True, metavar="PLUGIN/KEY=VALUE", help="Only files annotated so; ~ for a regex."
+        ),
+        click.option("--node", metavar="NODE", help="Only files of this node."),
+        click.option("--type", "mime_type", metavar="MIME", help="A MIME type, or a glob such as image/*."),
+        click.option("--larger", type=Size(), metavar="SIZE", help="At least this size (10MB)."),
+        click.option("--smaller", type=Size(), metavar="SIZE", help="At most this size."),
+        click.option("--after", type=Time(), metavar="TIME", help="Changed at or after this time (2026-02-16)."),
+        click.option("--before", type=Time(), metavar="TIME", help="Changed at or before this time."),
+        click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="At most this many."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 def register(cli: click.Group, context: CommandContext) -> None:
     """Add the command."""
 
     @cli.command(name="search", short_help="Find files by name, labels and facts.")
     @click.argument("text", required=False)
-    @click.option("--label", multiple=True, metavar="LABEL", help="Only files with this label (repeat for several).")
-    @click.option(
-        "--annotation", multiple=True, metavar="PLUGIN/KEY=VALUE", help="Only files annotated so; ~ for a regex."
-    )
-    @click.option("--node", metavar="NODE", help="Only files of this node.")
-    @click.option("--type", "mime_type", metavar="MIME", help="A MIME type, or a glob such as image/*.")
-    @click.option("--larger", type=Size(), metavar="SIZE", help="At least this size (10MB).")
-    @click.option("--smaller", type=Size(), metavar="SIZE", help="At most this size.")
-    @click.option("--after", type=Time(), metavar="TIME", help="Changed at or after this time (2026-02-16).")
-    @click.option("--before", type=Time(), metavar="TIME", help="Changed at or before this time.")
-    @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="At most this many.")
+    @_conditions
     def search(
         text: str | None,
         label: tuple[str, ...],
@@ -89,13 +102,18 @@ def register(cli: click.Group, context: CommandContext) -> None:
             "max_size": smaller,
             "modified_after": after,
             "modified_before": before,
+            **dict(_annotated(annotation)),
         }
-        for condition in annotation:
-            key, equals, value = condition.partition("=")
-            if not equals or "/" not in key:
-                raise click.UsageError(f"--annotation {condition!r}: expected PLUGIN/KEY=VALUE")
-            parameters[f"annotation[{key}]"] = value
         context.show(_pages(context, parameters, limit), _COLUMNS, empty="Nothing found.")
+
+
+def _annotated(conditions: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Conditions on annotations as parameters of the API."""
+    for condition in conditions:
+        key, equals, value = condition.partition("=")
+        if not equals or "/" not in key:
+            raise click.UsageError(f"--annotation {condition!r}: expected PLUGIN/KEY=VALUE")
+        yield f"annotation[{key}]", value
 
 
 def _pages(context: CommandContext, parameters: dict[str, Any], limit: int) -> dict[str, Any]:

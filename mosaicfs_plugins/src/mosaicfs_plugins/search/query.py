@@ -56,9 +56,11 @@ def parse_query(arguments: Mapping[str, Sequence[str]]) -> FileQuery:
     """A query string, each name with all its values, as a ``FileQuery``. Raises ``UserError`` naming the parameter."""
     plain: dict[str, object] = {}
     annotations: dict[str, str] = {}
+    labels: list[str] = []
     for name, values in arguments.items():
         if name in ("label", "label[]"):
-            plain["label"] = [*plain.get("label", []), *values]  # type: ignore[misc]
+            labels += values
+            plain["label"] = labels
         elif len(values) != 1:
             raise UserError(f"{name}: expected it once", field=name)
         elif match := _annotation(name):

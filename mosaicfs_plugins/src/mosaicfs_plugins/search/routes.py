@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import msgspec
 from quart import Blueprint, Response, request
 from quart_schema import document_querystring, document_response
 
 from mosaicfs_core.hooks import FilesAnswer, RoutesContext
+from mosaicfs_plugins.answers import answer
 from mosaicfs_plugins.search.query import SearchParameters, parse_query
 
 
@@ -25,7 +25,6 @@ def make_blueprint(context: RoutesContext) -> Blueprint:
         asks for a plugin's annotation; a value that begins with ``~`` is a regular expression (RE2).
         """
         page = await context.find_files(parse_query(request.args.to_dict(flat=False)))
-        answer = FilesAnswer.of(page)
-        return Response(msgspec.json.encode(answer), mimetype="application/json")
+        return answer(FilesAnswer.of(page))
 
     return blueprint

@@ -51,7 +51,7 @@ async def follow(source: Source, operations: MountOperations, pings: Pings) -> N
                 await operations.apply(_Everything(changes.inodes) if missed else changes)
                 version, missed = seen, False
                 _, expiry = await source.run(_look)
-        except Exception:  # noqa: BLE001
+        except Exception:  # noqa: BLE001 - one failure must not end following
             # The mount goes on with what it knows. Changes are told once: the next look makes up for what got lost.
             missed = True
             _log.exception("The tree could not be refreshed")

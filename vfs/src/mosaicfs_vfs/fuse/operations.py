@@ -65,7 +65,7 @@ def guarded(
         except MosaicError as error:
             _log.warning("%s%r failed: %s", handler.__name__, args[:2], error)
             raise pyfuse3.FUSEError(errno.EIO) from None
-        except Exception:  # noqa: BLE001
+        except Exception:  # noqa: BLE001 - what leaves a handler ends the mount
             _log.exception("%s%r failed", handler.__name__, args[:2])
             raise pyfuse3.FUSEError(errno.EIO) from None
 
@@ -98,9 +98,9 @@ class MountOperations(pyfuse3.Operations):
         self._generation = 0
         # Inodes whose pages in the kernel may be an older file's: the next open drops them.
         self._doubtful: set[int] = set()
-        # Which version of another machine's file the kernel's pages of an inode are of, for the files opened last. A
-        # file can change there before its document tells of it.
-        self._paged: dict[int, str] = {}
+        # Which version of a file the kernel's pages of an inode are of, for the files opened last. A file can change
+        # before its document tells of it, and with the size and mtime that the document tells.
+        self._paged: dict[int, object] = {}
 
     def init(self) -> None:
         """The kernel has agreed on the session; requests follow."""
@@ -196,8 +196,8 @@ class MountOperations(pyfuse3.Operations):
             return await self._open_elsewhere(inode, entry, 0 if ctx is None else ctx.pid)
         try:
             found = os.fstat(descriptor)
-            keep = self._agrees(inode, found)
-            if not keep:
+            agrees = self._agrees(inode, found)
+            if not agrees:
                 self._opener.differs(entry)
         except BaseException:
             os.close(descriptor)
@@ -207,7 +207,8 @@ class MountOperations(pyfuse3.Operations):
         aside = self._files.replaced(inode, identity)
         told = self.table.attributes[inode]
         handle = self._files.add_local(descriptor, inode, told, identity, _version(told))
-        return pyfuse3.FileInfo(fh=handle, keep_cache=self._undoubted(inode) and keep, direct_io=aside)
+        keep = self._keeps(inode, (*identity, found.st_ctime_ns), aside) and agrees
+        return pyfuse3.FileInfo(fh=handle, keep_cache=keep, direct_io=aside)
 
     @guarded
     async def read(self, fh: int, off: int, size: int) -> bytes:
@@ -234,16 +235,20 @@ class MountOperations(pyfuse3.Operations):
         file.gate = self._policy.gate(pid, entry.name)
         aside = self._files.replaced(inode, file.version)
         handle = self._files.add_elsewhere(file, inode, told, _version(told))
-        keep = self._undoubted(inode) and self._paged.get(inode) == file.version
-        if not aside:
-            self._note_paged(inode, file.version)
-        return pyfuse3.FileInfo(fh=handle, keep_cache=keep, direct_io=aside)
+        return pyfuse3.FileInfo(fh=handle, keep_cache=self._keeps(inode, file.version, aside), direct_io=aside)
 
-    def _note_paged(self, inode: int, version: str) -> None:
-        self._paged.pop(inode, None)
-        self._paged[inode] = version
-        if len(self._paged) > _PAGED:
-            del self._paged[next(iter(self._paged))]
+    def _keeps(self, inode: int, version: object, aside: bool) -> bool:
+        """Whether the kernel's pages of an inode are of a version that is being opened; if not, it drops them.
+
+        It then fills them with that version, unless the file is read ``aside`` of them.
+        """
+        keep = self._undoubted(inode) and self._paged.get(inode) == version
+        if not aside:
+            self._paged.pop(inode, None)
+            self._paged[inode] = version
+            if len(self._paged) > _PAGED:
+                del self._paged[next(iter(self._paged))]
+        return keep
 
     async def _read_elsewhere(self, handle: int, offset: int, size: int) -> bytes:
         """Bytes from another machine. The agent bounds the wait, for as long as bytes keep coming."""
@@ -307,7 +312,7 @@ class MountOperations(pyfuse3.Operations):
         return path
 
     def _agrees(self, inode: int, found: os.stat_result) -> bool:
-        """Whether the kernel may keep the pages it has; if not, it is given the attributes found on disk."""
+        """Whether a file on disk is what the kernel was told; if not, it is given the attributes found on disk."""
         told = self.table.attributes[inode]
         mtime = found.st_mtime_ns // 1000
         if told.st_size == found.st_size and told.st_mtime_ns // 1000 == mtime:

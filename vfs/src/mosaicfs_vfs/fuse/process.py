@@ -17,7 +17,7 @@ from mosaicfs_core import config
 from mosaicfs_core.errors import UserError
 from mosaicfs_core.home import Home
 from mosaicfs_core.hooks import StepOp
-from mosaicfs_core.supervision import supervised
+from mosaicfs_core.supervision import end_tasks, supervised
 from mosaicfs_vfs.fuse import mountpoint
 
 _log = logging.getLogger(__name__)
@@ -70,8 +70,7 @@ async def run(
 
         await session.serve(point, source, opener, agent, told, policy=policy, allow_other=allow_other, xattr=xattr)
     finally:
-        connecting.cancel()
-        await asyncio.gather(connecting, return_exceptions=True)
+        await end_tasks(connecting)
         await source.close()
 
 
@@ -82,7 +81,7 @@ def check_requirements() -> None:
     mountpoint.require_fusermount()
     mountpoint.require_device()
     try:
-        import pyfuse3  # noqa: F401
+        import pyfuse3  # noqa: F401 - whether it can be imported is the question
     except ImportError as error:
         raise UserError(f"{_EXTRA_HINT} ({error})") from error
 

@@ -128,7 +128,7 @@ def install(busy: Callable[[], bool]) -> None:
     global _busy
     _busy = busy
     compat.enable()
-    compat.Lock = ReaderLock  # type: ignore[assignment]
+    compat.Lock = ReaderLock  # type: ignore[assignment]  # it stands in for pyfuse3's own
     compat.wait_readable = _wait_readable
     compat.notify_closing = _notify_closing
 

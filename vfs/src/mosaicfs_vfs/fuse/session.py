@@ -16,7 +16,7 @@ from typing import Final
 import pyfuse3
 
 from mosaicfs_core.errors import UserError
-from mosaicfs_core.supervision import supervised
+from mosaicfs_core.supervision import end_tasks, supervised
 from mosaicfs_vfs.fuse import mountpoint, readiness
 from mosaicfs_vfs.fuse.follow import Pings, follow
 from mosaicfs_vfs.fuse.handles import FileOpener
@@ -84,9 +84,7 @@ async def serve(
     try:
         await readiness.serve()
     finally:
-        for task in background:
-            task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
+        await end_tasks(*background)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
         notifier.close()

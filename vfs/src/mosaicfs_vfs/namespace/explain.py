@@ -15,9 +15,10 @@ from mosaicfs_core.documents.paths import is_under, join, name_of, normalize_vir
 from mosaicfs_core.errors import UserError
 from mosaicfs_core.rules.tree import Link, Mount
 from mosaicfs_core.store import FileRow
+from mosaicfs_core.store.lookup import facts_of
 from mosaicfs_vfs.namespace.listing import build, collect, decide
 from mosaicfs_vfs.namespace.missing import explain_missing
-from mosaicfs_vfs.namespace.state import State, facts_of
+from mosaicfs_vfs.namespace.state import State
 
 Reason: TypeAlias = Literal[
     "step",  # a step of the mount, or of its own directory, excludes it
@@ -201,7 +202,7 @@ class Explainer:
             reason = "inherited_step" if failing.inherited else "step"
             message = _excluded(mount, failing)
         else:
-            shown, winner, message = self._conflict(mount, place, row)
+            shown, winner, message = self._conflict(place, row)
             if shown is None:
                 reason = "conflict"
             else:
@@ -240,7 +241,7 @@ class Explainer:
             ),
         )
 
-    def _conflict(self, mount: Mount, place: str, row: FileRow) -> tuple[str | None, str | None, str]:
+    def _conflict(self, place: str, row: FileRow) -> tuple[str | None, str | None, str]:
         """The name it is shown by or None, the id of the file that won the name it wanted, and a sentence."""
         _, outcomes = decide(collect(self._state, place))
         outcome = next((outcome for outcome in outcomes if outcome.candidate.inode == row.inode), None)

@@ -11,13 +11,15 @@ import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from mosaicfs_core.documents.ids import path_hash
 from mosaicfs_core.documents.paths import join, parent_of
 from mosaicfs_core.rules import FileFacts
 from mosaicfs_core.rules.tree import Mount, ancestry
 from mosaicfs_core.store import ChangeRow, FileRow
+from mosaicfs_core.store.lookup import facts_of
 from mosaicfs_vfs.namespace.membership import Membership
 from mosaicfs_vfs.namespace.positions import NONE
-from mosaicfs_vfs.namespace.state import State, facts_of, mounts_by_key
+from mosaicfs_vfs.namespace.state import State, mounts_by_key
 from mosaicfs_vfs.namespace.types import Changes
 
 BATCH: Final = 5_000
@@ -137,11 +139,16 @@ class Follower:
         memberships = [membership for membership in self._state.memberships.values() if concerns(membership)]
         if not memberships:
             return
-        document = self._state.reader.get(row.id)
-        if document is None or "export_path" not in document:
+        document = self._state.reader.get_or_tombstone(row.id) or {}
+        node_id, path = document.get("node_id"), document.get("export_path")
+        if not isinstance(node_id, str) or not isinstance(path, str):
             self._forget(concerns)
             return
-        file = self._state.reader.file_by_path(document["node_id"], document["export_path"])
+        # A tombstone may keep what it likes; the id says whether that is its file.
+        if row.id.split("::")[1:3] != [node_id, path_hash(path)]:
+            self._forget(concerns)
+            return
+        file = self._state.reader.file_by_path(node_id, path)
         if file is not None:
             self._judge_again(memberships, [file])
 

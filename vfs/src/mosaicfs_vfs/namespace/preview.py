@@ -10,10 +10,11 @@ import msgspec
 from mosaicfs_core.documents.paths import join
 from mosaicfs_core.rules.tree import Mount
 from mosaicfs_core.store import DirRow, FileRow
+from mosaicfs_core.store.lookup import facts_of
 from mosaicfs_vfs.namespace.edits import checked_mounts
 from mosaicfs_vfs.namespace.listing import files_of, shown_beneath
 from mosaicfs_vfs.namespace.membership import Membership
-from mosaicfs_vfs.namespace.state import State, facts_of
+from mosaicfs_vfs.namespace.state import State
 
 COUNTED: Final = 1_000
 """Totals are exact up to here."""

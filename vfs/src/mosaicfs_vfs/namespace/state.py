@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from mosaicfs_core.hooks import StepOp
-from mosaicfs_core.rules import FileFacts
 from mosaicfs_core.rules.tree import ANY_NODE, Mount, Tree
-from mosaicfs_core.store import DirRow, FileRow, Reader
+from mosaicfs_core.store import DirRow, Reader
 from mosaicfs_core.store.by_directory import scan_by_directory
 from mosaicfs_core.store.lookup import ReplicaLookup, lookup_for_scan
 from mosaicfs_vfs.namespace.membership import Membership
@@ -91,11 +90,6 @@ class State:
             current = self.places[current.parent]
         self.positions.learn(current.dir, current.parent)
         return row
-
-
-def facts_of(row: FileRow) -> FileFacts:
-    """The facts of a file as steps want them."""
-    return FileFacts(row.node_id, row.export_path, row.name, row.size, row.mtime, row.mime_type)
 
 
 def mounts_by_key(tree: Tree, keys: Iterable[str]) -> dict[str, list[Mount]]:

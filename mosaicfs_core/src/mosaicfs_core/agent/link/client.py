@@ -12,8 +12,10 @@ from typing import Any, Final, Protocol
 import aiohttp
 import msgspec
 
+from mosaicfs_core.backoff import Backoff
 from mosaicfs_core.errors import MosaicError, Unavailable
-from mosaicfs_core.link import Backoff, BrokenLink, Method, Peer, converse
+from mosaicfs_core.link import BrokenLink, Method, Peer, converse
+from mosaicfs_core.supervision import end_tasks
 
 logger = logging.getLogger(__name__)
 
@@ -141,9 +143,7 @@ class Link:
             finally:
                 self._peer = None
                 await peer.close("the connection was closed")
-                for task in (conversation, *beside):
-                    task.cancel()
-                await asyncio.gather(conversation, *beside, return_exceptions=True)
+                await end_tasks(conversation, *beside)
 
     async def _ping(self, peer: Peer) -> None:
         while True:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Coroutine, Mapping
 from typing import Annotated, Any, Final, TypeVar
 
@@ -14,13 +13,12 @@ from mosaicfs_core.agent.agent import Agent
 from mosaicfs_core.agent.link.push import Pusher
 from mosaicfs_core.documents import ids, paths
 from mosaicfs_core.documents.patterns import END
-from mosaicfs_core.errors import MosaicError, Unavailable, UserError
+from mosaicfs_core.errors import Unavailable, UserError
 from mosaicfs_core.link import Method
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.store.moves import clear_followed
+from mosaicfs_core.supervision import end_tasks, logged
 from mosaicfs_core.wording import in_words
-
-logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 MAX_RUNNING: Final = 8
@@ -85,9 +83,7 @@ class AgentMethods:
 
     async def close(self) -> None:
         """Cancel the crawls that were begun here and wait for their end."""
-        for task in self._running.values():
-            task.cancel()
-        await asyncio.gather(*self._running.values(), return_exceptions=True)
+        await end_tasks(*self._running.values())
         await self._pusher.close()
 
     async def crawl(self, given: dict[str, Any]) -> dict[str, bool]:
@@ -148,19 +144,10 @@ class AgentMethods:
         if len(self._running) >= MAX_RUNNING:
             work.close()
             raise Unavailable("too many crawls are asked for at once", retry_after=30)
-        task = asyncio.create_task(_logged(name, work), name=name)
+        task = asyncio.create_task(logged(name, work), name=name)
         self._running[name] = task
         task.add_done_callback(lambda _: self._running.pop(name, None))
         return {"started": True}
-
-
-async def _logged(name: str, work: Coroutine[Any, Any, Any]) -> None:
-    try:
-        await work
-    except MosaicError as error:
-        logger.warning("%s failed", name, extra={"operation": name, "error": str(error)})
-    except Exception:
-        logger.exception("%s failed", name, extra={"operation": name})
 
 
 def _params(kind: type[T], given: Mapping[str, Any]) -> T:

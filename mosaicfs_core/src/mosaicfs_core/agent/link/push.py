@@ -14,10 +14,12 @@ from typing import Any, Final, Protocol
 
 import aiohttp
 
+from mosaicfs_core.backoff import Backoff
 from mosaicfs_core.errors import MosaicError, NotFound, Stale, Unavailable, UserError
-from mosaicfs_core.link import Backoff, ReaderWaits
+from mosaicfs_core.link import ReaderWaits
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.security.requests import Requests, raise_for_error
+from mosaicfs_core.supervision import end_tasks
 
 logger = logging.getLogger(__name__)
 
@@ -98,9 +100,7 @@ class Pusher:
 
     async def close(self) -> None:
         """Stop sending."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(*self._tasks)
 
     async def _send(self, ticket: str, source: Source, at: int, stop: int) -> None:
         try:

@@ -22,8 +22,9 @@ from mosaicfs_core.documents import times
 from mosaicfs_core.errors import MosaicError, Unavailable
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.plugins.instances import Instances
+from mosaicfs_core.security.answers import error_of
 from mosaicfs_core.security.requests import Requests
-from mosaicfs_core.supervision import supervised
+from mosaicfs_core.supervision import end_tasks, supervised
 
 logger = logging.getLogger(__name__)
 
@@ -78,9 +79,7 @@ class Uplink:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(*self._tasks)
         await self._methods.close()
         self._agent.roots_changed.remove(self._describe)
         self._agent.subsystems.pop("link", None)
@@ -142,11 +141,5 @@ class Uplink:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unavailable(f"the control plane cannot be reached: {str(error) or type(error).__name__}") from error
         if answer.status >= HTTPStatus.BAD_REQUEST:
-            raise Unavailable(f"the control plane refused the heartbeat: {_message(data) or answer.status}")
-
-
-def _message(data: bytes) -> str | None:
-    try:
-        return str(msgspec.json.decode(data)["error"]["message"])
-    except (msgspec.DecodeError, KeyError, TypeError):
-        return None
+            refusal = error_of(answer.status, answer.reason or "", None, data)
+            raise Unavailable(f"the control plane refused the heartbeat: {refusal.message}")

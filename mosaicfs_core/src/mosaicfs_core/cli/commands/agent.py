@@ -92,20 +92,24 @@ async def _run(context: TerminalContext, options: AgentOptions) -> None:
                 "mount": str(keeper.directory) if keeper else None,
                 "mount_problem": problem,
             }
-            if context.json:
-                click.echo(json.dumps(facts, ensure_ascii=False))
-            else:
-                context.say(f"Agent     {runtime.core.node_id} of {control_plane.url}")
-                if keeper is not None:
-                    context.say(f"Mounted   {keeper.directory}")
-                elif problem is not None:
-                    context.say(f"Mounted   nowhere: {problem}")
-                context.say("Ctrl-C stops it.")
+            _say_ready(context, facts)
             await stop.wait()
             context.say("Stopping…")
         finally:
             if keeper is not None:
                 await keeper.stop()
+
+
+def _say_ready(context: TerminalContext, facts: dict[str, Any]) -> None:
+    if context.json:
+        click.echo(json.dumps(facts, ensure_ascii=False))
+        return
+    context.say(f"Agent     {facts['node_id']} of {facts['control_plane']}")
+    if facts["mount"] is not None:
+        context.say(f"Mounted   {facts['mount']}")
+    elif facts["mount_problem"] is not None:
+        context.say(f"Mounted   nowhere: {facts['mount_problem']}")
+    context.say("Ctrl-C stops it.")
 
 
 def _summary(info: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:

@@ -48,14 +48,9 @@ def add(agent: click.Group, context: TerminalContext) -> None:
         if install_service:
             service.install(wanted)
         if context.json:
-            context.show(
-                {
-                    "node_id": made.node_id,
-                    "control_plane_id": made.control_plane_id,
-                    "url": url,
-                    "service": {"path": str(wanted.path), "installed": install_service, "start": wanted.start},
-                }
-            )
+            started = {"path": str(wanted.path), "installed": install_service, "start": wanted.start}
+            known = {"node_id": made.node_id, "control_plane_id": made.control_plane_id, "url": url}
+            context.show({**known, "service": started})
             return
         context.say(f"This machine is {made.node_id} of {url}.")
         _tell_service(context, wanted, installed=install_service)
@@ -95,12 +90,12 @@ def _is_plain_loopback(url: str) -> bool:
     from urllib.parse import urlsplit
 
     from mosaicfs_core.errors import UserError
-    from mosaicfs_core.security.addresses import LOOPBACK
+    from mosaicfs_core.security.addresses import names_this_machine
 
     parts = urlsplit(url)
     if parts.scheme != "http":
         return False
-    if parts.hostname not in LOOPBACK:
+    if not names_this_machine(parts.hostname):
         raise UserError(f"{url} is not encrypted; expected https://host:port (the control plane has TLS by itself)")
     return True
 

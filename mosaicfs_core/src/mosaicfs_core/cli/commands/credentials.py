@@ -27,6 +27,11 @@ def register(cli: click.Group, context: TerminalContext) -> None:
     def credentials() -> None:
         """Create, list and revoke access keys."""
 
+    _add_making(credentials, context)
+    _add_switching(credentials, context)
+
+
+def _add_making(credentials: click.Group, context: TerminalContext) -> None:
     @credentials.command("list")
     def list_keys() -> None:
         """List the access keys."""
@@ -49,6 +54,14 @@ def register(cli: click.Group, context: TerminalContext) -> None:
         if kind == "agent":
             context.say(_how_to_enrol(context, str(made["id"])))
 
+    @credentials.command("link")
+    def link() -> None:
+        """Make a one-time login link; the one before stops working."""
+        made: dict[str, Any] = context.api.send("POST", "auth/link")
+        context.show(made if context.json else made["url"])
+
+
+def _add_switching(credentials: click.Group, context: TerminalContext) -> None:
     @credentials.command("revoke")
     @click.argument("key")
     def revoke(key: str) -> None:
@@ -64,18 +77,12 @@ def register(cli: click.Group, context: TerminalContext) -> None:
         """Let the access key KEY (its id) hold again after it was revoked."""
         context.show(context.api.send("PATCH", f"credentials/{key}", {"enabled": True}), COLUMNS)
 
-    @credentials.command("link")
-    def link() -> None:
-        """Make a one-time login link; the one before stops working."""
-        made: dict[str, Any] = context.api.send("POST", "auth/link")
-        context.show(made if context.json else made["url"])
-
 
 def _how_to_enrol(context: TerminalContext, key_id: str) -> str:
     """What to type on the machine that the key is for, as far as it is known here."""
     from urllib.parse import urlsplit
 
-    from mosaicfs_core.security.addresses import LOOPBACK, host_names
+    from mosaicfs_core.security.addresses import host_names, names_this_machine
 
     parts = urlsplit(context.api.url)
     if parts.scheme != "https":
@@ -83,7 +90,7 @@ def _how_to_enrol(context: TerminalContext, key_id: str) -> str:
             'This instance listens on this machine alone. For others to join, set [server] host = "0.0.0.0" in'
             f" {context.home.config_file} and start it again."
         )
-    host = host_names()[0] if parts.hostname in LOOPBACK else parts.hostname
+    host = host_names()[0] if names_this_machine(parts.hostname) else parts.hostname
     line = f"mosaicfs agent init https://{host}:{parts.port or 443} --access-key-id {key_id}"
     authority = context.home.certs_dir / "ca.pem"
     if authority.exists():

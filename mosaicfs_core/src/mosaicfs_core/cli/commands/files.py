@@ -25,6 +25,19 @@ def register(cli: click.Group, context: TerminalContext) -> None:
     def files() -> None:
         """Find, inspect and fetch files."""
 
+    _add_search(files, context)
+
+    @files.command("stat")
+    @click.argument("file")
+    def stat(file: str) -> None:
+        """Show what is known of FILE: its id, or its path on this machine or in the virtual tree."""
+        context.show(_find(context, file))
+
+    add_excluded(files, context)
+    _add_fetch(files, context)
+
+
+def _add_search(files: click.Group, context: TerminalContext) -> None:
     @files.command("search")
     @click.argument("text", required=False)
     @click.option("--node", help="Only files of this node (its id).")
@@ -49,14 +62,8 @@ def register(cli: click.Group, context: TerminalContext) -> None:
             found = context.api.get("search", q=written_argument(text), node_id=node, mime_type=mime_type, limit=limit)
         context.show(found, COLUMNS, "Nothing found.")
 
-    @files.command("stat")
-    @click.argument("file")
-    def stat(file: str) -> None:
-        """Show what is known of FILE: its id, or its path on this machine or in the virtual tree."""
-        context.show(_find(context, file))
 
-    add_excluded(files, context)
-
+def _add_fetch(files: click.Group, context: TerminalContext) -> None:
     @files.command("fetch")
     @click.argument("file")
     @click.option("--output", "-o", type=click.Path(path_type=Path), help="Where to write it (default: here).")

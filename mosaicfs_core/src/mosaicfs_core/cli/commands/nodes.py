@@ -30,6 +30,18 @@ def register(cli: click.Group, context: TerminalContext) -> None:
     def nodes() -> None:
         """List, inspect and rename nodes."""
 
+    _add_reading(nodes, context)
+    _add_acting(nodes, context)
+
+    @nodes.group("mounts", short_help="Tell nodes of the network mounts that they have.")
+    def mounts() -> None:
+        """Network mounts: where a node sees another one's files, so that their bytes need not be fetched."""
+
+    _add_mounts(mounts, context)
+    _add_mount_edit(mounts, context)
+
+
+def _add_reading(nodes: click.Group, context: TerminalContext) -> None:
     @nodes.command("list")
     @click.option("--status", type=click.Choice(["online", "offline", "degraded", "disabled"]), help="Only these.")
     @click.option("--kind", type=click.Choice(["physical", "cloud_bridge", "federated_peer"]), help="Only these.")
@@ -49,6 +61,8 @@ def register(cli: click.Group, context: TerminalContext) -> None:
         context.say(f"{node_id}: {answer['overall']}")
         context.show(_rows(answer), ["subsystem", "status", "detail"], "It has not reported yet.")
 
+
+def _add_acting(nodes: click.Group, context: TerminalContext) -> None:
     @nodes.command("rename")
     @click.argument("node")
     @click.argument("name")
@@ -64,10 +78,8 @@ def register(cli: click.Group, context: TerminalContext) -> None:
         """Look for changes on NODE (default: this machine) now."""
         context.show(context.api.send("POST", f"nodes/{node_argument(context.api, node)}/crawl", {"full": full}))
 
-    @nodes.group("mounts", short_help="Tell nodes of the network mounts that they have.")
-    def mounts() -> None:
-        """Network mounts: where a node sees another one's files, so that their bytes need not be fetched."""
 
+def _add_mounts(mounts: click.Group, context: TerminalContext) -> None:
     @mounts.command("list")
     @click.argument("node", required=False)
     def list_mounts(node: str | None) -> None:
@@ -93,6 +105,15 @@ def register(cli: click.Group, context: TerminalContext) -> None:
         }
         context.show(context.api.send("POST", f"nodes/{node_argument(context.api, node)}/mounts", body))
 
+    @mounts.command("remove")
+    @click.argument("node")
+    @click.argument("mount_id")
+    def remove_mount(node: str, mount_id: str) -> None:
+        """Forget a network mount of NODE. Nothing is unmounted."""
+        context.show(context.api.send("DELETE", f"nodes/{node_argument(context.api, node)}/mounts/{mount_id}"))
+
+
+def _add_mount_edit(mounts: click.Group, context: TerminalContext) -> None:
     @mounts.command("edit")
     @click.argument("node")
     @click.argument("mount_id")
@@ -122,13 +143,6 @@ def register(cli: click.Group, context: TerminalContext) -> None:
         if not body:
             raise click.UsageError("say what to change, for example --priority 10")
         context.show(context.api.send("PATCH", f"nodes/{node_argument(context.api, node)}/mounts/{mount_id}", body))
-
-    @mounts.command("remove")
-    @click.argument("node")
-    @click.argument("mount_id")
-    def remove_mount(node: str, mount_id: str) -> None:
-        """Forget a network mount of NODE. Nothing is unmounted."""
-        context.show(context.api.send("DELETE", f"nodes/{node_argument(context.api, node)}/mounts/{mount_id}"))
 
 
 def _rows(answer: dict[str, Any]) -> list[dict[str, Any]]:

@@ -18,6 +18,22 @@ def register(cli: click.Group, context: TerminalContext) -> None:
     def system() -> None:
         """Health of the instance and re-indexing."""
 
+    _add_health(system, context)
+    _add_fingerprint(system, context)
+
+    @system.command("info")
+    def info() -> None:
+        """Show what runs: versions, ids, counts, plugins."""
+        answer = context.api.get("system/info")
+        context.show(answer if context.json else _info_lines(answer))
+
+    @system.command("reindex")
+    def reindex() -> None:
+        """Crawl everything on this machine again; `mosaicfs status` shows how far it is."""
+        context.show(context.api.send("POST", "system/reindex", {"full": True}))
+
+
+def _add_health(system: click.Group, context: TerminalContext) -> None:
     @system.command("health")
     def health() -> None:
         """Show whether the instance works; exits with 1 when it does not."""
@@ -35,6 +51,8 @@ def register(cli: click.Group, context: TerminalContext) -> None:
         if answer["status"] == "unhealthy":
             raise click.exceptions.Exit(1)
 
+
+def _add_fingerprint(system: click.Group, context: TerminalContext) -> None:
     @system.command("fingerprint")
     def fingerprint() -> None:
         """Show the SHA-256 fingerprint of this instance's certificate authority, which other machines must be shown.
@@ -52,17 +70,6 @@ def register(cli: click.Group, context: TerminalContext) -> None:
             )
         found = certificates.fingerprint(certificates.load(file.read_bytes()))
         context.show({"sha256": found} if context.json else found)
-
-    @system.command("info")
-    def info() -> None:
-        """Show what runs: versions, ids, counts, plugins."""
-        answer = context.api.get("system/info")
-        context.show(answer if context.json else _info_lines(answer))
-
-    @system.command("reindex")
-    def reindex() -> None:
-        """Crawl everything on this machine again; `mosaicfs status` shows how far it is."""
-        context.show(context.api.send("POST", "system/reindex", {"full": True}))
 
 
 def _info_lines(answer: dict[str, Any]) -> dict[str, Any]:

@@ -28,8 +28,9 @@ from mosaicfs_core.content.cache.fetching import RUN, Fetching
 from mosaicfs_core.content.cache.index import RETRY_S, Index, IndexClosed, IndexLost
 from mosaicfs_core.content.cache.layout import Row, cache_key, data_file
 from mosaicfs_core.content.cache.pins import PinRow, Pins
+from mosaicfs_core.content.cache.room import Room
 from mosaicfs_core.content.owners import Owners
-from mosaicfs_core.errors import NoRoom, Stale, Unavailable
+from mosaicfs_core.errors import Stale, Unavailable
 from mosaicfs_core.hooks import FilePlace, FileRecord, Held
 
 logger = logging.getLogger(__name__)
@@ -38,7 +39,6 @@ T = TypeVar("T")
 _THREADS: Final = 4
 # Entries remembered beyond those in use: what is remembered need not be verified again.
 _REMEMBERED: Final = 10_000
-_EVICTED_AT_ONCE: Final = 256
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Usage:
 class Cache:
     """The cache in one directory. ``start`` it before use and ``close`` it afterwards.
 
-    ``capacity`` and ``minimum_free`` are bytes. ``pins`` are the files whose entries must stay.
+    ``capacity`` and ``minimum_free`` are bytes, which ``room`` keeps. ``pins`` are the files whose entries must stay.
     """
 
     def __init__(
@@ -67,8 +67,7 @@ class Cache:
     ) -> None:
         self.directory = directory
         self.owners = owners
-        self.capacity = capacity
-        self.minimum_free = minimum_free
+        self.room = Room(self, capacity, minimum_free)
         self.pins = Pins()
         self.pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="cache")
         self._index = Index(directory)
@@ -76,11 +75,7 @@ class Cache:
         self._entries: dict[str, Entry] = {}
         # Detached ones that somebody still has open.
         self._open_aside: set[Entry] = set()
-        self._count = 0
-        self._total = 0
-        self._reserved = 0
         self._next_id = startup.first_id()
-        self._making_room = asyncio.Lock()
         self._mending = asyncio.Lock()
         self._without_index = False
         self._background: set[asyncio.Task[None]] = set()
@@ -92,7 +87,7 @@ class Cache:
         await self._mend()
         if not self._index.is_open:
             # None of it can be evicted, for nobody knows what it is; it takes up room all the same.
-            self._total = await self.in_thread(startup.occupied, self.directory)
+            self.room.held = await self.in_thread(startup.occupied, self.directory)
 
     async def close(self) -> None:
         """End what is being fetched and close everything. Sources still open can be read as far as they are present."""
@@ -110,7 +105,7 @@ class Cache:
     @property
     def usage(self) -> Usage:
         """How full it is."""
-        return Usage(self._total, self._count, self.capacity, self._fetching.fetched)
+        return Usage(self.room.held, self.room.entries, self.room.capacity, self._fetching.fetched)
 
     async def acquire(self, file: FileRecord) -> Entry:
         """The entry of a file in its present version, made when there is none; ``release`` it. Asks no network."""
@@ -272,10 +267,10 @@ class Cache:
             )
             if not same:
                 outdated.append(row)
-        await self._drop(outdated)
+        await self.drop(outdated)
         return len(outdated)
 
-    async def _drop(self, rows: Iterable[Row]) -> None:
+    async def drop(self, rows: Iterable[Row]) -> None:
         """Remove entries: their rows first, then their bytes. Who has one open goes on with it."""
         given = list(rows)
         await self._guarded(self._index.delete([row.id for row in given]))
@@ -284,8 +279,7 @@ class Cache:
             if entry is not None and entry.id == row.id:
                 self._forget(entry)
             else:
-                self._count -= 1
-                self._total -= row.cached_bytes
+                self.room.give_up(row.cached_bytes)
                 await self.in_thread(startup.remove_files, self.directory, row.cache_key, row.id)
 
     def _forget(self, entry: Entry) -> None:
@@ -296,8 +290,7 @@ class Cache:
         if self._entries.get(entry.key) is entry:
             del self._entries[entry.key]
         if entry.recorded:
-            self._count -= 1
-            self._total -= entry.cached_bytes
+            self.room.give_up(entry.cached_bytes)
         entry.present = BlockMap(entry.verified)  # what the others must sum up to is not known any more
         self._later(self.in_thread, startup.remove_files, self.directory, entry.key, entry.id)
         if not entry.idle:
@@ -313,63 +306,25 @@ class Cache:
 
     # Room.
 
-    async def reserve(self, size: int) -> None:
-        """Make room for ``size`` bytes, evicting what was used longest ago. Raises ``NoRoom``. ``unreserve`` them once
-        they are written."""
-        async with self._making_room:
-            for limit in (_EVICTED_AT_ONCE, -1):
-                lacking = await self._lacking(size)
-                if lacking <= 0:
-                    break
-                evicted = await self._enough_to_evict(lacking, limit)
-                await self._drop(evicted)
-            lacking = await self._lacking(size)
-            if lacking > 0:
-                raise NoRoom(f"the cache has no room for {size} bytes more", missing=lacking)
-            self._reserved += size
+    async def oldest(self, limit: int) -> list[Row]:
+        """The ``limit`` entries that were used longest ago (-1: all), whether they may go or not."""
+        return await self._guarded(self._index.oldest(limit)) or []
 
-    async def _enough_to_evict(self, lacking: int, limit: int) -> list[Row]:
-        """Entries among the ``limit`` that were used longest ago (-1: all) that together have the bytes that lack; none
-        when these are not enough, so that what does not fit does not empty the cache either."""
-        chosen = []
-        for row in await self._guarded(self._index.oldest(limit)) or []:
-            if self._may_go(row):
-                chosen.append(row)
-                lacking -= row.cached_bytes
-                if lacking <= 0:
-                    return chosen
-        return []
+    async def unpinned_bytes(self) -> int:
+        """Bytes of the entries that no pin keeps."""
+        return await self._guarded(self._index.unpinned_bytes()) or 0
 
-    async def missing_room(self, size: int) -> int:
-        """How many bytes there are too few for ``size`` more that are to stay, after all that may go; 0 when they fit.
-        What is reserved at the moment is not counted: whoever asks knows what of his own is on its way."""
-        lacking = await self._lacking(size - self._reserved)
-        return 0 if lacking <= 0 else max(0, lacking - (await self._guarded(self._index.unpinned_bytes()) or 0))
-
-    def unreserve(self, size: int) -> None:
-        """Reserved bytes are written, or will not be."""
-        self._reserved -= size
-
-    def grown(self, entry: Entry, before: int) -> None:
-        """An entry that had ``before`` bytes has more or fewer now."""
-        if entry.recorded and not entry.detached:
-            self._total += entry.cached_bytes - before
-
-    async def _lacking(self, size: int) -> int:
-        try:
-            facts = await self.in_thread(os.statvfs, self.directory)
-        except OSError as error:
-            raise NoRoom(f"the cache's disk cannot be used: {error.strerror}") from error
-        free = facts.f_bavail * facts.f_frsize
-        return max(
-            self._total + self._reserved + size - self.capacity, self.minimum_free + self._reserved + size - free
-        )
-
-    def _may_go(self, row: Row) -> bool:
+    def may_go(self, row: Row) -> bool:
+        """Whether an entry may be evicted: nobody has it open or wants it to stay."""
         entry = self._entries.get(row.cache_key)
         if entry is not None and entry.id == row.id and not entry.idle:
             return False
         return row.cache_key not in self.pins
+
+    def grown(self, entry: Entry, before: int) -> None:
+        """An entry that had ``before`` bytes has more or fewer now."""
+        if entry.recorded and not entry.detached:
+            self.room.held += entry.cached_bytes - before
 
     # The index.
 
@@ -381,8 +336,7 @@ class Cache:
             writing = self._index.put_blocks(entry.id, entry.present.to_bytes(), entry.cached_bytes, checksums)
         else:
             entry.recorded = True
-            self._count += 1
-            self._total += entry.cached_bytes
+            self.room.hold(entry.cached_bytes)
             writing = self._index.insert(entry.row(), checksums)
         await self._guarded(writing)
 
@@ -408,7 +362,7 @@ class Cache:
             logger.warning("the cache's index cannot be made: %s", error, extra={"operation": "cache"})
         used = {entry.id for entry in self._entries.values()}
         await self.in_thread(startup.remove_all, self.directory, used)
-        self._count = self._total = 0
+        self.room.entries = self.room.held = 0
 
     async def _mend(self) -> None:
         """Begin anew when the index was deleted or replaced, and open it when it could not be opened so far."""
@@ -435,7 +389,7 @@ class Cache:
         if found.gone:
             self._later(self._index.delete, found.gone)
         self._next_id = max(self._next_id, found.next_id)
-        self._count, self._total = found.entries, found.cached_bytes
+        self.room.entries, self.room.held = found.entries, found.cached_bytes
 
     async def _need_index(self) -> None:
         await self._mend()

@@ -201,7 +201,7 @@ class Fetching:
         """Some blocks in one request."""
         await self.settle(entry)
         length = min(stop * BLOCK, entry.size) - start * BLOCK
-        await self._cache.reserve(length)
+        await self._cache.room.reserve(length)
         try:
             async with self._turn(entry):
                 facts, data = await self._cache.owners.range(
@@ -218,11 +218,11 @@ class Fetching:
                     entry.writing -= 1
             await self._landed(entry, start, stop, sums, stamp)
         finally:
-            self._cache.unreserve(length)
+            self._cache.room.unreserve(length)
 
     async def _fetch_whole(self, entry: Entry) -> None:
         """The whole file, which counts once its digest is its owner's."""
-        await self._cache.reserve(entry.size)
+        await self._cache.room.reserve(entry.size)
         descriptor = entry.descriptor
         assert descriptor is not None
         sums: dict[int, int] = {}
@@ -254,7 +254,7 @@ class Fetching:
             raise NoRoom(f"the cache cannot be written: {error.strerror}") from error
         finally:
             entry.writing -= 1
-            self._cache.unreserve(entry.size)
+            self._cache.room.unreserve(entry.size)
         await self._landed(entry, 0, entry.count, sums, stamp)
 
     @asynccontextmanager

@@ -8,7 +8,7 @@ from mosaicfs_core.content.cache.cache import Cache
 from mosaicfs_core.documents import ids
 from mosaicfs_core.errors import UserError
 from mosaicfs_core.hooks import FileRecord
-from mosaicfs_core.store import Reader, Store
+from mosaicfs_core.store import ChangeRow, Reader, Store
 
 _BATCH: Final = 1000
 
@@ -17,10 +17,14 @@ async def follow(store: Store, cache: Cache) -> None:
     """Compare everything once, then follow the store until it is closed. For ``supervised``."""
     seq = store.seq
     await cache.compare(lambda file_id: _file(store.reader, file_id))
+
+    def changes(reader: Reader) -> list[ChangeRow]:
+        return reader.changes_since(seq, _BATCH)
+
     while await store.wait(seq):
         if store.seq == seq:
             return  # the store was closed
-        while rows := await store.read(lambda reader, since=seq: reader.changes_since(since, _BATCH)):  # type: ignore[misc]
+        while rows := await store.read(changes):
             seq = rows[-1].seq
             changed = [file_id for row in rows if row.type == "file" and (file_id := _file_id(row.id)) is not None]
             if changed:

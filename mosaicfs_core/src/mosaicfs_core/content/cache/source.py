@@ -67,17 +67,17 @@ class CachedSource(ByteSource):
         self._streak = 0
 
     @property
-    def etag(self) -> str:  # type: ignore[override]
+    def etag(self) -> str:  # type: ignore[override]  # a plain field of the others
         """The owner's own, so that whoever reads through us can compare it with what the owner says."""
         return self._past.etag if self._past is not None else self._entry.etag
 
     @property
-    def sha256(self) -> bytes | None:  # type: ignore[override]
+    def sha256(self) -> bytes | None:  # type: ignore[override]  # a plain field of the others
         """The digest that the owner told, or that was verified."""
         return self._past.sha256 if self._past is not None else self._entry.sha256
 
     @property
-    def received(self) -> int:  # type: ignore[override]
+    def received(self) -> int:  # type: ignore[override]  # a plain field of the others
         """Grows while bytes come."""
         return self._entry.received + (0 if self._past is None else self._past.received)
 

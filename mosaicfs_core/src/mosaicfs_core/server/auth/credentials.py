@@ -11,7 +11,9 @@ import msgspec
 from mosaicfs_core.documents import ids, times
 from mosaicfs_core.errors import NotFound, NotSignedIn
 from mosaicfs_core.security import user_keys
+from mosaicfs_core.security.revocations import next_revocation
 from mosaicfs_core.server.auth import keys
+from mosaicfs_core.server.auth.revocations import disabled
 from mosaicfs_core.server.auth.sessions import Refreshed
 from mosaicfs_core.server.background import finished
 from mosaicfs_core.server.listing import shown
@@ -19,7 +21,7 @@ from mosaicfs_core.server.state import ServerState
 from mosaicfs_core.server.stored import replace
 
 Kind = Literal["user", "agent"]
-SECRET_FIELDS: Final = ("secret_key_hash", "signing_key", "access_key_id")
+SECRET_FIELDS: Final = ("secret_key_hash", "signing_key", "access_key_id", "revocation")
 MISSING: Final = "there is no such credential"
 
 
@@ -69,8 +71,14 @@ async def change(server: ServerState, access_key_id: str, changes: Mapping[str, 
     """Change fields of a credential; disabling it signs every session of it out. Honours the request's ``If-Match``."""
     identifier = ids.credential_document_id(access_key_id)
 
+    def apply(old: dict[str, Any]) -> dict[str, Any]:
+        document = {**old, **changes}
+        if old["enabled"] and not document["enabled"]:
+            return disabled(document, next_revocation(server.revocation_key, old))
+        return document
+
     async def change() -> Mapping[str, Any]:
-        document = await replace(server.core.store, identifier, lambda old: {**old, **changes}, MISSING)
+        document = await replace(server.core.store, identifier, apply, MISSING)
         if not document["enabled"]:
             await server.sessions.end_all_of(access_key_id)
         return document

@@ -15,9 +15,9 @@ from quart import Request, Websocket, g, request, websocket
 
 from mosaicfs_core.documents import ids
 from mosaicfs_core.errors import MosaicError, NotAllowed, NotSignedIn
+from mosaicfs_core.security.addresses import is_loopback
 from mosaicfs_core.security.signatures import is_signed
 from mosaicfs_core.server.auth import signed
-from mosaicfs_core.server.auth.limits import is_loopback
 from mosaicfs_core.server.errors import status_of
 from mosaicfs_core.server.state import Principal, ServerState, state
 

@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 REFRESH_SECONDS: Final = 30 * 24 * 3600
 LINK_SECONDS: Final = 3600
+FORGET_SECONDS: Final = 24 * 3600
+"""What is over is dropped at start, and by the first sign-in or refresh after so long."""
 
 # Two tabs that wake together send the same cookie. The later one is told to try again with the cookie its twin was
 # given (no token is handed out for it), instead of ending the session as stolen.
@@ -70,6 +72,7 @@ class Sessions:
         self._thread = thread
         self._clock = clock
         self._revoked: set[str] = set()
+        self._forgotten = 0.0
 
     @classmethod
     async def open(cls, path: Path, *, clock: Callable[[], float] = time.time) -> Sessions:
@@ -98,6 +101,7 @@ class Sessions:
 
         def begin(db: sqlite3.Connection) -> Refreshed:
             session, now = secrets.token_urlsafe(16), self._clock()
+            self._forget_in_time(db, now)
             db.execute(
                 "INSERT INTO sessions (session, access_key_id, created, used) VALUES (?, ?, ?, ?)",
                 (session, access_key_id, now, now),
@@ -116,6 +120,7 @@ class Sessions:
 
     def _refresh(self, db: sqlite3.Connection, *, digest: bytes) -> Refreshed:
         now = self._clock()
+        self._forget_in_time(db, now)
         row = db.execute(
             "SELECT t.session, t.expires, t.used, s.access_key_id, s.revoked FROM refresh_tokens t"
             " JOIN sessions s ON s.session = t.session WHERE t.hash = ?",
@@ -218,12 +223,21 @@ class Sessions:
         self._revoked.add(session)
         db.execute("UPDATE sessions SET revoked = ? WHERE session = ? AND revoked IS NULL", (self._clock(), session))
 
+    def _forget_in_time(self, db: sqlite3.Connection, now: float) -> None:
+        if now - self._forgotten >= FORGET_SECONDS:
+            self._forget_the_old(db)
+
     def _forget_the_old(self, db: sqlite3.Connection) -> None:
-        """Drop what nobody can use any more; remember the revoked sessions whose short tokens may still be about."""
-        now = self._clock()
+        """Drop what nobody can use any more; remember the revoked sessions whose short tokens may still be about.
+
+        A used token stays until it would have expired: it tells that it was copied.
+        """
+        now = self._forgotten = self._clock()
         db.execute("DELETE FROM links WHERE expires <= ?", (now,))
         db.execute("DELETE FROM sessions WHERE used <= ?", (now - REFRESH_SECONDS,))
-        db.execute("DELETE FROM refresh_tokens WHERE session NOT IN (SELECT session FROM sessions)")
+        db.execute(
+            "DELETE FROM refresh_tokens WHERE expires <= ? OR session NOT IN (SELECT session FROM sessions)", (now,)
+        )
         self._revoked = {str(row[0]) for row in db.execute("SELECT session FROM sessions WHERE revoked IS NOT NULL")}
 
 

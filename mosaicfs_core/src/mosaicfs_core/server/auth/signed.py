@@ -11,8 +11,9 @@ from typing import Final
 from quart import Request, Websocket
 
 from mosaicfs_core.errors import ClockSkew, NotAllowed, NotSignedIn
+from mosaicfs_core.security.addresses import is_loopback
 from mosaicfs_core.security.verifier import from_quart
-from mosaicfs_core.server.auth.limits import address_group, is_loopback
+from mosaicfs_core.server.auth.limits import address_group
 from mosaicfs_core.server.errors import TooManyRequests
 from mosaicfs_core.server.state import Principal, ServerState
 

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from mosaicfs_core.documents import ids
+from mosaicfs_core.documents.standing import why_refused
 from mosaicfs_core.errors import NotAllowed
 from mosaicfs_core.plugins.host import PluginHost
 from mosaicfs_core.plugins.settings import schema_for
@@ -28,8 +29,8 @@ def access_of(who: Principal, host: PluginHost) -> Access:
 
 
 async def still_allowed(who: Principal, server: ServerState) -> bool:
-    """Whether a principal whose request is still under way would be let in again: neither its key nor its node was
-    disabled, its session not ended."""
+    """Whether a principal whose request is still under way would be let in again: neither its key nor its node, nor
+    the key which that was enrolled with, was disabled, its session not ended."""
     store = server.core.store
     if who.session is not None and server.sessions.is_revoked(who.session):
         return False
@@ -37,16 +38,12 @@ async def still_allowed(who: Principal, server: ServerState) -> bool:
         key = await store.get(ids.credential_document_id(who.access_key_id))
         if key is None or not key.get("enabled", True):
             return False
-    if who.node_id is not None:
-        node = await store.get(ids.node_document_id(who.node_id))
-        return node is not None and node.get("status") != "disabled"
-    return True
+    return who.node_id is None or not why_refused(store.reader.get, who.node_id)
 
 
 def masked_plugin(host: PluginHost, document: Mapping[str, Any]) -> dict[str, Any]:
     """A valid plugin document without its secrets, which the package's schema names, or else the document's own."""
-    package = str(document.get("package") or document["plugin_name"])
-    schema = schema_for(host, package, document)
+    schema = schema_for(host, document)
     return {
         **document,
         **{part: schema.masked(document[part]) for part in ("settings", "config") if document.get(part)},

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import math
-import secrets
 import sqlite3
 from http import HTTPStatus
 from typing import Any, Final
@@ -23,9 +20,8 @@ from mosaicfs_core.errors import (
     Unavailable,
     UserError,
 )
+from mosaicfs_core.server.errors import headers_of, incident_of
 from mosaicfs_core.store.failures import read_error
-
-logger = logging.getLogger(__name__)
 
 
 class Refused(MosaicError):
@@ -85,14 +81,9 @@ def install(blueprint: Blueprint) -> None:
     @blueprint.errorhandler(MosaicError)
     async def _ours(error: MosaicError) -> Response:
         status, name = kind_of(error)
-        headers: dict[str, str] = {}
-        if isinstance(error, NotSignedIn):
-            headers["WWW-Authenticate"] = 'Bearer realm="mosaicfs"'
-        if isinstance(error, Unavailable) and error.retry_after is not None:
-            headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
         if status is HTTPStatus.INTERNAL_SERVER_ERROR:
             return _surprise(error)
-        return error_answer(status, name, error.message, headers)
+        return error_answer(status, name, error.message, headers_of(error))
 
     @blueprint.errorhandler(sqlite3.Error)
     async def _of_the_store(error: sqlite3.Error) -> Response:
@@ -116,7 +107,4 @@ def install(blueprint: Blueprint) -> None:
 
 
 def _surprise(error: BaseException) -> Response:
-    incident = secrets.token_hex(4)
-    logger.error("unexpected error %s", incident, exc_info=error)
-    reason = f"something went wrong inside the server; the log has the details under {incident}"
-    return error_answer(HTTPStatus.INTERNAL_SERVER_ERROR, "unknown_error", reason)
+    return error_answer(HTTPStatus.INTERNAL_SERVER_ERROR, "unknown_error", incident_of(error)[1])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import re
+import base64
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+import msgspec
 
 from mosaicfs_core.errors import UserError
 from mosaicfs_core.server.couch import pages
@@ -15,11 +17,20 @@ from mosaicfs_core.server.couch.bodies import Find
 from mosaicfs_core.server.couch.errors import Refused
 from mosaicfs_core.server.couch.view import View
 from mosaicfs_core.store import Reader, Store
+from mosaicfs_core.store.find import Found, Place
 from mosaicfs_core.store.find import find as find_documents
 
 MOST_FOUND: Final = 1000
 """Documents in one answer of ``_find``; its bookmark leads on."""
-_bookmark = re.compile(r"skip-(\d{1,15})").fullmatch
+MOST_LOOKED_AT: Final = 10_000
+"""Documents tried for one answer of ``_find``: a fraction of a second's work. Its bookmark leads on, too."""
+
+_Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+
+
+class _Bookmark(msgspec.Struct, frozen=True, array_like=True):
+    skip: _Number
+    place: tuple[_Number | str, ...]
 
 
 @dataclass(frozen=True)
@@ -93,26 +104,51 @@ async def _listed(store: Store, view: View, asked: Listing) -> AsyncIterator[byt
 async def find(store: Store, view: View, asked: Find) -> dict[str, Any]:
     """The answer of a ``_find``.
 
-    The selector sees what the reader sees, so that it tells nothing of what is hidden.
+    The selector sees what the reader sees, so that it tells nothing of what is hidden. An answer that ends before the
+    documents do, with fewer than were asked for, says so in ``warning``.
     """
     if asked.sort:
         raise Refused(HTTPStatus.BAD_REQUEST, "no_usable_index", "sort: not served; sort what was found")
     if not 0 <= asked.limit <= MOST_FOUND or asked.skip < 0:
         raise UserError(f"limit: expected 0 to {MOST_FOUND}; the bookmark leads on from there", field="limit")
-    skip = asked.skip
+    start = _Bookmark(asked.skip, ())
     if asked.bookmark and asked.bookmark != "nil":
-        match = _bookmark(asked.bookmark)
-        if match is None:
-            raise Refused(HTTPStatus.BAD_REQUEST, "invalid_bookmark", "Invalid bookmark value.")
-        skip = int(match[1])
+        start = _read_bookmark(asked.bookmark)
+    access = view.access
 
-    def read(reader: Reader) -> list[dict[str, Any]]:
-        shown = None if view.access.unlimited else partial(_shown, view)
-        return find_documents(reader, asked.selector, asked.limit, skip, shown=shown)
+    def read(reader: Reader) -> Found:
+        return find_documents(
+            reader,
+            asked.selector,
+            asked.limit,
+            start.skip,
+            after=start.place,
+            most=MOST_LOOKED_AT,
+            types=None if access.reads_files else access.types,
+            shown=None if access.unlimited else partial(_shown, view),
+        )
 
-    found = await store.read(read)
-    docs = found if asked.fields is None else [_fields(document, asked.fields) for document in found]
-    return {"docs": docs, "bookmark": f"skip-{skip + len(found)}" if found else "nil"}
+    found = await store.sweep(read)
+    docs = found.documents
+    if asked.fields is not None:
+        docs = [_fields(document, asked.fields) for document in docs]
+    answer: dict[str, Any] = {"docs": docs, "bookmark": "nil"}
+    if docs or not found.ended:
+        answer["bookmark"] = _written_bookmark(found.skip, found.place)
+    if len(docs) < asked.limit and not found.ended:
+        answer["warning"] = f"{MOST_LOOKED_AT:,} documents were looked at; there are more, and the bookmark leads on."
+    return answer
+
+
+def _written_bookmark(skip: int, place: Place) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode(_Bookmark(skip, place))).decode()
+
+
+def _read_bookmark(text: str) -> _Bookmark:
+    try:
+        return msgspec.json.decode(base64.urlsafe_b64decode(text), type=_Bookmark)
+    except (ValueError, msgspec.MsgspecError):
+        raise Refused(HTTPStatus.BAD_REQUEST, "invalid_bookmark", "Invalid bookmark value.") from None
 
 
 def _shown(view: View, document: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 
 from mosaicfs_core.errors import Conflict, MosaicError, NotAllowed, UserError
+from mosaicfs_core.replication import descriptions
 from mosaicfs_core.replication.flows import Access
 from mosaicfs_core.server.couch.bodies import decoded
 from mosaicfs_core.server.couch.errors import row_of
-from mosaicfs_core.store import BulkResult, Store
+from mosaicfs_core.store import BulkResult, Store, WriteTransaction
 
 SLICE: Final = 500
 """Documents that are decoded and written together."""
@@ -73,22 +75,35 @@ async def write(
     store: Store, access: Access, documents: Sequence[Mapping[str, Any] | BulkResult], *, new_edits: bool
 ) -> list[BulkResult]:
     """Write one batch; a document that is refused does not hinder the others."""
-    given = [document for document in documents if not isinstance(document, BulkResult)]
-    own = [str(document["_id"]) for document in given if access.needs_stored(document)]
-    stored = dict(zip(own, await store.get_many(own), strict=True)) if own else {}
-    order: list[BulkResult | None] = []
-    allowed: list[Mapping[str, Any]] = []
-    for document in documents:
+    results: dict[int, BulkResult] = {}
+    allowed: dict[int, Mapping[str, Any]] = {}
+    described: dict[int, Mapping[str, Any]] = {}
+    for place, document in enumerate(documents):
         if isinstance(document, BulkResult):
-            order.append(document)
-            continue
-        identifier = str(document.get("_id", ""))
-        refusal = access.refusal(document, stored.get(identifier))
-        if refusal is None:
-            allowed.append(document)
-        order.append(None if refusal is None else BulkResult(identifier, None, NotAllowed(refusal)))
-    written = iter(await store.bulk(allowed, new_edits=new_edits) if allowed else ())
-    return [next(written) if refused is None else refused for refused in order]
+            results[place] = document
+        elif (refusal := access.refusal(document)) is not None:
+            results[place] = BulkResult(str(document.get("_id", "")), None, NotAllowed(refusal))
+        else:
+            (described if access.describes_itself(document) else allowed)[place] = document
+    if allowed:
+        results.update(zip(allowed, await store.bulk(allowed.values(), new_edits=new_edits), strict=True))
+    if described:
+        write = partial(_describe, documents=list(described.values()), new_edits=new_edits)
+        results.update(zip(described, await store.transaction(write), strict=True))
+    return [results[place] for place in range(len(documents))]
+
+
+def _describe(tx: WriteTransaction, documents: Sequence[Mapping[str, Any]], *, new_edits: bool) -> list[BulkResult]:
+    """Write what nodes say of themselves, upon what stands here at that very moment."""
+    results: list[BulkResult] = []
+    for document in documents:
+        try:
+            made = descriptions.taken(document, tx.live_leaves(document["_id"]), replicated=not new_edits)
+        except UserError as error:
+            results.append(BulkResult(str(document["_id"]), None, error))
+        else:
+            results += tx.bulk([made], new_edits=new_edits)
+    return results
 
 
 def rows_of(results: Sequence[BulkResult], *, new_edits: bool) -> list[dict[str, Any]]:

@@ -9,19 +9,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+from mosaicfs_core.backoff import Backoff
 from mosaicfs_core.errors import ConfigError, MosaicError, NotAllowed, NotSignedIn, PluginError, Unavailable
 from mosaicfs_core.hooks import Hub, HubAddress
 from mosaicfs_core.lease import SoleLease
 from mosaicfs_core.plugins.containment import as_plugin_error
 from mosaicfs_core.plugins.context import CoreServices, InstanceContext
 from mosaicfs_core.replication import Filter, HttpPeer, Replicator, Status, StorePeer, Surroundings, combined
-from mosaicfs_core.replication.backoff import Backoff
 from mosaicfs_core.security.requests import PlainRequests
 from mosaicfs_core.server.hub.address import hub_address
 from mosaicfs_core.server.hub.leasing import LeaseKeeper, Timing
 from mosaicfs_core.server.identity import identity_of
 from mosaicfs_core.store import Store
-from mosaicfs_core.supervision import supervised
+from mosaicfs_core.supervision import end_tasks, supervised
 
 logger = logging.getLogger(__name__)
 
@@ -121,9 +121,7 @@ class HubLink:
                 await self._surroundings.sleep(wait)
         finally:
             replicating, self._replicating = self._replicating, []
-            for task in replicating:
-                task.cancel()
-            await asyncio.gather(*replicating, return_exceptions=True)
+            await end_tasks(*replicating)
             await self._let_go()
 
     async def _round(self) -> bool:
@@ -220,6 +218,5 @@ async def running_hub(core: CoreServices, *, timing: Timing | None = None) -> As
     try:
         yield link
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await end_tasks(task)
         core.hub = None  # and the lease stays what it is now: not ours

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from mosaicfs_core.errors import NotSignedIn
+from mosaicfs_core.documents.standing import why_refused
 from mosaicfs_core.server.state import ServerState
 
 logger = logging.getLogger(__name__)
@@ -15,8 +15,6 @@ async def cut_disabled(server: ServerState) -> None:
     store = server.core.store
     async for _ in store.changes(store.reader.seq(), live=True, types={"node", "credential"}):
         for node_id, peer in list(server.links.nodes.items()):
-            try:
-                await server.verifier.require_enabled(node_id)
-            except NotSignedIn as error:
-                logger.warning("%s is cut off: %s", node_id, error, extra={"operation": "link"})
-                await peer.close(error.message)
+            if reason := why_refused(store.reader.get, node_id):
+                logger.warning("%s is cut off: %s", node_id, reason, extra={"operation": "link"})
+                await peer.close(reason)

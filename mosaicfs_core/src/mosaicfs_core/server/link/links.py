@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, Final, TypeAlias
 
-from mosaicfs_core.errors import Unavailable
+from mosaicfs_core.errors import NotAllowed, Unavailable
 from mosaicfs_core.link import Peer, converse
+from mosaicfs_core.supervision import end_tasks
 
 logger = logging.getLogger(__name__)
 
@@ -25,10 +26,11 @@ class Links:
     """One link for each node: a newer one takes the place of an older one, which a machine that slept has forgotten.
 
     ``methods`` may be added to as long as no link is there. ``arrived`` are called with the node's id when it has
-    connected.
+    connected. ``why_refused`` says why a node may not be linked, or nothing.
     """
 
-    def __init__(self, *, idle_s: float = IDLE_S) -> None:
+    def __init__(self, why_refused: Callable[[str], str], *, idle_s: float = IDLE_S) -> None:
+        self._why_refused = why_refused
         self.methods: dict[str, NodeMethod] = {}
         self.arrived: list[Callable[[str], Awaitable[None]]] = []
         self._idle_s = idle_s
@@ -58,9 +60,12 @@ class Links:
         receive: Callable[[], Awaitable[str | bytes | None]],
     ) -> str:
         """Be the control plane's end of a link until it ends; why it ended. Raises ``Unavailable`` when there are too
-        many."""
+        many, and ``NotAllowed`` for a node that was disabled since it proved itself."""
         if self._closed or (node_id not in self._peers and len(self._peers) >= MAX_LINKS):
             raise Unavailable("no more agents can be connected", retry_after=30)
+        # Nothing is awaited from here until the link stands where whoever cuts off disabled nodes finds it.
+        if reason := self._why_refused(node_id):
+            raise NotAllowed(reason)
         methods = {name: partial(method, node_id) for name, method in self.methods.items()}
         peer = Peer(send, methods, node_id)
         former = self._peers.get(node_id)
@@ -74,8 +79,7 @@ class Links:
         finally:
             if self._peers.get(node_id) is peer:
                 del self._peers[node_id]
-            welcome.cancel()
-            await asyncio.gather(welcome, return_exceptions=True)
+            await end_tasks(welcome)
         logger.info("%s disconnected: %s", node_id, reason, extra={"operation": "link"})
         return reason
 

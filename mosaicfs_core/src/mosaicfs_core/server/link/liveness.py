@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from mosaicfs_core.documents import ids
+from mosaicfs_core.documents.standing import enabled_node
+from mosaicfs_core.server.identity import CONTROL_ROLE
 from mosaicfs_core.store import Reader, Store
 
 logger = logging.getLogger(__name__)
@@ -18,11 +20,11 @@ CHECK_S: Final = 30.0
 MISSES: Final = 3
 """Checks in a row at which nothing had been heard since the one before: then a node is offline."""
 MAX_NODES: Final = 10_000
-CONTROL_ROLE: Final = "control-plane"
 
 
 class Liveness:
-    """Judges every node but control planes, disabled ones, and ``here``, the one of this very process.
+    """Judges every node but control planes, disabled ones, and ``here``, the one of this very process. One whose access
+    key was disabled is away, whatever is heard of it.
 
     Checks are counted, not seconds: a control plane that slept itself judges nobody by the hours it missed. ``pause``
     waits between them and ``clock`` is seconds since 1970.
@@ -54,7 +56,7 @@ class Liveness:
         """The node has shown that it is there: it is online from now on."""
         self._heard.add(node_id)
         self._last[node_id] = self._clock()
-        document = self._store.reader.get(ids.node_document_id(node_id))
+        document = enabled_node(self._store.reader.get, node_id)
         if document is not None and document.get("status") == "offline":
             await self._write(node_id, "offline", "online")
 
@@ -67,12 +69,11 @@ class Liveness:
     async def check(self) -> None:
         """Look who has been heard of since the last check."""
         heard, self._heard = self._heard, set()
-        nodes = await self._store.read(_nodes)
-        for node in nodes:
+        for node, enabled in await self._store.read(_nodes):
             node_id, status = node["node_id"], node.get("status", "offline")
             if node_id == self._here or node.get("role") == CONTROL_ROLE or status == "disabled":
                 continue
-            if self._connected(node_id) or node_id in heard:
+            if enabled and (self._connected(node_id) or node_id in heard):
                 self._misses.pop(node_id, None)
                 if status == "offline":
                     await self._write(node_id, status, "online")
@@ -92,5 +93,7 @@ class Liveness:
         logger.info("%s is %s", node_id, now, extra={"operation": "liveness"})
 
 
-def _nodes(reader: Reader) -> list[dict[str, Any]]:
-    return reader.documents_of("node", limit=MAX_NODES)
+def _nodes(reader: Reader) -> list[tuple[dict[str, Any], bool]]:
+    """Every node, and whether it may speak."""
+    found = reader.documents_of("node", limit=MAX_NODES)
+    return [(node, enabled_node(reader.get, node["node_id"]) is not None) for node in found]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, Final
 
 from mosaicfs_core.documents import times
@@ -34,7 +34,13 @@ def install(links: Links, relay: Relay, store: Store) -> None:
             raise UserError("ticket: expected a text", field="ticket")
         relay.fail(node_id, ticket, error_of({"code": given.get("code"), "message": given.get("message")}))
 
-    links.methods |= {"ping": ping, "push_failed": push_failed, "seed": partial(seed, store)}
+    seeding = asyncio.Lock()
+
+    async def seed_one(node_id: str, given: dict[str, Any]) -> dict[str, list[str]]:
+        async with seeding:
+            return await seed(store, node_id, given)
+
+    links.methods |= {"ping": ping, "push_failed": push_failed, "seed": seed_one}
 
 
 async def tell_followed(links: Links, followed: Followed) -> None:

@@ -10,17 +10,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
 
-from mosaicfs_core.errors import Conflict, MosaicError, NotFound, Unavailable, UserError
-from mosaicfs_core.link import BrokenLink, ReaderWaits
+from mosaicfs_core.errors import (
+    Conflict,
+    MosaicError,
+    NotFound,
+    NotSignedIn,
+    PluginError,
+    Unavailable,
+    UserError,
+)
+from mosaicfs_core.link import ReaderWaits
 from mosaicfs_core.server.link.links import Links
 
 logger = logging.getLogger(__name__)
@@ -35,7 +44,9 @@ ASK_S: Final = 30.0
 MAX_TICKETS: Final = 256
 LARGEST: Final = 2**53
 """A file of so many bytes there is not, nor a number that JSON carries everywhere."""
-MAX_ETAG: Final = 200
+MAX_MTIME: Final = 62_000_000_000 * 1_000_000
+"""Microseconds around 1970 within which a time has a year of four digits."""
+_ETAG: Final = re.compile(r'"[!#-~]{0,200}"')
 
 
 class RelayFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,8 +55,8 @@ class RelayFacts(msgspec.Struct, frozen=True, kw_only=True):
     has computed that before."""
 
     size: Annotated[int, Meta(ge=0, lt=LARGEST)]
-    mtime: Annotated[int, Meta(ge=-LARGEST, lt=LARGEST)]
-    etag: Annotated[str, Meta(max_length=MAX_ETAG)]
+    mtime: int
+    etag: str
     start: int
     stop: int
     sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")] | None = None
@@ -85,8 +96,8 @@ class Relay:
         """Bytes ``start`` up to ``stop`` (None: the end) of a node's file, cut at its end, around a block.
 
         With ``etag`` only of that version of it. Leaving the block takes the request back. Raises ``Unavailable`` when
-        the node is not connected or too much is being relayed, the node's own error (``NotFound``, ``Stale``, …) when
-        it cannot serve the file.
+        the node is not connected, too much is being relayed or the node makes no sense, the node's own error
+        (``NotFound``, ``Stale``, …) when it cannot serve the file.
         """
         if len(self._tickets) >= MAX_TICKETS:
             raise Unavailable("too many files are being relayed at once", retry_after=5)
@@ -94,7 +105,7 @@ class Relay:
         ticket = self._tickets[name] = _Ticket(node_id, start, self._room_s, self._stall_s)
         try:
             params = {"ticket": name, "file_id": file_id, "start": start, "stop": stop, "etag": etag}
-            facts = _facts(await self._links.call(node_id, "push", params, ASK_S))
+            facts = _facts(node_id, await self._asked(node_id, params))
             if facts.start != start or (stop is not None and facts.stop > stop):
                 raise Unavailable(f"{node_id} offers other bytes than it was asked for")
             yield RelayedRange(facts, ticket)
@@ -112,7 +123,13 @@ class Relay:
 
     def fail(self, node_id: str, name: str, error: MosaicError) -> None:
         """A node cannot send the rest; its reader is told."""
-        self._of(node_id, name).end(error)
+        self._of(node_id, name).end(_told(node_id, error))
+
+    async def _asked(self, node_id: str, params: Mapping[str, Any]) -> Any:
+        try:
+            return await self._links.call(node_id, "push", params, ASK_S)
+        except MosaicError as error:
+            raise _told(node_id, error) from error
 
     def _of(self, node_id: str, name: str) -> _Ticket:
         ticket = self._tickets.get(name)
@@ -180,11 +197,23 @@ class _Ticket:
         changed.set()
 
 
-def _facts(answer: Any) -> RelayFacts:
+def _told(node_id: str, error: MosaicError) -> MosaicError:
+    """What a reader is told of a node's error: what can be so of a range of a file. Of anything else a node may say
+    (that the reader is not signed in, or something that nobody foresaw) the node is at fault, not this process."""
+    if isinstance(error, (UserError, NotFound, Conflict, PluginError, Unavailable)) and not isinstance(
+        error, NotSignedIn
+    ):
+        return error
+    return Unavailable(f"{node_id} cannot send the file: {error.message}", retry_after=5)
+
+
+def _facts(node_id: str, answer: Any) -> RelayFacts:
     try:
         facts = msgspec.convert(answer, RelayFacts)
     except msgspec.ValidationError as error:
-        raise BrokenLink(f"the node's answer cannot be understood: {error}") from None
+        raise Unavailable(f"the answer of {node_id} cannot be understood: {error}") from None
     if not 0 <= facts.start <= facts.stop <= facts.size:
-        raise BrokenLink("the node's answer makes no sense: a range outside of the file")
+        raise Unavailable(f"the answer of {node_id} makes no sense: a range outside of the file")
+    if _ETAG.fullmatch(facts.etag) is None or abs(facts.mtime) > MAX_MTIME:
+        raise Unavailable(f"the answer of {node_id} makes no sense: a version that no answer can name")
     return facts

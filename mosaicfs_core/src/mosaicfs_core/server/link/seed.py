@@ -10,14 +10,25 @@ import msgspec
 from msgspec import Meta
 
 from mosaicfs_core.documents import ids, times
+from mosaicfs_core.documents.instances import instance_document
 from mosaicfs_core.documents.patterns import END
 from mosaicfs_core.errors import UserError
-from mosaicfs_core.plugins.first_instances import FACTS, add_watched_folders, seed_instances, with_facts
+from mosaicfs_core.plugins.first_instances import (
+    FACTS,
+    add_watched_folders,
+    seed_instances,
+    seeded_names,
+    with_facts,
+)
 from mosaicfs_core.plugins.node_settings import RESERVED
 from mosaicfs_core.store import Store
 from mosaicfs_core.wording import in_words
 
 MAX_INSTANCES: Final = 100
+"""That a node is ever given at its own request."""
+MAX_FOLDERS: Final = 1000
+MAX_SCHEMA: Final = 1 << 16
+"""Bytes of the JSON of an instance's settings schema."""
 InstanceName = Annotated[str, Meta(pattern=f"^{ids.INSTANCE_PATTERN}{END}")]
 
 
@@ -41,7 +52,8 @@ class Seed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def seed(store: Store, node_id: str, given: dict[str, Any]) -> dict[str, list[str]]:
-    """Write what is new; the names of the instances that were made. Raises ``UserError``."""
+    """Write what is new; the names of the instances that were made. One at a time for each node: what it was given is
+    counted. Raises ``UserError``."""
     try:
         asked = msgspec.convert(given, Seed)
     except msgspec.ValidationError as error:
@@ -49,24 +61,20 @@ async def seed(store: Store, node_id: str, given: dict[str, Any]) -> dict[str, l
         raise UserError(f"{field or 'the params'}: {problem}", field=field) from None
     if any(RESERVED in (one.plugin_name, one.package) for one in asked.instances):
         raise UserError(f"{RESERVED} is the name of the node's own settings", field="instances")
+    if any(len(msgspec.json.encode(one.settings_schema)) > MAX_SCHEMA for one in asked.instances):
+        raise UserError(f"settings_schema: at most {MAX_SCHEMA:,} bytes", field="instances")
+    names = await seeded_names(store, node_id) | {one.plugin_name for one in asked.instances}
+    if len(names) > MAX_INSTANCES:
+        raise UserError(f"instances: a node may ask for {MAX_INSTANCES} of its own; make more here", field="instances")
     made = await seed_instances(store, node_id, [_document(node_id, one) for one in asked.instances], here=False)
     for one in asked.instances:  # a package that was upgraded may say other things of itself
         facts = {name: value for name in FACTS if (value := getattr(one, name)) is not None}
         await store.update(ids.plugin_document_id(node_id, one.plugin_name), partial(with_facts, facts))
     if asked.paths:
-        await add_watched_folders(store, node_id, asked.paths)
+        await add_watched_folders(store, node_id, asked.paths, most=MAX_FOLDERS)
     return {"made": made}
 
 
 def _document(node_id: str, asked: SeedInstance) -> dict[str, Any]:
     given = {key: value for key, value in msgspec.to_builtins(asked).items() if value not in (None, False)}
-    return {
-        "_id": ids.plugin_document_id(node_id, asked.plugin_name),
-        "type": "plugin",
-        "node_id": node_id,
-        "plugin_type": "package",
-        "enabled": True,
-        "config": {},
-        "created_at": times.format_time(times.now_micros()),
-        **given,
-    }
+    return instance_document(node_id, asked.plugin_name, created_at=times.now_text()) | given

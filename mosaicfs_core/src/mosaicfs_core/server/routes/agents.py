@@ -10,7 +10,7 @@ from quart import Blueprint, Response, Websocket, request, websocket
 from quart_schema import document_response, validate_querystring, validate_request
 
 from mosaicfs_core.documents import ids, owners, times
-from mosaicfs_core.errors import NotAllowed, UserError
+from mosaicfs_core.errors import MosaicError, NotAllowed, UserError
 from mosaicfs_core.server.auth.guard import refuse_websocket
 from mosaicfs_core.server.listing import json_answer
 from mosaicfs_core.server.state import principal, state
@@ -115,12 +115,16 @@ async def link() -> None:
     await server.liveness.heard(node_id)
 
     # Others than this view send as well, and they have no context of it.
-    socket: Websocket = websocket._get_current_object()  # type: ignore[attr-defined]
+    socket: Websocket = websocket._get_current_object()  # type: ignore[attr-defined]  # a proxy
 
     async def receive() -> str | bytes | None:
         return await socket.receive()
 
-    await server.links.serve(node_id, socket.send, receive)
+    try:
+        await server.links.serve(node_id, socket.send, receive)
+    except MosaicError as error:
+        await refuse_websocket(error)
+        return
     await socket.close(GOING_AWAY)
 
 

@@ -11,9 +11,10 @@ from quart_schema import document_response, validate_request
 
 from mosaicfs_core.documents import times
 from mosaicfs_core.errors import NotAllowed, NotSignedIn
+from mosaicfs_core.security.addresses import is_loopback
 from mosaicfs_core.server.auth import credentials
 from mosaicfs_core.server.auth.guard import client_address
-from mosaicfs_core.server.auth.limits import address_group, is_loopback
+from mosaicfs_core.server.auth.limits import address_group
 from mosaicfs_core.server.auth.sessions import LINK_SECONDS, REFRESH_SECONDS, Refreshed
 from mosaicfs_core.server.errors import TooManyRequests
 from mosaicfs_core.server.listing import json_answer

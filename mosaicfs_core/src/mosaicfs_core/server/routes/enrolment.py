@@ -11,10 +11,13 @@ from quart_schema import document_response, validate_querystring, validate_reque
 
 from mosaicfs_core.documents import ids
 from mosaicfs_core.documents.patterns import END
-from mosaicfs_core.errors import Conflict, NotAllowed
+from mosaicfs_core.errors import Conflict
 from mosaicfs_core.security.certificates import MAX_REQUEST
+from mosaicfs_core.security.revocations import next_revocation, number_of
 from mosaicfs_core.server.auth import enrolment
+from mosaicfs_core.server.auth.revocations import disabled, take_back
 from mosaicfs_core.server.listing import NoQuery, document_answer, json_answer
+from mosaicfs_core.server.routes.agents import calling_node
 from mosaicfs_core.server.routes.nodes import MISSING, NodeAnswer, node_body
 from mosaicfs_core.server.state import principal, state
 from mosaicfs_core.server.stored import documents_of, replace
@@ -22,6 +25,7 @@ from mosaicfs_core.server.stored import documents_of, replace
 blueprint = Blueprint("enrolment", __name__, url_prefix="/api")
 
 MAX_NAME: Final = 200
+MAX_REMEMBERED: Final = 1000
 
 
 class NewNode(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -50,18 +54,40 @@ class EnrolledAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class KeyState(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """Whether a key holds, and whose it is."""
+    """Whether a key holds, whose it is, and how many times it was disabled."""
 
     access_key_id: str
     kind: str
     enabled: bool
     node_id: str | None = None
+    revocations: int = 0
 
 
 class KeyStates(msgspec.Struct, kw_only=True):
-    """The access keys there are."""
+    """The access keys there are, and how many times each node was disabled that ever was."""
 
     items: list[KeyState]
+    nodes: dict[str, int]
+
+
+class Remembered(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The ``revocation`` of a ``credential`` or ``node`` document."""
+
+    id: Annotated[str, Meta(max_length=300)]
+    number: Annotated[int, Meta(ge=1, lt=2**53)]
+    proof: Annotated[str, Meta(max_length=100)]
+
+
+class RememberedAll(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Revocations that a node knows of and the control plane does not."""
+
+    items: Annotated[list[Remembered], Meta(min_length=1, max_length=MAX_REMEMBERED)]
+
+
+class DisabledAgain(msgspec.Struct, kw_only=True):
+    """Which of them were made good: the ids of the documents."""
+
+    disabled: list[str]
 
 
 @blueprint.post("/nodes")
@@ -111,7 +137,7 @@ async def disable_node(node_id: str) -> Response:
     def disable(document: dict[str, Any]) -> dict[str, Any] | None:
         if document.get("status") == "disabled":
             return None
-        return {**document, "status": "disabled", "control_version": document.get("control_version", 0) + 1}
+        return disabled(document, next_revocation(server.revocation_key, document))
 
     document = await replace(server.core.store, ids.node_document_id(node_id), disable, MISSING)
     return document_answer(document, node_body(document))
@@ -121,9 +147,9 @@ async def disable_node(node_id: str) -> Response:
 @validate_querystring(NoQuery)
 @document_response(KeyStates)
 async def list_key_states(query_args: NoQuery) -> Response:
-    """Tell a node which access keys hold, so that it can refuse the nodes of those that do not."""
-    if principal().kind != "node":
-        raise NotAllowed("only an enrolled node's own key opens this")
+    """Tell a node which access keys hold, and how many times they and nodes were disabled: what it remembers beyond
+    that it brings back."""
+    calling_node()
     found = await documents_of(state().core.store, "credential")
     items = [
         KeyState(
@@ -131,7 +157,23 @@ async def list_key_states(query_args: NoQuery) -> Response:
             kind=document["kind"],
             enabled=document["enabled"],
             node_id=document.get("node_id"),
+            revocations=number_of(document),
         )
         for document in found
     ]
-    return json_answer(KeyStates(items=items))
+    nodes = await documents_of(state().core.store, "node")
+    return json_answer(
+        KeyStates(items=items, nodes={node["node_id"]: number for node in nodes if (number := number_of(node))})
+    )
+
+
+@blueprint.post("/agent/revocations")
+@validate_request(RememberedAll)
+@document_response(DisabledAgain)
+async def bring_back(data: RememberedAll) -> Response:
+    """Bring back revocations that a control plane has lost which was restored from a backup. Each has the proof that
+    the control plane made of it; what was enabled again since stays so."""
+    calling_node()
+    server = state()
+    made = [one.id for one in data.items if await take_back(server, one.id, one.number, one.proof)]
+    return json_answer(DisabledAgain(disabled=made))

@@ -12,6 +12,7 @@ from quart_schema import document_response, validate_querystring, validate_reque
 
 from mosaicfs_core.documents import ids, paths, times
 from mosaicfs_core.documents.patterns import END
+from mosaicfs_core.documents.standing import why_refused
 from mosaicfs_core.errors import NotAllowed, NotFound, UserError
 from mosaicfs_core.hooks import FilesAnswer
 from mosaicfs_core.server.background import spawn
@@ -128,7 +129,7 @@ class ExclusionsAnswer(msgspec.Struct, kw_only=True):
 
 def node_body(document: Mapping[str, Any]) -> dict[str, Any]:
     """A node as the API shows it."""
-    return shown(document, document["node_id"], without=("node_id", "agent_version", "control_version"))
+    return shown(document, document["node_id"], without=("node_id", "agent_version", "control_version", "revocation"))
 
 
 async def get_node_document(node_id: str) -> Mapping[str, Any]:
@@ -142,9 +143,9 @@ async def get_node_document(node_id: str) -> Mapping[str, Any]:
 async def is_here(node_id: str) -> bool:
     """Whether the node's agent is in this very process; others are asked over their links. Raises ``NotFound`` for an
     unknown node and ``NotAllowed`` for a disabled one."""
-    document = await get_node_document(node_id)
-    if document.get("status") == "disabled":
-        raise NotAllowed("this node was disabled")
+    await get_node_document(node_id)
+    if reason := why_refused(state().core.store.reader.get, node_id):
+        raise NotAllowed(reason)
     return node_id == state().core.node_id and state().core.agent is not None
 
 

@@ -11,8 +11,8 @@ from msgspec import UNSET, Meta, UnsetType
 from quart import Blueprint, Response
 from quart_schema import document_response, validate_querystring, validate_request
 
-from mosaicfs_core.content.roots import settings_of
 from mosaicfs_core.documents import ids, times
+from mosaicfs_core.documents.instances import instance_document, package_of, settings_of
 from mosaicfs_core.documents.patterns import END
 from mosaicfs_core.errors import Conflict, NotFound, UserError
 from mosaicfs_core.hooks import etag_of
@@ -21,7 +21,7 @@ from mosaicfs_core.plugins.instances import provided_filesystem, remembered
 from mosaicfs_core.plugins.loading import LoadedPlugin
 from mosaicfs_core.plugins.node_settings import RESERVED, SCHEMA, empty_document
 from mosaicfs_core.plugins.node_settings import schema as node_settings_schema
-from mosaicfs_core.plugins.prefixes import clashes, package_of
+from mosaicfs_core.plugins.prefixes import clashes
 from mosaicfs_core.plugins.settings import SettingsSchema, schema_for, translate
 from mosaicfs_core.server.listing import (
     ListAnswer,
@@ -159,7 +159,7 @@ def checked_settings(host: PluginHost, document: Mapping[str, Any], given: Mappi
 def _schema(host: PluginHost, document: Mapping[str, Any]) -> SettingsSchema:
     if document["plugin_name"] == RESERVED:
         return node_settings_schema()
-    return schema_for(host, str(document.get("package") or document["plugin_name"]), document)
+    return schema_for(host, document)
 
 
 def _refuse_wrong(schema: SettingsSchema, settings: Mapping[str, Any]) -> None:
@@ -236,19 +236,8 @@ async def create_instance(node_id: str, data: NewInstance) -> Response:
     package = data.package or data.plugin_name
     warnings = package_warnings(package)
     changes = _changes(data)
-    document = {
-        "_id": ids.plugin_document_id(node_id, data.plugin_name),
-        "type": "plugin",
-        "node_id": node_id,
-        "plugin_name": data.plugin_name,
-        "package": package,
-        "plugin_type": "package",
-        "enabled": True,
-        "name": data.plugin_name,
-        "config": {},
-        "created_at": times.format_time(times.now_micros()),
-        **{field: value for field, value in changes.items() if field != "settings"},
-    }
+    document = instance_document(node_id, data.plugin_name, package=package, created_at=times.now_text())
+    document |= {field: value for field, value in changes.items() if field != "settings"}
     host = state().core.host
     if package in host.plugins:
         document |= provided_filesystem(data.plugin_name, host.plugins[package])

@@ -16,6 +16,7 @@ from quart import Blueprint, Response
 from quart_schema import document_response, validate_request
 
 from mosaicfs_core.documents import times
+from mosaicfs_core.documents.standing import why_refused
 from mosaicfs_core.errors import MosaicError
 from mosaicfs_core.server.background import spawn
 from mosaicfs_core.server.identity import CONTROL_ROLE
@@ -175,7 +176,7 @@ async def control_plane_status(server: ServerState) -> dict[str, Any]:
     nodes = [
         node
         for node in await documents_of(server.core.store, "node")
-        if node.get("role") != CONTROL_ROLE and node.get("status") != "disabled"
+        if node.get("role") != CONTROL_ROLE and not why_refused(server.core.store.reader.get, node["node_id"])
     ]
     away = sorted(str(node["friendly_name"]) for node in nodes if node.get("status") == "offline")
     failing = server.core.failing

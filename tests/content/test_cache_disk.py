@@ -1,0 +1,225 @@
+"""The content cache and its disk: what it finds there after damage, and how it keeps to its room."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.content.bed import MIB, Bed, content
+
+from mosaicfs_core.content.cache import WHOLE_LIMIT
+from mosaicfs_core.content.cache import index as cache_index
+from mosaicfs_core.errors import Unavailable
+
+pytestmark = pytest.mark.logs("^a transfer failed|damaged|begins anew|^Error handling request")
+
+BIG = WHOLE_LIMIT + 7 * MIB + 123
+
+
+# The disk.
+
+
+@pytest.mark.parametrize("size", [2 * MIB, BIG])
+async def test_a_flipped_bit_on_disk_is_found_and_mended(bed: Bed, size: int) -> None:
+    data = content(size)
+    file = bed.put("a", data)
+    with await bed.open(file) as source:
+        assert await source.read(0, 2 * MIB) == data[: 2 * MIB]
+        flip(bed.data_files()[0], MIB + 5)
+        assert await source.read(MIB, MIB) == data[MIB : 2 * MIB], "while it is open"
+    flip(bed.data_files()[0], MIB + 5)
+    assert await bed.read(file, MIB, MIB) == data[MIB : 2 * MIB], "when it is opened again"
+    await bed.cache.close()
+    flip(bed.data_files()[0], 5)
+    await bed.open_cache()
+    assert await bed.read(file, 0, 2 * MIB) == data[: 2 * MIB], "after a restart"
+
+
+@pytest.mark.parametrize("size", [2 * MIB, BIG])
+async def test_a_data_file_cut_off_or_deleted(bed: Bed, size: int) -> None:
+    data = content(size)
+    file = bed.put("a", data)
+    with await bed.open(file) as source:
+        assert await source.read(0, 2 * MIB) == data[: 2 * MIB]
+        os.truncate(bed.data_files()[0], 100)
+        assert await source.read(0, 2 * MIB) == data[: 2 * MIB]
+        bed.data_files()[0].unlink()
+        assert await source.read(0, 2 * MIB) == data[: 2 * MIB]
+        assert await bed.read(file, 0, MIB) == data[:MIB]
+    await bed.settled()
+    bed.data_files()[0].unlink()
+    assert await bed.read(file, 0, MIB) == data[:MIB]
+    assert len(bed.data_files()) == 1
+
+
+@pytest.mark.parametrize("how", ["deleted", "emptied", "scribbled", "replaced"])
+async def test_an_index_that_is_lost_under_a_running_cache(bed: Bed, how: str) -> None:
+    files = [(bed.put(f"f{n}", data), data) for n in range(20) if (data := content(100_000, n))]
+    for file, data in files:
+        assert await bed.read(file) == data
+    index = bed.place / "index.db"
+    with await bed.open(files[0][0]) as source:
+        if how == "deleted":
+            index.unlink()
+        elif how == "replaced":
+            index.rename(index.with_name("old"))
+            index.write_bytes(b"no database")
+        else:
+            scribble(index, empty=how == "emptied")
+            for path in bed.place.glob("index.db-*"):
+                path.write_bytes(b"")
+        for file, data in files:
+            assert await bed.read(file) == data
+        assert await source.read(0, 100_000) == files[0][1]
+    await bed.restart()
+    for file, data in files:
+        assert await bed.read(file) == data
+
+
+async def test_start_up_removes_what_belongs_to_nobody(bed: Bed) -> None:
+    data = content(MIB)
+    file, other = bed.put("a", data), bed.put("b", content(MIB, 2))
+    await bed.read(file)
+    await bed.read(other)
+    await bed.cache.close()
+    kept, lost = bed.data_files()
+    lost.unlink()
+    (kept.parent / f"{kept.stem}.999").write_bytes(b"orphan")
+    (bed.place / "tmp" / "half").write_bytes(b"half")
+    await bed.open_cache()
+    assert bed.data_files() == [kept]
+    assert list((bed.place / "tmp").iterdir()) == []
+    assert (bed.cache.usage.entries, bed.cache.usage.cached_bytes) == (1, MIB)
+
+
+async def test_an_index_from_the_future_begins_anew(bed: Bed) -> None:
+    await bed.read(bed.put("a", b"x"))
+    await bed.cache.close()
+    with sqlite3.connect(bed.place / "index.db") as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    await bed.open_cache()
+    assert bed.cache.usage.entries == 0
+    assert bed.data_files() == []
+
+
+@pytest.mark.logs("^the cache's index cannot be opened now: database is locked")
+async def test_a_locked_index_costs_nothing_that_is_there(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While another process has it, files are read all the same; then all that was there is there, pins included."""
+    monkeypatch.setattr(cache_index, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(cache_index, "RETRY_S", 0.05)
+    data = content(5 * MIB)
+    file, other = bed.put("a", data), bed.put("b", content(MIB, 2))
+    await bed.read(file)
+    await bed.cache.pin(file, "pins")
+    await bed.cache.close()
+    before = bed.data_files()
+    other_process = sqlite3.connect(bed.place / "index.db", isolation_level=None)
+    other_process.execute("BEGIN")
+    other_process.execute("SELECT COUNT(*) FROM entries").fetchone()
+    await bed.open_cache()
+    assert await bed.read(other) == content(MIB, 2)
+    assert await bed.read(file, 0, 100) == data[:100]
+    assert bed.cache.usage.cached_bytes >= len(data), "what is there takes up room"
+    with pytest.raises(Unavailable):
+        await bed.cache.pinned("pins")
+    with pytest.raises(Unavailable):
+        await bed.cache.pin(other, "pins")
+    assert set(before) <= set(bed.data_files())
+    other_process.close()
+    await asyncio.sleep(0.06)
+    assert [held.whole for held in await bed.cache.held([file, other])] == [True, False]
+    assert [place.export_path for place in await bed.cache.pinned("pins")] == ["/files/a"]
+    await bed.settled()
+    assert (bed.data_files(), bed.cache.usage.cached_bytes) == (before, len(data))
+    bed.owner.requests.clear()
+    assert await bed.read(file) == data
+    assert bed.owner.requests == []
+
+
+async def test_who_holds_the_index_for_a_moment_is_waited_for(bed: Bed) -> None:
+    """As the mount does when it reads the cache while no agent runs."""
+    file = bed.put("a", content(MIB))
+    await bed.read(file)
+    await bed.cache.close()
+    reader = sqlite3.connect(bed.place / "index.db", isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT COUNT(*) FROM entries").fetchone()
+    opening = asyncio.create_task(bed.open_cache())
+    await asyncio.sleep(0.2)
+    reader.close()
+    await opening
+    assert (await bed.cache.held([file]))[0].whole
+
+
+def scribble(path: Path, *, empty: bool) -> None:
+    with open(path, "r+b") as file:
+        if empty:
+            file.truncate(0)
+        file.write(os.urandom(40_000))
+
+
+def flip(path: Path, offset: int) -> None:
+    with open(path, "r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes([byte ^ 0x10]))
+
+
+# Room.
+
+
+async def test_the_least_recently_used_makes_room(make_bed: Any) -> None:
+    bed = await make_bed(capacity=3 * MIB)
+    files = [bed.put(f"f{n}", content(MIB, n)) for n in range(4)]
+    for file in files[:3]:
+        await bed.read(file)
+    await bed.read(files[0])
+    await bed.read(files[3])
+    assert bed.cache.usage.cached_bytes == 3 * MIB
+    bed.owner.requests.clear()
+    for number in (0, 2, 3):
+        assert await bed.read(files[number]) == content(MIB, number)
+    assert bed.owner.gets() == []
+    await bed.read(files[1])
+    assert bed.owner.gets() == [""]
+
+
+async def test_open_and_pinned_entries_stay_and_reading_goes_on_past_the_cache(make_bed: Any) -> None:
+    bed = await make_bed(capacity=3 * MIB)
+    files = [bed.put(f"f{n}", content(MIB, n)) for n in range(5)]
+    await bed.cache.pin(files[0], "pins")
+    await bed.read(files[0])
+    with await bed.open(files[1]) as first, await bed.open(files[2]) as second:
+        await first.read(0, 1)
+        await second.read(0, 1)
+        kept = bed.data_files()
+        assert await bed.read(files[3]) == content(MIB, 3)
+        with await bed.open(files[4]) as third:
+            assert await third.read(5, 100) == content(MIB, 4)[5:105]
+            assert third.descriptor is None
+        assert bed.data_files() == kept
+    await bed.read(files[3])
+    assert kept[0].exists() or kept[1].exists()
+    bed.owner.requests.clear()
+    assert await bed.read(files[0]) == content(MIB, 0)
+    assert bed.owner.gets() == []
+
+
+async def test_a_film_larger_than_the_cache_plays(make_bed: Any) -> None:
+    bed = await make_bed(capacity=10 * MIB)
+    data = content(BIG)
+    assert await bed.read(bed.put("film", data)) == data
+    assert bed.cache.usage.cached_bytes <= 10 * MIB
+
+
+async def test_free_space_is_kept(make_bed: Any) -> None:
+    bed = await make_bed(minimum_free=1 << 60)
+    data = content(MIB)
+    assert await bed.read(bed.put("a", data)) == data
+    assert bed.data_files() == []

@@ -1,0 +1,26 @@
+"""What the namespace tells the mount, with just the fields that the mount reads."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Entry(msgspec.Struct, frozen=True):
+    name: str
+    inode: int
+    size: int = 0
+    mtime: int = 0
+    file: object = True
+    derived: bool = False
+
+
+class Listing(msgspec.Struct, frozen=True):
+    path: str
+    inode: int
+    entries: tuple[Entry, ...]
+
+
+class Changes(msgspec.Struct, frozen=True):
+    directories: frozenset[str] = frozenset()
+    subtrees: frozenset[str] = frozenset()
+    inodes: frozenset[int] = frozenset()
