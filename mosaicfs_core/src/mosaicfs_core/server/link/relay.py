@@ -20,6 +20,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
+from mosaicfs_core.documents.patterns import END
 from mosaicfs_core.errors import (
     Conflict,
     MosaicError,
@@ -59,7 +60,7 @@ class RelayFacts(msgspec.Struct, frozen=True, kw_only=True):
     etag: str
     start: int
     stop: int
-    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")] | None = None
+    sha256: Annotated[str, Meta(pattern=f"^[0-9a-f]{{64}}{END}")] | None = None
 
 
 class RelayedRange:
