@@ -185,7 +185,7 @@ async def test_ignored_files_leave_the_index_and_are_reported(node: Any, write: 
 
 async def test_the_mount_and_the_home_are_never_entered(node: Any, write: Write) -> None:
     write(node.tree, {"f": "", "mount/g": "", "mount/below/h": ""})
-    node.core.mounts.add(node.tree / "mount")
+    node.core.mounts |= {node.tree / "mount"}
     await node.configure(paths=[os.fspath(node.tree.parent)])
     await node.start()
     found = {path.rpartition("/")[2] for path in node.rows()}

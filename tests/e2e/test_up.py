@@ -163,6 +163,34 @@ def test_the_mount_comes_and_goes_with_it(machine: Any, eventually: Any) -> None
 
 @pytest.mark.fuse
 @pytest.mark.skipif(not can_mount(), reason="this machine does not let us mount")
+def test_mounts_inside_a_watched_folder_are_not_indexed(machine: Any, eventually: Any) -> None:
+    """Neither the one that comes with it nor others, whose directories do not exist before."""
+
+    def files() -> int:
+        count: int = machine.run("system", "info")["documents"]["file"]
+        return count
+
+    inside = machine.tree / "new" / "mount"
+    up = machine.up("--mount", str(inside), str(machine.tree))
+    assert up.wait_ready()["mount"] == str(inside), up.facts["mount_problem"]
+    second = machine.tree / "Work" / "second"
+    machine.run("mount", str(second))
+    try:
+        time.sleep(1.0)  # what changes on disk is looked at when it has rested for half a second
+        (machine.tree / "Work" / "last").write_text("")
+        eventually(lambda: files() == 4)
+        machine.run("system", "reindex")
+        eventually(lambda: not machine.run("status")["status"]["subsystems"]["crawler"]["crawling"])
+        assert files() == 4
+        left_out = {one["export_path"]: one["reason"] for one in machine.run("files", "excluded")["items"]}
+        assert left_out == dict.fromkeys(map(str, (inside, second)), "belongs to MosaicFS")
+    finally:
+        machine.run("unmount", "--force", str(second))
+    assert up.end() == 0
+
+
+@pytest.mark.fuse
+@pytest.mark.skipif(not can_mount(), reason="this machine does not let us mount")
 def test_a_change_on_disk_is_on_the_mount_within_two_seconds(machine: Any, eventually: Any) -> None:
     facts = machine.up("--mount", str(machine.mount), str(machine.tree)).wait_ready()
     assert facts["mount"] == str(machine.mount), facts["mount_problem"]

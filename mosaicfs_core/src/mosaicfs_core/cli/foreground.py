@@ -47,5 +47,6 @@ async def start_mount(
     try:
         await keeper.start()
     except Unavailable as error:
+        runtime.core.own.release(directory)
         return None, error.message
     return keeper, None

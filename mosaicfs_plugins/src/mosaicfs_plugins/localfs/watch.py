@@ -107,7 +107,7 @@ class Watcher:
         changed = []
         for root in self._tree.configured:
             try:
-                facts = os.stat(root)
+                facts = None if self._tree.is_excluded(root) else os.stat(root)
             except OSError:
                 facts = None
             if facts is None:
@@ -169,9 +169,8 @@ class Watcher:
     def directories(self, root: str, start: str) -> Iterator[str]:
         """What is to be watched from ``start`` down."""
         scope = self._scopes.get(root)
-        if scope is None or not os.path.isdir(start):
+        if scope is None or scope.is_excluded(start) or not os.path.isdir(start):
             return
-        scope.excluded = self._tree.excluded()
         if start != root and (os.path.islink(start) or scope.hides(start, is_directory=True)):
             return
         rules = scope.rules_for(os.path.dirname(start)) if start != root else scope.rules
@@ -222,19 +221,22 @@ class Watcher:
     def _operations(self, settled: Settled) -> tuple[list[FileOperation], list[tuple[Scope, str]]]:
         """What settled changes amount to now: renames, then what exists, then what is gone; and directories to look
         through."""
-        usable = {root for root in self._scopes if self._tree.roots.is_same(root)}
+        usable = {root for root in self._scopes if not self._tree.is_excluded(root) and self._tree.roots.is_same(root)}
         operations: list[FileOperation] = []
         deletes: list[FileOperation] = []
         scans: list[tuple[Scope, str]] = []
         for source, target, directory in settled.moves:
             scope = self._scope_of(target, usable)
-            if scope is None or os.path.lexists(source) or not os.path.lexists(target):
+            if scope is None or scope.is_excluded(target) or os.path.lexists(source) or not os.path.lexists(target):
                 continue
             if not scope.hides(target, is_directory=directory):
                 operations.append(Rename(export_path=scope.write(target), previous_export_path=scope.write(source)))
         for path, content in settled.touched.items():
             scope = self._scope_of(path, usable)
             if scope is None:
+                continue
+            if scope.is_excluded(path):
+                deletes.append(Delete(export_path=scope.write(path)))
                 continue
             if os.path.basename(path) == IGNORE_FILE:
                 scans.append((scope, os.path.dirname(path)))
@@ -252,7 +254,6 @@ class Watcher:
         return self._scopes.get(root) if root in usable and root != path else None
 
     async def _emit_scan(self, scope: Scope, path: str, recursive: bool = True) -> None:
-        scope.excluded = await asyncio.to_thread(self._tree.excluded)
         operations = chunks(scan(scope, path, recursive), CHUNK)
         while (chunk := await asyncio.to_thread(next, operations, None)) is not None:
             await self._emit(chunk)

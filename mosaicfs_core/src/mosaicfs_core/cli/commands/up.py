@@ -78,13 +78,14 @@ async def _run(context: TerminalContext, options: Options) -> None:
     from mosaicfs_core.cli.mounting import default_mount
     from mosaicfs_core.cli.runtime import running
     from mosaicfs_core.cli.watch_paths import check_watch_paths
+    from mosaicfs_core.mount_table import mount_point
     from mosaicfs_core.server.serve import bind
 
     stop = stop_on_signals()
     home = context.home.prepare()
     refuse_enrolled(home)
     config = configuration.load(home.config_file)
-    directory = None if options.no_mount else (options.mount or default_mount(home)).expanduser().absolute()
+    directory = None if options.no_mount else mount_point(options.mount or default_mount(home))
     given = options.paths or _first_paths(context)
     roots = check_watch_paths(given, home, directory)
     where = configuration.where_set(home.config_file, "server", "host")
@@ -92,7 +93,7 @@ async def _run(context: TerminalContext, options: Options) -> None:
     logs.configure(config.logging, home.log_dir)
     if not context.verbose:
         keep_the_terminal_quiet()
-    async with running(home, config, listener, paths=roots, safe_mode=options.safe_mode) as runtime:
+    async with running(home, config, listener, paths=roots, mount=directory, safe_mode=options.safe_mode) as runtime:
         indexed = await _wait_for_first_crawl(context, runtime, stop)
         keeper, problem = await start_mount(runtime, directory, stop, safe_mode=options.safe_mode)
         try:
