@@ -21,7 +21,7 @@ from mosaicfs_core.plugins.instances import provided_filesystem, remembered
 from mosaicfs_core.plugins.loading import LoadedPlugin
 from mosaicfs_core.plugins.node_settings import RESERVED, SCHEMA, empty_document
 from mosaicfs_core.plugins.node_settings import schema as node_settings_schema
-from mosaicfs_core.plugins.prefixes import clashes
+from mosaicfs_core.plugins.prefixes import clashes, tombstone_of
 from mosaicfs_core.plugins.settings import SettingsSchema, schema_for, translate
 from mosaicfs_core.server.listing import (
     ListAnswer,
@@ -40,7 +40,6 @@ blueprint = Blueprint("plugins", __name__, url_prefix="/api")
 InstanceName = Annotated[str, Meta(pattern=f"^{ids.INSTANCE_PATTERN}{END}")]
 Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 _UNWRITTEN: Final = "0-unwritten"
-_KEPT: Final = ("_id", "type", "node_id", "plugin_name")
 
 
 class InstanceChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -301,12 +300,14 @@ async def change_instance(node_id: str, name: str, data: InstanceChange) -> Resp
 @blueprint.delete("/nodes/<node_id>/plugins/<name>")
 @document_response(RemovedAnswer)
 async def remove_instance(node_id: str, name: str) -> Response:
-    """Remove an instance from a node. A default one does not come back by itself; without ``agent`` the node goes by
-    its own configuration file."""
+    """Remove an instance from a node, with what it indexed, provided and kept there. A default one does not come back
+    by itself; without ``agent`` the node goes by its own configuration file."""
     await _instance_document(node_id, name)
 
+    host = state().core.host
+
     def bury(document: dict[str, Any]) -> dict[str, Any]:
-        return {key: document[key] for key in _KEPT if key in document} | {"_deleted": True}
+        return tombstone_of(document, host.manifest_of(package_of(document)))
 
     missing = _missing(node_id, name, await documents_of(state().core.store, "plugin", node_id))
     await replace(state().core.store, ids.plugin_document_id(node_id, name), bury, missing)
