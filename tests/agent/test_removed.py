@@ -66,9 +66,8 @@ async def test_a_removal_while_nothing_ran_is_heeded_without_the_package(tmp_pat
             await agent.first_crawl_done.wait()
         await remove(harness, "recipes", told=told)
         assert is_indexed(harness)
-    async with Harness.start(tmp_path / "home", plugins=[]) as harness:
-        async with asyncio.timeout(20), harness.agent():
-            await gone(harness)
+    async with Harness.start(tmp_path / "home", plugins=[]) as harness, asyncio.timeout(20), harness.agent():
+        await gone(harness)
 
 
 async def test_an_instance_without_a_document_keeps_what_it_has(tmp_path: Path) -> None:

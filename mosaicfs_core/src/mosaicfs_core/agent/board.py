@@ -204,6 +204,7 @@ class Board:
             "files_deleted": sum(state.report.deleted for state in states),
             "last_crawl": times.format_time(max(finished)) if finished else None,
             "counts": total,
+            "failed": failed,
             "inaccessible": inaccessible,
             "problems": [
                 {

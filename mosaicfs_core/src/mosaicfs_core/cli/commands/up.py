@@ -11,6 +11,7 @@ import click
 import msgspec
 
 if TYPE_CHECKING:
+    from mosaicfs_core.cli.crawl_progress import Indexed
     from mosaicfs_core.cli.frame_context import TerminalContext
     from mosaicfs_core.cli.mounting import MountKeeper
     from mosaicfs_core.cli.runtime import AgentRuntime
@@ -121,26 +122,40 @@ def _first_paths(context: TerminalContext) -> tuple[str, ...]:
     return (root,)
 
 
-async def _wait_for_first_crawl(context: TerminalContext, runtime: AgentRuntime, stop: asyncio.Event) -> str:
+async def _wait_for_first_crawl(context: TerminalContext, runtime: AgentRuntime, stop: asyncio.Event) -> Indexed:
     """Show how the first crawl goes, until the folders are indexed, it hangs or takes long, or the user has enough."""
     from mosaicfs_core.cli import crawl_progress
 
     return await crawl_progress.show(context, runtime, stop, longest=FIRST_CRAWL_SECONDS, stalled=STALLED_SECONDS)
 
 
+def login_line(link: str | None, problem: str | None) -> str:
+    """How to sign in, or why that cannot be yet."""
+    return f"Log in    {link}   (once, within an hour)" if link else f"Log in    not now: {problem}"
+
+
 async def _announce(
-    context: TerminalContext, runtime: AgentRuntime, keeper: MountKeeper | None, problem: str | None, indexed: str
+    context: TerminalContext, runtime: AgentRuntime, keeper: MountKeeper | None, problem: str | None, indexed: Indexed
 ) -> None:
     """Say where everything is: the ready message, or one line of JSON."""
-    roots, link = await runtime.roots(), await runtime.login_link()
+    from mosaicfs_core.errors import MosaicError
+
+    roots = await runtime.roots()
+    link, unable = None, None
+    try:
+        link = await runtime.login_link()
+    except MosaicError as error:  # the disk is full, say: what runs goes on
+        unable = f"{error.message} Once that is mended, `mosaicfs credentials link` makes a login link."
     facts = {
         "ready": True,
         "url": runtime.url,
         "login_link": link,
+        "login_problem": unable,
         "mount": str(keeper.directory) if keeper else None,
         "mount_problem": problem,
         "roots": list(roots),
-        "indexed": indexed,
+        "indexed": indexed.said,
+        "problems": list(indexed.problems),
         "crawling": runtime.agent.awaited(),
         "node_id": runtime.core.node_id,
     }
@@ -158,5 +173,5 @@ async def _announce(
         from mosaicfs_core.security.authority import Authority
 
         context.say(f"Authority {Authority.of_home(runtime.core.home).fingerprint}")
-    click.echo(f"Log in    {link}   (once, within an hour)")
+    click.echo(login_line(link, unable))
     context.say("Ctrl-C stops it.")
