@@ -24,6 +24,7 @@ class TerminalContext:
         self.json = False
         self.quiet = False
         self.verbose = False
+        self.safe_mode = False
         self.home_path: Path | None = None
 
     @cached_property
