@@ -50,7 +50,7 @@ async def show(
     Other crawl sources are not waited for: one that is slow or hangs must not keep the folders from being mounted.
     """
     roots, begun = await runtime.roots(), time.monotonic()
-    where = ", ".join(roots) or "nothing (name a folder: mosaicfs up ~/Documents)"
+    where = ", ".join(roots) or f"nothing ({_advice(runtime)})"
     with context.progress(f"Indexing {where}") as bar:
         await _follow(runtime, stop, bar.advance, longest, Pace(stalled, begun))
     if stop.is_set():
@@ -69,6 +69,13 @@ def tell(context: TerminalContext, found: Indexed) -> None:
     context.say(f"Indexed   {found.said}")
     for problem in found.problems:
         context.say(f"          warning: {problem}")
+
+
+def _advice(runtime: AgentRuntime) -> str:
+    """What is missing where no folder is watched."""
+    from mosaicfs_core.cli.registration import NO_WATCHER
+
+    return NO_WATCHER if runtime.core.host.watcher() is None else "name a folder: mosaicfs up ~/Documents"
 
 
 def files_of(reader: Reader, node_id: str, roots: Sequence[str]) -> int:

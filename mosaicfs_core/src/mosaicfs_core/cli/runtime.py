@@ -104,20 +104,22 @@ async def running(
     listener: socket.socket,
     *,
     paths: Sequence[str] = (),
+    named: bool = True,
     mount: Path | None = None,
     safe_mode: bool = False,
 ) -> AsyncIterator[AgentRuntime]:
     """Control plane and agent in one process around a block. The caller holds the home's lock and has bound
     ``listener``.
 
-    ``paths`` are export paths to watch from now on, checked by the caller. ``mount`` is where the tree will be mounted
-    (``mount_table.mount_point``): no crawl enters it, the first included.
+    ``paths`` are export paths to watch from now on, checked by the caller; when somebody ``named`` them it is an error
+    that nothing here indexes folders. ``mount`` is where the tree will be mounted (``mount_table.mount_point``): no
+    crawl enters it, the first included.
     """
     async with AsyncExitStack() as stack:
         store = await _open(stack, home)
         core = await _services(home, config, store, home.node_id(config.agent.name or None), safe_mode=safe_mode)
         await _reserve(core, mount)
-        await add_watch_paths(core, paths)
+        await add_watch_paths(core, paths, named=named)
         identity = await identity_of(core)
         host, port = listener.getsockname()[:2]
         tls = wanted(config.server, str(host))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # and one that does not move is not worth waiting for at all.
 FIRST_CRAWL_SECONDS: Final = 60.0
 STALLED_SECONDS: Final = 3.0
+TREE: Final = ": `mosaicfs vfs ls /` shows the same tree."
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +95,15 @@ async def _run(context: TerminalContext, options: Options) -> None:
     logs.configure(config.logging, home.log_dir)
     if not context.verbose:
         keep_the_terminal_quiet()
-    async with running(home, config, listener, paths=roots, mount=directory, safe_mode=options.safe_mode) as runtime:
+    async with running(
+        home,
+        config,
+        listener,
+        paths=roots,
+        named=bool(options.paths),
+        mount=directory,
+        safe_mode=options.safe_mode,
+    ) as runtime:
         indexed = await _wait_for_first_crawl(context, runtime, stop)
         keeper, problem = await start_mount(runtime, directory, stop, safe_mode=options.safe_mode)
         try:
@@ -138,6 +147,7 @@ async def _announce(
     context: TerminalContext, runtime: AgentRuntime, keeper: MountKeeper | None, problem: str | None, indexed: Indexed
 ) -> None:
     """Say where everything is: the ready message, or one line of JSON."""
+    from mosaicfs_core.cli.foreground import NO_MOUNT
     from mosaicfs_core.errors import MosaicError
 
     roots = await runtime.roots()
@@ -165,9 +175,8 @@ async def _announce(
     if keeper is not None:
         context.say(f"Mounted   {keeper.directory}")
     elif problem is not None:
-        context.say(
-            f"Mounted   nowhere: {problem}\n          Everything else works: `mosaicfs vfs ls /` shows the same tree."
-        )
+        context.say(f"Mounted   nowhere: {problem}")
+        context.say("          Everything else works" + (TREE if problem != NO_MOUNT else "."))
     context.say(f"API       {runtime.url}/api/docs")
     if runtime.url.startswith("https:"):
         from mosaicfs_core.security.authority import Authority
