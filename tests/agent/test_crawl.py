@@ -205,6 +205,16 @@ async def test_a_crawl_may_be_limited_to_prefixes(node: Any, write: Write) -> No
     assert "b/g" not in node.rows()
 
 
+async def test_what_was_said_of_a_folder_goes_with_it(node: Any, write: Write) -> None:
+    write(node.tree, {"f": ""})
+    missing = f"{node.tree}-missing"
+    await node.configure(paths=[os.fspath(node.tree), missing])
+    await node.start()
+    assert any(missing in error["message"] for error in node.agent.status()["recent_errors"])
+    await node.configure()
+    await node.settled(lambda: not any(missing in error["message"] for error in node.agent.status()["recent_errors"]))
+
+
 async def test_a_root_that_is_missing_or_a_file_deletes_nothing(node: Any, write: Write) -> None:
     write(node.tree, {"f": "1"})
     await node.start()

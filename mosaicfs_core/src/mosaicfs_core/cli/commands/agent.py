@@ -64,8 +64,8 @@ async def _run(context: TerminalContext, options: AgentOptions) -> None:
     from mosaicfs_core.cli.enrolled import control_plane_of
     from mosaicfs_core.cli.foreground import keep_the_terminal_quiet, start_mount, stop_on_signals
     from mosaicfs_core.cli.runtime import running_agent
-    from mosaicfs_core.cli.watch_paths import check_watch_paths
     from mosaicfs_core.config import ServerConfig
+    from mosaicfs_core.content.watchable import check_watch_paths
     from mosaicfs_core.mount_table import mount_point
     from mosaicfs_core.server.serve import bind
 

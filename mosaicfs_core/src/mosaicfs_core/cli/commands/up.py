@@ -79,7 +79,7 @@ async def _run(context: TerminalContext, options: Options) -> None:
     from mosaicfs_core.cli.foreground import keep_the_terminal_quiet, start_mount, stop_on_signals
     from mosaicfs_core.cli.mounting import default_mount
     from mosaicfs_core.cli.runtime import running
-    from mosaicfs_core.cli.watch_paths import check_watch_paths
+    from mosaicfs_core.content.watchable import check_watch_paths
     from mosaicfs_core.mount_table import mount_point
     from mosaicfs_core.server.serve import bind
 
@@ -122,7 +122,7 @@ def _port(config: Config, options: Options) -> int:
 
 def _first_paths(context: TerminalContext) -> tuple[str, ...]:
     """What to index when no folder was given: nothing new, unless none was ever given."""
-    from mosaicfs_core.cli.watch_paths import default_root
+    from mosaicfs_core.cli.default_root import default_root
 
     if context.home.replica.exists():
         return ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any, Final
@@ -11,6 +12,7 @@ from msgspec import UNSET, Meta, UnsetType
 from quart import Blueprint, Response
 from quart_schema import document_response, validate_querystring, validate_request
 
+from mosaicfs_core.content.watchable import why_not_watchable
 from mosaicfs_core.documents import ids, times
 from mosaicfs_core.documents.instances import instance_document, package_of, settings_of
 from mosaicfs_core.documents.patterns import END
@@ -96,7 +98,7 @@ class InstanceAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class RemovedAnswer(msgspec.Struct, kw_only=True):
-    """The instance is gone; what it indexed stays until it is crawled again."""
+    """The instance is gone; its node clears up after it."""
 
     removed: str
 
@@ -202,6 +204,22 @@ def refuse_clash(host: PluginHost, known: Sequence[Mapping[str, Any]], document:
             raise Conflict(reason)
 
 
+async def refuse_unwatchable(document: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Raise ``UserError`` when ``given`` are settings that add a folder which this machine cannot index; folders that
+    the instance has already may be missing for a while, and other machines know their own."""
+    core = state().core
+    manifest = core.host.manifest_of(package_of(document))
+    setting = document.get("watches") or (manifest.watches if manifest is not None else None)
+    folders = given.get(setting) if setting and document["node_id"] == core.node_id else None
+    present = settings_of(document).get(setting) or () if setting else ()
+    for number, folder in enumerate(folders if isinstance(folders, list) else []):
+        if isinstance(folder, str) and folder not in present:
+            problem = await asyncio.to_thread(why_not_watchable, folder, core.home)
+            if problem is not None:
+                field = f"settings.{setting}.{number}"
+                raise UserError(f"{field}: {problem}", field=field)
+
+
 @blueprint.get("/plugins")
 @validate_querystring(Paging)
 @document_response(ListAnswer)
@@ -240,7 +258,9 @@ async def create_instance(node_id: str, data: NewInstance) -> Response:
     host = state().core.host
     if package in host.plugins:
         document |= provided_filesystem(data.plugin_name, host.plugins[package])
-    document |= checked_settings(host, document, changes.get("settings", {}))
+    settings = checked_settings(host, document, changes.get("settings", {}))
+    await refuse_unwatchable(document, settings["settings"])
+    document |= settings
     others = await documents_of(state().core.store, "plugin", node_id)
 
     refuse_shorthand(document, state().core.node_id)
@@ -276,6 +296,10 @@ async def change_instance(node_id: str, name: str, data: InstanceChange) -> Resp
         raise UserError("only its settings can be changed", field=sorted(changes.keys() - {"settings"})[0])
     here = state().core.node_id
     known = await documents_of(state().core.store, "plugin", node_id)
+    for document in known:
+        if document["plugin_name"] == name and "settings" in changes:
+            refuse_clash(host, known, {**document, **changes, **checked_settings(host, document, changes["settings"])})
+            await refuse_unwatchable(document, changes["settings"])
     warnings: list[str] = []
     if changes.get("enabled") and node_id == state().core.node_id:
         packages = [package_of(one) for one in known if one["plugin_name"] == name]
