@@ -186,14 +186,7 @@ async def test_a_new_folder_that_cannot_be_indexed_is_refused_and_one_that_was_t
     for wrong, why in (("none", "does not exist"), ("file", "is a file")):
         given = {"settings": {"paths": [str(disk), str(tmp_path / wrong)]}}
         another = {"plugin_name": "other", "package": "localfs", "settings": {"paths": [str(tmp_path / wrong)]}}
-        for method, target, body in (
-            ("PATCH", f"{base}/localfs", given),
-            (
-                "POST",
-                base,
-                {"plugin_name": "other", "package": "localfs", "settings": {"paths": [str(tmp_path / wrong)]}},
-            ),
-        ):
+        for method, target, body in (("PATCH", f"{base}/localfs", given), ("POST", base, another)):
             answer = await instance.ask(method, target, json=body)
             assert answer.status_code == 400
             error = (await body_of(answer))["error"]
