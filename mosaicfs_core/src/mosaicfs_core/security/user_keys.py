@@ -23,8 +23,10 @@ SIGNING_KEY_BYTES: Final = 32
 def derive_signing_key(access_key_id: str, secret: str) -> bytes:
     """The 32-byte key both sides sign requests with: Argon2id of the secret, salted with the key id.
 
-    Takes tens of milliseconds: call it in a thread.
+    Takes tens of milliseconds: call it in a thread. Raises ``UserError`` for what is no access key id.
     """
+    if KEY_ID_PATTERN.fullmatch(access_key_id) is None:
+        raise UserError(no_key_id(access_key_id))
     return hash_secret_raw(
         secret.encode(),
         access_key_id.encode(),
@@ -45,9 +47,7 @@ class UserSigner:
 
     @classmethod
     def from_secret(cls, access_key_id: str, secret: str) -> UserSigner:
-        """Derive the key. Takes tens of milliseconds. Raises ``UserError`` for what is no access key id."""
-        if KEY_ID_PATTERN.fullmatch(access_key_id) is None:
-            raise UserError(no_key_id(access_key_id))
+        """Derive the key. Takes tens of milliseconds. Raises ``UserError``."""
         return cls(access_key_id, derive_signing_key(access_key_id, secret))
 
     @property
