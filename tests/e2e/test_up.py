@@ -311,6 +311,8 @@ def test_what_is_wrong_is_said_before_anything_starts(machine: Any, wrong: str) 
         error = machine.run(*arguments, code=1 if wrong == "port" else 2)["error"]
     assert expected in error["message"]
     assert not (machine.home / "replica.db").exists()
+    # A home that was not there before is not left half-made.
+    assert machine.home.exists() is (wrong in ("config", "home"))
 
 
 HANGING = """

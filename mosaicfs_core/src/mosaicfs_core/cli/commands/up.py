@@ -52,13 +52,14 @@ def register(cli: click.Group, context: TerminalContext) -> None:
         Runs until Ctrl-C. Folders given later are added to the ones before.
         """
         options = Options(paths=paths, mount=mount, no_mount=no_mount, port=port, safe_mode=safe_mode)
-        if detach:
-            from mosaicfs_core.cli.detach import start
+        with context.home.kept_if_used():
+            if detach:
+                from mosaicfs_core.cli.detach import start
 
-            start(context, options)
-            return
-        with context.home.lock():
-            asyncio.run(_run(context, options))
+                start(context, options)
+                return
+            with context.home.lock():
+                asyncio.run(_run(context, options))
 
     @cli.command("down", short_help="Stop the MosaicFS that runs on this home.")
     def down() -> None:
