@@ -204,10 +204,12 @@ async def test_a_crawl_of_a_part_follows_no_link_on_the_way(odd: Any) -> None:
 async def test_a_crawl_of_a_part_that_was_unmounted_deletes_nothing(node: Any, write: Write) -> None:
     write(node.tree, {"disk/f": "", "disk/in/g": "", "other": ""})
     await node.start()
+    await node.stop()
     state = node.core.home.state_dir / "localfs" / "roots.json"
     memory = json.loads(state.read_text())
     memory[str(node.tree)]["mounts"] = {f"{node.tree}/disk": 4711}
     state.write_text(json.dumps(memory))
+    await node.start()
     shutil.rmtree(node.tree / "disk")
     for directory in (None, node.tree / "disk"):
         if directory is not None:

@@ -198,6 +198,28 @@ async def test_an_unmounted_disk_deletes_nothing(node: Any, write: Write) -> Non
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="mounting a file system needs root")
+async def test_another_disk_in_the_place_of_one_deletes_nothing_until_its_folder_was_ignored(
+    node: Any, write: Write
+) -> None:
+    disk = node.tree / "disk"
+    disk.mkdir(parents=True)
+    write(node.tree, {"f": "1"})
+    with mounted(disk):
+        write(disk, {"one": "1"})
+        await node.start()
+    with mounted(disk):
+        write(disk, {"other": "1"})
+        await node.crawl()
+        await node.crawl()
+        assert set(node.rows()) == {"f", "disk/one"}
+        assert "another filesystem" in node.agent.status()["subsystems"]["crawler"]["inaccessible"][0]
+        await node.configure(ignore=["/disk/"])
+        await node.settled(lambda: set(node.rows()) == {"f"})
+        await node.configure(ignore=[])
+        await node.settled(lambda: set(node.rows()) == {"f", "disk/other"})
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="mounting a file system needs root")
 async def test_a_root_on_another_file_system_than_before_deletes_nothing(node: Any, write: Write) -> None:
     write(node.tree, {"f": "1"})
     await node.start()

@@ -13,6 +13,7 @@ import pytest
 from mosaicfs_core.agent import disk
 from mosaicfs_core.agent.indexer import Indexer, Session
 from mosaicfs_core.errors import MosaicError
+from mosaicfs_core.hooks import filesystem_id
 
 Write = Callable[[Path, Mapping[str, str]], None]
 
@@ -109,7 +110,7 @@ def test_a_directory_that_goes_while_it_is_asked_for_its_disk_fails_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "going").mkdir()
-    device = disk.filesystem_id(bytes(tmp_path), tmp_path.stat().st_dev)
+    device = filesystem_id(bytes(tmp_path), tmp_path.stat().st_dev)
     real = os.statvfs
 
     def statvfs(path: bytes) -> os.statvfs_result:

@@ -2,61 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import queue
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.localfs.bed import is_listing, watching
 from watchdog.events import FileSystemEvent
 
-from mosaicfs_core.hooks import Create, Directory, FileOperation, Problem
+from mosaicfs_core.hooks import Create, Directory, Problem
 from mosaicfs_core.testing import Harness
 from mosaicfs_plugins.localfs.observer import Observation
-from mosaicfs_plugins.localfs.watch import Watcher
-
-
-class Heard:
-    """What a watcher emits; ``until`` waits for it."""
-
-    def __init__(self) -> None:
-        self.operations: list[FileOperation] = []
-        self.ready = asyncio.Event()
-        self._news = asyncio.Event()
-
-    async def emit(self, operations: Sequence[FileOperation]) -> None:
-        self.operations += operations
-        self.ready.set()
-        self._news.set()
-
-    async def until(self, condition: Callable[[FileOperation], bool]) -> FileOperation:
-        async with asyncio.timeout(15):
-            while True:
-                for operation in self.operations:
-                    if condition(operation):
-                        return operation
-                self._news.clear()
-                await self._news.wait()
-
-
-@asynccontextmanager
-async def watching(harness: Harness, root: Path, **settings: Any) -> AsyncIterator[tuple[Watcher, Heard]]:
-    context = await harness.instance("localfs", {"paths": [str(root)], **settings})
-    heard = Heard()
-    watcher = Watcher(context, heard.emit)
-    task = asyncio.create_task(watcher.run())
-    try:
-        async with asyncio.timeout(10):
-            await heard.ready.wait()
-        yield watcher, heard
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 @pytest.fixture
@@ -131,6 +92,39 @@ async def test_ignored_directories_take_no_watches(mosaicfs_host: Harness, root:
         assert set(watcher.directories(str(root), str(root))) == {str(root), os.path.join(root, "sub")}
 
 
+def watches() -> int:
+    """The inotify watches of this process."""
+    found = 0
+    for file in Path("/proc/self/fdinfo").iterdir():
+        with suppress(OSError):  # that of the listing itself
+            found += file.read_text().count("inotify wd:")
+    return found
+
+
+async def test_a_directory_that_is_ignored_no_more_is_followed(mosaicfs_host: Harness, root: Path) -> None:
+    (root / ".mosaicfsignore").write_text("sub/\n")
+    (root / "sub/deep").mkdir()
+    async with watching(mosaicfs_host, root) as (_, heard):
+        (root / ".mosaicfsignore").unlink()
+        await heard.until(is_listing(f"{root}/sub/deep"))
+        (root / "sub/deep/file").write_text("x")
+        await heard.until(lambda found: isinstance(found, Create) and found.export_path == f"{root}/sub/deep/file")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="inotify")
+async def test_a_directory_that_is_ignored_from_now_on_gives_its_watches_back(
+    mosaicfs_host: Harness, root: Path
+) -> None:
+    (root / "sub/deep").mkdir()
+    async with watching(mosaicfs_host, root) as (_, heard):
+        before = watches()
+        (root / ".mosaicfsignore").write_text("sub/\n")
+        await heard.until(is_listing(str(root)))
+        assert watches() == before - 2
+        (root / "file").write_text("x")
+        await heard.until(lambda found: isinstance(found, Create) and found.export_path == f"{root}/file")
+
+
 class Racing:
     """A listener in whose tree a directory appears between the watch of its parent and the look into it."""
 
@@ -148,6 +142,9 @@ class Racing:
 
     def overflowed(self, root: str) -> None:
         raise AssertionError(f"overflow in {root}")
+
+    def unmounted(self, root: str, directory: str) -> None:
+        raise AssertionError(f"unmounted: {directory}")
 
     def unwatched(self, directory: str, reason: str) -> None:
         raise AssertionError(f"{directory} is not watched: {reason}")

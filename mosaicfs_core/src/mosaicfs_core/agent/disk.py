@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any, Final
 
 from mosaicfs_core.documents import paths
+from mosaicfs_core.hooks import filesystem_id
 
 _AT_FDCWD: Final = -100
 _AT_SYMLINK_NOFOLLOW: Final = 0x100
@@ -43,12 +44,6 @@ def is_gone(export_path: str, device: int) -> bool:
         except OSError:  # this directory is gone as well, or goes at this moment
             if path in (b"/", b""):
                 return False
-
-
-def filesystem_id(path: bytes, device: int) -> int:
-    """What recognizes a filesystem after a remount (``hooks.Entry.device``): ``statvfs``'s id, else the device
-    number."""
-    return (os.statvfs(path).f_fsid or device) & 0x7FFF_FFFF_FFFF_FFFF
 
 
 def birth_time(export_path: str) -> int | None:

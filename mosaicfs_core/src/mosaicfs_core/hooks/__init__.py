@@ -43,6 +43,7 @@ from mosaicfs_core.hooks.context import (
     Selection,
     Status,
 )
+from mosaicfs_core.hooks.filesystems import filesystem_id, mounted_beneath
 from mosaicfs_core.hooks.hub import Hub, HubAccess, HubAddress, HubNote
 from mosaicfs_core.hooks.labels import rule_covers
 from mosaicfs_core.hooks.operations import (
@@ -113,11 +114,13 @@ __all__ = [
     "etag_matches",
     "etag_of",
     "file_document_id",
+    "filesystem_id",
     "hookimpl",
     "hookspec",
     "in_words",
     "label_assignment_id",
     "label_rule_id",
+    "mounted_beneath",
     "node_argument",
     "now_text",
     "require_fresh",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
@@ -11,7 +12,6 @@ from typing import Final
 from mosaicfs_core.hooks import (
     Checkpoint,
     CrawlRequest,
-    Create,
     Delete,
     Directory,
     FileOperation,
@@ -19,10 +19,11 @@ from mosaicfs_core.hooks import (
     Problem,
     resolved,
 )
-from mosaicfs_plugins.localfs.exclusions import exclusions, why_left_out
+from mosaicfs_plugins.localfs.exclusions import exclusions
 from mosaicfs_plugins.localfs.ignore import parse_rules
+from mosaicfs_plugins.localfs.judge import judge
 from mosaicfs_plugins.localfs.roots import Inaccessible, Roots
-from mosaicfs_plugins.localfs.scan import SYSTEM, Scope, chunks, fresh_filesystems, look, scan, within
+from mosaicfs_plugins.localfs.scan import SYSTEM, Scope, chunks, fresh_filesystems, scan, within
 
 CHUNK: Final = 2_000
 """Files named by one chunk, about: enough for a batch of writes, little enough to hold two in memory."""
@@ -35,11 +36,14 @@ def configured_roots(context: PluginContext) -> list[str]:
 
 
 class Tree:
-    """The roots of one instance as they are configured now, and the memory of them. For one thread at a time."""
+    """The roots of one instance as they are configured now, and the memory of them. For one thread at a time.
 
-    def __init__(self, context: PluginContext) -> None:
+    ``remember`` False looks with a memory of its own, which nobody else sees and which must not be saved.
+    """
+
+    def __init__(self, context: PluginContext, *, remember: bool = True) -> None:
         self._context = context
-        self.roots = Roots(context.state_dir)
+        self.roots = Roots.shared(context.state_dir) if remember else Roots(context.state_dir)
         self.configured = configured_roots(context)
         self._ignore = "\n".join(context.config.get("ignore", ()))
         self._excluded: tuple[Sequence[Path], frozenset[str]] = ((), frozenset(SYSTEM))
@@ -76,8 +80,8 @@ class Tree:
             memory=memory,
         )
         # One that was entered nevertheless, by an earlier version, is no disk whose files wait for its return.
-        for mount in [mount for mount in memory.mounts if scope.is_excluded(mount)]:
-            del memory.mounts[mount]
+        for mount in [mount for mount in tuple(memory.mounts) if scope.is_excluded(mount)]:
+            memory.forget_mount(mount)
         return scope
 
     def inaccessible(self, root: str, reason: Inaccessible) -> Problem:
@@ -160,7 +164,7 @@ class Tree:
             return
         finally:
             self.roots.save()
-        yield from chunks(scan(scope), CHUNK)
+        yield from self._scanned(scope, root)
 
     def _prefix(self, path: str) -> Iterator[Sequence[FileOperation]]:
         path = os.path.abspath(path)
@@ -180,28 +184,21 @@ class Tree:
             yield from self._part(scope, path)
 
     def _part(self, scope: Scope, path: str) -> Iterator[Sequence[FileOperation]]:
-        problem = why_left_out(scope, path)
-        if problem is not None and problem.kind in ("unreadable", "inaccessible"):
-            yield [problem]  # nothing is known of it, so nothing is gone
-            return
-        if scope.is_excluded(path):
-            yield [Delete(export_path=scope.write(path))]
-            return
-        found: Create | None = None
-        if problem is None:
-            if os.path.isdir(path):
-                yield from chunks(scan(scope, path), CHUNK)
-                return
-            found = look(scope, path)
-        if found is not None:
-            yield [found]
-        elif os.path.isdir(os.path.dirname(path)):
-            yield [Delete(export_path=scope.write(path))]
+        verdict = judge(scope, path)
+        if verdict is not None:
+            yield [verdict]
+        else:
+            yield from self._scanned(scope, path)
+
+    def _scanned(self, scope: Scope, path: str) -> Iterator[Sequence[FileOperation]]:
+        for chunk in chunks(scan(scope, path), CHUNK):
+            self.roots.save()  # before what rests on it: where filesystems are mounted
+            yield chunk
 
 
 async def crawl(context: PluginContext, request: CrawlRequest) -> AsyncIterator[Sequence[FileOperation]]:
     """The chunks of a crawl. Each is scanned in a worker thread while the one before is being indexed."""
-    tree = await asyncio.to_thread(Tree, context)
+    tree = await asyncio.to_thread(functools.partial(Tree, context, remember=not request.report))
     operations: Iterator[Sequence[FileOperation]] = tree.report(request) if request.report else tree.operations(request)
     while True:
         chunk = await asyncio.to_thread(next, operations, None)

@@ -7,12 +7,13 @@ import stat
 from collections.abc import Iterator, Sequence
 from typing import Final, Literal, TypeAlias
 
-from mosaicfs_core.hooks import Problem
-from mosaicfs_plugins.localfs.ignore import Rule, ignoring_rule, read_rules
+from mosaicfs_core.hooks import Problem, filesystem_id
+from mosaicfs_plugins.localfs.ignore import IGNORE_FILE, Rule, ignoring_rule, read_rules
 from mosaicfs_plugins.localfs.scan import (
     GONE,
     LOST_MOUNT,
     OPEN_DIRECTORY,
+    OTHER_MOUNT,
     SYMLINK,
     Listing,
     Scope,
@@ -65,22 +66,33 @@ def why_left_out(scope: Scope, path: str) -> Problem | None:
         parent, base = base, join(base, part)
         if scope.is_excluded(base):
             return scope.exclusion(base)
-        problem = _unreadable(scope, parent)
-        if problem is not None:
-            return problem
+        device = _device(scope, parent)
+        if device is None or isinstance(device, Problem):
+            return device
         rules += read_rules(parent)
         try:
             facts = os.lstat(base)
         except OSError as error:
             if error.errno not in GONE:
-                return _problem(scope, "unreadable", parent, error.strerror or str(error))
+                return unreadable(scope, parent, error)
             return _problem(scope, "inaccessible", base, LOST_MOUNT) if base in scope.memory.mounts else None
         problem = _passed_over(scope, parent, part, facts.st_mode, rules)
         if problem is not None:
             return problem
-        if base in scope.memory.mounts and facts.st_dev == os.stat(parent).st_dev:
-            return _problem(scope, "inaccessible", base, LOST_MOUNT)
+        if base in scope.memory.mounts and (problem := _missing(scope, base, facts.st_dev, device)) is not None:
+            return problem
     return None
+
+
+def doubt_of(scope: Scope, path: str) -> Problem | None:
+    """Why what is beneath ``path`` cannot be known, or what ``path`` itself is; None when it can."""
+    problem = why_left_out(scope, join(path, IGNORE_FILE))  # any name will do: whether it exists does not matter
+    return problem if problem is not None and is_doubt(problem) else None
+
+
+def is_doubt(problem: Problem) -> bool:
+    """Whether a problem says that nothing can be known, rather than that something is left out."""
+    return problem.kind in ("unreadable", "inaccessible")
 
 
 def _passed_over(scope: Scope, directory: str, name: str, mode: int, rules: tuple[Rule, ...]) -> Problem | None:
@@ -94,14 +106,34 @@ def _passed_over(scope: Scope, directory: str, name: str, mode: int, rules: tupl
     return None if stat.S_ISDIR(mode) or stat.S_ISREG(mode) else _problem(scope, "special", path, why_special(mode))
 
 
-def _unreadable(scope: Scope, directory: str) -> Problem | None:
-    """Why a directory cannot be listed; its entries are not seen then, even where they could be opened by name."""
+def unreadable(scope: Scope, path: str, error: OSError) -> Problem:
+    """The report about something that cannot be looked at."""
+    return _problem(scope, "unreadable", path, error.strerror or str(error))
+
+
+def _missing(scope: Scope, mount: str, device: int, parent_device: int) -> Problem | None:
+    """Whether the filesystem that was mounted on a directory is missing."""
+    if device == parent_device:
+        return _problem(scope, "inaccessible", mount, LOST_MOUNT)
+    try:
+        other = scope.memory.is_other(mount, filesystem_id(mount, device))
+    except OSError as error:
+        return unreadable(scope, mount, error)
+    return _problem(scope, "inaccessible", mount, OTHER_MOUNT) if other else None
+
+
+def _device(scope: Scope, directory: str) -> int | Problem | None:
+    """The device number of a directory that can be listed, else why not; None when it is gone. Where it cannot be
+    listed its entries are not seen, even those that could be opened by name."""
     flags = OPEN_DIRECTORY if directory != scope.root else OPEN_DIRECTORY & ~os.O_NOFOLLOW
     try:
-        os.close(os.open(directory, flags))
+        descriptor = os.open(directory, flags)
+        try:
+            return os.fstat(descriptor).st_dev
+        finally:
+            os.close(descriptor)
     except OSError as error:
-        return None if error.errno in GONE else _problem(scope, "unreadable", directory, error.strerror or str(error))
-    return None
+        return None if error.errno in GONE else unreadable(scope, directory, error)
 
 
 def _problem(scope: Scope, kind: _Kind, path: str, reason: str) -> Problem:

@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from watchdog.events import (
@@ -52,6 +53,9 @@ class Listener(Protocol):
     def overflowed(self, root: str) -> None:
         """Events were lost: the root must be scheduled anew and looked through."""
 
+    def unmounted(self, root: str, directory: str) -> None:
+        """The filesystem of a watched directory is gone, and its watch with it; it may be back already."""
+
     def unwatched(self, directory: str, reason: str) -> None:
         """A directory cannot be watched."""
 
@@ -79,6 +83,17 @@ class Observation:
         """Begin to watch a root; one that is watched already is watched anew. Raises OSError when it cannot be."""
         self.unwatch(root)
         self._watches[root] = self._observer.schedule(self._handler, root, recursive=True, event_filter=EVENTS)
+
+    def renew(self, root: str, start: str) -> None:
+        """Watch, from a directory of a root down, what is to be watched now and nothing else. No event of the rest of
+        the root is lost meanwhile, as it is when the root is watched anew. Raises OSError as ``watch`` does, for a root
+        that could not be watched so far."""
+        if root not in self._watches:
+            self.watch(root)
+            return
+        emitter = self._observer._emitter_for_watch.get(self._watches[root])
+        if sys.platform == "linux" and emitter is not None:  # elsewhere the system itself watches all beneath a root
+            emitter.renew(start)
 
     def unwatch(self, root: str) -> None:
         """Stop watching a root."""
@@ -111,6 +126,7 @@ def _not_of_stopping(record: logging.LogRecord) -> bool:
 def _linux_observer(listener: Listener) -> Any:
     from watchdog.observers.api import BaseObserver
     from watchdog.observers.inotify import InotifyEmitter, InotifyObserver, InotifyWatchGroup
+    from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent
 
     class Group(InotifyWatchGroup):
         """The watches of one root."""
@@ -119,9 +135,34 @@ def _linux_observer(listener: Listener) -> Any:
             self._move_event_grouper.discard_pending_events()
             listener.overflowed(os.fsdecode(self.path))
 
+        def on_event(self, event: InotifyEvent) -> None:
+            if event.mask & InotifyConstants.IN_UNMOUNT:
+                with self._lock:
+                    directory = self._active_callbacks_by_watch.get(event.wd)
+                if directory is not None:
+                    listener.unmounted(os.fsdecode(self.path), os.fsdecode(directory))
+            else:
+                super().on_event(event)
+
         def _add_all_callbacks(self, path: bytes) -> None:
             for directory in listener.directories(os.fsdecode(self.path), os.fsdecode(path)):
                 self._add_callback(os.fsencode(directory))
+
+        def renew(self, start: bytes) -> None:
+            """See ``Observation.renew``."""
+            with self._lock:
+                if not self.is_active:
+                    return
+                wanted = [
+                    os.fsencode(found) for found in listener.directories(os.fsdecode(self.path), os.fsdecode(start))
+                ]
+                kept, beneath = set(wanted), start.rstrip(b"/") + b"/"
+                watched = list(self._active_callbacks_by_watch.items())
+                self._remove_callbacks(
+                    [number for number, path in watched if (path + b"/").startswith(beneath) and path not in kept]
+                )
+                for path in wanted:
+                    self._add_callback(path)
 
         def _add_callback(self, path: bytes) -> None:
             try:
@@ -132,6 +173,9 @@ def _linux_observer(listener: Listener) -> Any:
                 elif path == self.path:
                     raise
                 return
+            before = self._active_callbacks_by_path.get(path)
+            if before not in (None, descriptor) and self._active_callbacks_by_watch.get(before) == path:
+                self._remove_callbacks([before])  # another directory than was there: a filesystem was mounted over it
             self._active_callbacks_by_path[path] = descriptor
             self._active_callbacks_by_watch[descriptor] = path
 
@@ -145,6 +189,13 @@ def _linux_observer(listener: Listener) -> Any:
 
     class Emitter(InotifyEmitter):
         """Makes our kind of group."""
+
+        def renew(self, start: str) -> None:
+            """See ``Observation.renew``."""
+            group = self._inotify
+            if isinstance(group, Group):
+                with suppress(OSError):  # the root is gone: whoever watches it will find out
+                    group.renew(os.fsencode(start))
 
         def on_thread_start(self) -> None:
             self._inotify = Group(

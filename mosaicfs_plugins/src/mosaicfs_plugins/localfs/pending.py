@@ -32,12 +32,60 @@ class _Times:
         return min(self.last + DEBOUNCE_S, self.first + PATIENCE_S)
 
 
+class _Move(NamedTuple):
+    source: str
+    directory: bool
+    serial: int
+
+
+class _Tree:
+    """A set of paths, kept by the directory each lies in: what is beneath one is found without a look at all others."""
+
+    def __init__(self) -> None:
+        self._paths: set[str] = set()
+        self._entries: dict[str, set[str]] = {}  # of a directory: paths in it that are ours or lead to ours
+
+    def add(self, path: str) -> None:
+        self._paths.add(path)
+        while path:
+            parent = path.rpartition("/")[0]
+            entries = self._entries.setdefault(parent, set())
+            if path in entries:
+                return
+            entries.add(path)
+            path = parent
+
+    def discard(self, path: str) -> None:
+        self._paths.discard(path)
+        while path and path not in self._paths and path not in self._entries:
+            parent = path.rpartition("/")[0]
+            entries = self._entries.get(parent, set())
+            entries.discard(path)
+            if entries:
+                return
+            self._entries.pop(parent, None)
+            path = parent
+
+    def beneath(self, directory: str) -> list[str]:
+        found: list[str] = []
+        stack = list(self._entries.get(directory, ()))
+        while stack:
+            path = stack.pop()
+            stack.extend(self._entries.get(path, ()))
+            if path in self._paths:
+                found.append(path)
+        return found
+
+
 class Pending:
-    """Changes heard and not yet settled. For one thread."""
+    """Changes heard and not yet settled. For one thread. What one event costs does not grow with what is pending, but
+    for a moved directory with what is pending in it."""
 
     def __init__(self) -> None:
         self._touched: dict[str, _Times] = {}
-        self._moves: dict[str, tuple[str, bool]] = {}  # to -> (from, whether a directory)
+        self._tree = _Tree()  # of what is touched
+        self._moves: dict[str, _Move] = {}  # by the new path, which is touched, too
+        self._serial = 0
 
     def __bool__(self) -> bool:
         return bool(self._touched)
@@ -47,32 +95,45 @@ class Pending:
         times = self._touched.get(path)
         if times is None:
             self._touched[path] = _Times(now, content)
+            self._tree.add(path)
         else:
             times.last = now
             times.content = times.content or content
 
     def move(self, source: str, target: str, now: float, directory: bool) -> None:
         """``source`` is now called ``target``. What was pending beneath a moved directory moves along."""
-        if directory:
-            if any(
-                moved and was != source and _beneath(source, was) and _beneath(target, to)
-                for to, (was, moved) in self._moves.items()
-            ):
-                return  # told along with the directory above it
-            self._rebase(source, target)
-        elif any(moved and _beneath(source, was) and _beneath(target, to) for to, (was, moved) in self._moves.items()):
+        if self._told(source, target):
             return
-        origin, _ = self._moves.pop(source, (source, directory))
+        if directory:
+            self._rebase(source, target)
+        known = self._moves.pop(source, None)
+        origin = source if known is None else known.source
         if origin != target:
-            self._moves[target] = (origin, directory)
+            self._serial += 1
+            self._moves[target] = _Move(origin, directory, self._serial)
         self.touch(origin, now)
         self.touch(target, now, content=directory)
 
+    def _told(self, source: str, target: str) -> bool:
+        """Whether the move is part of that of a directory above it, of which all entries are told."""
+        above = target.rpartition("/")[0]
+        while above:
+            move = self._moves.get(above)
+            if move is not None and move.directory and _beneath(source, move.source):
+                return True
+            above = above.rpartition("/")[0]
+        return False
+
     def _rebase(self, source: str, target: str) -> None:
-        for path in [path for path in self._touched if _beneath(path, source)]:
-            self._touched[target + path[len(source) :]] = self._touched.pop(path)
-        for path in [path for path in self._moves if _beneath(path, source)]:
-            self._moves[target + path[len(source) :]] = self._moves.pop(path)
+        moves: list[tuple[str, _Move]] = []
+        for path in self._tree.beneath(source):
+            now_at = target + path[len(source) :]
+            self._touched[now_at] = self._touched.pop(path)
+            self._tree.discard(path)
+            self._tree.add(now_at)
+            if path in self._moves:
+                moves.append((now_at, self._moves.pop(path)))
+        self._moves.update(sorted(moves, key=lambda item: item[1].serial))
 
     def next_due(self) -> float | None:
         """When something settles next."""
@@ -81,14 +142,17 @@ class Pending:
     def settle(self, now: float) -> Settled:
         """Take out what is due. A move is due with the last of its two ends."""
         due = {path for path, times in self._touched.items() if times.due <= now}
-        for target, (source, _) in self._moves.items():
-            ends = (source, target)
+        for target, move in self._moves.items():
+            ends = (move.source, target)
             if any(end in self._touched and end not in due for end in ends):
                 due.difference_update(ends)
-        moves = [(source, target, moved) for target, (source, moved) in self._moves.items() if target in due]
+        moves = [(move.source, target, move.directory) for target, move in self._moves.items() if target in due]
         for _, target, _ in moves:
             del self._moves[target]
-        return Settled(moves, {path: self._touched.pop(path).content for path in list(self._touched) if path in due})
+        touched = {path: self._touched.pop(path).content for path in list(self._touched) if path in due}
+        for path in touched:
+            self._tree.discard(path)
+        return Settled(moves, touched)
 
 
 def _beneath(path: str, directory: str) -> bool:

@@ -11,12 +11,16 @@ from __future__ import annotations
 import json
 import os
 import stat
+import threading
 from collections.abc import Collection, Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Final
+from weakref import WeakValueDictionary
 
 import msgspec
+
+from mosaicfs_core.hooks import filesystem_id
 
 SAMPLE: Final = 16
 _EMPTY_LOOKS: Final = 2
@@ -24,44 +28,70 @@ _EMPTY_LOOKS: Final = 2
 
 class RootMemory(msgspec.Struct, kw_only=True):
     """What is known of a root. ``sample`` maps names to inode numbers; ``mounts`` maps native paths beneath the root,
-    where another filesystem was mounted, to its id. ``removed``: not configured any more when a crawl last looked."""
+    where another filesystem was mounted, to its id, and ``samples`` to a sample of it. ``removed``: not configured any
+    more when a crawl last looked."""
 
     filesystem: int
     sample: dict[str, int] = {}
     empty_looks: int = 0
     mounts: dict[str, int] = {}
+    samples: dict[str, dict[str, int]] = {}
     removed: bool = False
+
+    def is_other(self, mount: str, found: int) -> bool:
+        """Whether the filesystem mounted at a path, whose id is ``found``, is another than the one that was there. In
+        the place of an empty one any is welcome."""
+        known, sample = self.mounts.get(mount), self.samples.get(mount)
+        return known is not None and known != found and sample != {} and not _recognized(mount, sample or {})
+
+    def note_mount(self, mount: str, found: int, sample: dict[str, int]) -> None:
+        """A filesystem is mounted here."""
+        self.mounts[mount], self.samples[mount] = found, sample
+
+    def forget_mount(self, mount: str) -> None:
+        """Whatever is mounted here next is as good as any."""
+        self.mounts.pop(mount, None)
+        self.samples.pop(mount, None)
 
 
 class Inaccessible(Exception):
     """The root cannot be crawled now; the message says why, for people."""
 
 
-def filesystem_id(path: str | int, device: int) -> int:
-    """A number that recognizes the filesystem of ``path`` (or of an open directory) after a remount, below 2**63."""
-    try:
-        found = os.statvfs(path).f_fsid
-    except OSError:
-        found = 0
-    return (found or device) & 0x7FFF_FFFF_FFFF_FFFF
-
-
 class Roots:
-    """The memory of all roots of an instance. Not safe for two threads at once."""
+    """The memory of all roots of an instance. Crawls and the watcher have one in common (``shared``), each in its own
+    thread: what one of them has seen must count for the other, and neither may write over it."""
 
     def __init__(self, state_dir: Path) -> None:
         self._file = state_dir / "roots.json"
+        self._lock = threading.RLock()
         try:
-            self.known = msgspec.convert(json.loads(self._file.read_bytes()), dict[str, RootMemory])
+            self._saved = self._file.read_bytes()
+            self.known = msgspec.convert(json.loads(self._saved), dict[str, RootMemory])
         except (OSError, ValueError):  # nothing remembered, or not by us: begin anew
+            self._saved = b""
             self.known = {}
 
+    @classmethod
+    def shared(cls, state_dir: Path) -> Roots:
+        """The one memory of an instance, read from its file by the first who asks while nobody has it."""
+        with _opening:
+            roots = _open.get(state_dir)
+            if roots is None:
+                roots = _open[state_dir] = cls(state_dir)
+            return roots
+
     def save(self) -> None:
-        """Write the memory, replacing the file in one step."""
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._file.with_suffix(".new")
-        temporary.write_text(json.dumps(msgspec.to_builtins(self.known)), "ascii")  # names may hold surrogates
-        os.replace(temporary, self._file)
+        """Write the memory, if it is another than was written last, replacing the file in one step."""
+        with self._lock:
+            data = json.dumps(msgspec.to_builtins(self.known)).encode()  # not by msgspec: names may hold surrogates
+            if data == self._saved:
+                return
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            temporary = self._file.with_suffix(".new")
+            temporary.write_bytes(data)
+            os.replace(temporary, self._file)
+            self._saved = data
 
     def enter(self, root: str, *, counts: bool = True) -> RootMemory:
         """Look at a root; raises ``Inaccessible`` when nothing may be concluded from what is there.
@@ -77,15 +107,15 @@ class Roots:
         except OSError as error:
             raise Inaccessible(f"the folder cannot be read: {error.strerror}") from error
         try:
-            return self._enter(root, descriptor, counts)
+            with self._lock:
+                return self._enter(root, descriptor, counts)
         finally:
             os.close(descriptor)
 
     def _enter(self, root: str, descriptor: int, counts: bool) -> RootMemory:
-        found = filesystem_id(descriptor, os.fstat(descriptor).st_dev)
         try:
-            with os.scandir(descriptor) as entries:
-                sample = {entry.name: entry.inode() for entry in islice(entries, SAMPLE)}
+            found = filesystem_id(descriptor, os.fstat(descriptor).st_dev)
+            sample = sample_of(descriptor)
         except OSError as error:
             raise Inaccessible(f"the folder cannot be read: {error.strerror}") from error
         memory = self.known.get(root)
@@ -110,36 +140,45 @@ class Roots:
         memory = self.known.get(root)
         try:
             facts = os.stat(root)
+            found = filesystem_id(root, facts.st_dev)
         except OSError:
             return False
-        return (
-            memory is not None
-            and stat.S_ISDIR(facts.st_mode)
-            and memory.filesystem == filesystem_id(root, facts.st_dev)
-        )
+        return memory is not None and stat.S_ISDIR(facts.st_mode) and memory.filesystem == found
 
     def removed(self, configured: Collection[str]) -> list[str]:
         """Mark the roots that are not configured any more and save that; returns them. One that comes back is a new
         one."""
-        gone = [root for root in self.known if root not in configured]
-        for root in gone:
-            self.known[root].removed = True
-        if gone:
-            self.save()
+        with self._lock:
+            gone = [root for root in self.known if root not in configured]
+            for root in gone:
+                self.known[root].removed = True
+            if gone:
+                self.save()
         return gone
 
     def forget(self, roots: Iterable[str]) -> None:
         """Drop what is known of roots whose files have left the index."""
-        for root in roots:
-            self.known.pop(root, None)
+        with self._lock:
+            for root in roots:
+                self.known.pop(root, None)
 
 
-def _recognized(root: str, sample: dict[str, int]) -> bool:
-    """Whether entries that were in the root are there with the same inode numbers, and none with another."""
+_open: WeakValueDictionary[Path, Roots] = WeakValueDictionary()
+_opening = threading.Lock()
+
+
+def sample_of(descriptor: int) -> dict[str, int]:
+    """A few entries of an open directory with their inode numbers. Raises OSError."""
+    with os.scandir(descriptor) as entries:
+        return {entry.name: entry.inode() for entry in islice(entries, SAMPLE)}
+
+
+def _recognized(directory: str, sample: dict[str, int]) -> bool:
+    """Whether entries that were in a directory are there with the same inode numbers, and none with another."""
     seen = 0
     for name, number in sample.items():
         try:
-            found = os.lstat(os.path.join(root, name)).st_ino
+            found = os.lstat(os.path.join(directory, name)).st_ino
         except OSError:
             continue
         if found != number:

@@ -15,9 +15,9 @@ from typing import Final, Literal
 
 import msgspec
 
-from mosaicfs_core.hooks import Create, Directory, Entry, Problem
+from mosaicfs_core.hooks import Directory, Entry, Problem, filesystem_id
 from mosaicfs_plugins.localfs.ignore import IGNORE_FILE, Rule, ignoring_rule, read_rules
-from mosaicfs_plugins.localfs.roots import RootMemory, filesystem_id
+from mosaicfs_plugins.localfs.roots import RootMemory, sample_of
 
 OPEN_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 NAMED_PROBLEMS: Final = 50
@@ -28,6 +28,11 @@ SYSTEM: Final = ("/proc", "/sys", "/dev")
 """Trees of the kernel's, never entered."""
 SYMLINK: Final = "a symbolic link; links are not followed"
 LOST_MOUNT: Final = "the filesystem that was mounted here is not; ignore the folder to drop its files from the index"
+
+OTHER_MOUNT: Final = (
+    "another filesystem than before is mounted here; to have it indexed instead, ignore the folder until the files of "
+    "the former one have left the index"
+)
 
 
 class Scope(msgspec.Struct, kw_only=True):
@@ -105,9 +110,10 @@ def scan(scope: Scope, start: str | None = None, recursive: bool = True) -> Iter
     if scope.is_excluded(start):
         yield scope.exclusion(start)
         return
-    stack: list[tuple[str, tuple[Rule, ...], int | None]] = [(start, scope.rules_for(os.path.dirname(start)), None)]
-    if start == scope.root:
-        stack = [(start, scope.rules, None)]
+    stack: list[tuple[str, tuple[Rule, ...], int | None]] = [(start, scope.rules, None)]
+    if start != scope.root:
+        parent = os.path.dirname(start)
+        stack = [(start, scope.rules_for(parent), _device_of(parent))]
     while stack:
         path, rules, parent_device = stack.pop()
         listing = Listing(scope, path)
@@ -116,6 +122,21 @@ def scan(scope: Scope, start: str | None = None, recursive: bool = True) -> Iter
             if recursive:
                 stack.extend((join(path, name), listing.rules, listing.device) for name in listing.enter)
         yield from listing.problems
+    _forget_hidden_mounts(scope, start)
+
+
+def _device_of(directory: str) -> int | None:
+    try:
+        return os.stat(directory).st_dev
+    except OSError:  # gone meanwhile, and what is in it as well
+        return None
+
+
+def _forget_hidden_mounts(scope: Scope, start: str) -> None:
+    """Of a folder that is ignored nothing is known any more that could be missed."""
+    for mount in tuple(scope.memory.mounts):
+        if within(mount, start) and scope.hides(mount, is_directory=True):
+            scope.memory.forget_mount(mount)
 
 
 def why_special(mode: int) -> str:
@@ -221,27 +242,29 @@ class Listing:
             # Only a border needs to ask: one statvfs for each device, not one for each directory.
             return _cached_filesystem(descriptor, self.device)
         found = filesystem_id(descriptor, self.device)
-        known = memory.mounts.get(self._path)
-        if known is not None and known != found and not crossed:
-            self._lost_mount(self._path)
+        if memory.mounts.get(self._path, found) != found and not crossed:
+            self._missing(self._path, LOST_MOUNT)
+            return None
+        if memory.is_other(self._path, found):
+            self._missing(self._path, OTHER_MOUNT)
             return None
         if crossed:
-            memory.mounts[self._path] = found
+            memory.note_mount(self._path, found, sample_of(descriptor))
         return found
 
     def _keep_lost_mounts(self) -> None:
         """A mount point that vanished with its filesystem stays listed: nothing beneath it is deleted."""
-        for mount in self._scope.memory.mounts:
+        for mount in tuple(self._scope.memory.mounts):  # another thread may be adding to them
             parent, _, name = mount.rpartition("/")
             if (parent or "/") == self._path and self._scope.write(name) not in self.directories:
                 if any(name == ignored for ignored, _ in self._ignored):
                     continue
                 self.directories.append(self._scope.write(name))
-                self._lost_mount(mount)
+                self._missing(mount, LOST_MOUNT)
 
-    def _lost_mount(self, mount: str) -> None:
+    def _missing(self, mount: str, reason: str) -> None:
         path = self._scope.write(mount)
-        self.problems.append(Problem(kind="inaccessible", export_path=path, message=LOST_MOUNT))
+        self.problems.append(Problem(kind="inaccessible", export_path=path, message=reason))
 
     def _failed(self, error: OSError) -> None:
         # What vanished between the listing of its parent and now is left to the next crawl.
@@ -278,24 +301,6 @@ def _cached_filesystem(descriptor: int, device: int) -> int:
 def fresh_filesystems() -> None:
     """Forget the ids of devices, at the beginning of a crawl."""
     _filesystems.clear()
-
-
-def look(scope: Scope, path: str) -> Create | None:
-    """The facts of one file, or None when there is no regular file that is to be indexed."""
-    try:
-        facts = os.lstat(path)
-    except OSError:
-        return None
-    if not stat.S_ISREG(facts.st_mode) or scope.hides(path, is_directory=False):
-        return None
-    device = filesystem_id(os.path.dirname(path), facts.st_dev)
-    return Create(
-        export_path=scope.write(path),
-        size=facts.st_size,
-        mtime=facts.st_mtime_ns // 1000,
-        device=device,
-        number=facts.st_ino,
-    )
 
 
 def chunks(operations: Iterable[Directory | Problem], entries: int) -> Iterator[Sequence[Directory | Problem]]:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from watchdog.events import (
     DirCreatedEvent,
@@ -15,13 +15,15 @@ from watchdog.events import (
     FileSystemEvent,
 )
 
-from mosaicfs_core.hooks import Delete, FileOperation, PluginContext, Problem, Rename
+from mosaicfs_core.hooks import Create, Delete, FileOperation, PluginContext, Problem, Rename, mounted_beneath
 from mosaicfs_plugins.localfs.crawl import CHUNK, Tree
+from mosaicfs_plugins.localfs.exclusions import doubt_of
 from mosaicfs_plugins.localfs.ignore import IGNORE_FILE, ignoring_rule, read_rules
+from mosaicfs_plugins.localfs.judge import judge
 from mosaicfs_plugins.localfs.observer import Observation
 from mosaicfs_plugins.localfs.pending import Pending, Settled
 from mosaicfs_plugins.localfs.roots import Inaccessible
-from mosaicfs_plugins.localfs.scan import Scope, chunks, join, look, scan, within
+from mosaicfs_plugins.localfs.scan import Scope, chunks, join, scan, within
 
 CHECK_S: Final = 5.0
 """How often the roots are looked at: did one come, go, or become another?"""
@@ -29,6 +31,16 @@ MISSED_CHECK_S: Final = 1.0
 """The same while one of them is missed: its user has put it back and looks whether that helped."""
 REPORTED: Final = 100
 """Unwatched directories reported by name."""
+
+
+class _Meaning(NamedTuple):
+    """What changes amount to: renames, then what exists, then what is gone; what cannot be known; directories whose
+    ignore rules changed, so that others beneath are to be watched; and new directories to look through."""
+
+    operations: list[FileOperation]
+    doubts: list[Problem]
+    ruled: list[tuple[Scope, str]]
+    scans: list[tuple[Scope, str]]
 
 
 class Watcher:
@@ -41,12 +53,15 @@ class Watcher:
         self._wake = asyncio.Event()
         self._heard: list[FileSystemEvent] = []  # appended by watchdog's threads, taken by the loop
         self._overflowed: set[str] = set()
+        self._unmounted: set[str] = set()
         self._unwatched: dict[str, str] = {}
         self._reported: set[str] = set()
         self._pending = Pending()
         self._scopes: dict[str, Scope] = {}
         self._seen: dict[str, tuple[int, int]] = {}
         self._lost: dict[str, str] = {}  # roots reported as inaccessible, and why
+        self._mounts: dict[str, dict[str, str]] = {}  # of each root: what is mounted where beneath it
+        self._doubts: dict[str, Problem] = {}  # what is beneath these paths cannot be known at the moment
         self._tree: Tree
         self._observation: Observation | None = None
 
@@ -75,9 +90,13 @@ class Watcher:
             if now >= check_at:
                 for root in await asyncio.to_thread(self._changed_roots):
                     await self._begin(root, look_through=not first)
+                await self._look_at_doubts()
+                for scope, path in await asyncio.to_thread(self._changed_mounts):
+                    await self._look_at(scope, path)
                 if first:
                     await self._emit(())  # the first crawl waits for this
-                check_at, first = time.monotonic() + (MISSED_CHECK_S if self._lost else CHECK_S), False
+                missed = self._lost or self._doubts
+                check_at, first = time.monotonic() + (MISSED_CHECK_S if missed else CHECK_S), False
             for root in self._take_overflowed():
                 self._context.logger.warning("change queue overflowed, looking through %s", root)
                 await self._begin(root, look_through=True)
@@ -103,20 +122,35 @@ class Watcher:
     # Roots.
 
     def _changed_roots(self) -> list[str]:
-        """Roots that are missing, or another directory than the watched one."""
+        """Roots that are missing or cannot be read, or are another directory than the watched one."""
         changed = []
         for root in self._tree.configured:
-            try:
-                facts = None if self._tree.is_excluded(root) else os.stat(root)
-            except OSError:
-                facts = None
-            if facts is None:
+            found = None if self._tree.is_excluded(root) else _directory(root)
+            if found is None:
                 self._seen.pop(root, None)
                 changed.append(root)
-            elif self._seen.get(root) != (facts.st_dev, facts.st_ino):
-                self._seen[root] = (facts.st_dev, facts.st_ino)
+            elif self._seen.get(root) != found:
+                self._seen[root] = found
                 changed.append(root)
         return changed
+
+    def _changed_mounts(self) -> list[tuple[Scope, str]]:
+        """Places beneath the roots where a filesystem came, went or became another: they are watched by nobody, or in
+        vain."""
+        changed: list[tuple[Scope, str]] = []
+        unmounted, self._unmounted = self._unmounted, set()
+        for root, scope in self._scopes.items():
+            real = mounted_beneath(scope.real_root)
+            length = len(scope.real_root.rstrip("/"))
+            now = {root.rstrip("/") + path[length:]: device for path, device in real.items()}
+            before = self._mounts.setdefault(root, now)
+            self._mounts[root] = now
+            places = {path for path in before.keys() | now.keys() if before.get(path) != now.get(path)}
+            places.update(now.keys() & unmounted)
+            places.update(path for path in tuple(scope.memory.mounts) if doubt_of(scope, path) is not None)
+            places.difference_update(self._doubts)
+            changed += [(scope, path) for path in places if not scope.hides(path, is_directory=True)]
+        return _topmost(changed)
 
     async def _begin(self, root: str, look_through: bool) -> None:
         try:
@@ -132,16 +166,24 @@ class Watcher:
             look_through = True
             path = self._context.written(os.fsencode(root))
             await self._emit([Problem(kind="inaccessible", export_path=path, resolved=True)])
-        for directory in [path for path in self._unwatched if within(path, root)]:
-            if self._observation is not None:
-                del self._unwatched[directory]
-        try:
-            if self._observation is not None:
-                await asyncio.to_thread(self._observation.watch, root)
-        except OSError as error:
-            self._unwatched[root] = error.strerror or str(error)
+        await self._watch(root)
         if look_through:
             await self._emit_scan(self._scopes[root], root)
+
+    async def _watch(self, root: str, start: str | None = None) -> None:
+        """Watch a root anew, or what there is now from ``start`` down. What could not be watched there before is tried
+        again."""
+        if self._observation is None:
+            return
+        for directory in [path for path in self._unwatched if within(path, start or root)]:
+            del self._unwatched[directory]
+        try:
+            if start is None:
+                await asyncio.to_thread(self._observation.watch, root)
+            else:
+                await asyncio.to_thread(self._observation.renew, root, start)
+        except OSError as error:
+            self._unwatched[root] = error.strerror or str(error)
 
     def _take_overflowed(self) -> list[str]:
         taken = [root for root in self._tree.configured if root in self._overflowed]
@@ -160,6 +202,10 @@ class Watcher:
         """Note that events of a root were lost."""
         self._overflowed.add(root)
         self._notify()
+
+    def unmounted(self, root: str, directory: str) -> None:
+        """Note a directory whose filesystem went away."""
+        self._unmounted.add(directory)
 
     def unwatched(self, directory: str, reason: str) -> None:
         """Note a directory to be polled."""
@@ -212,18 +258,22 @@ class Watcher:
         if due is None or due > time.monotonic():
             return
         settled = self._pending.settle(time.monotonic())
-        operations, scans = await asyncio.to_thread(self._operations, settled)
+        operations, doubts, ruled, scans = await asyncio.to_thread(self._operations, settled)
+        await self._note(doubts)
         for start in range(0, len(operations), CHUNK):
             await self._emit(operations[start : start + CHUNK])
+        for scope, path in ruled:
+            await self._look_through(scope, path)
         for scope, path in scans:
             await self._emit_scan(scope, path)
 
-    def _operations(self, settled: Settled) -> tuple[list[FileOperation], list[tuple[Scope, str]]]:
-        """What settled changes amount to now: renames, then what exists, then what is gone; and directories to look
-        through."""
+    def _operations(self, settled: Settled) -> _Meaning:
+        """What settled changes amount to now."""
         usable = {root for root in self._scopes if not self._tree.is_excluded(root) and self._tree.roots.is_same(root)}
         operations: list[FileOperation] = []
         deletes: list[FileOperation] = []
+        doubts: list[Problem] = []
+        ruled: list[tuple[Scope, str]] = []
         scans: list[tuple[Scope, str]] = []
         for source, target, directory in settled.moves:
             scope = self._scope_of(target, usable)
@@ -235,27 +285,64 @@ class Watcher:
             scope = self._scope_of(path, usable)
             if scope is None:
                 continue
-            if scope.is_excluded(path):
-                deletes.append(Delete(export_path=scope.write(path)))
-                continue
-            if os.path.basename(path) == IGNORE_FILE:
-                scans.append((scope, os.path.dirname(path)))
-            found = look(scope, path)
-            if found is not None:
-                operations.append(found)
-            elif not os.path.isdir(path) or os.path.islink(path):
-                deletes.append(Delete(export_path=scope.write(path)))
-            elif content and not scope.hides(path, is_directory=True):
-                scans.append((scope, path))
-        return operations + deletes, _topmost(scans)
+            parent = os.path.dirname(path)
+            if os.path.basename(path) == IGNORE_FILE and judge(scope, parent) is None:
+                ruled.append((scope, parent))
+            match judge(scope, path):
+                case Create() as found:
+                    operations.append(found)
+                case Delete() as gone:
+                    deletes.append(gone)
+                case Problem() as problem:
+                    doubts.append(problem)
+                case None if content:
+                    scans.append((scope, path))
+        return _Meaning(operations + deletes, doubts, _topmost(ruled), _topmost(scans))
 
     def _scope_of(self, path: str, usable: set[str]) -> Scope | None:
         root = self._tree.root_of(path)
         return self._scopes.get(root) if root in usable and root != path else None
 
+    # What cannot be known: what was heard of it meanwhile is made good when it can.
+
+    async def _note(self, doubts: Sequence[Problem]) -> None:
+        problems: list[Problem] = []
+        for problem in doubts:
+            path = os.fsdecode(self._context.native(problem.export_path))
+            if self._doubts.get(path) != problem:
+                self._doubts[path] = problem
+                problems.append(problem)
+        if problems:
+            await self._emit(problems)
+
+    async def _look_at_doubts(self) -> None:
+        for path, problem in list(self._doubts.items()):
+            scope = self._polled_scope(path)
+            if scope is None or await asyncio.to_thread(doubt_of, scope, path) == problem:
+                continue
+            del self._doubts[path]
+            await self._emit([Problem(kind=problem.kind, export_path=problem.export_path, resolved=True)])
+            await self._look_at(scope, path)
+
+    async def _look_at(self, scope: Scope, path: str) -> None:
+        """Look at a path and at all beneath it."""
+        verdict = await asyncio.to_thread(judge, scope, path)
+        if isinstance(verdict, Problem):
+            await self._note([verdict])
+        elif verdict is not None:
+            await self._emit([verdict])
+        else:
+            await self._look_through(scope, path)
+
+    async def _look_through(self, scope: Scope, path: str) -> None:
+        """Look through a directory in which others may have to be watched than before."""
+        await self._watch(scope.root, path)
+        await self._emit_scan(scope, path)
+
     async def _emit_scan(self, scope: Scope, path: str, recursive: bool = True) -> None:
         operations = chunks(scan(scope, path, recursive), CHUNK)
         while (chunk := await asyncio.to_thread(next, operations, None)) is not None:
+            await asyncio.to_thread(self._tree.roots.save)  # before what rests on it: where filesystems are mounted
             await self._emit(chunk)
 
     # Directories that cannot be watched.
@@ -281,11 +368,24 @@ class Watcher:
         starts = _topmost([(scope, path) for path in self._unwatched if (scope := self._polled_scope(path))])
         for scope, path in starts:
             if self._tree.roots.is_same(scope.root):
-                await self._emit_scan(scope, path)
+                await self._look_at(scope, path)  # which tries to watch it, too
 
     def _polled_scope(self, path: str) -> Scope | None:
         root = self._tree.root_of(path)
         return None if root is None else self._scopes.get(root)
+
+
+def _directory(path: str) -> tuple[int, int] | None:
+    """What recognizes a directory that can be listed, else None."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        facts = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+    return facts.st_dev, facts.st_ino
 
 
 def _topmost(scans: Sequence[tuple[Scope, str]]) -> list[tuple[Scope, str]]:

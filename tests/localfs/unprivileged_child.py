@@ -1,0 +1,56 @@
+"""The child of the tests of what may not be read: localfs over a tree, as a user to whom permissions mean something.
+
+Prints ``ready``, then for each operation its name and its path.
+"""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from mosaicfs_core.hooks import CrawlRequest, FileOperation, Problem
+from mosaicfs_core.testing.harness import Harness
+from mosaicfs_plugins.localfs.crawl import crawl
+from mosaicfs_plugins.localfs.watch import Watcher
+
+NOBODY = 65534
+
+
+async def tell(operations: Sequence[FileOperation]) -> None:
+    for one in operations:
+        if isinstance(one, Problem):
+            print(one.kind, "resolved" if one.resolved else "found", one.export_path, flush=True)
+        else:
+            print(type(one).__name__, getattr(one, "export_path", ""), flush=True)
+
+
+def drop(home: Path) -> None:
+    """Stop being root, who may read everything. Late, for the interpreter may lie where nobody else may read."""
+    if os.getuid() == 0:
+        for path in (home, *home.rglob("*")):
+            os.chown(path, NOBODY, NOBODY)
+        os.setegid(NOBODY)
+        os.seteuid(NOBODY)
+
+
+async def main(base: str, what: str) -> None:
+    home, root = Path(base, "home"), Path(base, "root")
+    async with Harness.start(home, only={"localfs"}) as harness:
+        context = await harness.instance("localfs", {"paths": [str(root)]})
+        if what == "crawl":
+            drop(home)
+            print("ready", flush=True)
+            async for chunk in crawl(context, CrawlRequest(trigger="manual")):
+                await tell(chunk)
+            return
+        begun = asyncio.Event()
+
+        async def emit(operations: Sequence[FileOperation]) -> None:
+            await tell(operations)
+            begun.set()
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(Watcher(context, emit).run())
+            await begun.wait()
+            drop(home)
+            print("ready", flush=True)
