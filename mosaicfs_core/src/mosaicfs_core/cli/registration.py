@@ -17,8 +17,8 @@ from mosaicfs_core.plugins.instances import Instances
 from mosaicfs_core.server.identity import CONTROL_ROLE, Identity
 
 NO_WATCHER: Final = (
-    "no plugin that indexes folders works here; `pip install mosaicfs-plugins` brings one (localfs), and `mosaicfs"
-    " plugin list` shows whether it is left out or broken"
+    "no plugin that indexes folders works here; `pip install mosaicfs-plugins` brings one, and `mosaicfs plugin list`"
+    " shows whether it is left out or broken"
 )
 
 
