@@ -239,7 +239,7 @@ def test_waiting_for_a_silent_owner_can_be_interrupted(world: Any, remote: Remot
 
 def test_a_full_cache_still_reads(world: Any, remote: RemoteAgent, give: Any, point: Path) -> None:
     data = content(BIG)
-    remote.call(lambda: setattr(remote.bed.cache, "capacity", 5 * MIB))
+    remote.call(lambda: setattr(remote.bed.cache.room, "capacity", 5 * MIB))
     give(data)
     path = world.mount(point).directory / "far" / NAME
     connected(world, remote)
