@@ -16,6 +16,7 @@ from mosaicfs_core.agent import utilization
 from mosaicfs_core.agent.board import Board
 from mosaicfs_core.agent.exclusions import Exclusions, Finding, Reporter
 from mosaicfs_core.agent.indexer import Indexer, Report
+from mosaicfs_core.agent.removed import Removals
 from mosaicfs_core.agent.runner import RUN_HOOKS, Runner
 from mosaicfs_core.agent.schedule import next_nightly
 from mosaicfs_core.agent.socket import AgentSocket
@@ -48,6 +49,7 @@ class Agent:
         self._core = core
         self._board = Board(core.node_id)
         self._indexer = Indexer(core.store)
+        self._removals = Removals(core, self._indexer)
         self._instances = Instances(core)
         self._reporter = Reporter(core, self._board, lambda: self._instances.current)
         self._runners: dict[str, Runner] = {}
@@ -217,6 +219,7 @@ class Agent:
         return True
 
     async def _follow(self) -> None:
+        await self._removals.sweep(self._instances.current)
         async for names in self._instances.follow():
             await self._learn_roots()
             await self._release_pins()
@@ -232,6 +235,7 @@ class Agent:
                 if former is not None:
                     del self._runners[name]
                     former.abandon()
+            await self._removals.sweep(self._instances.current)
 
     async def _learn_roots(self) -> None:
         documents = [instance.document for instance in self._instances.current.values()]

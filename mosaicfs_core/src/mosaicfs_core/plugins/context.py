@@ -27,6 +27,7 @@ from mosaicfs_core.hooks import (
 from mosaicfs_core.lease import Lease, SoleLease
 from mosaicfs_core.plugins import selecting
 from mosaicfs_core.plugins.node_settings import SettingsOfNode
+from mosaicfs_core.plugins.own_places import OwnPlaces
 from mosaicfs_core.plugins.places import Places
 from mosaicfs_core.store.indexes import KEYS
 from mosaicfs_core.store.search import MAX_LIMIT
@@ -85,7 +86,8 @@ class HubService(Protocol):
 @dataclass
 class CoreServices:
     """The services of one process. ``agent`` is set once there is one; ``mounts`` holds the mount points of this node
-    that are known to be mounted, which no crawl may enter. ``failing`` says of long-lived tasks what ended them, by
+    that whoever mounts there has announced; it is replaced, never changed, since other threads read it. ``own`` adds
+    what else belongs to MosaicFS on this machine. ``failing`` says of long-lived tasks what ended them, by
     name, until they run well again. ``control`` is false in an agent's own process, where documents of the control
     plane are read and never written; ``control_url`` then says where it is. ``settings`` are this node's own,
     ``reports`` what plugin instances say of themselves, by name. ``hub`` is set where the control plane has one;
@@ -98,7 +100,7 @@ class CoreServices:
     host: PluginHost
     node_id: str
     agent: Any = None
-    mounts: set[Path] = field(default_factory=set)
+    mounts: frozenset[Path] = frozenset()
     failing: dict[str, str] = field(default_factory=dict)
     control: bool = True
     control_url: str | None = None
@@ -106,8 +108,10 @@ class CoreServices:
     lease: Lease = field(default_factory=SoleLease)
     reports: dict[str, dict[str, Any]] = field(default_factory=dict)
     settings: SettingsOfNode = field(init=False)
+    own: OwnPlaces = field(init=False)
 
     def __post_init__(self) -> None:
+        self.own = OwnPlaces(self.home.path)
         self.settings = SettingsOfNode(self.store, self.config, self.node_id)
 
     def not_here(self) -> NotAllowed:
@@ -188,8 +192,8 @@ class InstanceContext:
 
     @property
     def excluded(self) -> Sequence[Path]:
-        """This home and this node's mounts."""
-        return (self._core.home.path, *sorted(self._core.mounts))
+        """This home, then every mount of MosaicFS on this machine; the same object until something changes."""
+        return self._core.own.places(self._core.mounts)
 
     @property
     def logger(self) -> logging.Logger:
