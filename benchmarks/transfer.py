@@ -23,7 +23,8 @@ from benchmarks.rows import ROUNDS, Row, median_seconds
 from benchmarks.trees import ROOT
 from mosaicfs_core.content import AccessTier, LocalTier
 from mosaicfs_core.content.cache import BLOCK, Cache, CachedSource, CacheTier
-from mosaicfs_core.content.owners import Owners, Route
+from mosaicfs_core.content.owners import Owners
+from mosaicfs_core.content.routes import Route
 from mosaicfs_core.hooks import FileRecord
 from mosaicfs_core.security.requests import PlainRequests
 

@@ -185,7 +185,7 @@ async def test_ignored_files_leave_the_index_and_are_reported(node: Any, write: 
 
 async def test_the_mount_and_the_home_are_never_entered(node: Any, write: Write) -> None:
     write(node.tree, {"f": "", "mount/g": "", "mount/below/h": ""})
-    node.core.mounts.add(node.tree / "mount")
+    node.core.mounts |= {node.tree / "mount"}
     await node.configure(paths=[os.fspath(node.tree.parent)])
     await node.start()
     found = {path.rpartition("/")[2] for path in node.rows()}
@@ -203,6 +203,16 @@ async def test_a_crawl_may_be_limited_to_prefixes(node: Any, write: Write) -> No
     (node.tree / "b/g").unlink()
     await node.crawl(prefixes=[f"{node.tree}/b/g"])
     assert "b/g" not in node.rows()
+
+
+async def test_what_was_said_of_a_folder_goes_with_it(node: Any, write: Write) -> None:
+    write(node.tree, {"f": ""})
+    missing = f"{node.tree}-missing"
+    await node.configure(paths=[os.fspath(node.tree), missing])
+    await node.start()
+    assert any(missing in error["message"] for error in node.agent.status()["recent_errors"])
+    await node.configure()
+    await node.settled(lambda: not any(missing in error["message"] for error in node.agent.status()["recent_errors"]))
 
 
 async def test_a_root_that_is_missing_or_a_file_deletes_nothing(node: Any, write: Write) -> None:

@@ -45,7 +45,7 @@ def odd(node: Any, write: Write) -> Any:
     os.mkfifo(tree / "pipe")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tree / "socket"))
-    node.core.mounts.add(tree / "mount")
+    node.core.mounts |= {tree / "mount"}
     return node
 
 

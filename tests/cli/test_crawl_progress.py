@@ -21,6 +21,7 @@ def test_a_crawl_that_stands_still_is_noticed_and_one_that_moves_is_not() -> Non
 def test_the_last_line_counts_files_and_names_who_is_busy() -> None:
     assert summary(1, [], 0.12) == "1 file in 0.1 s"
     assert summary(2000, [], 3.0) == "2,000 files in 3.0 s"
+    assert summary(3, [], 3.0, incomplete=True) == "3 files known, not all of them looked at"
     assert summary(0, ["a", "b"], 3.0).startswith("0 files so far; still crawling in the background: a, b")
 
 

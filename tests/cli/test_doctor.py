@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from mosaicfs_core.cli import doctor_checks as checks
+from mosaicfs_core.cli.commands import doctor
+from mosaicfs_core.cli.frame_context import TerminalContext
 from mosaicfs_core.home import Home
 from mosaicfs_core.store import Store
 
@@ -95,3 +97,22 @@ def test_quick_check_reads_and_writes_nothing(home: Home) -> None:
     connection = sqlite3.connect(home.replica)
     assert connection.execute("PRAGMA quick_check").fetchone() == ("ok",)
     connection.close()
+
+
+def test_the_package_that_is_missing_for_a_mount_is_named(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not Path("/dev/fuse").exists():
+        pytest.skip("FUSE is missing first")
+    monkeypatch.setattr(checks, "installed_plugins", list)
+    monkeypatch.setattr(checks.shutil, "which", lambda program: program)
+    found = checks.check_fuse(home)
+    assert (found.status, found.mend) == ("warning", "pip install 'mosaicfs-vfs[fuse]'")
+
+
+@pytest.mark.parametrize("name", ["crawler", "watcher", "plugins", "tasks", "vfs_mount", "replication"])
+def test_no_part_is_mended_by_looking_at_it_again(name: str, tmp_path: Path) -> None:
+    context = TerminalContext()
+    context.home_path = tmp_path
+    for part in ({}, {"inaccessible": ["/gone: the folder does not exist"], "unwatched": 3}):
+        mend = doctor._mend(name, part, context)
+        assert mend
+        assert "mosaicfs status" not in mend

@@ -104,5 +104,5 @@ async def test_unmounted_on_purpose_it_is_left_alone(keeper: MountKeeper) -> Non
     process.stdin.close()
     await eventually(lambda: "it was unmounted" in keeper.subsystem()["detail"])
     assert keeper.subsystem()["status"] == "healthy"
-    keeper._core.mounts.add(keeper.directory)  # as the agent notes one that was mounted by hand
+    keeper._core.mounts |= {keeper.directory}  # as the agent notes one that was mounted by hand
     assert keeper.subsystem()["detail"] == f"mounted on {keeper.directory}"

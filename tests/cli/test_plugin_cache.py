@@ -54,9 +54,9 @@ def discoveries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     points = [EntryPoint(name="good", value="plugin_with_commands", group="mosaicfs")]
     points += faulty("raises", "fails_to_import")
 
-    def discover(disabled: Any = (), *, entry_points: Any = None) -> PluginHost:
-        asked.append([point.name for point in entry_points] if entry_points else "all")
-        return original(disabled, entry_points=entry_points or points)
+    def discover(disabled: Any = (), safe_mode: bool = False, *, entry_points: Any = None) -> PluginHost:
+        asked.append([point.name for point in entry_points] if entry_points else "ours" if safe_mode else "all")
+        return original(disabled, safe_mode, entry_points=entry_points or points)
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("MOSAICFS_HOME", str(tmp_path / "home"))
@@ -80,6 +80,15 @@ def test_the_list_is_made_once_and_kept(discoveries: list[Any], capsys: pytest.C
     assert plugin_cache.names(TerminalContext()) == ["greet"]
     assert discoveries == ["all"]
     assert capsys.readouterr().err == ""
+
+
+def test_in_safe_mode_no_stranger_is_imported_to_find_a_command(discoveries: list[Any]) -> None:
+    from click.testing import CliRunner
+
+    answer = CliRunner().invoke(root_group({}), ["greet", "--safe-mode"])
+    assert (answer.exit_code, set(discoveries)) == (2, {"ours"})
+    assert CliRunner().invoke(root_group({}), ["greet"]).exit_code == 0
+    assert "all" in discoveries
 
 
 def test_running_a_command_imports_its_plugin_alone(discoveries: list[Any]) -> None:

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from mosaicfs_core.cli.foreground import can_mount
 from mosaicfs_core.cli.registration import add_watch_paths, watched_roots
+from mosaicfs_core.errors import UserError
 from mosaicfs_core.hooks import HOOK_API, PluginManifest, hookimpl
+from mosaicfs_core.plugins.host import PluginHost
 from mosaicfs_core.testing import Harness, plugin_at
 
 PLACES = {"type": "object", "properties": {"places": {"type": "array", "items": {"type": "string"}, "default": []}}}
@@ -40,8 +43,14 @@ async def test_folders_go_to_the_plugin_that_watches_folders(tmp_path: Path) -> 
         assert (await harness.instances.refresh())["places"].settings == {"places": ["/a", "/b"]}
 
 
-@pytest.mark.logs("/a: not indexed, for no plugin that watches folders is on node-test-")
-async def test_folders_that_nothing_watches_are_named(tmp_path: Path) -> None:
+async def test_folders_that_nothing_watches_are_refused_with_the_package_that_is_missing(tmp_path: Path) -> None:
     async with Harness.start(tmp_path / "home", plugins=[]) as harness:
-        await add_watch_paths(harness.core, ["/a"])
+        with pytest.raises(UserError, match=r"^/a cannot be indexed: .*`pip install mosaicfs-plugins`"):
+            await add_watch_paths(harness.core, ["/a"])
+        await add_watch_paths(harness.core, ["/a"], named=False)
         assert await watched_roots(harness.core) == ()
+
+
+async def test_whether_something_mounts_is_known_by_its_command(tmp_path: Path) -> None:
+    assert can_mount(PluginHost.discover(only={"vfs"}))
+    assert not can_mount(PluginHost.discover(only={"localfs"}))

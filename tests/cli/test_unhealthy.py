@@ -81,7 +81,7 @@ class Unmounted:
         return answers[path]
 
 
-def test_doctor_names_a_mount_that_is_not_there() -> None:
-    context: Any = SimpleNamespace(api=Unmounted(), home=None)
+def test_doctor_names_a_mount_that_is_not_there(tmp_path: Path) -> None:
+    context: Any = SimpleNamespace(api=Unmounted(), home=SimpleNamespace(log_dir=tmp_path))
     findings = doctor._instance_findings(context)
     assert ("vfs_mount", "warning", "no FUSE here") in [finding[:3] for finding in findings]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mosaicfs_core.cli.sample import write_sample
-from mosaicfs_core.cli.watch_paths import check_watch_paths
+from mosaicfs_core.content.watchable import check_watch_paths
 from mosaicfs_core.documents import paths
 from mosaicfs_core.errors import UserError
 from mosaicfs_core.home import Home

@@ -15,7 +15,8 @@ from typing import Any
 from aiohttp import web
 
 from mosaicfs_core.content.cache import Cache, CachedSource, CacheTier
-from mosaicfs_core.content.owners import Owners, Route
+from mosaicfs_core.content.owners import Owners
+from mosaicfs_core.content.routes import Route
 from mosaicfs_core.hooks import FileRecord
 from mosaicfs_core.security.requests import PlainRequests
 

@@ -18,7 +18,8 @@ from tests.content.bed import MIB, OWNER, content
 
 from mosaicfs_core.content.cache import Cache, CacheTier
 from mosaicfs_core.content.cache.offline import open_cached
-from mosaicfs_core.content.owners import Owners, Route
+from mosaicfs_core.content.owners import Owners
+from mosaicfs_core.content.routes import Route
 from mosaicfs_core.errors import MosaicError
 from mosaicfs_core.hooks import FileRecord
 from mosaicfs_core.security.requests import PlainRequests

@@ -74,9 +74,10 @@ async def test_the_digest_is_asked_for_when_no_header_tells_it(bed: Bed) -> None
 async def test_through_a_relay_that_knows_no_digest_it_comes_by_blocks(bed: Bed) -> None:
     bed.routes = [replace(bed.routes[0], relay=True)]
     bed.owner.digests = False
-    data = content(6 * MIB + 1)
+    data = content(20 * MIB + 1)
     file = bed.put("a", data)
     assert await bed.read(file) == data
+    assert bed.cache.usage.fetched == len(data), "it comes once"
     assert await bed.read(file) == data
     assert bed.owner.gets() == ["", *bed.owner.gets()[1:]]
     assert bed.data_files()[0].read_bytes() == data
@@ -248,18 +249,6 @@ async def test_gone_at_the_owner(bed: Bed) -> None:
 
 
 # Routes.
-
-
-async def test_the_next_route_is_tried_and_a_dead_one_avoided(bed: Bed) -> None:
-    data = content(MIB)
-    other = Bed(bed.place)
-    await other.owner.start()
-    dead = bed.route(other.owner.url)
-    await other.owner.stop()
-    bed.routes = [dead, *bed.routes]
-    assert await bed.read(bed.put("a", data)) == data
-    ordered = bed.cache.owners._ordered("x")
-    assert [route.name for route in ordered] == [bed.owner.url, dead.name]
 
 
 async def test_no_way_to_the_owner(bed: Bed) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from tests.content.bed import MIB, Bed, content
 
 from mosaicfs_core.content.cache import WHOLE_LIMIT
+from mosaicfs_core.content.cache import index as cache_index
+from mosaicfs_core.errors import Unavailable
 
 pytestmark = pytest.mark.logs("^a transfer failed|damaged|begins anew|^Error handling request")
 
@@ -102,6 +105,55 @@ async def test_an_index_from_the_future_begins_anew(bed: Bed) -> None:
     await bed.open_cache()
     assert bed.cache.usage.entries == 0
     assert bed.data_files() == []
+
+
+@pytest.mark.logs("^the cache's index cannot be opened now: database is locked")
+async def test_a_locked_index_costs_nothing_that_is_there(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While another process has it, files are read all the same; then all that was there is there, pins included."""
+    monkeypatch.setattr(cache_index, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(cache_index, "RETRY_S", 0.05)
+    data = content(5 * MIB)
+    file, other = bed.put("a", data), bed.put("b", content(MIB, 2))
+    await bed.read(file)
+    await bed.cache.pin(file, "pins")
+    await bed.cache.close()
+    before = bed.data_files()
+    other_process = sqlite3.connect(bed.place / "index.db", isolation_level=None)
+    other_process.execute("BEGIN")
+    other_process.execute("SELECT COUNT(*) FROM entries").fetchone()
+    await bed.open_cache()
+    assert await bed.read(other) == content(MIB, 2)
+    assert await bed.read(file, 0, 100) == data[:100]
+    assert bed.cache.usage.cached_bytes >= len(data), "what is there takes up room"
+    with pytest.raises(Unavailable):
+        await bed.cache.pinned("pins")
+    with pytest.raises(Unavailable):
+        await bed.cache.pin(other, "pins")
+    assert set(before) <= set(bed.data_files())
+    other_process.close()
+    await asyncio.sleep(0.06)
+    assert [held.whole for held in await bed.cache.held([file, other])] == [True, False]
+    assert [place.export_path for place in await bed.cache.pinned("pins")] == ["/files/a"]
+    await bed.settled()
+    assert (bed.data_files(), bed.cache.usage.cached_bytes) == (before, len(data))
+    bed.owner.requests.clear()
+    assert await bed.read(file) == data
+    assert bed.owner.requests == []
+
+
+async def test_who_holds_the_index_for_a_moment_is_waited_for(bed: Bed) -> None:
+    """As the mount does when it reads the cache while no agent runs."""
+    file = bed.put("a", content(MIB))
+    await bed.read(file)
+    await bed.cache.close()
+    reader = sqlite3.connect(bed.place / "index.db", isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT COUNT(*) FROM entries").fetchone()
+    opening = asyncio.create_task(bed.open_cache())
+    await asyncio.sleep(0.2)
+    reader.close()
+    await opening
+    assert (await bed.cache.held([file]))[0].whole
 
 
 def scribble(path: Path, *, empty: bool) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from mosaicfs_core.content import ByteSource, Content, LocalSource, MountedTier, fragile
+from mosaicfs_core.content.bounded import MOST_LEFT, BoundedCalls
 from mosaicfs_core.errors import NotAllowed, Unavailable
 from mosaicfs_core.hooks import FileRecord
 
@@ -155,6 +156,33 @@ async def test_a_mount_that_goes_stale_while_it_is_read(file: Path, hang: Callab
         async with asyncio.timeout(2):
             found = await asyncio.gather(*(source.read(offset, 10) for offset in range(50)))
         assert found == [bytes((offset + n) % 256 for n in range(10)) for offset in range(50)]
+
+
+async def test_readers_that_leave_a_stale_mount_leave_no_threads_without_bound(
+    file: Path, hang: Callable[[], None]
+) -> None:
+    content = Content([tier(mount_entry(file.parent), patience_s=0.3), Elsewhere(file)])
+    hang()
+    for _ in range(30):
+        opening = asyncio.create_task(content.open(record(file)))
+        await asyncio.wait({opening}, timeout=0.001)
+        opening.cancel()
+        await asyncio.gather(opening, return_exceptions=True)
+    assert sum(thread.name == "bounded" for thread in threading.enumerate()) <= MOST_LEFT
+    await asyncio.sleep(0.35)
+    async with asyncio.timeout(0.2):
+        with await content.open(record(file)) as source:
+            assert source.tier == "elsewhere"
+
+
+async def test_a_reader_that_leaves_refuses_nobody_a_mount_that_answers() -> None:
+    calls, go = BoundedCalls(5.0), threading.Event()
+    left = asyncio.create_task(calls.run(lambda: go.wait(10)))
+    await asyncio.sleep(0.01)
+    left.cancel()
+    await asyncio.gather(left, return_exceptions=True)
+    assert (calls.hangs, await calls.run(lambda: "bytes")) == (False, "bytes")
+    go.set()
 
 
 async def test_another_version_elsewhere_is_not_mixed_in(file: Path, tmp_path: Path, hang: Callable[[], None]) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from typing import Any
 
 import msgspec
 import pytest
 from aiohttp import web
-from tests.content.bed import MIB, Bed, content
+from tests.content.bed import MIB, OWNER, Bed, content
 
 from mosaicfs_core.content.cache import WHOLE_LIMIT, fetching
+from mosaicfs_core.content.cache.layout import cache_key
 from mosaicfs_core.content.keeping import Keeper
 from mosaicfs_core.errors import NoRoom, Stale, Unavailable
 from mosaicfs_core.hooks import FilePlace, FileRecord, Held
@@ -46,7 +48,7 @@ async def test_files_of_this_node_are_here(bed: Bed) -> None:
     file = bed.put("a", b"x")
     await own.pin(file, "pins")
     assert await own.held([file]) == [Held(1, 1, True)]
-    assert (own.pinned("pins"), bed.owner.requests) == ([], [])
+    assert (await own.pinned("pins"), bed.owner.requests) == ([], [])
 
 
 async def test_pins_survive_a_restart_and_go_with_their_last_holder(make_bed: Any) -> None:
@@ -55,7 +57,7 @@ async def test_pins_survive_a_restart_and_go_with_their_last_holder(make_bed: An
     for holder in ("one", "two"):
         await keeper(bed).pin(kept, holder)
     await bed.restart()
-    assert keeper(bed).pinned("one") == keeper(bed).pinned("two") == [place(kept)]
+    assert await keeper(bed).pinned("one") == await keeper(bed).pinned("two") == [place(kept)]
     await bed.read(other)
     await bed.read(bed.put("third", content(MIB, 3)))
     assert (await keeper(bed).held([kept]))[0].whole
@@ -120,7 +122,27 @@ async def test_pins_of_a_lost_index_are_written_again(bed: Bed) -> None:
     await keeper(bed).pin(file, "pins")
     await bed.cache.reset("as a test", bed.cache._index.generation)
     await bed.restart()
-    assert keeper(bed).pinned("pins") == [place(file)]
+    assert await keeper(bed).pinned("pins") == [place(file)]
+
+
+@pytest.mark.logs("begins anew")
+async def test_what_was_deleted_is_not_held_and_comes_again(bed: Bed) -> None:
+    """One data file, or the whole directory, under a running cache."""
+    files = [bed.put("a", content(MIB)), bed.put("b", content(MIB, 2)), bed.put("empty", b"")]
+    for file in files:
+        await keeper(bed).pin(file, "pins")
+    next(path for path in bed.data_files() if path.name.startswith(cache_key(OWNER, "/files/a"))).unlink()
+    assert [held.whole for held in await keeper(bed).held(files)] == [False, True, True]
+    await keeper(bed).pin(files[0], "pins")
+    shutil.rmtree(bed.place)
+    assert [held.whole for held in await keeper(bed).held(files)] == [False] * 3
+    for file in files:
+        await keeper(bed).pin(file, "pins")
+    await bed.owner.stop()
+    assert await bed.read(files[0]) == content(MIB)
+    await bed.restart()
+    assert [held.whole for held in await keeper(bed).held(files)] == [True] * 3
+    assert len(await keeper(bed).pinned("pins")) == 3
 
 
 async def test_two_at_a_time_and_an_unreachable_owner_is_told(bed: Bed) -> None:

@@ -29,6 +29,7 @@ class Up:
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, start_new_session=True
         )
         self.facts: dict[str, Any] = {}
+        self.errors = b""
 
     def wait_ready(self) -> dict[str, Any]:
         """Read the line that says it is ready."""
@@ -45,7 +46,7 @@ class Up:
         """Signal it and wait; its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        self.process.communicate(timeout=60)
+        _, self.errors = self.process.communicate(timeout=60)
         return self.process.returncode
 
 

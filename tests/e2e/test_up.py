@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Callable
 from functools import partial
@@ -163,6 +164,34 @@ def test_the_mount_comes_and_goes_with_it(machine: Any, eventually: Any) -> None
 
 @pytest.mark.fuse
 @pytest.mark.skipif(not can_mount(), reason="this machine does not let us mount")
+def test_mounts_inside_a_watched_folder_are_not_indexed(machine: Any, eventually: Any) -> None:
+    """Neither the one that comes with it nor others, whose directories do not exist before."""
+
+    def files() -> int:
+        count: int = machine.run("system", "info")["documents"]["file"]
+        return count
+
+    inside = machine.tree / "new" / "mount"
+    up = machine.up("--mount", str(inside), str(machine.tree))
+    assert up.wait_ready()["mount"] == str(inside), up.facts["mount_problem"]
+    second = machine.tree / "Work" / "second"
+    machine.run("mount", str(second))
+    try:
+        time.sleep(1.0)  # what changes on disk is looked at when it has rested for half a second
+        (machine.tree / "Work" / "last").write_text("")
+        eventually(lambda: files() == 4)
+        machine.run("system", "reindex")
+        eventually(lambda: not machine.run("status")["status"]["subsystems"]["crawler"]["crawling"])
+        assert files() == 4
+        left_out = {one["export_path"]: one["reason"] for one in machine.run("files", "excluded")["items"]}
+        assert left_out == dict.fromkeys(map(str, (inside, second)), "belongs to MosaicFS")
+    finally:
+        machine.run("unmount", "--force", str(second))
+    assert up.end() == 0
+
+
+@pytest.mark.fuse
+@pytest.mark.skipif(not can_mount(), reason="this machine does not let us mount")
 def test_a_change_on_disk_is_on_the_mount_within_two_seconds(machine: Any, eventually: Any) -> None:
     facts = machine.up("--mount", str(machine.mount), str(machine.tree)).wait_ready()
     assert facts["mount"] == str(machine.mount), facts["mount_problem"]
@@ -194,6 +223,48 @@ def test_a_change_on_disk_is_on_the_mount_within_two_seconds(machine: Any, event
         seen("deleted", (work / two).unlink, lambda two=two: not shows(two, "longer"))
     # The second of three: one may fall into a moment in which the machine was busy with something else.
     assert {what: sorted(seconds)[1] for what, seconds in took.items() if sorted(seconds)[1] > 2.0} == {}, took
+
+
+def test_a_full_disk_ends_the_crawl_and_nothing_else(machine: Any, eventually: Any) -> None:
+    for number in range(9_000):
+        if number % 300 == 0:
+            (machine.tree / f"part-{number}").mkdir()
+        (machine.tree / f"part-{number - number % 300}" / f"{number}.txt").touch()
+    machine.home.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(machine.home)]
+    if subprocess.run(command, check=False, capture_output=True).returncode != 0:
+        pytest.skip("a tmpfs cannot be mounted here")
+    try:
+        up = machine.up("--no-mount", str(machine.tree))
+        facts = up.wait_ready()
+        assert any("full" in problem for problem in facts["problems"]), facts
+        assert "not all of them looked at" in facts["indexed"]
+        assert machine.run("status")["status"]["subsystems"]["crawler"]["status"] == "degraded"
+        subprocess.run(["mount", "-o", "remount,size=100m", str(machine.home)], check=True)
+        eventually(lambda: machine.run("system", "info")["documents"]["file"] == 9_003, 90)
+        assert up.process.poll() is None
+        assert up.end() == 0
+        said = up.errors.decode()
+        assert "never retrieved" not in said, said
+    finally:
+        subprocess.run(["umount", "-l", str(machine.home)], check=True)
+
+
+def test_a_remembered_folder_that_is_gone_is_told_at_the_next_start(machine: Any) -> None:
+    machine.up("--no-mount", str(machine.tree)).wait_ready()
+    assert machine.started[-1].end() == 0
+    machine.tree.rename(machine.tree.with_name("elsewhere"))
+    done = subprocess.run(
+        [word for word in machine.program if word != "--json"] + ["up", "--detach", "--no-mount", "--port", "0"],
+        capture_output=True,
+        text=True,
+        env=machine.environment,
+        check=True,
+        timeout=120,
+    )
+    machine.run("down")
+    assert f"warning: {machine.tree}: the folder does not exist" in done.stdout
+    assert "3 files known, not all of them looked at" in done.stdout
 
 
 def test_without_a_folder_a_sample_is_shown(machine: Any) -> None:
@@ -240,6 +311,8 @@ def test_what_is_wrong_is_said_before_anything_starts(machine: Any, wrong: str) 
         error = machine.run(*arguments, code=1 if wrong == "port" else 2)["error"]
     assert expected in error["message"]
     assert not (machine.home / "replica.db").exists()
+    # A home that was not there before is not left half-made.
+    assert machine.home.exists() is (wrong in ("config", "home"))
 
 
 HANGING = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -46,6 +47,14 @@ async def test_a_child_that_ends_says_why(
     log.write_text(json.dumps({"error": {"code": "invalid", "message": "that of another day"}}) + "\n")
     with pytest.raises(kind, match=words):
         await begin(how, text, log)
+
+
+def test_a_full_disk_that_keeps_the_reason_from_being_told_is_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(children.shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
+    with pytest.raises(Unavailable, match=r"^it ended with 7; the disk of .*log.* is full$"):
+        children.start("it", program("sys.exit(7)"), log=tmp_path / "log")
 
 
 @pytest.mark.parametrize("how", ["blocking", "awaited"])

@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,27 @@ def test_a_directory_of_something_else_is_refused_and_left_alone(tmp_path: Path)
         Home(tmp_path).prepare()
     assert tmp_path.stat().st_mode & 0o777 == 0o755
     assert [path.name for path in tmp_path.iterdir()] == ["letters"]
+
+
+def failing_start(home: Home, write: Callable[[], object]) -> None:
+    """A start that writes something and fails."""
+    with home.kept_if_used(), home.lock():
+        write()
+        raise ValueError("wrong")
+
+
+def test_a_home_that_a_failed_first_start_made_goes_again_unless_it_was_used(tmp_path: Path) -> None:
+    home = Home(tmp_path / "deep" / "home")
+    with pytest.raises(ValueError, match="wrong"):
+        failing_start(home, home.log_dir.mkdir)
+    assert not home.path.exists()
+    with pytest.raises(ValueError, match="wrong"):
+        failing_start(home, home.node_id)
+    assert (home.path / "node_id").exists()
+
+
+def test_a_home_that_was_there_stays(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home").prepare()
+    with pytest.raises(ValueError, match="wrong"):
+        failing_start(home, home.log_dir.mkdir)
+    assert home.run_dir.is_dir()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
+import json
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +16,11 @@ import pytest
 
 from mosaicfs_core.agent import Agent
 from mosaicfs_core.agent.link import Uplink
-from mosaicfs_core.content import Content, LocalTier
+from mosaicfs_core.agent.link.push import ATTEMPTS, Pusher
+from mosaicfs_core.content import Content, DigestBook, LocalTier
 from mosaicfs_core.documents import ids, times
 from mosaicfs_core.errors import MosaicError, NotFound, NotSignedIn, Stale, Unavailable, UserError
+from mosaicfs_core.link import ReaderWaits
 from mosaicfs_core.server.link import relay as relay_module
 from mosaicfs_core.server.link.relay import PIECE, PIECES, Relay
 from mosaicfs_core.testing.harness import Harness
@@ -100,12 +105,30 @@ async def test_ranges_arrive_whole(control_plane: Any, node: Node) -> None:
     assert found == [content[start:] for start in range(0, 80, 10)]
     async with relay.range_of(NODE, node.file_id) as one:
         assert (one.facts.size, one.facts.mtime) == (len(content), node.path.stat().st_mtime_ns // 1000)
+        assert one.facts.sha256 is None, "nobody has computed it yet"
         etag = one.facts.etag
     assert await read(relay, node, 0, 4, etag) == content[:4]
     with pytest.raises(Stale):
         await read(relay, node, 0, 4, '"another"')
     with pytest.raises(UserError, match="outside"):
         await read(relay, node, len(content) + 1)
+
+
+async def test_a_digest_that_the_node_knows_goes_along(control_plane: Any, node: Node, tmp_path: Path) -> None:
+    """So that a file of up to 50 MB that comes through here whole is compared with what its owner has."""
+    with closing(DigestBook(tmp_path / "digests.db")) as book:
+        tier = LocalTier(NODE, lambda: (os.fsencode(node.path.parent),), digests=book)
+        node.harness.core.content = Content([tier])
+        expected = hashlib.sha256(node.content).digest()
+        async with control_plane.server.relay.range_of(NODE, node.file_id, 0, 0) as found:
+            book.put(str(node.path), found.facts.etag, expected)
+        document = await _document(node)
+        await control_plane.server.core.store.put({key: value for key, value in document.items() if key != "_rev"})
+        requests = control_plane.requests(OTHER)
+        async with requests.request("GET", f"/api/files/{node.file_id}/content") as answer:
+            assert answer.headers["Repr-Digest"] == f"sha-256=:{base64.b64encode(expected).decode()}:"
+            assert await answer.read() == node.content
+        await requests.close()
 
 
 async def test_only_what_the_node_has_and_may_show(control_plane: Any, node: Node) -> None:
@@ -256,6 +279,7 @@ async def test_pieces_that_do_not_fit_are_refused(control_plane: Any, monkeypatc
         {"size": 5, "mtime": 1, "etag": "e", "start": 0, "stop": 6},
         {"size": 5, "mtime": 1, "etag": "e", "start": 3, "stop": 2},
         {"size": -1, "mtime": 1, "etag": "e", "start": 0, "stop": 0},
+        {"size": 2**53, "mtime": 1, "etag": '"e"', "start": 0, "stop": 0},
         {"size": 50, "mtime": 1, "etag": "e", "start": 1, "stop": 4},
         {"size": 50, "mtime": 1, "etag": "e", "start": 0, "stop": 40},
         {"size": 50, "mtime": 1, "etag": "e", "start": 0, "stop": 10},
@@ -281,6 +305,86 @@ async def test_what_a_node_says_of_a_file_is_checked(
         async with relay.range_of(NODE, "x", 0, 10):
             pass
     assert not relay._tickets
+
+
+async def test_a_node_is_not_sent_its_own_file(control_plane: Any, node: Node) -> None:
+    plane = control_plane.server.core.store
+    await plane.put({key: value for key, value in (await _document(node)).items() if key != "_rev"})
+    requests, other = control_plane.requests(NODE), control_plane.requests(OTHER)
+    for asking, expected in ((requests, 400), (other, 200)):
+        async with asking.request("GET", f"/api/files/{node.file_id}/content") as answer:
+            assert answer.status == expected
+        await asking.close()
+
+
+async def _document(node: Node) -> dict[str, Any]:
+    return await node.harness.store.get(ids.full_file_id(node.file_id)) or {}
+
+
+class _Answer:
+    """What a proxy or our control plane says to a piece."""
+
+    def __init__(self, status: int, code: str | None) -> None:
+        self.status, self.reason, self.headers = status, "Service Unavailable", dict[str, str]()
+        self._body = json.dumps({"error": {"code": code, "message": "wait"}}).encode() if code else b"<html>"
+        self.content = self
+
+    async def read(self, _: int = -1) -> bytes:
+        return self._body
+
+
+class _Requests:
+    """Answers each piece with the next of ``statuses``, the last one for ever."""
+
+    def __init__(self, *answers: tuple[int, str | None]) -> None:
+        self._answers = [_Answer(*one) for one in answers]
+        self.asked = 0
+
+    @asynccontextmanager
+    async def request(self, *_: Any, **__: Any) -> AsyncIterator[Any]:
+        self.asked += 1
+        yield self._answers[min(self.asked, len(self._answers)) - 1]
+
+
+class _Source:
+    size, mtime, etag = PIECE, 0, '"x"'
+
+    async def read(self, _: int, length: int) -> bytes:
+        return bytes(length)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.logs("could not be sent")
+@pytest.mark.parametrize("code", [None, "unavailable"])
+async def test_a_control_plane_that_fails_is_not_taken_for_a_reader_that_waits(code: str | None) -> None:
+    """A proxy's 503, or one of our own that means something else: a few times with growing pauses, then no more."""
+    requests, slept, told = _Requests((503, code)), list[float](), list[Any]()
+
+    async def tell(*what: Any) -> None:
+        told.append(what)
+
+    async def pause(seconds: float) -> None:
+        slept.append(seconds)
+
+    pusher = Pusher(None, requests, tell, pause=pause)  # type: ignore[arg-type]
+    await pusher._send("ticket", _Source(), 0, PIECE)
+    assert requests.asked == ATTEMPTS
+    assert len(slept) == ATTEMPTS - 1
+    assert slept[-1] > 2 * slept[0]
+    assert [one[1]["code"] for one in told] == ["unavailable"]
+
+
+async def test_a_reader_may_take_its_time(caplog: pytest.LogCaptureFixture) -> None:
+    requests = _Requests(*[(503, ReaderWaits.code)] * 20, (502, None), (200, None))
+
+    async def pause(_: float) -> None:
+        await asyncio.sleep(0)
+
+    pusher = Pusher(None, requests, lambda *_: asyncio.sleep(0), pause=pause)  # type: ignore[arg-type]
+    await pusher._send("ticket", _Source(), 0, PIECE)
+    assert (requests.asked, caplog.records) == (22, [])
 
 
 @pytest.mark.parametrize("error", [NotSignedIn("sign in first"), MosaicError("nobody foresaw this"), NotFound("gone")])

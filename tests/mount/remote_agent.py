@@ -88,7 +88,7 @@ class RemoteAgent:
         content = Content([CacheTier("node-me", self.bed.cache)])
         self._store = ReadOnlyStore(self._home)
         core = SimpleNamespace(
-            home=self._home, store=self._store, content=content, node_id="node-me", mounts=set(), failing={}
+            home=self._home, store=self._store, content=content, node_id="node-me", mounts=frozenset(), failing={}
         )
         self._socket = AgentSocket(cast(CoreServices, core), lambda file: None)
         await self._socket.start()

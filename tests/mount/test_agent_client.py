@@ -90,7 +90,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 async def test_it_registers_its_mount_point_and_hears_of_changes(agent: Agent, client: AgentClient) -> None:
     await until(lambda: agent.received)
-    assert agent.received == [{"mounts": ["/mnt/tree"]}]
+    assert agent.received == [{"id": 0, "mounts": ["/mnt/tree"]}]
     client.changed.clear()
     agent.send({"seq": 2})
     await asyncio.wait_for(client.changed.wait(), 5)
@@ -253,7 +253,7 @@ async def test_a_broken_connection_fails_what_waits_and_is_made_again(agent: Age
         await opening
     assert client.changed.is_set()
     await until(lambda: client.connected and len(agent.received) == 3)
-    assert agent.received[-1] == {"mounts": ["/mnt/tree"]}
+    assert agent.received[-1] == {"id": 0, "mounts": ["/mnt/tree"]}
 
 
 async def test_nobody_there(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import errno
 import filecmp
 import os
 import random
+import subprocess
 import threading
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,22 @@ def test_inodes_are_those_of_the_documents(world: Any, point: Path) -> None:
     root = world.mount(point).directory
     assert root.stat().st_ino == 1
     assert (root / "all" / "a.txt").stat().st_ino == document["inode"]
+
+
+def test_a_directory_lists_itself_and_the_one_above_it(world: Any, point: Path) -> None:
+    world.write("deep/a.txt", b"a")
+    root = world.mount(point).directory
+
+    def listed(directory: Path) -> list[tuple[int, str]]:
+        done = subprocess.run(["ls", "-1aiU", directory], capture_output=True, text=True, check=True)
+        pairs = [line.split() for line in done.stdout.splitlines()]
+        return [(int(number), name) for number, name in pairs]
+
+    deep = root / "all" / "deep"
+    up, own = deep.parent.stat().st_ino, deep.stat().st_ino
+    assert listed(deep) == [(own, "."), (up, ".."), ((deep / "a.txt").stat().st_ino, "a.txt")]
+    assert listed(root)[0] == (1, ".")
+    assert [name for _, name in listed(root)] == [".", "..", "all"]
 
 
 def test_absent_names(mounted: Path) -> None:

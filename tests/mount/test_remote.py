@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -205,6 +206,45 @@ def test_a_flipped_bit_in_the_cache_is_mended(world: Any, remote: RemoteAgent, g
     assert os.pread(held, 3 * MIB, 0) == data
     os.close(held)
     assert cached.read_bytes() == data
+
+
+@pytest.mark.logs("begins anew|data file of the cache is gone")
+@pytest.mark.parametrize("lost", ["data", "index", "everything"])
+def test_what_is_lost_of_the_cache_is_fetched_again(
+    world: Any, remote: RemoteAgent, give: Any, point: Path, lost: str
+) -> None:
+    """Deleted under a running agent and mount: what is open goes on, what is opened is right, and stays afterwards."""
+    data, big = content(3 * MIB), content(BIG, 2)
+    name = "0b0e7a52-8d06-5c0e-9f0e-3a6b5a0d0c02"
+    give(data)
+    give(big, name=name)
+    directory = world.mount(point).directory / "far"
+    connected(world, remote)
+    held, played = (os.open(directory / one, os.O_RDONLY) for one in (NAME, name))
+    assert os.pread(held, MIB, 0) == data[:MIB]
+    assert os.pread(played, MIB, 5 * MIB) == big[5 * MIB : 6 * MIB]
+    cache = world.home.cache_dir
+    if lost == "everything":
+        shutil.rmtree(cache)
+    for path in remote.bed.data_files() if lost == "data" else cache.glob("index.db*"):
+        path.unlink()
+    drop_pages(directory / NAME)
+    assert os.pread(held, 2 * MIB, MIB) == data[MIB:]
+    assert os.pread(played, MIB, 5 * MIB) == big[5 * MIB : 6 * MIB]
+    assert os.pread(played, MIB, 40 * MIB) == big[40 * MIB : 41 * MIB]
+    for one, expected in ((NAME, data), (name, big)):
+        drop_pages(directory / one)
+        assert (directory / one).read_bytes() == expected
+    for descriptor in (held, played):
+        os.close(descriptor)
+    remote.run(remote.bed.settled())
+    remote.run(remote.bed.owner.stop())
+    for one, expected in ((NAME, data), (name, big)):
+        drop_pages(directory / one)
+        assert (directory / one).read_bytes() == expected, "it was kept"
+    remote.stop()
+    drop_pages(directory / NAME)
+    assert (directory / NAME).read_bytes() == data, "the mount finds it without an agent too"
 
 
 def test_an_owner_that_is_gone_is_an_error_soon(world: Any, remote: RemoteAgent, give: Any, point: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -278,6 +279,24 @@ async def test_what_the_cache_loses_comes_back(laptop: Laptop, monkeypatch: pyte
     await laptop.harness.cache.compare(lambda _: None)
     await laptop.until(lambda: laptop.owner.gets())
     await laptop.complete(1)
+
+
+@pytest.mark.logs("begins anew")
+async def test_a_cache_that_is_deleted_comes_back_by_itself(laptop: Laptop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody reads anything meanwhile; of the many pinned files a few are looked at at a time."""
+    monkeypatch.setattr(keeping, "LOOK_EVERY_S", 0.3)
+    monkeypatch.setattr(keeping, "LOOKED_AT", 3)
+    files = [await laptop.put(f"/pictures/{number:02}", content(1000, number)) for number in range(20)]
+    await laptop.directory("/holiday", "/pictures")
+    await laptop.configure(PHOTOS)
+    await laptop.complete(20)
+    shutil.rmtree(laptop.harness.core.home.cache_dir)
+    laptop.owner.requests.clear()
+    await laptop.until(lambda: laptop.told()["files_present"] < 20)
+    await laptop.complete(20)
+    assert len(laptop.owner.gets()) == 20
+    await laptop.owner.stop()
+    assert [await laptop.read(file) for file in files] == [content(1000, number) for number in range(20)]
 
 
 async def test_a_directory_that_shows_nothing_is_warned_of(laptop: Laptop) -> None:

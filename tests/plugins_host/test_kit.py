@@ -32,6 +32,7 @@ async def test_a_plugin_that_fails_to_import_fails_everything(tmp_path: Path) ->
     failed = await failures(FAULTS["fails_to_import"], tmp_path)
     assert len(failed) == 5
     assert all("boom at import" in problem for problem in failed.values())
+    assert ["Traceback" in problem for problem in failed.values()] == [True, False, False, False, False]
 
 
 async def test_a_plugin_whose_hooks_raise_or_lie_fails(tmp_path: Path) -> None:

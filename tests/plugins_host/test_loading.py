@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+import threading
+from pathlib import Path
 
 import pytest
 from importlib_metadata import EntryPoint
 
 from mosaicfs_core.hooks import HOOK_API
-from mosaicfs_core.plugins import discovery
+from mosaicfs_core.plugins import discovery, loading
 from mosaicfs_core.plugins.host import PluginHost
 from mosaicfs_core.testing.faults import FAULTS, faulty
 
@@ -44,6 +46,19 @@ def test_each_failure_is_named_listed_and_unregistered(name: str, reason: str) -
     assert failed.traceback.startswith("Traceback")
     assert failed.hooks == frozenset()
     assert host._manager.get_plugin(name) is None
+    assert [plugin.name for plugin in host.providers("mosaicfs_crawl")] == ["restless"]
+
+
+def test_one_that_hangs_at_import_is_named_and_the_others_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    let_go = threading.Event()
+    monkeypatch.setitem(sys.modules, "waited_for", let_go)  # type: ignore[arg-type]  # found by name, like a module
+    (tmp_path / "hangs_at_import.py").write_text("import waited_for\nwaited_for.wait()\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(loading, "LOAD_S", 0.2)
+    hanging = EntryPoint(name="hangs", value="hangs_at_import", group="mosaicfs")
+    host = PluginHost.discover(entry_points=[hanging, *faulty("restless")])
+    let_go.set()
+    assert host.plugins["hangs"].error == "plugin hangs: its import has not ended after 0.2 s"
     assert [plugin.name for plugin in host.providers("mosaicfs_crawl")] == ["restless"]
 
 

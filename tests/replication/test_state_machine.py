@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from mosaicfs_core.errors import Unavailable
 from mosaicfs_core.replication import ConflictResolver, Peer, Replicator, StorePeer
 from mosaicfs_core.store import Store
-from mosaicfs_core.testing.peers import Flaky, Time
+from mosaicfs_core.testing.peers import Flaky, Picky, Time
 from mosaicfs_core.testing.store import assignment, file_document
 
 PATHS = ["/a", "/b", "/c"]
@@ -74,6 +74,12 @@ class Replicas(RuleBasedStateMachine):
             self.runner.run(self.once(here, there, *sides))
         except Unavailable:
             return
+
+    @rule(source=SITES, step=st.integers(1, 2), path=st.sampled_from(PATHS), times=st.integers(1, 5))
+    def replicate_with_stumbles(self, source: int, step: int, path: str, times: int) -> None:
+        here, there = self.site(source), self.site(source + step)
+        target = Picky(StorePeer(self.stores[there]), stumbles={file_document(path)["_id"]: times})
+        self.runner.run(self.once(here, there, StorePeer(self.stores[here]), target))
 
     @rule(site=SITES)
     def restart(self, site: int) -> None:

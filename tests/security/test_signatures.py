@@ -11,6 +11,7 @@ from mosaicfs_core.errors import ClockSkew, NotSignedIn, UserError
 from mosaicfs_core.security import signatures
 from mosaicfs_core.security.nonces import SLOT_S, Nonces
 from mosaicfs_core.security.signatures import Target
+from mosaicfs_core.security.user_keys import UserSigner
 
 NOW = 1_700_000_000_000_000
 SECOND = 1_000_000
@@ -126,3 +127,15 @@ def test_many_keys_do_not_stay_when_they_fall_silent() -> None:
         assert nonces.first_time(f"k{number}", "n", now, now)
     assert len(nonces) <= 20
     assert times.MICROS_PER_SECOND == SECOND
+
+
+def test_what_is_no_access_key_is_called_so_before_and_after_it_was_sent() -> None:
+    said = "'mosaicfs_0123' is not an access key id, which is MOSAICFS_ and 16 hexadecimal digits"
+    with pytest.raises(UserError, match=said):
+        UserSigner.from_secret("mosaicfs_0123", "secret")
+    header = (
+        "MOSAICFS-HMAC-SHA256 AccessKeyId=mosaicfs_0123, Timestamp=2026-01-01T00:00:00.000000Z, "
+        f"Nonce={'n' * 22}, Signature={'0' * 64}"
+    )
+    with pytest.raises(NotSignedIn, match=said):
+        signatures.parse(header)

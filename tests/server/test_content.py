@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import tracemalloc
 from email import message_from_bytes
 from email.policy import HTTP
 from pathlib import Path
@@ -203,6 +204,21 @@ async def test_listing_files(instance: Any, tmp_path: Path) -> None:
     path = str(tmp_path / "tree" / "4.txt")
     found = json.loads(await (await instance.ask("GET", "/api/files", query_string={"export_path": path})).get_data())
     assert [item["id"] for item in found["items"]] == [made[4]]
+
+
+async def test_a_stream_costs_no_memory_for_what_is_to_come(tmp_path: Path) -> None:
+    """Of a size that only somebody says: what is read is read, and no list of the rest is made."""
+    path = tmp_path / "small"
+    path.write_bytes(bytes(2 * CHUNK))
+    source, streams = LocalSource(os.open(path, os.O_RDONLY), "local"), Streams()
+    stream = _stream(source, streams, [ByteRange(0, 2**53)], None)
+    tracemalloc.start()
+    assert len(await anext(stream)) == CHUNK
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    await stream.aclose()
+    streams.pool.shutdown(wait=True)
+    assert peak < 4 * CHUNK
 
 
 async def test_the_descriptor_outlives_a_reader_that_has_gone(tmp_path: Path) -> None:

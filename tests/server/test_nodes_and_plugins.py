@@ -6,6 +6,7 @@ import asyncio
 import json
 import sqlite3
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -96,9 +97,9 @@ async def test_an_instance_of_a_plugin_from_first_to_last(instance: Any, tmp_pat
     assert again.status_code == 409
 
     changed = await instance.ask(
-        "PATCH", f"{base}/second", json={"enabled": False, "settings": {"paths": ["/a", "/b"]}}
+        "PATCH", f"{base}/second", json={"enabled": False, "settings": {"paths": ["/usr", "/etc"]}}
     )
-    assert (await body_of(changed))["settings"]["paths"] == ["/a", "/b"]
+    assert (await body_of(changed))["settings"]["paths"] == ["/usr", "/etc"]
     assert (await body_of(changed))["enabled"] is False
     stale = await instance.ask(
         "PATCH", f"{base}/second", json={"enabled": True}, headers={"If-Match": made.headers["ETag"]}
@@ -172,11 +173,34 @@ async def test_secrets_stay_hidden_without_their_package(instance: Any, how: str
     assert document["settings"] == {**settings, "more": 1}
 
 
+async def test_a_new_folder_that_cannot_be_indexed_is_refused_and_one_that_was_there_may_be_missing(
+    instance: Any, tmp_path: Path
+) -> None:
+    base = f"/api/nodes/{instance.node_id}/plugins"
+    (tmp_path / "file").touch()
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    made = {"plugin_name": "localfs", "settings": {"paths": [str(disk)]}}
+    assert (await instance.ask("POST", base, json=made)).status_code == 201
+    disk.rmdir()
+    for wrong, why in (("none", "does not exist"), ("file", "is a file")):
+        given = {"settings": {"paths": [str(disk), str(tmp_path / wrong)]}}
+        another = {"plugin_name": "other", "package": "localfs", "settings": {"paths": [str(tmp_path / wrong)]}}
+        for method, target, body in (("PATCH", f"{base}/localfs", given), ("POST", base, another)):
+            answer = await instance.ask(method, target, json=body)
+            assert answer.status_code == 400
+            error = (await body_of(answer))["error"]
+            assert why in error["message"]
+            assert error["details"]["field"].startswith("settings.paths.")
+    same = await instance.ask("PATCH", f"{base}/localfs", json={"settings": {"paths": [str(disk)], "watch": False}})
+    assert same.status_code == 200
+
+
 async def test_an_instance_whose_files_would_lie_among_others_is_refused(instance: Any) -> None:
     host, base = instance.harness.core.host, f"/api/nodes/{instance.node_id}/plugins"
     manifest = msgspec.structs.replace(host.plugins["localfs"].manifest, provides_filesystem=True, settings_schema=None)
     host.plugins = {**host.plugins, "bridge": replace(host.plugins["localfs"], name="bridge", manifest=manifest)}
-    await instance.ask("POST", base, json={"plugin_name": "localfs", "settings": {"paths": ["/tmp/a", "/home"]}})
+    await instance.ask("POST", base, json={"plugin_name": "localfs", "settings": {"paths": ["/tmp", "/home"]}})
     for name in ("tmp", "home"):
         refused = await instance.ask("POST", base, json={"plugin_name": name, "package": "bridge"})
         assert refused.status_code == 409

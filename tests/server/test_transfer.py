@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
 import os
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,11 @@ from tests.content.bed import OWNER, Bed
 
 from mosaicfs_core.content import Content, DigestBook, LocalTier, Owners, Route
 from mosaicfs_core.content.cache import Cache, CacheTier
+from mosaicfs_core.content.digests import sha256_of
 from mosaicfs_core.documents import ids, times
 from mosaicfs_core.hooks import FileRecord
 from mosaicfs_core.security.requests import PlainRequests
+from mosaicfs_core.server.routes import transfer
 from mosaicfs_core.server.state import Principal
 from mosaicfs_core.server.streaming import CHUNK
 
@@ -81,6 +85,47 @@ async def test_the_digest_of_bytes_that_were_never_sent(instance: Any, book: Dig
     file_id = await instance.add_file(tmp_path / "tree" / "a", data)
     answer = await fetch(instance, file_id, "/digest")
     assert answer.headers["Repr-Digest"] == header(data)
+
+
+async def test_a_digest_that_many_ask_for_is_computed_once_beside_the_downloads(
+    instance: Any, book: DigestBook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when who asked first has left; and it takes no thread from who downloads."""
+    data = os.urandom(CHUNK + 5)
+    file_id = await instance.add_file(tmp_path / "tree" / "a", data)
+    begun, go_on, computed = threading.Event(), threading.Event(), []
+
+    def slow(descriptor: int) -> bytes | None:
+        begun.set()
+        go_on.wait(20)
+        computed.append(descriptor)
+        return sha256_of(descriptor)
+
+    monkeypatch.setattr(transfer, "sha256_of", slow)
+    first = asyncio.create_task(fetch(instance, file_id, "/digest"))
+    await asyncio.to_thread(begun.wait, 20)
+    others = [asyncio.create_task(fetch(instance, file_id, "/digest")) for _ in range(8)]
+    await asyncio.sleep(0.1)
+    part = await fetch(instance, file_id, Range="bytes=0-99")
+    assert await part.get_data() == data[:100]
+    first.cancel()
+    await asyncio.sleep(0.05)
+    go_on.set()
+    for answer in await asyncio.gather(*others):
+        assert answer.headers["Repr-Digest"] == header(data)
+    assert len(computed) == 1
+    assert (await fetch(instance, file_id, "/digest")).status_code == 200
+    assert len(computed) == 1, "it is remembered"
+
+
+async def test_a_digest_is_not_computed_for_a_file_of_any_size(
+    instance: Any, book: DigestBook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "COMPUTED_LIMIT", 4)
+    file_id = await instance.add_file(tmp_path / "tree" / "a", b"bytes")
+    assert (await fetch(instance, file_id, "/digest")).status_code == 503
+    await fetch(instance, file_id)
+    assert (await fetch(instance, file_id, "/digest")).headers["Repr-Digest"] == header(b"bytes")
 
 
 async def test_the_digest_of_a_version_that_is_gone(instance: Any, book: DigestBook, tmp_path: Path) -> None:

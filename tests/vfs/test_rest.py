@@ -195,6 +195,18 @@ async def test_an_unknown_op_is_kept_and_warned_of(api: Api) -> None:
     assert "phase_of_moon" in made["warnings"][0]
 
 
+async def test_a_node_that_nobody_knows_is_named(api: Api) -> None:
+    await api.file("/s/a.txt")
+    wrong = {"source": {"node_id": api.node[:-1], "export_path": "/s"}}
+    status, made, _ = await api.ask("POST", "vfs/directories", json={"path": "/d", "mounts": [api.mount("/s"), wrong]})
+    said = (
+        f"mounts[1].source.node_id: there is no node '{api.node[:-1]}', so nothing is shown; did you mean {api.node}?"
+    )
+    assert (status, made["warnings"]) == (201, [said])
+    changed = await api.ask("PATCH", "vfs/directory", query_string={"path": "/d"}, json={"mounts": [wrong]})
+    assert changed[1]["warnings"] == [said.replace("mounts[1]", "mounts[0]")]
+
+
 @pytest.mark.parametrize("path", ["..", "/../etc", "/a/../../b", "relative", "/nul\0", "/" + "n" * 256])
 async def test_path_traversal_is_refused_everywhere(api: Api, path: str) -> None:
     query = {"path": path}

@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import select
+import shutil
 import subprocess
 import sys
 import time
@@ -65,7 +66,12 @@ def start(
         told = _end(child)
         if not ended:
             raise Unavailable(f"{what} did not answer in time")
-        raise failure(told if log is None else _from(log, begun), child.returncode)
+        if log is None:
+            raise failure(told, child.returncode)
+        told = _from(log, begun)
+        if not told and shutil.disk_usage(log.parent).free == 0:
+            raise Unavailable(f"{what} ended with {child.returncode}; the disk of {log}, where it says why, is full")
+        raise failure(told, child.returncode)
     close(child.stdout, child.stderr)
     return child, dict(json.loads(line))
 

@@ -18,9 +18,11 @@ import base64
 import fcntl
 import os
 import secrets
+import shutil
 import socket
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -122,6 +124,19 @@ class Home:
                     f"the home {self.path} cannot be used: {error.strerror}", path=str(directory)
                 ) from error
         return self
+
+    @contextmanager
+    def kept_if_used(self) -> Iterator[None]:
+        """Around a first start: should it fail before anything of worth was written, the home that was made for it goes
+        again."""
+        fresh = not self.path.exists()
+        try:
+            yield
+        except BaseException:
+            made = {self.lock_file, self.run_dir, self.log_dir}
+            if fresh and self.path.is_dir() and made.issuperset(self.path.iterdir()):
+                shutil.rmtree(self.path, ignore_errors=True)
+            raise
 
     def _is_foreign(self) -> bool:
         ours = {self.config_file, self.replica, self.lock_file, self.path / "node_id", self.cache_dir, self.log_dir}

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import select
+import threading
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final, NamedTuple
 
 TABLE: Final = Path("/proc/self/mountinfo")
+OWN_KIND: Final = "fuse.mosaicfs"
+"""The type of every mount that MosaicFS makes, of this instance or another."""
+_LINKS: Final = 40
+"""Symbolic links followed in one path, as the kernel does."""
 _ESCAPE: Final = re.compile(r"\\([0-7]{3})")
 
 
@@ -38,6 +45,78 @@ def mounts_at(point: Path) -> list[Mount]:
     """What is mounted on a path, the visible one last."""
     wanted = os.fspath(point)
     return [mount for mount in mounts() if mount.point == wanted]
+
+
+def mount_point(directory: Path) -> Path:
+    """The path the mount table will show: absolute, links of the parent resolved, the last component left alone.
+
+    The last component may be a dead mount, where every question fails.
+    """
+    directory = Path(os.path.abspath(directory.expanduser()))
+    return directory.parent.resolve() / directory.name if directory.name else directory
+
+
+class WatchedTable:
+    """The table as it is now, read again only when the kernel tells of a change: cheap enough to be asked about every
+    directory of a crawl. For any thread."""
+
+    def __init__(self, table: Path = TABLE) -> None:
+        self._table = table
+        self._lock = threading.Lock()
+        self._poll: select.poll | None = None
+        self._mounts: tuple[Mount, ...] = ()
+
+    def mounts(self) -> tuple[Mount, ...]:
+        """All mounts, in mount order; the same object until one comes or goes. None where there is no table."""
+        with self._lock:
+            if self._poll is None:
+                self._open()
+            elif self._poll.poll(0):
+                self._mounts = tuple(mounts(self._table))
+            return self._mounts
+
+    def _open(self) -> None:
+        try:
+            # Kept open for as long as the process lives: what was told already is told per open file.
+            descriptor = os.open(self._table, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return
+        self._poll = select.poll()
+        self._poll.register(descriptor, select.POLLPRI | select.POLLERR)
+        self._poll.poll(0)
+        self._mounts = tuple(mounts(self._table))
+
+
+WATCHED: Final = WatchedTable()
+
+
+def resolved(path: str, own: Collection[str]) -> str:
+    """An absolute path without symbolic links, as ``os.path.realpath`` finds it, but nothing in ``own`` or beneath is
+    asked anything: what is left of the path is kept as it is."""
+    left, base, links = path.split("/")[::-1], "", 0
+    while left:
+        part = left.pop()
+        if part in ("", "."):
+            continue
+        here = os.path.dirname(base) if part == ".." else f"{base}/{part}"
+        if here in own:
+            return os.path.normpath("/".join([here, *reversed(left)]))
+        try:
+            target = os.readlink(here) if links < _LINKS else ""
+        except OSError:
+            target = ""
+        if not target:
+            base = "" if here == "/" else here
+            continue
+        links += 1
+        base = "" if target.startswith("/") else base
+        left += target.split("/")[::-1]
+    return base or "/"
+
+
+def own_points() -> frozenset[str]:
+    """Where MosaicFS is mounted now, this instance or another."""
+    return frozenset(mount.point for mount in WATCHED.mounts() if mount.kind == OWN_KIND)
 
 
 def parse(text: str) -> list[Mount]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -15,7 +15,7 @@ from mosaicfs_core.store import FileRow
 from mosaicfs_vfs.namespace import DERIVED_INODES, Entry, Listing
 from mosaicfs_vfs.namespace.explain import Explanation
 from mosaicfs_vfs.namespace.preview import Preview
-from mosaicfs_vfs.namespace.unknown import unknown_keys
+from mosaicfs_vfs.namespace.unknown import unknown_keys, unknown_nodes
 
 _SHOWN: Final = ("steps", "default_result", "enforce_steps_on_children", "mounts")
 
@@ -69,7 +69,7 @@ class InheritedAnswer(msgspec.Struct, kw_only=True):
 
 class DirectoryAnswer(msgspec.Struct, kw_only=True):
     """A virtual directory's document. ``inherited_steps`` are imposed from above; ``warnings`` name steps that are
-    skipped, and keys that nobody knows.
+    skipped, and keys and nodes that nobody knows.
     """
 
     path: str
@@ -138,8 +138,10 @@ def listing_answer(listing: Listing, offset: int, limit: int) -> ListingAnswer:
     )
 
 
-def directory_answer(document: Mapping[str, Any], tree: Tree, ops: Mapping[str, StepOp]) -> DirectoryAnswer:
-    """A directory's document, with what it inherits and what is odd about it."""
+def directory_answer(
+    document: Mapping[str, Any], tree: Tree, ops: Mapping[str, StepOp], nodes: Collection[str]
+) -> DirectoryAnswer:
+    """A directory's document, with what it inherits and what is odd about it. ``nodes`` are those that there are."""
     path = document["virtual_path"]
     inherited = [
         InheritedAnswer(
@@ -165,7 +167,7 @@ def directory_answer(document: Mapping[str, Any], tree: Tree, ops: Mapping[str, 
         enforce_steps_on_children=bool(document.get("enforce_steps_on_children")),
         mounts=mounts,
         inherited_steps=inherited,
-        warnings=list(dict.fromkeys([*warnings, *unknown_keys(document, ops)])),
+        warnings=list(dict.fromkeys([*warnings, *unknown_keys(document, ops), *unknown_nodes(mounts, nodes)])),
     )
 
 

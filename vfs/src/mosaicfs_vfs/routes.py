@@ -178,7 +178,9 @@ async def _shown(
     service: NamespaceService, directories: Directories, document: dict[str, Any], status: int = 200
 ) -> Response:
     """A directory's document with its entity tag."""
-    body = await service.run(lambda namespace: directory_answer(document, namespace.tree, directories.ops))
+    body = await service.run(
+        lambda namespace: directory_answer(document, namespace.tree, directories.ops, namespace.node_ids())
+    )
     return json_answer(body, status, {"ETag": etag_of(document), "Cache-Control": "private, no-cache"})
 
 

@@ -17,6 +17,7 @@ from mosaicfs_core.agent.board import Board
 from mosaicfs_core.agent.exclusions import Exclusions, Finding, Reporter
 from mosaicfs_core.agent.indexer import Indexer, Report
 from mosaicfs_core.agent.jobs import JobKeeper, JobMethods
+from mosaicfs_core.agent.removed import Removals
 from mosaicfs_core.agent.runner import RUN_HOOKS, Runner
 from mosaicfs_core.agent.running import RunningInstances
 from mosaicfs_core.agent.schedule import next_nightly
@@ -51,6 +52,7 @@ class Agent:
         self._core = core
         self._board = Board(core.node_id)
         self._indexer = Indexer(core.store)
+        self._removals = Removals(core, self._indexer)
         self._instances = Instances(core)
         self._running = RunningInstances(core, self._instances, self._ran_otherwise)
         self.jobs = JobKeeper(core, lambda: self._instances.current, self._running)
@@ -251,6 +253,7 @@ class Agent:
         return True
 
     async def _follow(self) -> None:
+        await self._removals.sweep(self._instances.current)
         async for names in self._instances.follow():
             await self._learn_roots()
             await self._release_pins()
@@ -269,6 +272,7 @@ class Agent:
                     del self._runners[name]
                     former.abandon()
             await self.jobs.adapt()
+            await self._removals.sweep(self._instances.current)
 
     async def _learn_roots(self) -> None:
         documents = [instance.document for instance in self._instances.current.values()]

@@ -61,6 +61,9 @@ class Board:
         fresh = self._fresh.pop(instance, None)
         if fresh is not None and error is None and complete:
             kept = {key: problem for key, problem in self._of(instance).items() if problem.kind == "watch"}
+            for key, problem in self._of(instance).items():
+                if key not in fresh and key not in kept:
+                    self._take_back(problem)
             self._problems[instance] = {**kept, **fresh}
             self._counts[instance] = dict(state.report.problems)
         if error is not None:
@@ -75,6 +78,7 @@ class Board:
             if problems is None:
                 continue
             if problem.resolved:
+                self._take_back(problem)
                 problems.pop(key, None)
             elif key in problems or len(problems) < KEPT_PROBLEMS or problem.kind == "inaccessible":
                 problems[key] = problem
@@ -88,8 +92,18 @@ class Board:
         now = times.format_time(times.now_micros())
         self._errors.append({"time": now, "subsystem": subsystem, "level": level, "message": message})
 
+    def _take_back(self, problem: Problem) -> None:
+        """A problem is none any more: what was said of its path is not a recent error either."""
+        said = f"{problem.export_path}: "
+        kept = [
+            error for error in self._errors if not (error["level"] == "warning" and error["message"].startswith(said))
+        ]
+        self._errors = deque(kept, maxlen=KEPT_ERRORS)
+
     def forget(self, instance: str) -> None:
         """An instance is gone."""
+        for problem in self._of(instance).values():
+            self._take_back(problem)
         for known in (self.crawls, self.watching, self.running, self._problems, self._fresh, self._counts):
             known.pop(instance, None)
 
@@ -199,6 +213,7 @@ class Board:
             "files_deleted": sum(state.report.deleted for state in states),
             "last_crawl": times.format_time(max(finished)) if finished else None,
             "counts": self._left_out(),
+            "failed": failed,
             "inaccessible": inaccessible,
             "problems": [
                 {

@@ -94,6 +94,8 @@ class Indexer:
         await self.settled()
         self._writer, self._busy, self._busy_directories = session, found.batch, frozenset(directories)
         self._writing = asyncio.ensure_future(self._write(session, found, again))
+        # A session that fails before it asks for the outcome has told enough.
+        self._writing.add_done_callback(lambda task: None if task.cancelled() else task.exception() and None)
 
     async def settled(self) -> None:
         """Wait for the write under way. What made it fail is raised in the session that began it."""

@@ -14,6 +14,8 @@ from mosaicfs_core.security.requests import SignedRequests
 from mosaicfs_core.store import Store
 
 MAX_ENDPOINTS: Final = 8
+CONNECT_S: Final = 3.0
+"""Many addresses are of no use from here, and say nothing: the way through the control plane must not wait for them."""
 
 
 class PeerRoutes:
@@ -65,7 +67,9 @@ class PeerRoutes:
 
     def _made(self, node_id: str, endpoint: str) -> Route:
         ca_pem = self._ca_pem() if endpoint.startswith("https:") else None
-        return Route(f"{node_id} at {endpoint}", SignedRequests(endpoint, node_id, self._signer, ca_pem))
+        return Route(
+            f"{node_id} at {endpoint}", SignedRequests(endpoint, node_id, self._signer, ca_pem, connect_s=CONNECT_S)
+        )
 
 
 def _endpoints(node: Mapping[str, Any]) -> list[str]:

@@ -85,11 +85,13 @@ class Replication:
     def subsystem(self) -> dict[str, Any]:
         """How it stands, as in the agent's status. What moves all the time is in ``figures``."""
         status = self.status
+        troubled = status.state in ("waiting", "stopped") or status.refused or status.owed
         return {
-            "status": "degraded" if status.state in ("waiting", "stopped") or status.refused else "healthy",
-            "detail": (status.last_error or "") if status.state == "waiting" else "",
+            "status": "degraded" if troubled else "healthy",
+            "detail": (status.last_error or "") if status.state == "waiting" or status.owed else "",
             "state": status.state,
             "refused": status.refused,
+            "owed": status.owed,
             "figures": {
                 "pending": status.pending,
                 "lag_s": round(status.lag_s, 1),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import sqlite3
 import time
@@ -156,7 +157,7 @@ class Runner:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever ends a crawl must not end crawling
                 outcome = error if isinstance(error, MosaicError) else MosaicError(f"{type(error).__name__}: {error}")
-                if not isinstance(error, PluginError):
+                if not isinstance(error, PluginError) or _for_want_of_room(error):
                     # A full disk passes; waiting for the next night would be too long.
                     again = CrawlRequest(trigger="reconnect", full=request.full, prefixes=request.prefixes)
                     self._retry = asyncio.get_running_loop().call_later(pause, self._ask, again)
@@ -273,6 +274,12 @@ class Runner:
             await session.finish()
         finally:
             session.close()
+
+
+def _for_want_of_room(error: PluginError) -> bool:
+    """Whether a plugin failed because a disk is full."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 async def _ahead(items: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:

@@ -3,7 +3,8 @@
 JSON lines both ways. The agent greets with ``{"hello": {"node_id", "version"}, "seq": N}`` and then sends
 ``{"seq": N}`` after commits. A client sends
 
-* ``{"mounts": ["/dir", …]}``: these are its mount points, for as long as the connection lives; no answer;
+* ``{"id": 0, "mounts": ["/dir", …]}``: these are its mount points, for as long as the connection lives; said before
+  they are made. Answered by ``{"id": 0, "taken": true}`` when there is an id: no crawl enters them from then on;
 * ``{"id": 7, "open": "{node}.{uuid}"}``: hold a file open, without asking another machine; answered by ``{"id": 7,
   "handle": 3, "version", "size", "present": [[from, to], …], "kept", "stamp", "received"}`` or by ``{"id": 7, "error":
   {"code", "message"}}``;
@@ -178,6 +179,8 @@ class _Connection:
     def _take(self, message: dict[str, Any]) -> None:
         if isinstance(message.get("mounts"), list):
             self._take_mounts({Path(path) for path in message["mounts"] if isinstance(path, str)})
+            if "id" in message:
+                self._begin(self._acknowledge(message["id"]))
         elif isinstance(message.get("reindex"), str):
             row = self._record(message["reindex"])
             if row is not None:
@@ -188,16 +191,23 @@ class _Connection:
             if source is not None:
                 source.close()
         else:
-            task = asyncio.create_task(self._answer(message))
-            self._answers.add(task)
-            task.add_done_callback(self._answers.discard)
+            self._begin(self._answer(message))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._answers.add(task)
+        task.add_done_callback(self._answers.discard)
+
+    async def _acknowledge(self, number: Any) -> None:
+        with suppress(OSError):
+            await self._send({"id": number, "taken": True})
 
     def _take_mounts(self, mounts: set[Path]) -> None:
         """These are this connection's mounts from now on; one that another connection names as well stays known."""
         self._registered.update(mounts)
         self._registered.subtract(self._mounts)
-        self._core.mounts |= mounts
-        self._core.mounts -= {mount for mount in self._mounts if not self._registered[mount]}
+        gone = {mount for mount in self._mounts if not self._registered[mount]}
+        self._core.mounts = (self._core.mounts | mounts) - gone
         self._mounts = mounts
 
     async def _answer(self, message: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from mosaicfs_core.store.crawl_queries import count_below
 
@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 
 _STEP: Final = 0.2
 _FIGURES: Final = ("files_seen", "files_written", "files_moved", "files_deleted")
+
+
+class Indexed(NamedTuple):
+    """What the first crawl came to, in words: the folders with their number of files, and what went wrong."""
+
+    said: str
+    problems: Sequence[str]
 
 
 class Pace:
@@ -36,24 +43,39 @@ class Pace:
 
 async def show(
     context: TerminalContext, runtime: AgentRuntime, stop: asyncio.Event, *, longest: float, stalled: float
-) -> str:
+) -> Indexed:
     """Follow the crawl until the watched folders are indexed, ``stop`` is set, nothing has moved for ``stalled``
     seconds, or ``longest`` seconds have passed; then say what is indexed and who is still busy, and return that.
 
     Other crawl sources are not waited for: one that is slow or hangs must not keep the folders from being mounted.
     """
     roots, begun = await runtime.roots(), time.monotonic()
-    where = ", ".join(roots) or "nothing (name a folder: mosaicfs up ~/Documents)"
+    where = ", ".join(roots) or f"nothing ({_advice(runtime)})"
     with context.progress(f"Indexing {where}") as bar:
         await _follow(runtime, stop, bar.advance, longest, Pace(stalled, begun))
     if stop.is_set():
-        return ""
+        return Indexed("", ())
     files = await runtime.core.store.read(partial(files_of, node_id=runtime.core.node_id, roots=roots))
-    said = f"{where}: {summary(files, runtime.agent.awaited(), time.monotonic() - begun)}"
-    context.say(f"Indexed   {said}")
-    for problem in _crawler(runtime).get("inaccessible", ()):
-        context.say(f"          {problem}")
-    return said
+    crawler = _crawler(runtime)
+    problems = [*(f"the crawl was cut off: {reason}" for reason in crawler["failed"]), *crawler["inaccessible"]]
+    said = f"{where}: {summary(files, runtime.agent.awaited(), time.monotonic() - begun, bool(problems))}"
+    found = Indexed(said, problems)
+    tell(context, found)
+    return found
+
+
+def tell(context: TerminalContext, found: Indexed) -> None:
+    """Say what is indexed, and what is not."""
+    context.say(f"Indexed   {found.said}")
+    for problem in found.problems:
+        context.say(f"          warning: {problem}")
+
+
+def _advice(runtime: AgentRuntime) -> str:
+    """What is missing where no folder is watched."""
+    from mosaicfs_core.cli.registration import NO_WATCHER
+
+    return NO_WATCHER if runtime.core.host.watcher() is None else "name a folder: mosaicfs up ~/Documents"
 
 
 def files_of(reader: Reader, node_id: str, roots: Sequence[str]) -> int:
@@ -62,11 +84,11 @@ def files_of(reader: Reader, node_id: str, roots: Sequence[str]) -> int:
     return sum(count_below(reader, node_id, root) for root in roots or ("/",))
 
 
-def summary(files: int, awaited: list[str], took: float) -> str:
-    """What is indexed and which instances' first crawls go on."""
+def summary(files: int, awaited: list[str], took: float, incomplete: bool = False) -> str:
+    """What is indexed and which instances' first crawls go on; ``incomplete`` when something went wrong."""
     counted = f"{files:,} {'file' if files == 1 else 'files'}"
     if not awaited:
-        return f"{counted} in {took:.1f} s"
+        return f"{counted} known, not all of them looked at" if incomplete else f"{counted} in {took:.1f} s"
     return f"{counted} so far; still crawling in the background: {', '.join(awaited)} (see `mosaicfs status`)"
 
 

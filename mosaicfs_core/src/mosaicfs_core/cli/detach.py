@@ -24,6 +24,9 @@ def start(context: TerminalContext, options: Options) -> None:
 
     What it prints later goes to ``logs/up.log``. Raises its own error when it does not get ready.
     """
+    from mosaicfs_core.cli.commands.up import login_line
+    from mosaicfs_core.cli.crawl_progress import Indexed, tell
+
     home = context.home.prepare()
     home.log_dir.mkdir(mode=0o700, exist_ok=True)
     command = children.command(home.path, "up", *_arguments(options))
@@ -34,10 +37,10 @@ def start(context: TerminalContext, options: Options) -> None:
     if context.json:
         context.show(facts)
         return
-    context.say(f"Indexed   {facts['indexed']}")
+    tell(context, Indexed(facts["indexed"], facts["problems"]))
     context.say(f"Mounted   {facts['mount'] or 'nowhere: ' + str(facts['mount_problem'] or 'not asked for')}")
     context.say(f"API       {facts['url']}/api/docs")
-    context.show(f"Log in    {facts['login_link']}   (once, within an hour)")
+    context.show(login_line(facts["login_link"], facts["login_problem"]))
     context.say(f"It runs as process {child.pid}; `mosaicfs down` stops it, its log is in {home.log_dir}")
 
 

@@ -55,6 +55,9 @@ def check_fuse(home: Home) -> Finding:
         return Finding("fuse", "warning", "this user may not open /dev/fuse", "sudo chmod 666 /dev/fuse")
     if shutil.which("fusermount3") is None:
         return Finding("fuse", "warning", "fusermount3 is missing", "sudo apt-get install fuse3")
+    if all(plugin.distribution != "mosaicfs-vfs" for plugin in installed_plugins()):
+        detail = "the package mosaicfs-vfs, which mounts, is not installed"
+        return Finding("fuse", "warning", detail, "pip install 'mosaicfs-vfs[fuse]'")
     if importlib.util.find_spec("pyfuse3") is None:
         install = "sudo apt-get install libfuse3-dev pkg-config gcc, then pip install 'mosaicfs-vfs[fuse]'"
         return Finding("fuse", "warning", "the Python package pyfuse3 is missing", install)

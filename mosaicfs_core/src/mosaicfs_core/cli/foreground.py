@@ -6,11 +6,14 @@ import asyncio
 import logging
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from mosaicfs_core.cli.mounting import MountKeeper
     from mosaicfs_core.cli.runtime import AgentRuntime
+    from mosaicfs_core.plugins.host import PluginHost
+
+NO_MOUNT: Final = "no plugin that mounts works here; `pip install 'mosaicfs-vfs[fuse]'` brings one"
 
 
 def stop_on_signals() -> asyncio.Event:
@@ -33,6 +36,17 @@ def keep_the_terminal_quiet() -> None:
             handler.setLevel(max(handler.level, logging.WARNING))
 
 
+def can_mount(host: PluginHost) -> bool:
+    """Whether an installed plugin brings the command ``mount``."""
+    import click
+
+    from mosaicfs_core.cli.frame_context import TerminalContext
+
+    found = click.Group()
+    host.registered("mosaicfs_commands", cli=found, context=TerminalContext())
+    return "mount" in found.commands
+
+
 async def start_mount(
     runtime: AgentRuntime, directory: Path | None, stop: asyncio.Event, *, safe_mode: bool
 ) -> tuple[MountKeeper | None, str | None]:
@@ -42,10 +56,14 @@ async def start_mount(
 
     if directory is None or stop.is_set():
         return None, None
+    if not can_mount(runtime.core.host):
+        runtime.core.own.release(directory)
+        return None, NO_MOUNT
     keeper = MountKeeper(runtime.core, directory, safe_mode=safe_mode)
     runtime.agent.subsystems["vfs_mount"] = keeper.subsystem
     try:
         await keeper.start()
     except Unavailable as error:
+        runtime.core.own.release(directory)
         return None, error.message
     return keeper, None

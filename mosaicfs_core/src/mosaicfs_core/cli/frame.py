@@ -46,7 +46,9 @@ class RootGroup(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Pull the global options out of the whole line and make this invocation's context."""
         leading, rest = _extract_globals(args)
-        ctx.obj = TerminalContext()
+        context = ctx.obj = TerminalContext()
+        # An option of some commands, heeded before they are known: to find them, plugins may have to be imported.
+        context.safe_mode = _wants(args, "--safe-mode")
         return super().parse_args(ctx, [*leading, *rest])
 
     # -- lazy commands ---------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ class TerminalContext:
         self.json = False
         self.quiet = False
         self.verbose = False
+        self.safe_mode = False
         self.home_path: Path | None = None
 
     @cached_property
@@ -79,7 +80,7 @@ class TerminalContext:
     def watchable(self, folders: Sequence[str]) -> list[str]:
         """Folders of this machine to be indexed, as native absolute paths. Raises ``UserError`` for those that cannot
         be."""
-        from mosaicfs_core.cli.watch_paths import check_watch_paths
+        from mosaicfs_core.content.watchable import check_watch_paths
         from mosaicfs_core.documents import paths
 
         return [os.fsdecode(paths.unescape(path)) for path in check_watch_paths(folders, self.home, None)]

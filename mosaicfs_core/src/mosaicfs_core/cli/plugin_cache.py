@@ -1,8 +1,8 @@
 """The commands of plugins, known without importing the plugins.
 
-Which commands they add is asked once per environment and list of disabled plugins, which are not imported here either,
-and kept in the user's cache directory; the list is made anew when a package is installed or removed, when a plugin's
-module changes, and when a command is asked for that it does not hold.
+Which commands they add is asked once per environment and list of disabled plugins, which are not imported here either
+(nor are strangers' in safe mode), and kept in the user's cache directory; the list is made anew when a package is
+installed or removed, when a plugin's module changes, and when a command is asked for that it does not hold.
 A plugin that cannot add its commands is left out, and named when the list is made.
 """
 
@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
@@ -35,7 +35,7 @@ _HOOK: Final = "mosaicfs_commands"
 def names(context: TerminalContext) -> list[str]:
     """The names of the plugins' commands; none when the configuration is wrong, which may disable any."""
     try:
-        return list(_listing(_disabled(context)))
+        return list(_listing(_left_out(context)))
     except ConfigError:
         return []
 
@@ -43,7 +43,7 @@ def names(context: TerminalContext) -> list[str]:
 def helps(context: TerminalContext) -> dict[str, str]:
     """The plugins' commands with their one-line help; a wrong configuration is told and leaves them out."""
     try:
-        return {name: entry["help"] for name, entry in _listing(_disabled(context)).items()}
+        return {name: entry["help"] for name, entry in _listing(_left_out(context)).items()}
     except ConfigError as error:
         _warn(error.message)
         return {}
@@ -54,8 +54,8 @@ def load(name: str, context: TerminalContext, *, again: bool = True) -> click.Co
 
     ``again`` asks all plugins once more when the list does not hold it. Raises ``ConfigError``.
     """
-    disabled = _disabled(context)
-    entry = _listing(disabled).get(name) or (_listing(disabled, refresh=True).get(name) if again else None)
+    left_out = _left_out(context)
+    entry = _listing(left_out).get(name) or (_listing(left_out, refresh=True).get(name) if again else None)
     if entry is None:
         return None
     from importlib_metadata import EntryPoint
@@ -69,7 +69,7 @@ def load(name: str, context: TerminalContext, *, again: bool = True) -> click.Co
     host = PluginHost.discover(entry_points=[point])
     command = _commands_of(host, context).get(name)
     if command is None:
-        _listing(disabled, refresh=True)
+        _listing(left_out, refresh=True)
         plugin = host.plugins.get(entry["plugin"])
         raise click.ClickException(
             f"the plugin {entry['plugin']} no longer offers {name}: {plugin.error if plugin else 'it is not installed'}"
@@ -77,31 +77,38 @@ def load(name: str, context: TerminalContext, *, again: bool = True) -> click.Co
     return command[1]
 
 
-def _disabled(context: TerminalContext) -> tuple[str, ...]:
+class LeftOut(NamedTuple):
+    """The plugins that are not imported: those of these names, and (``safe_mode``) all that are not ours."""
+
+    disabled: tuple[str, ...] = ()
+    safe_mode: bool = False
+
+
+def _left_out(context: TerminalContext) -> LeftOut:
     from mosaicfs_core import config
 
-    return tuple(sorted(set(config.load(context.home.config_file).agent.disabled_plugins)))
+    return LeftOut(tuple(sorted(set(config.load(context.home.config_file).agent.disabled_plugins))), context.safe_mode)
 
 
 @cache
-def _memory() -> dict[tuple[str, ...], dict[str, dict[str, str]]]:
+def _memory() -> dict[LeftOut, dict[str, dict[str, str]]]:
     return {}
 
 
-def _listing(disabled: tuple[str, ...], refresh: bool = False) -> dict[str, dict[str, str]]:
+def _listing(left_out: LeftOut, refresh: bool = False) -> dict[str, dict[str, str]]:
     """Command name to ``{"plugin", "value", "help"}``, from memory, the cache file, or the plugins themselves."""
     memory = _memory()
-    if disabled not in memory or refresh:
-        kept = None if refresh else _read_cache(disabled)
-        memory[disabled] = _ask_plugins(disabled) if kept is None else kept
-    return memory[disabled]
+    if left_out not in memory or refresh:
+        kept = None if refresh else _read_cache(left_out)
+        memory[left_out] = _ask_plugins(left_out) if kept is None else kept
+    return memory[left_out]
 
 
-def _ask_plugins(disabled: tuple[str, ...]) -> dict[str, dict[str, str]]:
+def _ask_plugins(left_out: LeftOut) -> dict[str, dict[str, str]]:
     from mosaicfs_core.plugins.host import PluginHost
 
     _quiet_log()
-    host = PluginHost.discover(disabled)
+    host = PluginHost.discover(*left_out)
     for plugin in host.plugins.values():
         if plugin.status == "failed":
             _warn(f"plugin {plugin.name} cannot be used: {plugin.error}")
@@ -110,7 +117,7 @@ def _ask_plugins(disabled: tuple[str, ...]) -> dict[str, dict[str, str]]:
         name: {"plugin": plugin, "value": host.plugins[plugin].entry_point, "help": command.get_short_help_str(80)}
         for name, (plugin, command) in found.items()
     }
-    _write_cache(disabled, listing, _files_of(host))
+    _write_cache(left_out, listing, _files_of(host))
     return listing
 
 
@@ -160,25 +167,26 @@ def _stamp(files: list[str]) -> str:
     return digest.hexdigest()
 
 
-def _cache_file(disabled: tuple[str, ...]) -> Path:
+def _cache_file(left_out: LeftOut) -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     # Homes that disable different plugins have a list each: they would make each other's anew in turns.
-    what = "\0".join([sys.prefix, *disabled]).encode("utf-8", "surrogateescape")
+    named = [sys.prefix, *left_out.disabled, *(["", "safe"] if left_out.safe_mode else [])]
+    what = "\0".join(named).encode("utf-8", "surrogateescape")
     environment = hashlib.sha1(what, usedforsecurity=False).hexdigest()[:12]
     return Path(base).expanduser() / "mosaicfs" / f"commands-{environment}.json"
 
 
-def _read_cache(disabled: tuple[str, ...]) -> dict[str, dict[str, str]] | None:
+def _read_cache(left_out: LeftOut) -> dict[str, dict[str, str]] | None:
     try:
-        kept: Mapping[str, Any] = json.loads(_cache_file(disabled).read_text("utf-8"))
+        kept: Mapping[str, Any] = json.loads(_cache_file(left_out).read_text("utf-8"))
         files, listing = kept["files"], kept["commands"]
         return listing if kept["stamp"] == _stamp(files) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _write_cache(disabled: tuple[str, ...], listing: dict[str, dict[str, str]], files: list[str]) -> None:
-    file = _cache_file(disabled)
+def _write_cache(left_out: LeftOut, listing: dict[str, dict[str, str]], files: list[str]) -> None:
+    file = _cache_file(left_out)
     body = json.dumps({"stamp": _stamp(files), "files": files, "commands": listing})
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -156,8 +156,10 @@ def _add_switches(group: click.Group, context: TerminalContext) -> None:
     @click.argument("name")
     @node
     def remove(name: str, node: str | None) -> None:
-        """Remove the instance NAME with its settings; the package stays installed, and a default instance does not come
-        back by itself."""
+        """Remove the instance NAME with its settings, what it indexed and what it kept on that machine. Files that it
+        only watched stay on disk.
+
+        The package stays installed, and a default instance does not come back by itself."""
         where = f"nodes/{node or context.home.node_id()}/plugins/{name}"
         _tell(context, context.api.send("DELETE", where), f"{name} is removed")
 

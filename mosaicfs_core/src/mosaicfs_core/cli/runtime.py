@@ -11,6 +11,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from quart import Quart
 
@@ -98,17 +99,27 @@ class ControlPlane:
 
 @asynccontextmanager
 async def running(
-    home: Home, config: Config, listener: socket.socket, *, paths: Sequence[str] = (), safe_mode: bool = False
+    home: Home,
+    config: Config,
+    listener: socket.socket,
+    *,
+    paths: Sequence[str] = (),
+    named: bool = True,
+    mount: Path | None = None,
+    safe_mode: bool = False,
 ) -> AsyncIterator[AgentRuntime]:
     """Control plane and agent in one process around a block. The caller holds the home's lock and has bound
     ``listener``.
 
-    ``paths`` are export paths to watch from now on, checked by the caller.
+    ``paths`` are export paths to watch from now on, checked by the caller; when somebody ``named`` them it is an error
+    that nothing here indexes folders. ``mount`` is where the tree will be mounted (``mount_table.mount_point``): no
+    crawl enters it, the first included.
     """
     async with AsyncExitStack() as stack:
         store = await _open(stack, home)
         core = await _services(home, config, store, home.node_id(config.agent.name or None), safe_mode=safe_mode)
-        await add_watch_paths(core, paths)
+        await _reserve(core, mount)
+        await add_watch_paths(core, paths, named=named)
         identity = await identity_of(core)
         host, port = listener.getsockname()[:2]
         tls = wanted(config.server, str(host))
@@ -164,18 +175,21 @@ async def running_agent(
     stop: asyncio.Event,
     *,
     paths: Sequence[str] = (),
+    mount: Path | None = None,
     safe_mode: bool = False,
 ) -> AsyncIterator[AgentRuntime]:
     """An agent alone around a block, with its own API on ``listener``. Everything local works while the control plane
     cannot be reached; only a replica that has never met it waits for that, until ``stop`` is set (``Unavailable``).
 
     ``paths`` are export paths to watch from now on; the control plane, whose they are to write down, is asked to.
+    ``mount`` is where the tree will be mounted.
     """
     async with AsyncExitStack() as stack:
         stack.push_async_callback(control_plane.requests.close)
         store = await _open(stack, home)
         core = await _services(home, config, store, control_plane.node_id, safe_mode=safe_mode)
         core.control, core.control_url = False, control_plane.url
+        await _reserve(core, mount)
         replication = Replication(store, core.node_id, control_plane.requests)
         await _until_met(replication, control_plane.url, stop)
         signer = NodeSigner(core.node_id, NodeKey.of_home(home), public_key_of(store))
@@ -212,6 +226,11 @@ async def _open(stack: AsyncExitStack, home: Home) -> Store:
 async def _services(home: Home, config: Config, store: Store, node_id: str, *, safe_mode: bool) -> CoreServices:
     host = await asyncio.to_thread(PluginHost.discover, config.agent.disabled_plugins, safe_mode)
     return CoreServices(home, config, store, Content([]), host, node_id)
+
+
+async def _reserve(core: CoreServices, mount: Path | None) -> None:
+    if mount is not None:
+        await asyncio.to_thread(core.own.reserve, mount)
 
 
 async def _agent(stack: AsyncExitStack, core: CoreServices, routes: PeerRoutes) -> Agent:

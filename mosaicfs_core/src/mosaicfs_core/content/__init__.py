@@ -4,7 +4,7 @@ from mosaicfs_core.content.assembly import NodeContent, node_content
 from mosaicfs_core.content.content import Content
 from mosaicfs_core.content.digests import DigestBook
 from mosaicfs_core.content.fragile import MountedTier
-from mosaicfs_core.content.owners import Owners, Route, Routes
+from mosaicfs_core.content.owners import Owners
 from mosaicfs_core.content.roots import (
     WatchedRoot,
     native_roots,
@@ -12,6 +12,7 @@ from mosaicfs_core.content.roots import (
     watch_roots,
     watched_roots,
 )
+from mosaicfs_core.content.routes import Route, Routes
 from mosaicfs_core.content.services import AgentHere, DiskWitness, Finding, TreeServices, services_of
 from mosaicfs_core.content.source import ByteSource, LocalSource
 from mosaicfs_core.content.tiers import AccessTier, LocalTier

@@ -16,7 +16,8 @@ from mosaicfs_core.content.content import Content
 from mosaicfs_core.content.digests import DigestBook
 from mosaicfs_core.content.fragile import MountedTier
 from mosaicfs_core.content.keeping import Keeper
-from mosaicfs_core.content.owners import Owners, Routes
+from mosaicfs_core.content.owners import Owners
+from mosaicfs_core.content.routes import Routes
 from mosaicfs_core.content.tiers import LocalTier
 from mosaicfs_core.documents import ids
 from mosaicfs_core.home import Home

@@ -4,31 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from mosaicfs_core.errors import Unavailable
 
 T = TypeVar("T")
+
+MOST_LEFT: Final = 8
+"""Calls that nobody waits for any more may be under way at a time, before one of them has hung for long."""
 
 
 class BoundedCalls:
     """Runs calls in daemon threads and stops waiting for them after ``limit_s`` seconds.
 
     A thread that hangs in the kernel cannot be ended and must not keep the process from ending: hence no pool. While
-    one hangs, further calls are refused at once, so that there are never many.
+    one hangs, further calls are refused at once, so that there are never many. A call whose caller has left counts as
+    hanging when its time is over, or when there are ``MOST_LEFT`` of them.
     """
 
     def __init__(self, limit_s: float) -> None:
         self.limit_s = limit_s
-        self._hanging = 0
+        # The calls that nobody waits for, and from when on each of them hangs.
+        self._given_up: dict[_Call[Any], float] = {}
         self._lock = threading.Lock()
 
     @property
     def hangs(self) -> bool:
-        """Whether a call has been given up that has not returned yet."""
-        return self._hanging > 0
+        """Whether calls have been given up that should have returned."""
+        now = time.monotonic()
+        with self._lock:
+            return len(self._given_up) >= MOST_LEFT or any(at <= now for at in self._given_up.values())
 
     async def run(self, work: Callable[[], T], dispose: Callable[[T], object] | None = None) -> T:
         """The value of ``work``. ``dispose`` takes one that comes after nobody waits for it any more.
@@ -37,23 +45,26 @@ class BoundedCalls:
         """
         if self.hangs:
             raise Unavailable("the mount does not answer", retry_after=self.limit_s)
-        call = _Call(work, dispose, asyncio.get_running_loop())
+        call, begun = _Call(work, dispose, asyncio.get_running_loop()), time.monotonic()
         threading.Thread(target=call.run, daemon=True, name="bounded").start()
         try:
             async with asyncio.timeout(self.limit_s):
                 return await call.result
         except TimeoutError:
-            with self._lock:
-                self._hanging += 1
-            call.give_up(self._returned)
+            self._give_up(call, begun)
             raise Unavailable(f"the mount did not answer within {self.limit_s:g} s", retry_after=self.limit_s) from None
         except asyncio.CancelledError:
-            call.give_up(lambda: None)
+            self._give_up(call, begun + self.limit_s)
             raise
 
-    def _returned(self) -> None:
+    def _give_up(self, call: _Call[T], hangs_at: float) -> None:
         with self._lock:
-            self._hanging -= 1
+            self._given_up[call] = hangs_at
+        call.give_up(partial(self._returned, call))
+
+    def _returned(self, call: _Call[T]) -> None:
+        with self._lock:
+            self._given_up.pop(call, None)
 
 
 class _Call(Generic[T]):

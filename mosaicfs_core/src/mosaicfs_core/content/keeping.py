@@ -54,9 +54,9 @@ class Keeper:
         """A file's bytes need not stay for this holder any more; they go when room is wanted."""
         await self._cache.unpin(place, holder)
 
-    def pinned(self, holder: str) -> list[FilePlace]:
-        """What a holder has pinned."""
-        return self._cache.pins.of(holder)
+    async def pinned(self, holder: str) -> list[FilePlace]:
+        """What a holder has pinned. Raises ``Unavailable`` while the cache does not know."""
+        return await self._cache.pinned(holder)
 
     async def held(self, files: Sequence[FileRecord]) -> list[Held]:
         """How much of each file is on this node in the version of its document. Asks no network."""

@@ -7,8 +7,7 @@ import base64
 import hashlib
 import logging
 import re
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Final, TypeVar
@@ -16,9 +15,9 @@ from typing import Final, TypeVar
 import aiohttp
 
 from mosaicfs_core.content.digests import digest_of
+from mosaicfs_core.content.routes import SILENCE_S, Race, Route, Routes, Troubles
 from mosaicfs_core.errors import MosaicError, NotAllowed, NotFound, Stale, Unavailable
 from mosaicfs_core.hooks import FileRecord
-from mosaicfs_core.security.requests import Requests
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -26,29 +25,13 @@ T = TypeVar("T")
 BLOCK: Final = 1 << 20
 """Bytes of a block, the last one of a file being shorter."""
 PATIENCE_S: Final = 10.0
-"""How long an owner may say nothing before the next route is tried."""
+"""How long an owner may say nothing on a route before that has failed."""
+DOUBTFUL_S: Final = 3.0
+"""The same on a route that failed the last time."""
 _ATTEMPTS: Final = 3
-_AVOID_S: Final = 30.0
+_RETRY_S: Final = 30.0
 _RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 _DIGEST: Final = re.compile(r"sha-256=:([A-Za-z0-9+/=]{44}):")
-
-
-@dataclass(frozen=True)
-class Route:
-    """A way to a node. ``name`` (its address) tells routes apart; ``relay``: through a control plane, which serves the
-    files of others under another path than a node serves its own."""
-
-    name: str
-    requests: Requests
-    relay: bool = False
-
-    def path(self, file_id: str) -> str:
-        """Where the file's bytes are."""
-        return f"/api/files/{file_id}/content" if self.relay else f"/api/agent/transfer/{file_id}"
-
-
-Routes = Callable[[str], Sequence[Route]]
-"""The routes to a node by its id, the direct ones first; none when it cannot be reached."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +73,15 @@ class Owners:
     def __init__(self, routes: Routes, *, patience_s: float = PATIENCE_S) -> None:
         self._routes = routes
         self._patience_s = patience_s
-        # Routes that did not work, and until when they are tried last.
-        self._avoided: dict[str, float] = {}
+        self._troubles = Troubles()
+        self._probes: dict[str, asyncio.Task[None]] = {}
+
+    async def close(self) -> None:
+        """End what goes on in the background."""
+        probes = list(self._probes.values())
+        for probe in probes:
+            probe.cancel()
+        await asyncio.gather(*probes, return_exceptions=True)
 
     async def facts(self, file: FileRecord) -> Facts:
         """What the owner has now, without its bytes. Raises as ``range``."""
@@ -149,6 +139,9 @@ class Owners:
 
         async def read(answer: aiohttp.ClientResponse, route: Route) -> tuple[Facts, bytes]:
             facts = _facts(answer, _length(answer))
+            if facts.sha256 is None and route.relay:
+                # Nobody can be asked for it afterwards: not a byte is taken that would have to come once more.
+                raise Undigested(f"nobody on the way knows the digest of {file.export_path}")
             sink, digest, size = begin(facts), hashlib.sha256(), 0
 
             def take(block: bytes) -> None:
@@ -170,8 +163,6 @@ class Owners:
         return await self._attempt(file, {}, read, etag=etag)
 
     async def _ask_digest(self, route: Route, file: FileRecord, etag: str) -> bytes:
-        if route.relay:
-            raise Undigested(f"nobody on the way knows the digest of {file.export_path}")
         path = f"{route.path(file.file_id)}/digest"
         # An owner that has not hashed this version yet reads it once more for the answer.
         async with route.requests.request("GET", path, params={"etag": etag}, timeout=6 * self._patience_s) as answer:
@@ -193,41 +184,80 @@ class Owners:
     ) -> T:
         """The answer of the first route that works; what arrived damaged is asked for again, a few times in all."""
         given = {"Accept-Encoding": "identity", **headers, **({} if etag is None else {"If-Match": etag})}
-        failure: MosaicError = Unavailable(
-            f"there is no way to {file.node_id} from this machine now", retry_after=_AVOID_S, path=file.export_path
-        )
-        for _ in range(_ATTEMPTS):
-            again = False
-            for route in self._ordered(file.node_id):
-                try:
-                    asking = route.requests.request(
-                        method, route.path(file.file_id), headers=given, timeout=self._patience_s
-                    )
-                    async with asking as answer:
-                        _check_status(answer, file, status)
-                        _check_version(answer, file, etag)
-                        value = await read(answer, route)
-                except (Damaged, aiohttp.ClientPayloadError) as error:
-                    again = True
-                    failure = Unavailable(f"{file.export_path} did not arrive whole: {error}", retry_after=5)
-                    logger.warning("a transfer failed and is tried again: %s", error, extra=_where(file, route))
-                except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
-                    reason = str(error) or "it took too long"
-                    failure = Unavailable(f"{file.node_id} does not answer: {reason}", retry_after=_AVOID_S)
-                    self._avoided[route.name] = time.monotonic() + _AVOID_S
-                except (NotFound, NotAllowed, Unavailable) as error:
-                    failure = error
-                else:
-                    self._avoided.pop(route.name, None)
-                    return value
-            if not again:
-                break
-        raise failure
+        routes = self._routes(file.node_id)
+        outcome = _Outcome(file, self._troubles)
+        silence_s = min(SILENCE_S, self._patience_s)
+        if all(route in self._troubles for route in routes):
+            silence_s = 0.0  # all at once, then: it is not known which of them to wait for
 
-    def _ordered(self, node_id: str) -> list[Route]:
-        """The routes of the moment; those that failed a moment ago come last."""
-        now = time.monotonic()
-        return sorted(self._routes(node_id), key=lambda route: self._avoided.get(route.name, 0.0) > now)
+        async def attempt(route: Route, claim: Callable[[], None]) -> T:
+            patience = min(self._patience_s, DOUBTFUL_S) if route in self._troubles else self._patience_s
+            async with route.requests.request(
+                method, route.path(file.file_id), headers=given, timeout=patience
+            ) as answer:
+                _check_status(answer, file, status)
+                _check_version(answer, file, etag)
+                claim()
+                value = await read(answer, route)
+            self._troubles.works(route)
+            return value
+
+        for _ in range(_ATTEMPTS):
+            outcome.damaged = False
+            race = Race(attempt, failed=outcome.failed, passed=self._troubles.failed, silence_s=silence_s)
+            found = await race.run(self._troubles.ordered(routes))
+            if found is not None:
+                self._probe(self._troubles.due(routes), file)
+                return found[0]
+            if not outcome.damaged:
+                break
+        raise outcome.failure
+
+    def _probe(self, routes: Iterable[Route], file: FileRecord) -> None:
+        """See in the background whether routes that failed work again, by asking for a file that is there."""
+
+        async def probe(route: Route) -> None:
+            try:
+                async with route.requests.request("HEAD", route.path(file.file_id), timeout=self._patience_s) as answer:
+                    if answer.status < 500:
+                        self._troubles.works(route)
+                        return
+            except (aiohttp.ClientError, TimeoutError, OSError, MosaicError) as error:
+                logger.debug("%s still does not work: %s", route.name, error, extra={"operation": "transfer"})
+            self._troubles.failed(route)
+
+        for route in routes:
+            if route.name not in self._probes:
+                task = self._probes[route.name] = asyncio.create_task(probe(route), name=f"probe {route.name}")
+                task.add_done_callback(lambda _, name=route.name: self._probes.pop(name, None))  # type: ignore[misc]
+
+
+class _Outcome:
+    """What became of the routes that were tried: the error that tells of it, and whether anything came ``damaged``."""
+
+    def __init__(self, file: FileRecord, troubles: Troubles) -> None:
+        self._file = file
+        self._troubles = troubles
+        self.damaged = False
+        self.failure: MosaicError = Unavailable(
+            f"there is no way to {file.node_id} from this machine now", retry_after=_RETRY_S, path=file.export_path
+        )
+
+    def failed(self, route: Route, error: Exception) -> None:
+        """Note why a route failed. Raises what no other route can mend."""
+        file = self._file
+        if isinstance(error, Damaged | aiohttp.ClientPayloadError):
+            self.damaged = True
+            self.failure = Unavailable(f"{file.export_path} did not arrive whole: {error}", retry_after=5)
+            logger.warning("a transfer failed and is tried again: %s", error, extra=_where(file, route))
+        elif isinstance(error, aiohttp.ClientError | TimeoutError | ConnectionError):
+            reason = str(error) or "it took too long"
+            self.failure = Unavailable(f"{file.node_id} does not answer: {reason}", retry_after=_RETRY_S)
+            self._troubles.failed(route)
+        elif isinstance(error, NotFound | NotAllowed | Unavailable):
+            self.failure = error
+        else:
+            raise error
 
 
 async def _blocks(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

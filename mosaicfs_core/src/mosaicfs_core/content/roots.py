@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from mosaicfs_core.documents import paths
 from mosaicfs_core.documents.instances import settings_of
+from mosaicfs_core.mount_table import own_points, resolved
 
 
 class WatchedRoot(NamedTuple):
@@ -49,8 +50,10 @@ def watch_roots(plugin_documents: Iterable[Mapping[str, Any]], node_id: str) -> 
 
 
 def native_roots(roots: Sequence[str], bridge_files: Path | None = None) -> tuple[bytes, ...]:
-    """The resolved native paths beneath which a file may be opened; missing roots resolve to themselves."""
-    found = [os.path.realpath(paths.unescape(root)) for root in roots]
+    """The resolved native paths beneath which a file may be opened; missing roots resolve to themselves, and so do
+    those inside a mount of ours, which is not to be asked."""
+    own = own_points()
+    found = [os.fsencode(resolved(os.fsdecode(paths.unescape(root)), own)) for root in roots]
     if bridge_files is not None:
         found.append(os.path.realpath(os.fsencode(bridge_files)))
     return tuple(found)

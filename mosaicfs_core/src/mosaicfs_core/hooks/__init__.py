@@ -74,6 +74,7 @@ from mosaicfs_core.hooks.queries import (
 )
 from mosaicfs_core.hooks.specs import ENTRY_POINT_GROUP, HOOK_API, PluginManifest, StepOp, hookimpl, hookspec
 from mosaicfs_core.hooks.versions import etag_matches, etag_of, require_fresh
+from mosaicfs_core.mount_table import resolved
 from mosaicfs_core.wording import in_words
 
 __all__ = [
@@ -156,6 +157,7 @@ __all__ = [
     "node_argument",
     "now_text",
     "require_fresh",
+    "resolved",
     "rule_covers",
     "written_argument",
 ]

@@ -180,7 +180,11 @@ class PluginContext(Protocol):
 
     @property
     def excluded(self) -> Sequence[Path]:
-        """Directories no crawl may enter: the home of MosaicFS and the mounts of this node."""
+        """Directories no crawl may enter, nor ask anything: the home of MosaicFS, then its mounts on this machine.
+
+        Resolved, and true at the moment it is asked, even of a mount point whose directory is not made yet: ask again
+        before each directory. Cheap; the same object until something changes. From any thread.
+        """
 
     @property
     def logger(self) -> logging.Logger:

@@ -80,7 +80,9 @@ class StepOp(msgspec.Struct, frozen=True, kw_only=True):
     """A filter-step op added by a plugin.
 
     ``compile`` gets the step's own fields (without ``op``, ``invert``, ``on_match``, ``on_no_match``) once and returns
-    a pure predicate over file facts; it raises ``UserError`` naming the field when they are wrong. The facts are a
+    a pure predicate over file facts, which answers True or False at once: an op that raises, answers anything else or
+    takes seconds is reported, and its step skipped. It raises ``UserError`` naming the field when they are wrong. The
+    facts are a
     ``mosaicfs_core.rules.FileFacts``: ``node_id``, ``export_path``, ``name``, ``size``, ``mtime`` (microseconds),
     ``mime_type``. ``fields`` is a JSON Schema (object) of the step's fields, for editors and documentation.
     """

@@ -22,6 +22,12 @@ MAX_TEXT: Final = 4096
 """Characters of an error's message, and bytes of its details: what is longer stays at home."""
 
 
+class ReaderWaits(Unavailable):
+    """Whoever reads a relayed file has not taken the pieces that are there: the next one may be sent again at once."""
+
+    code = "reader_waits"
+
+
 class BrokenLink(MosaicError):
     """The other side does not speak this protocol; the connection is of no more use."""
 

@@ -28,6 +28,7 @@ from mosaicfs_core.hooks import (
 from mosaicfs_core.lease import Lease, SoleLease
 from mosaicfs_core.plugins import notifying, selecting
 from mosaicfs_core.plugins.node_settings import SettingsOfNode
+from mosaicfs_core.plugins.own_places import OwnPlaces
 from mosaicfs_core.plugins.places import Places
 from mosaicfs_core.store.indexes import KEYS
 from mosaicfs_core.store.search import MAX_LIMIT
@@ -61,7 +62,7 @@ class KeepingService(Protocol):
 
     async def pin(self, file: FileRecord, holder: str) -> None: ...
     async def unpin(self, place: FilePlace, holder: str) -> None: ...
-    def pinned(self, holder: str) -> list[FilePlace]: ...
+    async def pinned(self, holder: str) -> list[FilePlace]: ...
     async def held(self, files: Sequence[FileRecord]) -> list[Held]: ...
     async def keep_only(self, holders: Collection[str]) -> None: ...
 
@@ -86,7 +87,8 @@ class HubService(Protocol):
 @dataclass
 class CoreServices:
     """The services of one process. ``agent`` is set once there is one; ``mounts`` holds the mount points of this node
-    that are known to be mounted, which no crawl may enter. ``failing`` says of long-lived tasks what ended them, by
+    that whoever mounts there has announced; it is replaced, never changed, since other threads read it. ``own`` adds
+    what else belongs to MosaicFS on this machine. ``failing`` says of long-lived tasks what ended them, by
     name, until they run well again. ``control`` is false in an agent's own process, where documents of the control
     plane are read and never written; ``control_url`` then says where it is. ``settings`` are this node's own,
     ``reports`` what plugin instances say of themselves, by name. ``hub`` is set where the control plane has one;
@@ -100,7 +102,7 @@ class CoreServices:
     host: PluginHost
     node_id: str
     agent: Any = None
-    mounts: set[Path] = field(default_factory=set)
+    mounts: frozenset[Path] = frozenset()
     failing: dict[str, str] = field(default_factory=dict)
     control: bool = True
     control_url: str | None = None
@@ -110,8 +112,10 @@ class CoreServices:
     withdrawn: dict[str, set[str]] = field(default_factory=dict)
     offers: dict[str, frozenset[str]] = field(default_factory=dict)
     settings: SettingsOfNode = field(init=False)
+    own: OwnPlaces = field(init=False)
 
     def __post_init__(self) -> None:
+        self.own = OwnPlaces(self.home.path)
         self.settings = SettingsOfNode(self.store, self.config, self.node_id)
 
     def not_here(self) -> NotAllowed:
@@ -196,8 +200,8 @@ class InstanceContext:
 
     @property
     def excluded(self) -> Sequence[Path]:
-        """This home and this node's mounts."""
-        return (self._core.home.path, *sorted(self._core.mounts))
+        """This home, then every mount of MosaicFS on this machine; the same object until something changes."""
+        return self._core.own.places(self._core.mounts)
 
     @property
     def logger(self) -> logging.Logger:
@@ -287,7 +291,7 @@ class InstanceContext:
 
     async def pinned(self) -> list[FilePlace]:
         """What this instance has pinned."""
-        return self._keeper().pinned(self._instance)
+        return await self._keeper().pinned(self._instance)
 
     async def held(self, files: Sequence[FileRecord]) -> list[Held]:
         """How much of each file is here."""

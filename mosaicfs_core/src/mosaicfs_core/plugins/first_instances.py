@@ -11,6 +11,7 @@ from typing import Any, Final
 from mosaicfs_core.documents import ids, paths
 from mosaicfs_core.documents.instances import settings_of
 from mosaicfs_core.errors import UserError
+from mosaicfs_core.plugins.prefixes import tombstone_of
 from mosaicfs_core.store import Store
 
 logger = logging.getLogger(__name__)
@@ -116,7 +117,7 @@ def _withdrawn(rev: str, present: dict[str, Any] | None) -> dict[str, Any] | Non
     """The tombstone of the document, None when it is another one by now."""
     if present is None or present["_rev"] != rev:
         return None
-    return {key: present[key] for key in ("_id", "type", "node_id", "plugin_name")} | {"_deleted": True}
+    return tombstone_of(present, None)
 
 
 def _first(made: dict[str, Any], present: dict[str, Any] | None) -> dict[str, Any] | None:

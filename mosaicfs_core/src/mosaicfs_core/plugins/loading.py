@@ -13,9 +13,12 @@ from mosaicfs_core.errors import PluginError
 from mosaicfs_core.hooks import HOOK_API, PluginManifest
 from mosaicfs_core.plugins.discovery import InstalledPlugin
 from mosaicfs_core.plugins.hooktable import HOOKS, PREFIX, kind_of
+from mosaicfs_core.plugins.patience import within
 from mosaicfs_core.plugins.settings import structure_problem
 
 OLDEST_HOOK_API: Final = 1
+LOAD_S: Final = 10.0
+"""How long the import of a plugin that is not ours may take, its manifest included."""
 _MANIFEST: Final = "mosaicfs_manifest"
 _NAMING_FILES: Final = ("mosaicfs_crawl", "mosaicfs_watch")
 
@@ -49,8 +52,7 @@ def load_plugin(manager: pluggy.PluginManager, installed: InstalledPlugin) -> Lo
     try:
         if installed.problem is not None:
             raise PluginError(installed.problem, installed.name, "")
-        plugin = installed.entry_point.load()
-        manifest = _read_manifest(plugin, installed.name)
+        plugin, manifest = _imported(installed)
         _check_hook_api(manifest, installed.name)
         hooks = _check_hooks(manager, plugin, installed.name)
         _check_places(manifest, hooks, installed.name)
@@ -59,6 +61,23 @@ def load_plugin(manager: pluggy.PluginManager, installed: InstalledPlugin) -> Lo
         _unregister(manager, installed.name)
         return _listed(installed, manifest, "failed", _one_line(error), traceback.format_exc())
     return _listed(installed, manifest, "ok", hooks=hooks)
+
+
+def _imported(installed: InstalledPlugin) -> tuple[Any, PluginManifest]:
+    """What the entry point names, and its manifest. A stranger's module may take ``LOAD_S`` at most: nothing else
+    starts meanwhile, and nobody could tell which one it is that does not come back."""
+
+    def load() -> tuple[Any, PluginManifest]:
+        plugin = installed.entry_point.load()
+        return plugin, _read_manifest(plugin, installed.name)
+
+    if installed.first_party:
+        return load()
+    try:
+        return within(LOAD_S, load)
+    except TimeoutError:
+        text = f"plugin {installed.name}: its import has not ended after {LOAD_S:g} s"
+        raise PluginError(text, installed.name, _MANIFEST) from None
 
 
 def not_loaded(installed: InstalledPlugin, reason: str) -> LoadedPlugin:

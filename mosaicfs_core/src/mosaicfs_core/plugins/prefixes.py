@@ -28,6 +28,25 @@ def own_folders(document: Mapping[str, Any], manifest: PluginManifest | None) ->
     return watch_roots([{**document, "watches": watches}], str(document["node_id"]))
 
 
+def tombstone_of(document: Mapping[str, Any], manifest: PluginManifest | None) -> dict[str, Any]:
+    """What is left of the document of an instance that is removed: whose it was, and where its files were."""
+    kept = {key: document[key] for key in ("_id", "type", "node_id", "plugin_name")}
+    places = {"prefix": own_prefix(document, manifest), "folders": list(own_folders(document, manifest))}
+    return {**kept, "places": places, "_deleted": True}
+
+
+def removed_places(name: str, tombstone: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """The prefix and the folders of an instance that was removed; the usual prefix of one whose tombstone, by another
+    hand, does not tell."""
+    places = tombstone.get("places")
+    told = places if isinstance(places, dict) else {}
+    prefix, folders = told.get("prefix"), told.get("folders")
+    return (
+        prefix if isinstance(prefix, str) and prefix.startswith("/") else f"/{name}",
+        [path for path in folders if isinstance(path, str)] if isinstance(folders, list) else [],
+    )
+
+
 def places_of(documents: Sequence[Mapping[str, Any]], manifest_of: ManifestOf) -> dict[str, Places]:
     """Where the files of each of a node's instances lie, by name; those that are switched off count."""
     folders = {str(one["plugin_name"]): own_folders(one, manifest_of(package_of(one))) for one in documents}

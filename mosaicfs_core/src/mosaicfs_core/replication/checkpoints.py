@@ -1,9 +1,10 @@
 """How far a replication has come: remembered on both sides, and believed only where both remember the same.
 
 Each side keeps the same log in a ``_local`` document, in CouchDB's form: the newest position, and a history of entries
-``(session, recorded_seq)``. An entry was written only after the target had everything up to it on disk, so an entry
-that both logs have is a position to go on from. A side that was made anew has no log; one restored from a backup has an
-older log, which shares an older entry with the other one. If nothing is shared, everything is compared.
+``(session, recorded_seq)``. An entry was written only after the target had everything up to it on disk, but for what
+the log names as owed, so an entry that both logs have is a position to go on from. A side that was made anew has no
+log; one restored from a backup has an older log, which shares an older entry with the other one. If nothing is shared,
+everything is compared.
 
 The history is thinned so that entries get rarer with age (an entry whose ordinal is a multiple of 2**k is kept for
 ``WINDOW`` * 2**k entries): a restored side goes on from about as far before its backup as the backup is old.
@@ -38,12 +39,14 @@ class Log(NamedTuple):
     """What one side remembers, newest first; ``rev`` is that of the ``_local`` document, None when there is none.
 
     ``set_back`` notes in the near side's log that the far side was found to have forgotten something, until everything
-    has been compared anew.
+    has been compared anew. ``owed`` are the ids of documents before the newest position that the target could not take
+    then (``owed``).
     """
 
     entries: tuple[Entry, ...] = ()
     rev: str | None = None
     set_back: bool = False
+    owed: tuple[str, ...] = ()
 
 
 def replication_id(source: str, target: str, chosen: Filter) -> str:
@@ -66,7 +69,13 @@ def read(document: Mapping[str, Any] | None) -> Log:
             continue
         if isinstance(entry.session, str) and type(entry.seq) in (int, str) and type(entry.ordinal) is int:
             found.append(entry)
-    return Log(tuple(found), rev if isinstance(rev, str) else None, document.get("set_back") is True)
+    owed = document.get("owed")
+    return Log(
+        tuple(found),
+        rev if isinstance(rev, str) else None,
+        document.get("set_back") is True,
+        tuple(one for one in owed if isinstance(one, str)) if isinstance(owed, list) else (),
+    )
 
 
 def write(log: Log) -> dict[str, Any]:
@@ -83,6 +92,8 @@ def write(log: Log) -> dict[str, Any]:
     }
     if log.set_back:
         document["set_back"] = True
+    if log.owed:
+        document["owed"] = list(log.owed)
     return document if log.rev is None else {**document, "_rev": log.rev}
 
 

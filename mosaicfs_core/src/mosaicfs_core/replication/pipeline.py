@@ -3,14 +3,14 @@
 read the changes → ask the target what it lacks → fetch that from the source → write it to the target. Each stage starts
 its requests in order and hands them on while they are under way, through queues that are short, so memory is bounded.
 Pages are finished in the order in which they came: when one is reported as reached, everything up to it is on the
-target's disk.
+target's disk, refused for good, or owed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
@@ -19,7 +19,8 @@ import msgspec
 from ..errors import NotAllowed, NotSignedIn, Unavailable, UserError
 from ..supervision import end_tasks
 from .batching import BatchSize
-from .peer import Document, Page, Peer, Refused, Wanted
+from .owed import Owed
+from .peer import Document, Page, Peer, Refused, Row, Wanted
 from .surroundings import Surroundings
 
 logger = logging.getLogger(__name__)
@@ -27,10 +28,10 @@ logger = logging.getLogger(__name__)
 QUEUED: Final = 1
 """Items between two stages, besides the one that is put and the one that is taken. Each is a request under way, so a
 stage has up to three: while one side makes the next request, the other has work."""
-ATTEMPTS: Final = 3
-"""How often a document that fails while others of its batch succeed is offered before it counts as refused."""
 HOPELESS: Final = 5
-"""So many documents in a row that fail one by one are not to blame."""
+"""So many documents in a row that fail are not to blame: it is the request, or the target."""
+OFFERED: Final = 50
+"""Owed documents that are offered at once."""
 SAMPLE: Final = 64
 """One document in so many is weighed."""
 
@@ -79,7 +80,7 @@ class _Batch(NamedTuple, Generic[T]):
 
 
 class Pipeline:
-    """Moves what ``accepts`` (None: all) from ``source`` to ``target``."""
+    """Moves what ``accepts`` from ``source`` to ``target``; what that cannot take for the moment is ``owed`` then."""
 
     def __init__(
         self,
@@ -88,16 +89,20 @@ class Pipeline:
         size: BatchSize,
         counters: Counters,
         surroundings: Surroundings,
-        accepts: Callable[[Document], bool] | None = None,
+        accepts: Callable[[Document], bool],
+        owed: Owed,
     ) -> None:
         self._source, self._target, self._size, self._counters = source, target, size, counters
-        self._surroundings, self._accepts = surroundings, accepts
+        self._surroundings, self._accepts, self._owed = surroundings, accepts, owed
+        self._failed_in_a_row = 0
 
-    async def run(self, pages: Pages, reached: Reached, stop: asyncio.Event) -> None:
+    async def run(
+        self, pages: Pages, reached: Reached, stop: asyncio.Event, beside: Coroutine[Any, Any, None] | None = None
+    ) -> None:
         """Until the pages end or ``stop`` is set; what was read is then finished.
 
-        ``reached`` is called with each page when it is done, and with None at the source's heartbeats. The first error
-        of a stage ends all of them and is raised.
+        ``reached`` is called with each page when it is done, and with None at the source's heartbeats. ``beside`` is
+        work that ends with the rest. The first error of a stage or of this ends all of them and is raised.
         """
         read: _Queue[Page | None] = asyncio.Queue(QUEUED)
         lacking: _Queue[_Lacking] = asyncio.Queue(QUEUED)
@@ -109,7 +114,10 @@ class Pipeline:
                 tasks.create_task(self._compare(read, lacking, tasks))
                 tasks.create_task(self._fetch(lacking, fetched, tasks))
                 tasks.create_task(self._write(fetched, written, tasks))
-                tasks.create_task(self._finish(written, reached))
+                finishing = tasks.create_task(self._finish(written, reached))
+                if beside is not None:
+                    working = tasks.create_task(beside)
+                    finishing.add_done_callback(lambda _: working.cancel())
         except BaseExceptionGroup as failures:
             raise _first(failures)  # noqa: B904 - the group says nothing more
 
@@ -173,7 +181,8 @@ class Pipeline:
             self._size.failed()
             raise
         self._size.moved(len(wanted), self._surroundings.monotonic() - started, _weight(documents))
-        return [one for one in documents if self._accepts is None or self._accepts(one)]
+        # A source in this process has chosen by the same filter already.
+        return [one for one in documents if self._source.near or self._accepts(one)]
 
     async def _get(self, wanted: Sequence[Wanted]) -> list[dict[str, Any]]:
         divided: _Divided[Wanted, dict[str, Any]] = _Divided(self._source.bulk_get)
@@ -186,7 +195,7 @@ class Pipeline:
         self, fetched: _Queue[_Batch[list[Document]]], out: _Queue[_Batch[None]], tasks: asyncio.TaskGroup
     ) -> None:
         while not isinstance(batch := await fetched.get(), _End):
-            task = tasks.create_task(self._put_with_patience(await batch.result))
+            task = tasks.create_task(self._put_batch(await batch.result))
             await out.put(_Batch(batch.page, batch.completes, task))
         await out.put(_END)
 
@@ -197,40 +206,70 @@ class Pipeline:
                 self._counters.settled += 0 if batch.page is None else len(batch.page.rows)
                 await reached(batch.page)
 
-    async def _put_with_patience(self, documents: Sequence[Document]) -> None:
+    async def _put_batch(self, documents: Sequence[Document]) -> None:
         if not documents:
             return
         started = self._surroundings.monotonic()
-        for attempt in range(1, ATTEMPTS + 1):
-            failed = await self._put(documents)
-            for refusal in failed:
-                if not refusal.temporary:
-                    self._refuse(refusal)
-            again = {refusal.id: refusal for refusal in failed if refusal.temporary}
-            self._counters.written += len(documents) - len(failed)
-            if not again:
-                break
-            if len(again) == len({one["_id"] for one in documents}) and attempt == ATTEMPTS:
-                self._size.failed()
-                raise Unavailable(f"Nothing can be written there: {next(iter(again.values())).reason}")
-            if attempt == ATTEMPTS:
-                for refusal in again.values():
-                    self._refuse(refusal)
-                break
-            documents = [one for one in documents if one["_id"] in again]
-            await self._surroundings.sleep(float(attempt))
+        failed = await self._put(documents)
+        temporary = [one for one in failed if one.temporary]
+        self._owe(temporary, others=len(temporary) < len(documents))
         self._size.moved(len(documents), self._surroundings.monotonic() - started)
 
+    def _owe(self, failed: Sequence[Refused], *, others: bool) -> None:
+        """Note what was not taken for the moment. ``others``: the target has said something sensible of others since.
+        Raises ``Unavailable`` when it seems to be the target that fails, not these documents."""
+        new = {one.id: one for one in failed if one.id not in self._owed}
+        if others:
+            self._failed_in_a_row = 0
+        elif new:
+            self._failed_in_a_row += len(new)
+            if self._failed_in_a_row > HOPELESS:
+                self._size.failed()
+                raise Unavailable(f"Nothing can be written there: {failed[0].reason}")
+        for one in failed:
+            self._owed.add(one.id, one.reason)
+            logger.info("%s %s is offered again later: %s", one.id, one.rev, one.reason)
+
+    async def offer_again(self) -> None:
+        """Offer what is owed, as the source has it now. Raises as ``run`` does."""
+        ids = self._owed.ids
+        for start in range(0, len(ids), OFFERED):
+            part = ids[start : start + OFFERED]
+            still = {one.id for one in await self._put(await self._lacking_leaves(part)) if one.temporary}
+            for identifier in part:
+                if identifier not in still:
+                    self._owed.remove(identifier)
+
+    async def _lacking_leaves(self, ids: Sequence[str]) -> list[Document]:
+        """The leaves of some documents that the target does not have."""
+        leaves: dict[str, list[Document]] = {}
+        for one in await self._source.leaves(ids):
+            if self._accepts(one):
+                leaves.setdefault(one["_id"], []).append(one)
+        if not leaves:
+            return []
+        rows = [Row(identifier, tuple(str(one["_rev"]) for one in found)) for identifier, found in leaves.items()]
+        lacking = set(await self._target.revs_diff(rows))
+        return [one for found in leaves.values() for one in found if (one["_id"], one["_rev"]) in lacking]
+
     async def _put(self, documents: Sequence[Document]) -> list[Refused]:
+        """Write documents, count them and tell of those that are refused for good; all that were not taken."""
+        if not documents:
+            return []
         divided: _Divided[Document, Refused] = _Divided(self._target.bulk_docs)
         try:
             refused = await divided.run(documents)
         except Unavailable:
             self._size.failed()
             raise
-        return refused + [
+        refused += [
             Refused(str(one["_id"]), str(one.get("_rev", "")), error.message) for one, error in divided.hopeless
         ]
+        self._counters.written += len(documents) - len(refused)
+        for refusal in refused:
+            if not refusal.temporary:
+                self._refuse(refusal)
+        return refused
 
     def _refuse(self, refusal: Refused) -> None:
         level = logging.INFO if self._counters.refused else logging.WARNING

@@ -3,7 +3,8 @@
 A round begins with the logs of both sides (``checkpoints``), goes on from what they agree on, and moves everything
 after that through the ``pipeline``. Whatever happens to either side or to the connection, the next round starts from
 the logs again: a position is recorded only after the target had everything up to it on disk, so nothing can be skipped,
-and what is offered twice is recognized by its revision.
+and what is offered twice is recognized by its revision. What the target could not take for the moment is recorded with
+the position, and offered again while the rest goes on.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from ..supervision import first_of
 from . import checkpoints
 from .batching import BatchSize
 from .checkpoints import Entry, Log
+from .owed import Owed
 from .peer import EVERYTHING, Filter, Page, Peer, Seq
 from .pipeline import Counters, Pages, Pipeline
 from .status import Direction, State, Status
+from .store_peer import predicate
 from .surroundings import Surroundings
 
 logger = logging.getLogger(__name__)
@@ -34,6 +37,8 @@ PAGE: Final = 2_000
 HEARTBEAT_S: Final = 30.0
 CHECKPOINT_S: Final = 5.0
 """Positions are recorded no more often than this, and when the source has been silent for a heartbeat."""
+PAUSES_S: Final = (1.0, 2.0)
+"""``run_once`` offers what is owed again after these."""
 
 
 class Replicator:
@@ -59,6 +64,7 @@ class Replicator:
         self._surroundings = surroundings or Surroundings()
         self._counters = Counters()
         self._size = BatchSize()
+        self._owed = Owed()
         self._stop, self._wake = asyncio.Event(), asyncio.Event()
         self._state: State = "idle"
         self._last_error: str | None = None
@@ -72,19 +78,21 @@ class Replicator:
         """How it stands."""
         moved = self._counters.written
         backlog = self._source.backlog(self._reached)
-        level = self._level and not backlog
+        level = self._level and not backlog and not self._owed
         return Status(
             state=self._state,
             pushed=moved if self._direction == "push" else 0,
             pulled=moved if self._direction == "pull" else 0,
             pending=self._pending + self._counters.in_flight if backlog is None else backlog,
             lag_s=0.0 if level else max(0.0, self._surroundings.monotonic() - self._level_at),
-            last_error=self._last_error,
+            last_error=self._last_error or self._owed.told,
             refused=self._counters.refused,
+            owed=len(self._owed),
         )
 
     async def run_once(self, *, from_start: bool = False) -> Status:
-        """Replicate what there is and return. Raises what stops it (``Unavailable`` and the like).
+        """Replicate what there is and return. Raises what stops it (``Unavailable`` and the like); what the target
+        could not take is ``owed`` then, and offered again by the next round.
 
         ``from_start`` compares everything, whatever the logs say.
         """
@@ -170,23 +178,40 @@ class Replicator:
         logs = [checkpoints.read(await side.checkpoint(name)) for side in order]
         records = _Records(name, order, logs, from_start, self._surroundings)
         self._reached = records.since
+        self._owed.remember(records.owed)
+        accepts = predicate(self._chosen) or (lambda _: True)
         pipeline = Pipeline(
-            self._source,
-            self._target,
-            self._size,
-            self._counters,
-            self._surroundings,
-            None if self._source.near else self._chosen.accepts,
+            self._source, self._target, self._size, self._counters, self._surroundings, accepts, self._owed
         )
 
         async def reached(page: Page | None) -> None:
             if page is not None:
                 self._arrived(page, live)
             if page is None or records.age() >= self._checkpoint_every:
-                await records.save(self._reached)
+                await records.save(self._reached, self._owed.ids)
 
-        await pipeline.run(self._pages(records.since, live), reached, self._stop)
-        await records.save(self._reached)
+        beside = self._offer_again(pipeline) if live else None
+        await pipeline.run(self._pages(records.since, live), reached, self._stop, beside)
+        if not live:
+            await self._offer_once_more(pipeline)
+        await records.save(self._reached, self._owed.ids)
+
+    async def _offer_again(self, pipeline: Pipeline) -> None:
+        """Offer what is owed, with pauses that grow while nothing of it is taken, until cancelled."""
+        backoff = Backoff(self._surroundings.random)
+        while True:
+            await self._owed.some.wait()
+            before = len(self._owed)
+            await self._surroundings.sleep(backoff.next())
+            await pipeline.offer_again()
+            if len(self._owed) < before:
+                backoff.reset()
+
+    async def _offer_once_more(self, pipeline: Pipeline) -> None:
+        for pause in PAUSES_S:
+            if self._owed:
+                await self._surroundings.sleep(pause)
+                await pipeline.offer_again()
 
     def _arrived(self, page: Page, live: bool) -> None:
         self._reached = page.last_seq
@@ -197,7 +222,9 @@ class Replicator:
             self._state = "live" if live else self._state
             self._last_error = None
         if page.ended or (self._state == "live" and not self._counters.in_flight):
-            self._level, self._level_at = True, self._surroundings.monotonic()
+            self._level = True
+            if not self._owed:
+                self._level_at = self._surroundings.monotonic()
 
     async def _pages(self, since: Seq, live: bool) -> Pages:
         while True:
@@ -231,21 +258,27 @@ class _Records:
             # What either side recorded after it is void: the other one never heard of it, or has lost it.
             self._entries = logs[0].entries[logs[0].entries.index(begun) :]
         self.since: Seq = 0 if begun is None else begun.seq
-        self._saved = self.since
+        # Of either log: whichever side was set back, what the target lacks stands in one of them.
+        self.owed = () if begun is None else tuple(dict.fromkeys((*logs[0].owed, *logs[1].owed)))
+        self._saved = (self.since, self.owed)
         self._at = surroundings.monotonic()
 
     def age(self) -> float:
         """Seconds since the last record."""
         return self._surroundings.monotonic() - self._at
 
-    async def save(self, seq: Seq) -> None:
-        """Record that the target has everything up to ``seq``. Raises Stale when another replicator did so too."""
+    async def save(self, seq: Seq, owed: tuple[str, ...]) -> None:
+        """Record that the target has everything up to ``seq`` but what is ``owed``. Raises Stale when another
+        replicator did so too."""
         self._at = self._surroundings.monotonic()
-        if seq == self._saved:
+        if (seq, owed) == self._saved:
             return
-        time = format_time(self._surroundings.now())
-        self._entries = checkpoints.added(self._entries, self._session, seq, time)
+        if seq != self._saved[0]:
+            time = format_time(self._surroundings.now())
+            self._entries = checkpoints.added(self._entries, self._session, seq, time)
+        elif not self._entries:
+            return  # there is no position yet past which anything could be owed
         for number, side in enumerate(self._order):
-            log = Log(self._entries, self._revs[number], self._set_back and number == 1)
+            log = Log(self._entries, self._revs[number], self._set_back and number == 1, owed)
             self._revs[number] = await side.save_checkpoint(self._name, checkpoints.write(log))
-        self._saved = seq
+        self._saved = (seq, owed)

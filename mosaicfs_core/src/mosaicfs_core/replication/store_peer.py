@@ -42,7 +42,7 @@ class StorePeer:
         return await self.store.local_put(name, document)
 
     async def changes(self, since: Seq, limit: int, chosen: Filter) -> Page:
-        return await self._open.read(_Scan(_number(since), limit, _predicate(chosen)))
+        return await self._open.read(_Scan(_number(since), limit, predicate(chosen)))
 
     async def live(self, since: Seq, limit: int, chosen: Filter, heartbeat: float) -> AsyncGenerator[Page | None, None]:
         while True:
@@ -91,7 +91,8 @@ def _number(since: Seq) -> int:
         raise UserError(f"{since!r} is no sequence of a MosaicFS replica", field="since") from None
 
 
-def _predicate(chosen: Filter) -> Callable[[Document], bool] | None:
+def predicate(chosen: Filter) -> Callable[[Document], bool] | None:
+    """A filter as a function over whole documents; None when it lets all pass."""
     matches = None if chosen.selector is None else compile_selector(chosen.selector)
     accepts = chosen.accepts
     if matches is None or accepts is None:

@@ -7,6 +7,7 @@ any other: ``raise_for_error`` turns it into the error it stands for.
 
 from __future__ import annotations
 
+import asyncio
 import io
 import ssl
 from collections.abc import AsyncIterator, Mapping
@@ -23,6 +24,7 @@ from mosaicfs_core.security.authority import client_context
 from mosaicfs_core.security.node_keys import Signer
 
 CONNECT_SECONDS: Final = 10.0
+OPENING_SECONDS: Final = 20.0
 READ_BUFFER: Final = 1 << 18
 LARGE_BODY: Final = 1 << 19  # from here on aiohttp is to send it in pieces, so that other requests get their turn
 MAX_ERROR_BODY: Final = 1 << 16
@@ -69,12 +71,21 @@ async def raise_for_error(answer: aiohttp.ClientResponse) -> None:
 
 
 class PlainRequests:
-    """``Requests`` without a signature; ``headers`` go with each (for a foreign database, and for tests)."""
+    """``Requests`` without a signature; ``headers`` go with each (for a foreign database, and for tests). ``connect_s``
+    bounds the wait for a connection, in seconds."""
 
-    def __init__(self, base_url: str, headers: Mapping[str, str] | None = None, ca_pem: str | None = None) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        headers: Mapping[str, str] | None = None,
+        ca_pem: str | None = None,
+        *,
+        connect_s: float = CONNECT_SECONDS,
+    ) -> None:
         self.base_url = base_url.rstrip("/")
         self._headers = dict(headers or {})
         self._ca_pem = ca_pem
+        self._connect_s = connect_s
         self._context: ssl.SSLContext | None = None
         self._session: aiohttp.ClientSession | None = None
 
@@ -99,7 +110,7 @@ class PlainRequests:
                 data=io.BytesIO(body) if body is not None and len(body) >= LARGE_BODY else body,
                 headers=given,
                 timeout=aiohttp.ClientTimeout(
-                    total=None, sock_connect=min(timeout or CONNECT_SECONDS, CONNECT_SECONDS), sock_read=timeout
+                    total=None, sock_connect=min(timeout or self._connect_s, self._connect_s), sock_read=timeout
                 ),
                 allow_redirects=False,
                 ssl=self._tls(),
@@ -114,17 +125,20 @@ class PlainRequests:
     async def websocket(
         self, path: str, *, heartbeat: float | None = None, max_message: int = 4 << 20
     ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-        """A WebSocket, opened with the same proof as a request. Raises the error a refusal stands for."""
+        """A WebSocket, opened with the same proof as a request, within ``OPENING_SECONDS``. Raises the error a refusal
+        stands for."""
         url = self._url(path, None)
         try:
-            socket = await self._opened().ws_connect(
-                url,
-                headers=self._headers_for("GET", url, None, None),
-                heartbeat=heartbeat,
-                max_msg_size=max_message,
-                ssl=self._tls(),
-                server_hostname=self._server_name(),
-            )
+            # aiohttp's own limits leave the wait for the answer to the upgrade out.
+            async with asyncio.timeout(OPENING_SECONDS):
+                socket = await self._opened().ws_connect(
+                    url,
+                    headers=self._headers_for("GET", url, None, None),
+                    heartbeat=heartbeat,
+                    max_msg_size=max_message,
+                    ssl=self._tls(),
+                    server_hostname=self._server_name(),
+                )
         except aiohttp.WSServerHandshakeError as error:
             raise error_of(error.status, error.message, None, b"") from error
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
@@ -185,8 +199,16 @@ class SignedRequests(PlainRequests):
     address decide (a control plane behind a proxy of its own).
     """
 
-    def __init__(self, base_url: str, destination: str, signer: Signer, ca_pem: str | None = None) -> None:
-        super().__init__(base_url, ca_pem=ca_pem)
+    def __init__(
+        self,
+        base_url: str,
+        destination: str,
+        signer: Signer,
+        ca_pem: str | None = None,
+        *,
+        connect_s: float = CONNECT_SECONDS,
+    ) -> None:
+        super().__init__(base_url, ca_pem=ca_pem, connect_s=connect_s)
         self.destination = destination
         self._signer = signer
 

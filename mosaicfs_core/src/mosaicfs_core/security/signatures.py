@@ -116,6 +116,12 @@ def is_signed(header: str) -> bool:
     return header.partition(" ")[0].upper() == SCHEME
 
 
+def no_key_id(text: str) -> str:
+    """What to say of something that is no access key id."""
+    form = "which is MOSAICFS_ and 16 hexadecimal digits"
+    return f"{text!r} is not an access key id, {form}: `mosaicfs credentials list` shows those that there are"
+
+
 def parse(header: str) -> Claim:
     """The claim of a header. Raises ``NotSignedIn`` for whatever is not exactly of the form, never anything else."""
     scheme, _, rest = header.partition(" ")
@@ -136,7 +142,9 @@ def parse(header: str) -> Claim:
         nonce=found["Nonce"],
         signature=found["Signature"],
     )
-    if not (_is_key_id(claim.key_id) and _is_nonce(claim.nonce) and _is_signature(claim.signature)):
+    if not _is_key_id(claim.key_id):
+        raise NotSignedIn(no_key_id(claim.key_id))
+    if not (_is_nonce(claim.nonce) and _is_signature(claim.signature)):
         raise NotSignedIn("the signature's header is damaged: its parts do not have the form they should")
     try:
         times.parse_canonical(claim.timestamp)

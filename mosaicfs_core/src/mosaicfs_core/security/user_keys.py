@@ -7,6 +7,9 @@ from typing import Final
 
 from argon2.low_level import Type, hash_secret_raw
 
+from mosaicfs_core.errors import UserError
+from mosaicfs_core.security.signatures import no_key_id
+
 KEY_ID_PATTERN: Final = re.compile(r"MOSAICFS_[0-9a-f]{16}")
 SECRET_PATTERN: Final = re.compile(r"mosaicfs_[A-Za-z0-9_-]{43}")
 
@@ -20,8 +23,10 @@ SIGNING_KEY_BYTES: Final = 32
 def derive_signing_key(access_key_id: str, secret: str) -> bytes:
     """The 32-byte key both sides sign requests with: Argon2id of the secret, salted with the key id.
 
-    Takes tens of milliseconds: call it in a thread.
+    Takes tens of milliseconds: call it in a thread. Raises ``UserError`` for what is no access key id.
     """
+    if KEY_ID_PATTERN.fullmatch(access_key_id) is None:
+        raise UserError(no_key_id(access_key_id))
     return hash_secret_raw(
         secret.encode(),
         access_key_id.encode(),
@@ -42,7 +47,7 @@ class UserSigner:
 
     @classmethod
     def from_secret(cls, access_key_id: str, secret: str) -> UserSigner:
-        """Derive the key. Takes tens of milliseconds."""
+        """Derive the key. Takes tens of milliseconds. Raises ``UserError``."""
         return cls(access_key_id, derive_signing_key(access_key_id, secret))
 
     @property

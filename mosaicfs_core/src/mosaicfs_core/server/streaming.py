@@ -35,10 +35,12 @@ _SHOWN_AS_TEXT: Final = re.compile(r"text/.+|message/rfc822|application/(?:.+\+)
 
 
 class Streams:
-    """The downloads under way: the threads that read for them, and the tasks that send, so that they can be ended."""
+    """The downloads under way: the threads that read for them, and the tasks that send, so that they can be ended.
+    ``hashing`` computes digests that nobody downloads, which must not hold up those who do."""
 
     def __init__(self, threads: int = 4) -> None:
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="content")
+        self.hashing = ThreadPoolExecutor(2, thread_name_prefix="hashing")
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @contextmanager
@@ -65,6 +67,7 @@ class Streams:
     def close(self) -> None:
         """Give the threads back."""
         self.pool.shutdown(wait=False)
+        self.hashing.shutdown(wait=False)
 
 
 async def content_answer(
@@ -168,18 +171,20 @@ async def _stream(
     source: ByteSource, streams: Streams, parts: Sequence[ByteRange], framing: MultipartRanges | None
 ) -> AsyncIterator[bytes]:
     """The parts in order, the next chunk being read, and the last one hashed, while one is sent."""
-    pieces = list(_pieces(parts, framing))
+    pieces = _pieces(parts, framing)  # lazily: what is said of a size need not be true
     whole = framing is None and parts == [ByteRange(0, source.size)]
     hashing = _Hashing(streams.pool) if whole and source.sha256 is None and source.learn is not None else None
     pending: asyncio.Task[bytes] | None = None
     try:
         with streams.sending():
-            for index, (head, piece) in enumerate(pieces):
+            following = next(pieces, None)
+            while following is not None:
+                head, piece = following
                 data = await (pending or source.read(piece.start, piece.length, streams.pool))
-                pending = None
-                if index + 1 < len(pieces):
-                    following = pieces[index + 1][1]
-                    pending = asyncio.create_task(source.read(following.start, following.length, streams.pool))
+                pending, following = None, next(pieces, None)
+                if following is not None:
+                    ahead = following[1]
+                    pending = asyncio.create_task(source.read(ahead.start, ahead.length, streams.pool))
                 if len(data) != piece.length:
                     _cut_off("it became shorter")
                 if hashing is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Stale
@@ -91,3 +92,19 @@ def vacuum(connection: sqlite3.Connection) -> None:
     if free * 4 > pages and free * size > 16 << 20:
         connection.execute("VACUUM")
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def shrink_log(connection: sqlite3.Connection, kept: int) -> bool:
+    """Move a write-ahead log of more than ``kept`` bytes into the file, and cut it to nothing; outside any transaction.
+    Returns whether it is small now. Waits for nobody: while somebody reads what is in it, it stays."""
+    file = connection.execute("PRAGMA database_list").fetchone()[2]
+    log = Path(f"{file}-wal")
+    if not log.exists() or log.stat().st_size <= kept:
+        return True
+    patience = connection.execute("PRAGMA busy_timeout").fetchone()[0]
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {patience}")
+    return not busy

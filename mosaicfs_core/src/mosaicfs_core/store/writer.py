@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from ..errors import Unavailable
 from .failures import write_error
+from .maintenance import shrink_log
 from .transaction import Session, WriteTransaction
 
 logger = logging.getLogger(__name__)
@@ -27,6 +28,10 @@ logger = logging.getLogger(__name__)
 GROUP_REQUESTS = 256
 GROUP_SECONDS = 0.02
 """A group takes no further request once it has run this long: whoever is in it waits no longer than that for others."""
+
+IDLE_SECONDS = 10.0
+LOG_BYTES = 4 << 20
+"""A write-ahead log of this size may stay; a larger one is cut after ``IDLE_SECONDS`` without a request."""
 
 CLOSED = "The store is closed."
 STOPPED = "The replica cannot be written: an unexpected error stopped its writer. The log has it; restart MosaicFS."
@@ -58,6 +63,8 @@ class Writer:
         """Held while a request is put into the queue and while the queue is closed: none stands behind its end."""
         self._refusal: str | None = None
         self._ended = False
+        self._log_grows = False
+        """Whether something was committed since the write-ahead log was last found small."""
         self._taken: list[_Request] = []
         """What was taken from the queue and is not answered yet."""
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
@@ -105,7 +112,7 @@ class Writer:
             self._connection.close()
 
     def _serve(self) -> None:
-        request = self._queue.get()
+        request = self._next()
         while request is not None:
             following = None
             self._taken.append(request)
@@ -115,7 +122,19 @@ class Writer:
                 following = self._commit_group(request)
                 if self._ended:
                     break
-            request = following or self._queue.get()
+            self._log_grows = True
+            request = following or self._next()
+
+    def _next(self) -> _Request | None:
+        """The next request. While none comes, a large write-ahead log is given back: after a crawl nothing else would
+        ever shrink it."""
+        while self._log_grows:
+            try:
+                return self._queue.get(timeout=IDLE_SECONDS)
+            except queue.Empty:
+                with contextlib.suppress(sqlite3.Error):
+                    self._log_grows = not shrink_log(self._connection, LOG_BYTES)
+        return self._queue.get()
 
     def _refuse_the_rest(self) -> None:
         """Answer whoever still waits; nobody can come any more, the queue being closed."""

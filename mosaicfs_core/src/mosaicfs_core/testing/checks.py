@@ -207,11 +207,17 @@ def _descriptors(replica: str) -> set[str]:
 async def run_checks(plugin: str | EntryPoint, path: Path) -> list[tuple[str, str | None]]:
     """Run every plugin check; returns each one's name and what is wrong, None when nothing is."""
     results: list[tuple[str, str | None]] = []
+    told: dict[str, str] = {}  # the last line of each traceback, and the check that shows it
     for number, check in enumerate(PLUGIN_CHECKS):
         problem: str | None = None
         try:
             await check(plugin, path / str(number))
         except (AssertionError, PluginError) as error:
             problem = str(error)
-        results.append(((check.__doc__ or check.__name__).strip(), problem))
+        name = (check.__doc__ or check.__name__).strip()
+        if problem is not None and "\n" in problem:
+            first, last = problem.splitlines()[0], problem.splitlines()[-1]
+            problem = f"{first} (the traceback stands at: {told[last]})" if last in told else problem
+            told.setdefault(last, name)
+        results.append((name, problem))
     return results

@@ -17,7 +17,7 @@ from mosaicfs_core.config import CacheConfig
 from mosaicfs_core.content.assembly import node_content
 from mosaicfs_core.content.cache import Cache
 from mosaicfs_core.content.content import Content
-from mosaicfs_core.content.owners import Routes
+from mosaicfs_core.content.routes import Routes
 from mosaicfs_core.documents import ids, paths, times
 from mosaicfs_core.home import Home
 from mosaicfs_core.hooks import ENTRY_POINT_GROUP, CrawlRequest, FileRecord

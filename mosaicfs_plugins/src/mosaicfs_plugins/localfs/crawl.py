@@ -6,6 +6,7 @@ import asyncio
 import functools
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
 from mosaicfs_core.hooks import (
@@ -16,6 +17,7 @@ from mosaicfs_core.hooks import (
     FileOperation,
     PluginContext,
     Problem,
+    resolved,
 )
 from mosaicfs_plugins.localfs.exclusions import exclusions
 from mosaicfs_plugins.localfs.ignore import parse_rules
@@ -44,22 +46,43 @@ class Tree:
         self.roots = Roots.shared(context.state_dir) if remember else Roots(context.state_dir)
         self.configured = configured_roots(context)
         self._ignore = "\n".join(context.config.get("ignore", ()))
+        self._excluded: tuple[Sequence[Path], frozenset[str]] = ((), frozenset(SYSTEM))
 
     def excluded(self) -> frozenset[str]:
-        """What is never entered, resolved, as of now: mounts come and go."""
-        return frozenset([*(os.path.realpath(path) for path in self._context.excluded), *SYSTEM])
+        """What is never entered, resolved, as of now: mounts come and go. From any thread."""
+        places, known = self._context.excluded, self._excluded
+        if known[0] is not places:
+            known = self._excluded = (places, frozenset([*map(os.fspath, places), *SYSTEM]))
+        return known[1]
+
+    def is_excluded(self, root: str) -> bool:
+        """Whether a root is MosaicFS's own home, lies in a mount of it, or is the kernel's. Asks no mount anything.
+
+        A folder inside the home may be named on purpose; one inside a mount leads in circles.
+        """
+        excluded = self.excluded()
+        real = resolved(root, excluded)
+        return real in excluded or any(within(real, os.fspath(mount)) for mount in self._context.excluded[1:])
 
     def scope(self, root: str, *, counts: bool = True) -> Scope:
         """The scope of a root that can be crawled; raises ``Inaccessible``."""
-        real, excluded = os.path.realpath(root), self.excluded()
-        # A folder inside the home may be named on purpose (the home itself may not); one inside a mount leads in
-        # circles.
-        if any(real == path or (within(real, path) and os.path.ismount(path)) for path in excluded):
+        if self.is_excluded(root):
             raise Inaccessible("the folder belongs to MosaicFS itself")
         memory = self.roots.enter(root, counts=counts)
-        rules = parse_rules(self._ignore, root, "the settings")
-        written = self._context.written
-        return Scope(root=root, real_root=real, excluded=excluded, rules=rules, written=written, memory=memory)
+        real = os.path.realpath(root)
+        scope = Scope(
+            root=root,
+            real_root=real,
+            excluded=self.excluded,
+            entered=frozenset(place for place in self.excluded() if within(real, place)),
+            rules=parse_rules(self._ignore, root, "the settings"),
+            written=self._context.written,
+            memory=memory,
+        )
+        # One that was entered nevertheless, by an earlier version, is no disk whose files wait for its return.
+        for mount in [mount for mount in tuple(memory.mounts) if scope.is_excluded(mount)]:
+            memory.forget_mount(mount)
+        return scope
 
     def inaccessible(self, root: str, reason: Inaccessible) -> Problem:
         """The report about a root that cannot be crawled."""

@@ -64,6 +64,8 @@ def why_left_out(scope: Scope, path: str) -> Problem | None:
     base = scope.root
     for part in filter(None, path[len(scope.root) :].split("/")):
         parent, base = base, join(base, part)
+        if scope.is_excluded(base):
+            return scope.exclusion(base)
         device = _device(scope, parent)
         if device is None or isinstance(device, Problem):
             return device
@@ -99,11 +101,9 @@ def _passed_over(scope: Scope, directory: str, name: str, mode: int, rules: tupl
     rule = ignoring_rule(rules, directory, name, stat.S_ISDIR(mode))
     if rule is not None:
         return _problem(scope, "ignored", path, scope.why_ignored(rule))
-    if stat.S_ISDIR(mode):
-        return _problem(scope, "ignored", path, scope.why_excluded(path)) if scope.is_excluded(path) else None
     if stat.S_ISLNK(mode):
         return _problem(scope, "symlink", path, SYMLINK)
-    return None if stat.S_ISREG(mode) else _problem(scope, "special", path, why_special(mode))
+    return None if stat.S_ISDIR(mode) or stat.S_ISREG(mode) else _problem(scope, "special", path, why_special(mode))
 
 
 def unreadable(scope: Scope, path: str, error: OSError) -> Problem:

@@ -19,6 +19,8 @@ def judge(scope: Scope, path: str) -> Create | Delete | Problem | None:
     neither can be known, so that what is known stays; None for a directory that is to be looked through."""
     if path == scope.root:
         return None
+    if scope.is_excluded(path):
+        return Delete(export_path=scope.write(path))
     facts = failure = None
     try:
         facts = os.lstat(path)

@@ -36,12 +36,14 @@ OTHER_MOUNT: Final = (
 
 
 class Scope(msgspec.Struct, kw_only=True):
-    """A root and what limits its crawl. ``root`` is native text; ``real_root`` is it resolved; ``excluded`` are
-    resolved native paths that are never entered; ``rules`` are the instance's own ignore patterns."""
+    """A root and what limits its crawl. ``root`` is native text; ``real_root`` is it resolved; ``excluded`` gives the
+    resolved native paths that are never entered, as of the moment: mounts come and go while a crawl runs. ``entered``
+    are those that the root lies in, on purpose. ``rules`` are the instance's own ignore patterns."""
 
     root: str
     real_root: str
-    excluded: frozenset[str]
+    excluded: Callable[[], frozenset[str]]
+    entered: frozenset[str]
     rules: tuple[Rule, ...]
     written: Callable[[bytes], str]
     memory: RootMemory
@@ -51,13 +53,16 @@ class Scope(msgspec.Struct, kw_only=True):
         return path if path.isascii() else self.written(os.fsencode(path))
 
     def is_excluded(self, path: str) -> bool:
-        """Whether ``path``, in this root, is one that is never entered."""
-        return self.real_root + path[len(self.root) :] in self.excluded if self.excluded else False
+        """Whether ``path``, in this root, is one that is never entered, or lies in one. Asks the disk nothing."""
+        real = self.real_root + path[len(self.root) :]
+        return any(within(real, place) for place in self.excluded() if place not in self.entered)
 
-    def why_excluded(self, path: str) -> str:
-        """The reason for an excluded path, for people."""
-        kernels = self.real_root + path[len(self.root) :] in SYSTEM
-        return "belongs to the system" if kernels else "belongs to MosaicFS"
+    def exclusion(self, path: str) -> Problem:
+        """The report of an excluded path."""
+        real = self.real_root + path[len(self.root) :]
+        kernels = any(within(real, place) for place in SYSTEM)
+        reason = "belongs to the system" if kernels else "belongs to MosaicFS"
+        return Problem(kind="ignored", export_path=self.write(path), message=reason)
 
     def why_ignored(self, rule: Rule) -> str:
         """The reason for an ignored path, for people."""
@@ -102,6 +107,9 @@ def within(path: str, root: str) -> bool:
 def scan(scope: Scope, start: str | None = None, recursive: bool = True) -> Iterator[Directory | Problem]:
     """Everything from ``start`` (default: the root) down, each directory before those in it."""
     start = scope.root if start is None else start
+    if scope.is_excluded(start):
+        yield scope.exclusion(start)
+        return
     stack: list[tuple[str, tuple[Rule, ...], int | None]] = [(start, scope.rules, None)]
     if start != scope.root:
         parent = os.path.dirname(start)
@@ -156,6 +164,9 @@ class Listing:
 
     def read(self, rules: tuple[Rule, ...], parent_device: int | None) -> bool:
         """Fill the lists; False when nothing may be concluded about the directory (``problems`` may say why)."""
+        if self._scope.is_excluded(self._path):  # since its parent was listed
+            self.problems.append(self._scope.exclusion(self._path))
+            return False
         flags = OPEN_DIRECTORY if self._path != self._scope.root else OPEN_DIRECTORY & ~os.O_NOFOLLOW
         try:
             descriptor = os.open(self._path, flags)
@@ -218,8 +229,7 @@ class Listing:
     def _directory(self, name: str) -> None:
         path = join(self._path, name)
         if self._scope.is_excluded(path):
-            written = self._scope.write(path)
-            self.problems.append(Problem(kind="ignored", export_path=written, message=self._scope.why_excluded(path)))
+            self.problems.append(self._scope.exclusion(path))
         else:
             self.directories.append(self._scope.write(name))
             self.enter.append(name)

@@ -125,7 +125,7 @@ class Watcher:
         """Roots that are missing or cannot be read, or are another directory than the watched one."""
         changed = []
         for root in self._tree.configured:
-            found = _directory(root)
+            found = None if self._tree.is_excluded(root) else _directory(root)
             if found is None:
                 self._seen.pop(root, None)
                 changed.append(root)
@@ -138,10 +138,8 @@ class Watcher:
         """Places beneath the roots where a filesystem came, went or became another: they are watched by nobody, or in
         vain."""
         changed: list[tuple[Scope, str]] = []
-        excluded = self._tree.excluded()
         unmounted, self._unmounted = self._unmounted, set()
         for root, scope in self._scopes.items():
-            scope.excluded = excluded
             real = mounted_beneath(scope.real_root)
             length = len(scope.real_root.rstrip("/"))
             now = {root.rstrip("/") + path[length:]: device for path, device in real.items()}
@@ -217,9 +215,8 @@ class Watcher:
     def directories(self, root: str, start: str) -> Iterator[str]:
         """What is to be watched from ``start`` down."""
         scope = self._scopes.get(root)
-        if scope is None or not os.path.isdir(start):
+        if scope is None or scope.is_excluded(start) or not os.path.isdir(start):
             return
-        scope.excluded = self._tree.excluded()
         if start != root and (os.path.islink(start) or scope.hides(start, is_directory=True)):
             return
         rules = scope.rules_for(os.path.dirname(start)) if start != root else scope.rules
@@ -272,7 +269,7 @@ class Watcher:
 
     def _operations(self, settled: Settled) -> _Meaning:
         """What settled changes amount to now."""
-        usable = {root for root in self._scopes if self._tree.roots.is_same(root)}
+        usable = {root for root in self._scopes if not self._tree.is_excluded(root) and self._tree.roots.is_same(root)}
         operations: list[FileOperation] = []
         deletes: list[FileOperation] = []
         doubts: list[Problem] = []
@@ -280,7 +277,7 @@ class Watcher:
         scans: list[tuple[Scope, str]] = []
         for source, target, directory in settled.moves:
             scope = self._scope_of(target, usable)
-            if scope is None or os.path.lexists(source) or not os.path.lexists(target):
+            if scope is None or scope.is_excluded(target) or os.path.lexists(source) or not os.path.lexists(target):
                 continue
             if not scope.hides(target, is_directory=directory):
                 operations.append(Rename(export_path=scope.write(target), previous_export_path=scope.write(source)))
@@ -343,7 +340,6 @@ class Watcher:
         await self._emit_scan(scope, path)
 
     async def _emit_scan(self, scope: Scope, path: str, recursive: bool = True) -> None:
-        scope.excluded = await asyncio.to_thread(self._tree.excluded)
         operations = chunks(scan(scope, path, recursive), CHUNK)
         while (chunk := await asyncio.to_thread(next, operations, None)) is not None:
             await asyncio.to_thread(self._tree.roots.save)  # before what rests on it: where filesystems are mounted

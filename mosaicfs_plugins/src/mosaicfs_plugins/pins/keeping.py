@@ -25,9 +25,10 @@ from mosaicfs_plugins.pins.settings import selections_of
 AT_ONCE: Final = 4
 """Files asked for at one time. The host fetches fewer; those that are here already need only be marked."""
 REPORT_EVERY_S: Final = 2.0
-LOOK_EVERY_S: Final = 600.0
-"""How often it is made sure that what was here still is: a cache may lose its index, a disk its blocks."""
-_BATCH: Final = 1000
+LOOK_EVERY_S: Final = 5.0
+LOOKED_AT: Final = 1000
+"""How often it is made sure that what was here still is, and of how many files at a time: the cache may be deleted, or
+lose its index. All of a hundred thousand files have had their turn in some minutes."""
 
 
 async def keep(context: PluginContext) -> None:
@@ -136,16 +137,25 @@ class Keeping:
             self._plan.done(item)
 
     async def look(self) -> None:
-        """Now and then, make sure that what is said to be here is."""
+        """Make sure that what is said to be here is: a few files at a time, and at once all others when one is not."""
+        waiting: list[Item] = []
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            items = [item for item in self._plan.items.values() if item.state == "present"]
-            for start in range(0, len(items), _BATCH):
-                batch = items[start : start + _BATCH]
-                for item, held in zip(batch, await self._context.held([one.file for one in batch]), strict=True):
-                    if not held.whole:
-                        self._plan.lost(item, held.present, self._now())
+            waiting = waiting or [item for item in self._plan.items.values() if item.state == "present"]
+            missed = True
+            while missed and waiting:
+                batch, waiting = waiting[:LOOKED_AT], waiting[LOOKED_AT:]
+                missed = await self._miss(batch)
+
+    async def _miss(self, items: Sequence[Item]) -> bool:
+        """Have those of some items fetched again that are not here; whether there are any."""
+        held = await self._context.held([item.file for item in items])
+        lost = [(item, one.present) for item, one in zip(items, held, strict=True) if not one.whole]
+        for item, present in lost:
+            self._plan.lost(item, present, self._now())
+        if lost:
             self._stir()
+        return bool(lost)
 
     # Telling.
 

@@ -24,6 +24,9 @@ _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 5.0
 _LINE_LIMIT: Final = 1 << 20
 _ANSWER_S: Final = 30.0
+_ANNOUNCE_S: Final = 10.0
+_ANNOUNCEMENT: Final = 0
+"""The number of the request that tells the agent where the mount is; others have higher ones."""
 _DESCRIPTORS: Final = 16
 _PATH_LIMIT: Final = 100  # the address holds 108 bytes
 
@@ -40,6 +43,7 @@ class AgentClient:
         self.changed = asyncio.Event()
         self._path = path
         self._mounted_on = mounted_on
+        self._heard = asyncio.Event()
         self._socket: socket.socket | None = None
         self._waiting: dict[int, asyncio.Future[Fetched]] = {}
         self._descriptors: deque[int] = deque()
@@ -56,8 +60,20 @@ class AgentClient:
                     pause = _FIRST_PAUSE_S
             finally:
                 self._disconnect()
+            self._heard.set()  # who is not there, or speaks another language, cannot be told
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+    async def announced(self) -> None:
+        """Wait until the agent knows where the mount will be, so that no crawl enters it, or there is no agent to tell.
+
+        One that is too busy to answer finds the mount in the mount table.
+        """
+        try:
+            async with asyncio.timeout(_ANNOUNCE_S):
+                await self._heard.wait()
+        except TimeoutError:
+            _log.warning("The agent did not answer in time")
 
     async def open(self, file_id: str) -> AgentFile:
         """A file by its short id. Raises ``OSError``: EIO while there is no agent, else with the agent's reason."""
@@ -102,7 +118,8 @@ class AgentClient:
         self.connected = True
         self._session_number += 1
         self.changed.set()
-        self._send({"mounts": [os.fsencode(self._mounted_on).decode(errors="surrogateescape")]})
+        place = os.fsencode(self._mounted_on).decode(errors="surrogateescape")
+        self._send({"id": _ANNOUNCEMENT, "mounts": [place]})
         try:
             await self._receive(connection)
         except (OSError, ValueError, _Broken) as error:
@@ -151,6 +168,9 @@ class AgentClient:
             self.changed.set()
         number = message.get("id")
         if number is None:
+            return
+        if number == _ANNOUNCEMENT:
+            self._heard.set()
             return
         if message.get("progress"):
             self._give_time(number)

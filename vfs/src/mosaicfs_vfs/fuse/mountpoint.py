@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Final
 
 from mosaicfs_core.errors import UserError
-from mosaicfs_core.mount_table import TABLE, mounts, mounts_at
+from mosaicfs_core.mount_table import OWN_KIND, TABLE, mount_point, mounts, mounts_at
 
-SUBTYPE: Final = "mosaicfs"
-FILE_SYSTEM_TYPE: Final = f"fuse.{SUBTYPE}"
+FILE_SYSTEM_TYPE: Final = OWN_KIND
+SUBTYPE: Final = FILE_SYSTEM_TYPE.removeprefix("fuse.")
 # Requests to a FUSE file are as long as the read-ahead window at most; 1 MiB is the kernel's own limit for one.
 _READ_AHEAD_KB: Final = 1024
 _CLEAN_UP_S: Final = 10.0
@@ -31,37 +31,35 @@ def tree_path(native: str, table: Path = TABLE) -> str:
     return native
 
 
-def absolute(directory: Path) -> Path:
-    """The path the mount table will show: absolute, links of the parent resolved, the last component left alone.
-
-    The last component may be a dead mount, where every question fails.
-    """
-    directory = Path(os.path.abspath(directory.expanduser()))
-    return directory.parent.resolve() / directory.name if directory.name else directory
-
-
-def prepare(directory: Path) -> Path:
-    """Make a directory fit for mounting: clean up a dead mount, create it, and refuse what must not be covered.
+def vacant(directory: Path) -> Path:
+    """Clean up a dead mount and refuse what must not be covered. Makes nothing: the directory may be missing.
 
     Returns the absolute path. Raises ``UserError`` with the way out.
     """
-    point = absolute(directory)
+    point = mount_point(directory)
     clear_stale(point)
-    try:
-        point.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise UserError(f"{point} is not a directory; choose another place for the mount") from None
-    except OSError as error:
-        raise UserError(f"Cannot create {point}: {error.strerror}") from error
     if mounts_at(point):
         raise UserError(f"Something is mounted on {point} already; unmount it or choose another directory")
     try:
-        occupied = any(True for _ in os.scandir(point))
+        with os.scandir(point) as entries:
+            occupied = next(entries, None) is not None
+    except FileNotFoundError:
+        return point
+    except NotADirectoryError:
+        raise UserError(f"{point} is not a directory; choose another place for the mount") from None
     except OSError as error:
         raise UserError(f"Cannot read {point}: {error.strerror}") from error
     if occupied:
         raise UserError(f"{point} is not empty: a mount would hide what is in it; choose an empty directory")
     return point
+
+
+def make(point: Path) -> None:
+    """Create the directory of a mount, unless it is there. Raises ``UserError``."""
+    try:
+        point.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"Cannot create {point}: {error.strerror}") from error
 
 
 def clear_stale(point: Path) -> None:

@@ -33,6 +33,8 @@ T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 _NAME_MAX: Final = 255
+_DOTS: Final = 2
+"""A directory lists itself and the one above it first."""
 # How long a request may wait for another machine or for a membership to be built before it fails with EIO.
 WAIT_S: Final = 30.0
 # Changed directories listed between two turns of the event loop.
@@ -171,8 +173,13 @@ class MountOperations(pyfuse3.Operations):
             listed = await self._list(path)
             self._directories[fh] = (path, listed)
         names, attributes, reply = listed.names, listed.attributes, pyfuse3.readdir_reply
-        for position in range(start_id, len(names)):
-            if not reply(token, names[position], attributes[position], position + 1):
+        if start_id < _DOTS:
+            parent = listed if path == "/" else await self._list(path.rpartition("/")[0] or "/")
+            for position, (name, inode) in enumerate(((b".", listed.inode), (b"..", parent.inode))):
+                if position >= start_id and not reply(token, name, self._describe.directory(inode, 0), position + 1):
+                    return
+        for position in range(max(0, start_id - _DOTS), len(names)):
+            if not reply(token, names[position], attributes[position], position + _DOTS + 1):
                 return
 
     @guarded

@@ -53,7 +53,7 @@ async def run(
     require_replica(home)
     settings = config.load(home.config_file).mount
     policy = ReadPolicy(settings.refuse_programs, settings.remote_bytes_per_minute)
-    point = mountpoint.prepare(directory)
+    point = mountpoint.vacant(directory)
     _prepare_process()
     if tied_to is not None:
         _tie(tied_to)
@@ -62,6 +62,8 @@ async def run(
     agent = AgentClient(home.agent_socket, point)
     connecting = asyncio.create_task(supervised("connection to the agent", agent.run, {}))
     try:
+        await agent.announced()
+        mountpoint.make(point)
         await source.open()
         opener = ReplicaOpener(local_tier(home, roots), agent, home.cache_dir)
 

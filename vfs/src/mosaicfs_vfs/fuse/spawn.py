@@ -15,6 +15,7 @@ from typing import Final, TextIO
 
 from mosaicfs_core import children, config, logs
 from mosaicfs_core.home import Home
+from mosaicfs_core.mount_table import mount_point
 from mosaicfs_vfs.fuse import mountpoint
 
 _STOP_S: Final = 10.0
@@ -62,7 +63,7 @@ def spawn_mount(
     ``tied`` mounts end with the process that started them, whatever ends it; others live on. The process logs to
     ``logs/mount.log`` of the home. Raises the child's own error, ``Unavailable`` after ``timeout`` seconds.
     """
-    point = mountpoint.absolute(directory)
+    point = mount_point(directory)
     flags = {"--allow-other": allow_other, "--xattr": xattr, "--safe-mode": safe_mode, "--tied": tied}
     words = ["mount", os.fspath(point), "--foreground", "--child", *(flag for flag, wanted in flags.items() if wanted)]
     command = children.command(Home(home).path, *words)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from mosaicfs_core.errors import Conflict, NotFound, UserError
-from mosaicfs_core.mount_table import mounts_at
+from mosaicfs_core.mount_table import mount_point, mounts_at
 from mosaicfs_vfs.fuse import mountpoint
 
 _GONE_S: Final = 5.0
@@ -18,7 +18,7 @@ def unmount_directory(directory: Path, *, force: bool = False) -> Path:
 
     Raises ``NotFound`` when none is there, ``Conflict`` while files of it are open (``force`` detaches it even then).
     """
-    point = mountpoint.absolute(directory)
+    point = mount_point(directory)
     if not any(mount.kind == mountpoint.FILE_SYSTEM_TYPE for mount in mounts_at(point)):
         raise NotFound(f"MosaicFS is not mounted on {point}")
     result = mountpoint.unmount(point, lazy=force)

@@ -18,7 +18,7 @@ from mosaicfs_vfs.namespace.explain import Explainer, Explanation
 from mosaicfs_vfs.namespace.follow import TOO_MANY, Follower
 from mosaicfs_vfs.namespace.listing import build
 from mosaicfs_vfs.namespace.preview import Preview, preview_mounts
-from mosaicfs_vfs.namespace.state import State
+from mosaicfs_vfs.namespace.state import State, node_ids
 from mosaicfs_vfs.namespace.types import ROOT_INODE, Changes, Entry, Listing
 
 CACHED_ENTRIES: Final = 50_000
@@ -193,6 +193,11 @@ class Namespace:
         if path is not None or file_id is not None:
             raise UserError("expected export_path without a path and a file_id", field="export_path")
         return explainer.on_disk(export_path)
+
+    @_locked
+    def node_ids(self) -> frozenset[str]:
+        """The nodes that have a document or had a file."""
+        return node_ids(self._reader)
 
     @_locked
     def close(self) -> None:

@@ -14,7 +14,8 @@ from mosaicfs_core.store.lookup import facts_of
 from mosaicfs_vfs.namespace.edits import checked_mounts
 from mosaicfs_vfs.namespace.listing import files_of, shown_beneath
 from mosaicfs_vfs.namespace.membership import Membership
-from mosaicfs_vfs.namespace.state import State
+from mosaicfs_vfs.namespace.state import State, node_ids
+from mosaicfs_vfs.namespace.unknown import unknown_nodes
 
 COUNTED: Final = 1_000
 """Totals are exact up to here."""
@@ -43,6 +44,7 @@ class Preview(msgspec.Struct, frozen=True):
 def preview_mounts(state: State, path: str, mounts: Sequence[Mapping[str, Any]], limit: int) -> Preview:
     """Evaluate draft mounts of the directory at ``path``, with the chains that it inherits."""
     drafts, warnings = checked_mounts(path, mounts, state.ops)
+    warnings += unknown_nodes(drafts, node_ids(state.reader))
     items: list[Match] = []
     seen: set[int] = set()
     for mount in state.tree.mounts_of(path, drafts):

@@ -102,3 +102,9 @@ def mounts_by_key(tree: Tree, keys: Iterable[str]) -> dict[str, list[Mount]]:
         if not mount.problem:
             found.setdefault(mount.key if mount.key in known else "", []).append(mount)
     return found
+
+
+def node_ids(reader: Reader) -> frozenset[str]:
+    """The nodes that have a document or had a file."""
+    documents = reader.documents_of("node")
+    return frozenset([*(str(one["node_id"]) for one in documents), *(node_id for _, node_id in reader.nodes())])

@@ -1,4 +1,5 @@
-"""Keys of a directory's mounts and steps that nobody reads: mostly typing errors, so they are named. Pure.
+"""Keys of a directory's mounts and steps that nobody reads, and nodes that nobody knows: mostly typing errors, so they
+are named. Pure.
 
 They stay in the document, for they may come from a newer version or a plugin that is not here.
 """
@@ -6,7 +7,7 @@ They stay in the document, for they may come from a newer version or a plugin th
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -28,6 +29,20 @@ def unknown_keys(document: Mapping[str, Any], ops: Mapping[str, StepOp]) -> list
         for key in given
         if key not in known
     ]
+
+
+def unknown_nodes(mounts: Sequence[Mapping[str, Any]], known: Collection[str]) -> list[str]:
+    """A sentence for each mount whose source is a node that is none of ``known``, which begins with its place. Such a
+    mount may be right one day, and shows nothing until then."""
+    found = []
+    for number, mount in enumerate(mounts):
+        node_id = mount["source"]["node_id"]
+        if node_id != "*" and node_id not in known:
+            near = difflib.get_close_matches(node_id, sorted(known), n=1)
+            hint = f"did you mean {near[0]}?" if near else f"nodes are {', '.join(sorted(known)) or 'none yet'}"
+            place = f"mounts[{number}].source.node_id"
+            found.append(f"{place}: there is no node {node_id!r}, so nothing is shown; {hint}")
+    return found
 
 
 def _places(

@@ -16,8 +16,9 @@ import aiohttp
 
 from mosaicfs_core.backoff import Backoff
 from mosaicfs_core.errors import MosaicError, NotFound, Stale, Unavailable, UserError
+from mosaicfs_core.link import ReaderWaits
 from mosaicfs_core.plugins.context import CoreServices
-from mosaicfs_core.security.requests import Requests
+from mosaicfs_core.security.requests import Requests, raise_for_error
 from mosaicfs_core.supervision import end_tasks
 
 logger = logging.getLogger(__name__)
@@ -27,7 +28,9 @@ PIECE: Final = 1 << 20
 AT_ONCE: Final = 16
 """Ranges that are sent at a time."""
 ATTEMPTS: Final = 5
-"""Times that a piece is sent anew after the network failed."""
+"""Times that a piece is sent while the network, the control plane or a proxy before it fails."""
+FIRST_PAUSE_S: Final = 0.2
+LONGEST_PAUSE_S: Final = 5.0
 ANSWER_S: Final = 60.0
 NO_ROOM_S: Final = 0.2
 
@@ -41,6 +44,8 @@ class Source(Protocol):
     def mtime(self) -> int: ...
     @property
     def etag(self) -> str: ...
+    @property
+    def sha256(self) -> bytes | None: ...
     async def read(self, offset: int, length: int) -> bytes: ...
     def close(self) -> None: ...
 
@@ -49,11 +54,17 @@ class Pusher:
     """Sends ranges. ``requests`` goes to the control plane, ``tell`` asks it over the link."""
 
     def __init__(
-        self, core: CoreServices, requests: Requests, tell: Callable[[str, Mapping[str, Any]], Awaitable[Any]]
+        self,
+        core: CoreServices,
+        requests: Requests,
+        tell: Callable[[str, Mapping[str, Any]], Awaitable[Any]],
+        *,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._core = core
         self._requests = requests
         self._tell = tell
+        self._pause = pause
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def push(self, ticket: str, file_id: str, start: int, stop: int | None, etag: str | None) -> dict[str, Any]:
@@ -78,7 +89,14 @@ class Pusher:
         task = asyncio.create_task(self._send(ticket, source, start, end), name=f"push {file_id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return {"size": source.size, "mtime": source.mtime, "etag": source.etag, "start": start, "stop": end}
+        return {
+            "size": source.size,
+            "mtime": source.mtime,
+            "etag": source.etag,
+            "start": start,
+            "stop": end,
+            "sha256": None if source.sha256 is None else source.sha256.hex(),
+        }
 
     async def close(self) -> None:
         """Stop sending."""
@@ -104,26 +122,29 @@ class Pusher:
 
     async def _piece(self, ticket: str, at: int, piece: bytes) -> bool:
         """Send one piece until it is taken; False when nobody waits for it any more. Raises ``Unavailable``."""
-        backoff, failures = Backoff(first_s=0.2, longest_s=5.0), 0
+        backoff, failures = Backoff(first_s=FIRST_PAUSE_S, longest_s=LONGEST_PAUSE_S), 0
         while True:
             try:
                 async with self._requests.request(
                     "POST", f"/api/agent/relay/{ticket}", params={"at": str(at)}, body=piece, timeout=ANSWER_S
                 ) as answer:
-                    if answer.status < HTTPStatus.BAD_REQUEST:
-                        return True
                     if answer.status == HTTPStatus.NOT_FOUND:
                         return False
-                    if answer.status != HTTPStatus.SERVICE_UNAVAILABLE:
-                        raise Unavailable(f"the control plane answered {answer.status} to a piece")
-                    # There is no room yet: the answer came after a wait, and it may take as long as the reader likes.
-                    await answer.read()
-                    await asyncio.sleep(NO_ROOM_S)
+                    await raise_for_error(answer)
+                    return True
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                failures += 1
-                if failures >= ATTEMPTS:
-                    raise Unavailable(f"the control plane cannot be reached: {error}") from error
-                await asyncio.sleep(backoff.next())
+                failures, reason = failures + 1, f"cannot be reached: {error}"
+            except Unavailable as error:
+                if error.code == ReaderWaits.code:
+                    # The answer came after a wait, and this may take as long as the reader likes.
+                    failures = 0
+                    backoff.reset()
+                    await self._pause(NO_ROOM_S)
+                    continue
+                failures, reason = failures + 1, f"does not take a piece: {error.message}"  # or a proxy before it
+            if failures >= ATTEMPTS:
+                raise Unavailable(f"the control plane {reason}")
+            await self._pause(backoff.next())
 
     async def _tell_failure(self, ticket: str, error: Exception) -> None:
         told = error if isinstance(error, MosaicError) else Unavailable("the file could not be read to its end")

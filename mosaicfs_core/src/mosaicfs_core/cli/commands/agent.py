@@ -64,15 +64,16 @@ async def _run(context: TerminalContext, options: AgentOptions) -> None:
     from mosaicfs_core.cli.enrolled import control_plane_of
     from mosaicfs_core.cli.foreground import keep_the_terminal_quiet, start_mount, stop_on_signals
     from mosaicfs_core.cli.runtime import running_agent
-    from mosaicfs_core.cli.watch_paths import check_watch_paths
     from mosaicfs_core.config import ServerConfig
+    from mosaicfs_core.content.watchable import check_watch_paths
+    from mosaicfs_core.mount_table import mount_point
     from mosaicfs_core.server.serve import bind
 
     stop = stop_on_signals()
     home = context.home.prepare()
     config = configuration.load(home.config_file)
     control_plane = control_plane_of(home)
-    directory = None if options.mount is None else options.mount.expanduser().absolute()
+    directory = None if options.mount is None else mount_point(options.mount)
     roots = check_watch_paths(options.paths, home, directory)
     where = configuration.where_set(home.config_file, "agent", "api_port")
     listener = bind(ServerConfig(port=config.agent.api_port), where)
@@ -80,7 +81,7 @@ async def _run(context: TerminalContext, options: AgentOptions) -> None:
     if not context.verbose:
         keep_the_terminal_quiet()
     async with running_agent(
-        home, config, listener, control_plane, stop, paths=roots, safe_mode=options.safe_mode
+        home, config, listener, control_plane, stop, paths=roots, mount=directory, safe_mode=options.safe_mode
     ) as runtime:
         keeper, problem = await start_mount(runtime, directory, stop, safe_mode=options.safe_mode)
         try:

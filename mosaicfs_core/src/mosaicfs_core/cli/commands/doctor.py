@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -64,5 +64,21 @@ def _instance_findings(context: TerminalContext) -> list[Finding]:
             found.append(Finding(f"plugin {name}", "failed", "cannot be loaded", mend))
     for name, part in node.get("subsystems", {}).items():
         if part.get("status") in ("degraded", "unhealthy"):
-            found.append(Finding(name, "warning", str(part.get("detail", "")), "mosaicfs status"))
+            found.append(Finding(name, "warning", str(part.get("detail", "")), _mend(name, part, context)))
     return found
+
+
+def _mend(name: str, part: dict[str, Any], context: TerminalContext) -> str:
+    """What to do about a part of the agent that is not well."""
+    if name == "crawler" and part.get("inaccessible"):
+        return "make the folder readable or mount its disk; `mosaicfs folders remove` forgets one that is gone for good"
+    if name == "watcher" and part.get("unwatched"):
+        return "let the kernel watch more: see the check `inotify` above"
+    mends = {
+        "crawler": f"make room if the disk is full, then `mosaicfs system reindex`; {context.home.log_dir} says more",
+        "plugins": "correct its settings (`mosaicfs plugin list` names the package), or `mosaicfs plugin disable` it",
+        "vfs_mount": f"see the check `fuse` above; the mount's own log is {context.home.log_dir / 'mount.log'}",
+        "replication": "see that this machine reaches its control plane: `mosaicfs agent status`",
+        "link": "see that this machine reaches its control plane: `mosaicfs agent status`",
+    }
+    return mends.get(name, f"the log says more: {context.home.log_dir}")

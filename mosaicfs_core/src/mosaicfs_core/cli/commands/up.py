@@ -11,6 +11,7 @@ import click
 import msgspec
 
 if TYPE_CHECKING:
+    from mosaicfs_core.cli.crawl_progress import Indexed
     from mosaicfs_core.cli.frame_context import TerminalContext
     from mosaicfs_core.cli.mounting import MountKeeper
     from mosaicfs_core.cli.runtime import AgentRuntime
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 # and one that does not move is not worth waiting for at all.
 FIRST_CRAWL_SECONDS: Final = 60.0
 STALLED_SECONDS: Final = 3.0
+TREE: Final = ": `mosaicfs vfs ls /` shows the same tree."
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,13 +52,14 @@ def register(cli: click.Group, context: TerminalContext) -> None:
         Runs until Ctrl-C. Folders given later are added to the ones before.
         """
         options = Options(paths=paths, mount=mount, no_mount=no_mount, port=port, safe_mode=safe_mode)
-        if detach:
-            from mosaicfs_core.cli.detach import start
+        with context.home.kept_if_used():
+            if detach:
+                from mosaicfs_core.cli.detach import start
 
-            start(context, options)
-            return
-        with context.home.lock():
-            asyncio.run(_run(context, options))
+                start(context, options)
+                return
+            with context.home.lock():
+                asyncio.run(_run(context, options))
 
     @cli.command("down", short_help="Stop the MosaicFS that runs on this home.")
     def down() -> None:
@@ -77,14 +80,15 @@ async def _run(context: TerminalContext, options: Options) -> None:
     from mosaicfs_core.cli.foreground import keep_the_terminal_quiet, start_mount, stop_on_signals
     from mosaicfs_core.cli.mounting import default_mount
     from mosaicfs_core.cli.runtime import running
-    from mosaicfs_core.cli.watch_paths import check_watch_paths
+    from mosaicfs_core.content.watchable import check_watch_paths
+    from mosaicfs_core.mount_table import mount_point
     from mosaicfs_core.server.serve import bind
 
     stop = stop_on_signals()
     home = context.home.prepare()
     refuse_enrolled(home)
     config = configuration.load(home.config_file)
-    directory = None if options.no_mount else (options.mount or default_mount(home)).expanduser().absolute()
+    directory = None if options.no_mount else mount_point(options.mount or default_mount(home))
     given = options.paths or _first_paths(context)
     roots = check_watch_paths(given, home, directory)
     where = configuration.where_set(home.config_file, "server", "host")
@@ -92,7 +96,15 @@ async def _run(context: TerminalContext, options: Options) -> None:
     logs.configure(config.logging, home.log_dir)
     if not context.verbose:
         keep_the_terminal_quiet()
-    async with running(home, config, listener, paths=roots, safe_mode=options.safe_mode) as runtime:
+    async with running(
+        home,
+        config,
+        listener,
+        paths=roots,
+        named=bool(options.paths),
+        mount=directory,
+        safe_mode=options.safe_mode,
+    ) as runtime:
         indexed = await _wait_for_first_crawl(context, runtime, stop)
         keeper, problem = await start_mount(runtime, directory, stop, safe_mode=options.safe_mode)
         try:
@@ -111,7 +123,7 @@ def _port(config: Config, options: Options) -> int:
 
 def _first_paths(context: TerminalContext) -> tuple[str, ...]:
     """What to index when no folder was given: nothing new, unless none was ever given."""
-    from mosaicfs_core.cli.watch_paths import default_root
+    from mosaicfs_core.cli.default_root import default_root
 
     if context.home.replica.exists():
         return ()
@@ -120,26 +132,41 @@ def _first_paths(context: TerminalContext) -> tuple[str, ...]:
     return (root,)
 
 
-async def _wait_for_first_crawl(context: TerminalContext, runtime: AgentRuntime, stop: asyncio.Event) -> str:
+async def _wait_for_first_crawl(context: TerminalContext, runtime: AgentRuntime, stop: asyncio.Event) -> Indexed:
     """Show how the first crawl goes, until the folders are indexed, it hangs or takes long, or the user has enough."""
     from mosaicfs_core.cli import crawl_progress
 
     return await crawl_progress.show(context, runtime, stop, longest=FIRST_CRAWL_SECONDS, stalled=STALLED_SECONDS)
 
 
+def login_line(link: str | None, problem: str | None) -> str:
+    """How to sign in, or why that cannot be yet."""
+    return f"Log in    {link}   (once, within an hour)" if link else f"Log in    not now: {problem}"
+
+
 async def _announce(
-    context: TerminalContext, runtime: AgentRuntime, keeper: MountKeeper | None, problem: str | None, indexed: str
+    context: TerminalContext, runtime: AgentRuntime, keeper: MountKeeper | None, problem: str | None, indexed: Indexed
 ) -> None:
     """Say where everything is: the ready message, or one line of JSON."""
-    roots, link = await runtime.roots(), await runtime.login_link()
+    from mosaicfs_core.cli.foreground import NO_MOUNT
+    from mosaicfs_core.errors import MosaicError
+
+    roots = await runtime.roots()
+    link, unable = None, None
+    try:
+        link = await runtime.login_link()
+    except MosaicError as error:  # the disk is full, say: what runs goes on
+        unable = f"{error.message} Once that is mended, `mosaicfs credentials link` makes a login link."
     facts = {
         "ready": True,
         "url": runtime.url,
         "login_link": link,
+        "login_problem": unable,
         "mount": str(keeper.directory) if keeper else None,
         "mount_problem": problem,
         "roots": list(roots),
-        "indexed": indexed,
+        "indexed": indexed.said,
+        "problems": list(indexed.problems),
         "crawling": runtime.agent.awaited(),
         "node_id": runtime.core.node_id,
     }
@@ -149,13 +176,12 @@ async def _announce(
     if keeper is not None:
         context.say(f"Mounted   {keeper.directory}")
     elif problem is not None:
-        context.say(
-            f"Mounted   nowhere: {problem}\n          Everything else works: `mosaicfs vfs ls /` shows the same tree."
-        )
+        context.say(f"Mounted   nowhere: {problem}")
+        context.say("          Everything else works" + (TREE if problem != NO_MOUNT else "."))
     context.say(f"API       {runtime.url}/api/docs")
     if runtime.url.startswith("https:"):
         from mosaicfs_core.security.authority import Authority
 
         context.say(f"Authority {Authority.of_home(runtime.core.home).fingerprint}")
-    click.echo(f"Log in    {link}   (once, within an hour)")
+    click.echo(login_line(link, unable))
     context.say("Ctrl-C stops it.")

@@ -25,12 +25,12 @@ from mosaicfs_core.content.blockmap import BlockMap
 from mosaicfs_core.content.cache import startup
 from mosaicfs_core.content.cache.entry import Entry
 from mosaicfs_core.content.cache.fetching import RUN, Fetching
-from mosaicfs_core.content.cache.index import Index, IndexLost
+from mosaicfs_core.content.cache.index import RETRY_S, Index, IndexClosed, IndexLost
 from mosaicfs_core.content.cache.layout import Row, cache_key, data_file
 from mosaicfs_core.content.cache.pins import PinRow, Pins
 from mosaicfs_core.content.cache.room import Room
 from mosaicfs_core.content.owners import Owners
-from mosaicfs_core.errors import Stale
+from mosaicfs_core.errors import Stale, Unavailable
 from mosaicfs_core.hooks import FilePlace, FileRecord, Held
 
 logger = logging.getLogger(__name__)
@@ -75,21 +75,19 @@ class Cache:
         self._entries: dict[str, Entry] = {}
         # Detached ones that somebody still has open.
         self._open_aside: set[Entry] = set()
-        self._next_id = 1
-        self._resetting = asyncio.Lock()
+        self._next_id = startup.first_id()
+        self._mending = asyncio.Lock()
+        self._without_index = False
         self._background: set[asyncio.Task[None]] = set()
         self._closed = False
 
     async def start(self) -> None:
-        """Open the index and make disk and index agree."""
-        await self._index.open()
-        self.pins.load(await self._guarded(self._index.pins()) or [])
-        rows = await self._guarded(self._index.rows()) or []
-        found = await self.in_thread(startup.reconcile, self.directory, rows)
-        if found.gone:
-            await self._guarded(self._index.delete(found.gone))
-        self._next_id = found.next_id
-        self.room.entries, self.room.held = found.entries, found.cached_bytes
+        """Open the index and make disk and index agree. While it cannot be opened, nothing that lies here is touched:
+        what is read is fetched, and remembered by nobody."""
+        await self._mend()
+        if not self._index.is_open:
+            # None of it can be evicted, for nobody knows what it is; it takes up room all the same.
+            self.room.held = await self.in_thread(startup.occupied, self.directory)
 
     async def close(self) -> None:
         """End what is being fetched and close everything. Sources still open can be read as far as they are present."""
@@ -97,6 +95,7 @@ class Cache:
         for task in self._fetching.under_way:
             task.cancel()
         await asyncio.gather(*self._fetching.under_way, *self._background, return_exceptions=True)
+        await self.owners.close()
         for entry in [*self._entries.values(), *self._open_aside]:
             entry.close_descriptor()
         self._entries.clear()
@@ -110,8 +109,7 @@ class Cache:
 
     async def acquire(self, file: FileRecord) -> Entry:
         """The entry of a file in its present version, made when there is none; ``release`` it. Asks no network."""
-        if self._index.lost:
-            await self.reset("the index was deleted or replaced", self._index.generation)
+        await self._mend()
         key = cache_key(file.node_id, file.export_path)
         entry = await self._present_entry(key, file)
         if entry is None:
@@ -158,15 +156,18 @@ class Cache:
 
     async def held(self, files: Sequence[FileRecord]) -> list[Held]:
         """How much there is of each file in its present version. Asks no network, and does not look whether the bytes
-        are still right: that shows when they are read."""
+        are still right, only that there are any: the rest shows when they are read."""
+        await self._mend()
         keys = [cache_key(file.node_id, file.export_path) for file in files]
         rows = await self._guarded(self._index.find_many(keys)) or {}
+        there = await self.in_thread(startup.existing, self.directory, list(rows.values()))
+        rows = {key: row for key, row in rows.items() if row.id in there}
         return [self._held(file, self._entries.get(key), rows.get(key)) for key, file in zip(keys, files, strict=True)]
 
     @staticmethod
     def _held(file: FileRecord, entry: Entry | None, row: Row | None) -> Held:
         if entry is not None and entry.is_version_of(file):
-            present, recorded = entry.cached_bytes, entry.recorded
+            present, recorded = entry.cached_bytes, row is not None and row.id == entry.id
         else:
             recorded = row is not None and (row.file_id, row.file_size, row.mtime) == (
                 file.file_id,
@@ -179,11 +180,18 @@ class Cache:
     # Staying.
 
     async def pin(self, file: FileRecord, holder: str) -> None:
-        """Never evict the entry of a file, in whatever version, there already or not. Known after a restart, too."""
+        """Never evict the entry of a file, in whatever version, there already or not. Known after a restart, too.
+        Raises ``Unavailable`` while there is no index to write it down in."""
+        await self._need_index()
         row = PinRow(holder, cache_key(file.node_id, file.export_path), file.node_id, file.export_path)
         if not self.pins.has(holder, row.cache_key):
             self.pins.add(row)
             await self._guarded(self._index.put_pins([row]))
+
+    async def pinned(self, holder: str) -> list[FilePlace]:
+        """What a holder has pinned. Raises ``Unavailable`` while there is no index that says so."""
+        await self._need_index()
+        return self.pins.of(holder)
 
     async def unpin(self, place: FilePlace, holder: str) -> None:
         """Take back a holder's pin."""
@@ -339,26 +347,62 @@ class Cache:
     async def reset(self, reason: str, generation: int) -> None:
         """Forget everything: what the index of that generation said cannot be trusted. Open sources keep what they
         have verified."""
-        async with self._resetting:
-            if self._index.generation != generation:
-                return  # it was done meanwhile
-            logger.warning("the content cache begins anew: %s", reason, extra={"operation": "cache"})
-            for entry in list(self._entries.values()):
-                self._forget(entry)
-            try:
-                await self._index.reset()
-                await self._index.put_pins(self.pins)
-            except (sqlite3.Error, IndexLost) as error:
-                logger.warning("the cache's index cannot be made: %s", error, extra={"operation": "cache"})
-            used = {entry.id for entry in self._entries.values()}
-            await self.in_thread(startup.remove_all, self.directory, used)
-            self.room.entries = self.room.held = 0
+        async with self._mending:
+            if self._index.generation == generation:  # else it was done meanwhile
+                await self._begin_anew(reason)
+
+    async def _begin_anew(self, reason: str) -> None:
+        logger.warning("the content cache begins anew: %s", reason, extra={"operation": "cache"})
+        for entry in list(self._entries.values()):
+            self._forget(entry)
+        try:
+            await self._index.reset()
+            await self._index.put_pins(self.pins)
+        except (sqlite3.Error, IndexLost, OSError) as error:
+            logger.warning("the cache's index cannot be made: %s", error, extra={"operation": "cache"})
+        used = {entry.id for entry in self._entries.values()}
+        await self.in_thread(startup.remove_all, self.directory, used)
+        self.room.entries = self.room.held = 0
+
+    async def _mend(self) -> None:
+        """Begin anew when the index was deleted or replaced, and open it when it could not be opened so far."""
+        async with self._mending:
+            if self._index.lost:
+                await self._begin_anew("the index was deleted or replaced")
+            elif self._index.due:
+                await self._take_up()
+
+    async def _take_up(self) -> None:
+        """Open the index, if that is possible now, and make disk and index agree."""
+        try:
+            rows, pins = await self._index.open()
+        except (sqlite3.OperationalError, OSError) as error:
+            level = logging.DEBUG if self._without_index else logging.WARNING
+            logger.log(level, "the cache's index cannot be opened now: %s", error, extra={"operation": "cache"})
+            self._without_index = True
+            return
+        self._without_index = False
+        for entry in list(self._entries.values()):
+            self._forget(entry)  # it was made while there was no index, and is in none
+        self.pins.load(pins)
+        found = await self.in_thread(startup.reconcile, self.directory, rows)
+        if found.gone:
+            self._later(self._index.delete, found.gone)
+        self._next_id = max(self._next_id, found.next_id)
+        self.room.entries, self.room.held = found.entries, found.cached_bytes
+
+    async def _need_index(self) -> None:
+        await self._mend()
+        if not self._index.is_open:
+            raise Unavailable("the cache's index cannot be opened now", retry_after=RETRY_S)
 
     async def _guarded(self, asked: Awaitable[T]) -> T | None:
         """What the index answers; None when it cannot, which is logged and, for a lost index, mended."""
         generation = self._index.generation
         try:
             return await asked
+        except IndexClosed as error:  # that was logged when it could not be opened
+            logger.debug("the cache goes on without an index: %s", error)
         except IndexLost as error:
             await self.reset(str(error), generation)
         except sqlite3.OperationalError as error:

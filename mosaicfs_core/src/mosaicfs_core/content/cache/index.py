@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,12 +24,22 @@ _COLUMNS: Final = ", ".join(Row._fields)
 _INSERT: Final = f"INSERT OR REPLACE INTO entries ({_COLUMNS}) VALUES ({', '.join('?' * len(Row._fields))})"
 
 
+PATIENCE_S: Final = 5.0
+"""How long the first attempt to open the file waits for whoever has it locked."""
+RETRY_S: Final = 5.0
+"""How long after an attempt to open it that failed the next one is made, which does not wait."""
+
+
 class IndexLost(Exception):
     """The index file is damaged, deleted or replaced: what it says is not to be used."""
 
 
+class IndexClosed(Exception):
+    """The index is not open, since the file is locked or the disk fails: what it says is not known at the moment."""
+
+
 class Index:
-    """The open index; ``generation`` counts how often it was begun or opened. Methods that end in ``_now`` block and
+    """The index; ``generation`` counts how often it was begun or opened. Methods that end in ``_now`` block and
     run in its thread."""
 
     def __init__(self, directory: Path) -> None:
@@ -36,11 +47,16 @@ class Index:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="cache-index")
         self._db: sqlite3.Connection | None = None
         self._inode = (0, 0)
+        self._next_attempt = 0.0
+        self._closed = False
         self.generation = 0
 
-    async def open(self) -> None:
-        """Open the file, or begin a new one in the place of what cannot be read."""
-        await self._submit(self._open_now)
+    async def open(self) -> tuple[list[Row], list[PinRow]]:
+        """Open the file, or begin a new one in the place of a damaged one or of another schema's; all entries and pins.
+
+        Raises ``sqlite3.OperationalError`` when it is locked or cannot be read now: that says nothing against it.
+        """
+        return await self._submit(self._open_now)
 
     async def reset(self) -> None:
         """Begin a new, empty index."""
@@ -48,12 +64,25 @@ class Index:
 
     async def close(self) -> None:
         """Close the file and end the thread."""
+        self._closed = True
         await self._submit(self._close_now)
         self._thread.shutdown()
 
     @property
+    def is_open(self) -> bool:
+        """Whether it can be asked."""
+        return self._db is not None
+
+    @property
+    def due(self) -> bool:
+        """Whether it is not open and the next attempt to open it may be made."""
+        return self._db is None and not self._closed and time.monotonic() >= self._next_attempt
+
+    @property
     def lost(self) -> bool:
         """Whether the file at its path is not the one that is open any more."""
+        if self._db is None:
+            return False
         try:
             facts = os.stat(self._file)
         except OSError:
@@ -61,15 +90,15 @@ class Index:
         return (facts.st_dev, facts.st_ino) != self._inode
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run one transaction in the index's thread. Raises ``IndexLost``, or ``sqlite3.OperationalError`` when the
-        disk is full or fails, upon which nothing has changed."""
+        """Run one transaction in the index's thread. Raises ``IndexLost``, ``IndexClosed``, or
+        ``sqlite3.OperationalError`` when the disk is full or fails, upon which nothing has changed."""
         return await self._submit(lambda: self._run_now(work))
 
     # What is asked of it.
 
     async def rows(self) -> list[Row]:
         """All entries."""
-        return await self.run(lambda db: [Row(*row) for row in db.execute(f"SELECT {_COLUMNS} FROM entries")])
+        return await self.run(_rows)
 
     async def find(self, key: str) -> Row | None:
         """The entry of a file."""
@@ -142,11 +171,6 @@ class Index:
         sql = "SELECT ifnull(sum(cached_bytes), 0) FROM entries WHERE cache_key NOT IN (SELECT cache_key FROM pins)"
         return await self.run(lambda db: int(db.execute(sql).fetchone()[0]))
 
-    async def pins(self) -> list[PinRow]:
-        """All pins."""
-        sql = "SELECT holder, cache_key, node_id, export_path FROM pins"
-        return await self.run(lambda db: [PinRow(*row) for row in db.execute(sql)])
-
     async def put_pins(self, pins: Iterable[PinRow]) -> None:
         """Add pins."""
         given = list(pins)
@@ -168,7 +192,7 @@ class Index:
 
     def _run_now(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if self._db is None:
-            raise IndexLost("the index is closed")
+            raise IndexClosed("the index is not open")
         try:
             with self._db:
                 self._db.execute("BEGIN")
@@ -180,23 +204,31 @@ class Index:
         except (sqlite3.DatabaseError, TypeError) as error:
             raise IndexLost(str(error)) from error
 
-    def _open_now(self) -> None:
+    def _open_now(self) -> tuple[list[Row], list[PinRow]]:
+        patience = PATIENCE_S if not self._next_attempt else 0.0
+        self._next_attempt = time.monotonic() + RETRY_S
         try:
-            self._connect()
-        except sqlite3.DatabaseError as error:
+            db = self._connect(patience)
+            return _rows(db), _pins(db)
+        except (sqlite3.DatabaseError, IndexLost) as error:
+            if isinstance(error, sqlite3.OperationalError) and not _is_damage(error):
+                self._close_now()
+                raise
             logger.warning("the cache's index is damaged and begins anew: %s", error, extra={"operation": "cache"})
-            self._reset_now()
+        self._reset_now()
+        return [], []
 
     def _reset_now(self) -> None:
         self._close_now()
+        self._next_attempt = time.monotonic() + RETRY_S
         for name in (INDEX, f"{INDEX}-wal", f"{INDEX}-shm"):
             (self._file.parent / name).unlink(missing_ok=True)
-        self._connect()
+        self._connect(PATIENCE_S)
 
-    def _connect(self) -> None:
+    def _connect(self, patience_s: float) -> sqlite3.Connection:
         self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        connection = sqlite3.connect(self._file, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(self._file, timeout=patience_s, isolation_level=None, check_same_thread=False)
         try:
             # Alone with the file, SQLite maps no shared memory, whose truncation by others would kill the process.
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -205,22 +237,38 @@ class Index:
             connection.execute("PRAGMA synchronous = NORMAL")
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if version not in (0, VERSION):
-                raise sqlite3.DatabaseError(f"its schema is of version {version}")
+                raise IndexLost(f"its schema is of version {version}")
             connection.executescript(SCHEMA)
             if connection.execute("PRAGMA quick_check").fetchone()[0] != "ok":
-                raise sqlite3.DatabaseError("its pages do not agree")
-        except sqlite3.Error:
+                raise IndexLost("its pages do not agree")
+        except (sqlite3.Error, IndexLost):
             connection.close()
             raise
         self._db = connection
         self.generation += 1
         facts = os.stat(self._file)
         self._inode = (facts.st_dev, facts.st_ino)
+        return connection
 
     def _close_now(self) -> None:
         if self._db is not None:
             self._db.close()
             self._db = None
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    """Whether an error is about what the file says (pages, or a schema that ours does not fit), not about who has it
+    locked or about the disk."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+
+
+def _rows(db: sqlite3.Connection) -> list[Row]:
+    return [Row(*row) for row in db.execute(f"SELECT {_COLUMNS} FROM entries")]
+
+
+def _pins(db: sqlite3.Connection) -> list[PinRow]:
+    return [PinRow(*row) for row in db.execute("SELECT holder, cache_key, node_id, export_path FROM pins")]
 
 
 def find_row(db: sqlite3.Connection, key: str) -> Row | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +29,6 @@ def reconcile(directory: Path, rows: Sequence[Row]) -> Found:
     for path in temporary.iterdir():
         path.unlink(missing_ok=True)
     known = {data_file(directory, row.cache_key, row.id): row for row in rows}
-    highest = max((row.id for row in rows), default=0)
     there: set[int] = set()
     for path in _data_files(directory):
         row = known.get(path)
@@ -39,9 +38,28 @@ def reconcile(directory: Path, rows: Sequence[Row]) -> Found:
             there.add(row.id)
     kept = [row for row in rows if row.id in there or not row.file_size]
     gone = tuple(row.id for row in rows if row.id not in there and row.file_size)
-    # The clock as well, so that an id is given once even when the index and its highest id are lost.
-    next_id = max(highest + 1, time.time_ns() // 1_000_000)
-    return Found(len(kept), sum(row.cached_bytes for row in kept), gone, next_id)
+    return Found(len(kept), sum(row.cached_bytes for row in kept), gone, first_id(row.id for row in rows))
+
+
+def first_id(given: Iterable[int] = ()) -> int:
+    """An id above those ``given``, and above all others before: by the clock, so that an id is given once even when
+    the index and its highest id are lost or not known."""
+    return max(max(given, default=0) + 1, time.time_ns() // 1_000_000)
+
+
+def occupied(directory: Path) -> int:
+    """The bytes that all data files together have on disk."""
+    return sum(path.stat().st_blocks * 512 for path in _data_files(directory)) if directory.is_dir() else 0
+
+
+def existing(directory: Path, rows: Iterable[Row]) -> set[int]:
+    """The ids of those rows whose data file is where it should be, in its full length; one of no bytes needs none."""
+    found = set()
+    for row in rows:
+        with suppress(OSError):
+            if not row.file_size or data_file(directory, row.cache_key, row.id).stat().st_size == row.file_size:
+                found.add(row.id)
+    return found
 
 
 def remove_files(directory: Path, key: str, identifier: int) -> None:

@@ -103,6 +103,7 @@ class HubLink:
             "pending": found.pending,
             "lag_s": round(found.lag_s, 1),
             "refused": found.refused,
+            "owed": found.owed,
             "last_error": error,
             "lease": dict(now.lease),
         }

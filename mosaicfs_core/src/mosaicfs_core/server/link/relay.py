@@ -15,10 +15,12 @@ import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
+from msgspec import Meta
 
+from mosaicfs_core.documents.patterns import END
 from mosaicfs_core.errors import (
     Conflict,
     MosaicError,
@@ -28,6 +30,7 @@ from mosaicfs_core.errors import (
     Unavailable,
     UserError,
 )
+from mosaicfs_core.link import ReaderWaits
 from mosaicfs_core.server.link.links import Links
 
 logger = logging.getLogger(__name__)
@@ -40,6 +43,8 @@ STALL_S: Final = 60.0
 """A node that sends nothing for so long, although there is room, has failed."""
 ASK_S: Final = 30.0
 MAX_TICKETS: Final = 256
+LARGEST: Final = 2**53
+"""A file of so many bytes there is not, nor a number that JSON carries everywhere."""
 MAX_MTIME: Final = 62_000_000_000 * 1_000_000
 """Microseconds around 1970 within which a time has a year of four digits."""
 _ETAG: Final = re.compile(r'"[!#-~]{0,200}"')
@@ -47,13 +52,15 @@ _ETAG: Final = re.compile(r'"[!#-~]{0,200}"')
 
 class RelayFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What a node says of a file it has opened: ``size`` in bytes, ``mtime`` in microseconds, ``etag`` its strong
-    validator, and the range that it will send, ``start`` up to ``stop``."""
+    validator, the range that it will send, ``start`` up to ``stop``, and the SHA-256 of the whole in hexadecimal, if it
+    has computed that before."""
 
-    size: int
+    size: Annotated[int, Meta(ge=0, lt=LARGEST)]
     mtime: int
     etag: str
     start: int
     stop: int
+    sha256: Annotated[str, Meta(pattern=f"^[0-9a-f]{{64}}{END}")] | None = None
 
 
 class RelayedRange:
@@ -111,7 +118,7 @@ class Relay:
         """A node brings the piece that begins ``at``; returns once the reader has room for it.
 
         Raises ``NotFound`` when nobody waits for it (any more), ``Conflict`` for a piece out of order and
-        ``Unavailable`` when there is no room yet.
+        ``ReaderWaits`` when there is no room yet.
         """
         await self._of(node_id, name).put(at, piece)
 
@@ -154,7 +161,7 @@ class _Ticket:
         except TimeoutError:
             if at > self._at:
                 raise Conflict(f"the piece at {self._at} is missing before this one", at=self._at) from None
-            raise Unavailable("the reader has no room yet; send it again", retry_after=0) from None
+            raise ReaderWaits("the reader has no room yet; send it again", retry_after=0) from None
         if self._ended is not None:
             raise NotFound("nobody waits for these bytes any more")
         if at == self._at:  # else it is here: the answer to it was lost on its way, and the node asks again

@@ -50,6 +50,7 @@ class RelaySource(ByteSource):
             async with self._relay.range_of(self._file.node_id, self._file.file_id, 0, 0) as found:
                 facts = found.facts
             self.size, self.mtime, self.etag = facts.size, facts.mtime, facts.etag
+            self.sha256 = None if facts.sha256 is None else bytes.fromhex(facts.sha256)
 
     async def read(self, offset: int, length: int, executor: Executor | None = None) -> bytes:
         """The bytes of one range. Raises ``Stale`` when the node has another version by now, ``Unavailable``."""

@@ -11,7 +11,7 @@ from quart_schema import document_response, validate_querystring
 
 from mosaicfs_core.content import ByteSource, Content
 from mosaicfs_core.documents import ids, times
-from mosaicfs_core.errors import NotFound
+from mosaicfs_core.errors import NotFound, UserError
 from mosaicfs_core.hooks import FileAnswer, FileQuery, FileRecord, FilesAnswer
 from mosaicfs_core.server.link.relayed import RelayTier
 from mosaicfs_core.server.listing import Paging, json_answer
@@ -96,7 +96,10 @@ async def content(file_id: str, query_args: ContentQuery) -> Response:
     if record.status != "active":
         raise NotFound("the file was deleted")
     # What a node asks for here it cannot reach by itself: it comes straight from its owner, and is kept by the reader.
-    relays = principal().kind == "node" and record.node_id != server.core.node_id
+    asking = principal()
+    if asking.kind == "node" and record.node_id == asking.node_id != server.core.node_id:
+        raise UserError("this file is your own: it is not sent to you through here")
+    relays = asking.kind == "node" and record.node_id != server.core.node_id
     opener = Content([RelayTier(server.relay, server.core.node_id)]) if relays else server.core.content
     source = cast(ByteSource, await opener.open(record))
     return await content_answer(request, record, source, server.streams, inline=query_args.inline)

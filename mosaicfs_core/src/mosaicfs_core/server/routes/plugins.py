@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any, Final, Literal
@@ -11,6 +12,7 @@ from msgspec import UNSET, Meta, UnsetType
 from quart import Blueprint, Response
 from quart_schema import document_response, validate_querystring, validate_request
 
+from mosaicfs_core.content.watchable import why_not_watchable
 from mosaicfs_core.documents import ids, times
 from mosaicfs_core.documents.instances import instance_document, package_of, settings_of
 from mosaicfs_core.documents.patterns import END
@@ -22,7 +24,7 @@ from mosaicfs_core.plugins.instances import provided_filesystem, remembered
 from mosaicfs_core.plugins.loading import LoadedPlugin
 from mosaicfs_core.plugins.node_settings import RESERVED, SCHEMA, empty_document
 from mosaicfs_core.plugins.node_settings import schema as node_settings_schema
-from mosaicfs_core.plugins.prefixes import clashes
+from mosaicfs_core.plugins.prefixes import clashes, tombstone_of
 from mosaicfs_core.plugins.settings import SettingsSchema, schema_for, translate
 from mosaicfs_core.server.listing import (
     ListAnswer,
@@ -42,7 +44,6 @@ blueprint = Blueprint("plugins", __name__, url_prefix="/api")
 InstanceName = Annotated[str, Meta(pattern=f"^{ids.INSTANCE_PATTERN}{END}")]
 Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 _UNWRITTEN: Final = "0-unwritten"
-_KEPT: Final = ("_id", "type", "node_id", "plugin_name")
 
 
 class InstanceChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -129,7 +130,7 @@ class InstanceAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class RemovedAnswer(msgspec.Struct, kw_only=True):
-    """The instance is gone; what it indexed stays until it is crawled again."""
+    """The instance is gone; its node clears up after it."""
 
     removed: str
 
@@ -244,6 +245,22 @@ def refuse_clash(host: PluginHost, known: Sequence[Mapping[str, Any]], document:
             raise Conflict(reason)
 
 
+async def refuse_unwatchable(document: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Raise ``UserError`` when ``given`` are settings that add a folder which this machine cannot index; folders that
+    the instance has already may be missing for a while, and other machines know their own."""
+    core = state().core
+    manifest = core.host.manifest_of(package_of(document))
+    setting = document.get("watches") or (manifest.watches if manifest is not None else None)
+    folders = given.get(setting) if setting and document["node_id"] == core.node_id else None
+    present = settings_of(document).get(setting) or () if setting else ()
+    for number, folder in enumerate(folders if isinstance(folders, list) else []):
+        if isinstance(folder, str) and folder not in present:
+            problem = await asyncio.to_thread(why_not_watchable, folder, core.home)
+            if problem is not None:
+                field = f"settings.{setting}.{number}"
+                raise UserError(f"{field}: {problem}", field=field)
+
+
 @blueprint.get("/plugins")
 @validate_querystring(Paging)
 @document_response(ListAnswer)
@@ -284,7 +301,9 @@ async def create_instance(node_id: str, data: NewInstance) -> Response:
         document |= {"provides_filesystem": True, "file_path_prefix": f"/{data.plugin_name}"}
     elif data.plugin_type == "package" and package in host.plugins:
         document |= provided_filesystem(data.plugin_name, host.plugins[package])
-    document |= checked_settings(host, document, changes.get("settings", {}))
+    settings = checked_settings(host, document, changes.get("settings", {}))
+    await refuse_unwatchable(document, settings["settings"])
+    document |= settings
     others = await documents_of(state().core.store, "plugin", node_id)
 
     refuse_shorthand(document, state().core.node_id)
@@ -320,6 +339,10 @@ async def change_instance(node_id: str, name: str, data: InstanceChange) -> Resp
         raise UserError("only its settings can be changed", field=sorted(changes.keys() - {"settings"})[0])
     here = state().core.node_id
     known = await documents_of(state().core.store, "plugin", node_id)
+    for document in known:
+        if document["plugin_name"] == name and "settings" in changes:
+            refuse_clash(host, known, {**document, **changes, **checked_settings(host, document, changes["settings"])})
+            await refuse_unwatchable(document, changes["settings"])
     warnings = check_work(changes, host.step_ops())
     if changes.get("enabled") and node_id == state().core.node_id:
         named = [one for one in known if one["plugin_name"] == name]
@@ -345,12 +368,14 @@ async def change_instance(node_id: str, name: str, data: InstanceChange) -> Resp
 @blueprint.delete("/nodes/<node_id>/plugins/<name>")
 @document_response(RemovedAnswer)
 async def remove_instance(node_id: str, name: str) -> Response:
-    """Remove an instance from a node. A default one does not come back by itself; without ``agent`` the node goes by
-    its own configuration file."""
+    """Remove an instance from a node, with what it indexed, provided and kept there. A default one does not come back
+    by itself; without ``agent`` the node goes by its own configuration file."""
     await _instance_document(node_id, name)
 
+    host = state().core.host
+
     def bury(document: dict[str, Any]) -> dict[str, Any]:
-        return {key: document[key] for key in _KEPT if key in document} | {"_deleted": True}
+        return tombstone_of(document, host.manifest_of(package_of(document)))
 
     missing = _missing(node_id, name, await documents_of(state().core.store, "plugin", node_id))
     await replace(state().core.store, ids.plugin_document_id(node_id, name), bury, missing)

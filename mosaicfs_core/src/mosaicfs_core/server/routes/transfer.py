@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Annotated, Final, cast
 
 import msgspec
@@ -20,6 +21,8 @@ from mosaicfs_core.server.listing import json_answer
 from mosaicfs_core.server.state import principal
 from mosaicfs_core.server.streaming import Streams, content_answer, digest_header
 
+COMPUTED_LIMIT: Final = 256 << 20
+"""Bytes of the largest file whose digest is computed for being asked for: others compare whole files of up to 50 MB."""
 _ALLOWED: Final = frozenset({"node", "user", "local"})
 
 
@@ -39,6 +42,7 @@ class DigestAnswer(msgspec.Struct, kw_only=True):
 def transfer_blueprint(core: CoreServices, streams: Streams) -> Blueprint:
     """The routes over this process's content."""
     blueprint = Blueprint("transfer", __name__, url_prefix="/api/agent/transfer")
+    computing = _Computing(streams)
 
     async def opened(file_id: str) -> tuple[FileRecord, ByteSource]:
         record = _own_file(core, file_id)
@@ -54,13 +58,13 @@ def transfer_blueprint(core: CoreServices, streams: Streams) -> Blueprint:
     @validate_querystring(DigestQuery)
     @document_response(DigestAnswer)
     async def digest(file_id: str, query_args: DigestQuery) -> Response:
-        """Get the SHA-256 of a version of a file: remembered from sending it, or computed now."""
+        """Get the SHA-256 of a version of a file: remembered, or computed now if the file is not too large."""
         record, source = await opened(file_id)
         with source:
             await source.settle()
             etag = query_args.etag or source.etag
             if etag == source.etag:
-                found = await _digest_of(source, streams)
+                found = await computing.digest_of(source, record.export_path)
             else:
                 found = await _remembered(cast(Content, core.content), record, etag)
         answer = json_answer(DigestAnswer(etag=etag, digest=digest_header(found)))
@@ -88,14 +92,36 @@ async def _remembered(content: Content, record: FileRecord, etag: str) -> bytes:
     return found
 
 
-async def _digest_of(source: ByteSource, streams: Streams) -> bytes:
-    if source.sha256 is not None:
-        return source.sha256
-    if source.descriptor is None:
-        raise Unavailable("the digest of this file is not known")
-    found = await asyncio.get_running_loop().run_in_executor(streams.pool, sha256_of, source.descriptor)
-    if found is None:
-        raise Stale("the file changed while it was read")
-    if source.learn is not None:
-        source.learn(found)
-    return found
+class _Computing:
+    """Digests that are computed for being asked for: each once, however many ask, and a few at a time."""
+
+    def __init__(self, streams: Streams) -> None:
+        self._streams = streams
+        self._under_way: dict[tuple[str, str], asyncio.Task[bytes | None]] = {}
+
+    async def digest_of(self, source: ByteSource, path: str) -> bytes:
+        """The digest of an open file. Raises ``Unavailable`` for one that is not known and too large to be computed for
+        an answer, ``Stale``."""
+        if source.sha256 is not None:
+            return source.sha256
+        if source.descriptor is None or source.size > COMPUTED_LIMIT:
+            raise Unavailable("the digest of this file is not known")
+        key = (path, source.etag)
+        task = self._under_way.get(key)
+        if task is None:
+            # Who asked first may leave: a descriptor of its own lets the work go on for the others.
+            task = asyncio.create_task(self._compute(os.dup(source.descriptor)), name=f"digest of {path}")
+            self._under_way[key] = task
+            task.add_done_callback(lambda _: self._under_way.pop(key))
+        found = await asyncio.shield(task)
+        if found is None:
+            raise Stale("the file changed while it was read")
+        if source.learn is not None:
+            source.learn(found)
+        return found
+
+    async def _compute(self, descriptor: int) -> bytes | None:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._streams.hashing, sha256_of, descriptor)
+        finally:
+            os.close(descriptor)
