@@ -30,6 +30,7 @@ def register(cli: click.Group, context: TerminalContext) -> None:
     _add_switches(plugin, context)
     _add_serve(plugin, context)
     plugin_jobs.register(plugin, context)
+    _add_run(plugin)
 
 
 def _add_list(group: click.Group, context: TerminalContext) -> None:
@@ -187,6 +188,22 @@ def _add_serve(group: click.Group, context: TerminalContext) -> None:
         from mosaicfs_core.cli.plugin_serving import serve_package
 
         asyncio.run(serve_package(name, path))
+
+
+def _add_run(group: click.Group) -> None:
+    @group.command("run")
+    @click.argument("name")
+    def run(name: str) -> None:
+        """Run the installed plugin NAME once: for an event, a question or a crawl, JSON in and JSON out.
+
+        NAME=MODULE runs a module that is importable but not installed as a plugin.
+
+        A program in the plugin directory that says `exec mosaicfs plugin run NAME` makes the package a plugin of the
+        type executable: a new process each time.
+        """
+        from mosaicfs_core.cli.plugin_running import run_package
+
+        run_package(name)
 
 
 def _endpoints(capabilities: tuple[str, ...]) -> list[dict[str, str]]:

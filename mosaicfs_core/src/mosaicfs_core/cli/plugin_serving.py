@@ -11,11 +11,9 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
-from importlib_metadata import EntryPoint
-
 from mosaicfs_core.cli.foreground import stop_on_signals
-from mosaicfs_core.errors import PluginError
-from mosaicfs_core.hooks import ENTRY_POINT_GROUP, HOOK_API
+from mosaicfs_core.cli.plugin_alone import load_alone
+from mosaicfs_core.hooks import HOOK_API
 from mosaicfs_core.hooks.wire import PluginHello, serve
 from mosaicfs_core.plugins.host import PluginHost
 from mosaicfs_core.plugins.loading import LoadedPlugin
@@ -46,12 +44,7 @@ class ServedPackage:
 async def serve_package(name: str, path: Path) -> None:
     """Serve until told to stop. Raises ``NotFound`` or ``PluginError`` for a package that cannot be served."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
-    name, _, module = name.partition("=")
-    given = [EntryPoint(name=name, value=module, group=ENTRY_POINT_GROUP)] if module else None
-    host = PluginHost.discover(only=(name,), entry_points=given)
-    plugin = host.get(name)
-    if plugin.status != "ok":
-        raise PluginError(f"plugin {name} cannot be used: {plugin.error}", name, "")
+    host, plugin = load_alone(name)
     stop = stop_on_signals()
     _stop_at_the_end_of_input(stop)
 

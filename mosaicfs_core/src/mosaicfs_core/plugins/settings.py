@@ -138,6 +138,11 @@ def translate(schema: Any) -> Any:
     return {key: copy.deepcopy(value) if key in literal else translate(value) for key, value in schema.items()}
 
 
+def with_defaults(schema: Mapping[str, Any] | None, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with a schema's defaults where nothing is set, for a process that checks none."""
+    return _fill({} if schema is None else translate(schema), settings)
+
+
 def structure_problem(schema: Any) -> str | None:
     """What plainly is no schema of an object's settings, or None: a quick look for load time, without jsonschema."""
     if not isinstance(schema, Mapping):

@@ -7,7 +7,7 @@ import base64
 import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -30,6 +30,19 @@ from mosaicfs_core.hooks.wire import calls
 from mosaicfs_core.hooks.wire.lines import Lines
 from mosaicfs_core.hooks.wire.messages import FromHost, HostHello
 from mosaicfs_core.hooks.wire.payloads import operation_body
+
+
+class Asks(Protocol):
+    """What a context asks through."""
+
+    async def ask(self, name: str, params: Mapping[str, Any]) -> msgspec.Raw:
+        """Call and wait for the one answer."""
+
+    def parts(self, name: str, params: Mapping[str, Any]) -> AsyncGenerator[msgspec.Raw, None]:
+        """Call and take the parts of the answer as they come."""
+
+    def tell(self, name: str, params: Mapping[str, Any]) -> None:
+        """Call without waiting for the answer."""
 
 
 class Asking:
@@ -114,7 +127,7 @@ class Asking:
 class RemoteContext:
     """``PluginContext`` over a connection. ``configure`` follows the settings."""
 
-    def __init__(self, hello: HostHello, asking: Asking) -> None:
+    def __init__(self, hello: HostHello, asking: Asks) -> None:
         self._hello = hello
         self._asking = asking
         self._config = hello.config

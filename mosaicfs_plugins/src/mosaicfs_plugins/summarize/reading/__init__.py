@@ -1,0 +1,1 @@
+"""Text out of documents and sentences out of text, in a process that can be killed."""

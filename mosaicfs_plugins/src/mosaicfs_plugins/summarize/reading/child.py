@@ -1,0 +1,67 @@
+"""The process that reads one document: a JSON object on its standard input, one on its standard output.
+
+It is run as a file, without the ``site`` module and with the import path as its argument, since most of what it would
+cost otherwise is its start. Its limits are those of the operating system, which hold also when the process that
+started it is gone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+_MOST_WRITTEN: Final = 64 << 20
+_GRACE_S: Final = 5
+
+
+def main() -> None:
+    """Read the wish, answer it, end."""
+    given = json.load(sys.stdin.buffer)
+    _limit(given["memory_mb"], given["max_seconds"])
+    answers = os.fdopen(os.dup(1), "wb")
+    # Whatever a library prints is no answer.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.path[:] = given["path"]
+    try:
+        answer = _answer(given)
+    except (OSError, MemoryError) as error:
+        gone = isinstance(error, FileNotFoundError | NotADirectoryError)
+        said = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
+        answer = {"gone": gone, "error": said}
+    with answers:
+        answers.write(json.dumps(answer).encode())
+
+
+def _answer(given: dict[str, Any]) -> dict[str, Any]:
+    from mosaicfs_plugins.summarize.reading.documents import read
+    from mosaicfs_plugins.summarize.reading.gist import gist
+
+    # The path came through JSON, in which a byte that is no UTF-8 stands as a lone surrogate.
+    document = read(Path(given["file"]), given["mime_type"], given["max_file_bytes"])
+    facts = {name: given[name] for name in ("max_sentences", "max_keywords", "languages")}
+    said = gist(document, **facts)
+    return {
+        **said,
+        "page_count": document.page_count,
+        "problem": document.problem,
+        "text": document.text[: given["text_characters"]],
+    }
+
+
+def _limit(memory_mb: int, seconds: int) -> None:
+    """Bound what a document can make the process take: memory, time, and anything it writes."""
+    resource.setrlimit(resource.RLIMIT_DATA, (memory_mb << 20,) * 2)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (_MOST_WRITTEN,) * 2)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds + _GRACE_S,) * 2)
+    # Whoever waits ends it sooner; this is for the time when nobody does.
+    signal.alarm(seconds + _GRACE_S)
+
+
+if __name__ == "__main__":
+    main()
