@@ -20,6 +20,10 @@ class TestEmail(PluginContract):
     mosaicfs_plugin = "email"
 
 
+class TestExternal(PluginContract):
+    mosaicfs_plugin = "external"
+
+
 class TestFulltext(PluginContract):
     mosaicfs_plugin = "fulltext"
 
@@ -38,6 +42,10 @@ class TestPins(PluginContract):
 
 class TestSearch(PluginContract):
     mosaicfs_plugin = "search"
+
+
+class TestSummarize(PluginContract):
+    mosaicfs_plugin = "summarize"
 
 
 class TestVfs(PluginContract):

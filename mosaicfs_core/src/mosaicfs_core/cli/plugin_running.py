@@ -117,10 +117,12 @@ def _converted(body: Any, kind: type[Any]) -> Any:
 @contextmanager
 def _own_output() -> Iterator[BinaryIO]:
     """Standard output for the answer alone; what a plugin prints goes to standard error."""
-    sys.stdout.flush()
     with os.fdopen(os.dup(1), "wb") as output:
         os.dup2(2, 1)
-        yield output
+        try:
+            yield output
+        finally:
+            sys.stdout.flush()
 
 
 @contextmanager

@@ -35,7 +35,7 @@ def mosaicfs_manifest() -> PluginManifest:
 
 @hookimpl
 async def mosaicfs_file_event(context: PluginContext, event: FileEvent) -> Mapping[str, Any] | None:
-    """Summarize a file that is new or has changed. What was only moved keeps what it had, which the host moves."""
+    """Summarize a file that is new, has changed, or has another name."""
     from mosaicfs_plugins.summarize.work import summarize
 
     return await summarize(context, event)

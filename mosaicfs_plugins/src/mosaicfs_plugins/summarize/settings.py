@@ -10,6 +10,8 @@ import msgspec
 from mosaicfs_core.hooks import UserError
 
 _MEGA: Final = 1 << 20
+_END: Final = r"$(?!\n)"
+"""The end of a text; before a newline that ends it is none, as it would be in Python otherwise."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +71,7 @@ SCHEMA: Final[Mapping[str, Any]] = {
         "max_keywords": _whole("Keywords", 8, 0, 30, "How many keywords a document gets at most."),
         "languages": {
             "type": "array",
-            "items": {"type": "string", "pattern": "^[a-z]{2}$", "description": "Two letters, as in en or de."},
+            "items": {"type": "string", "pattern": f"^[a-z]{{2}}{_END}", "description": "Two letters, as in en or de."},
             "uniqueItems": True,
             "default": [],
             "title": "Languages",
@@ -80,7 +82,7 @@ SCHEMA: Final[Mapping[str, Any]] = {
         ),
         "endpoint": {
             "type": "string",
-            "pattern": "^(https?://[^/].*)?$",
+            "pattern": f"^(https?://[^/].*)?{_END}",
             "default": "",
             "title": "Address of a language model",
             "description": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -9,9 +10,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mosaicfs_core.hooks import NotFound
+from mosaicfs_core.hooks import Unavailable
 from mosaicfs_plugins.summarize.reading.reader import Reading, read_document
-from mosaicfs_plugins.summarize.settings import read_settings
+from mosaicfs_plugins.summarize.settings import Settings, read_settings
 from mosaicfs_plugins.summarize.spending import Spending
 
 if TYPE_CHECKING:
@@ -40,12 +41,17 @@ async def summarize(context: PluginContext, event: FileEvent) -> Mapping[str, An
             found = Reading(problem=f"is larger than {settings.max_file_mb:,} MB")
         else:
             found = await read_document(path, file.mime_type or "text/plain", settings, characters)
-    if elsewhere and found.text.strip() and Spending(context.state_dir).take(settings.max_requests_per_day):
+    if elsewhere and found.text.strip() and await _may_ask(context, settings):
         from mosaicfs_plugins.summarize.model import ask
 
         answer = await ask(settings, found)
         return _annotation(file, found, answer.summary, answer.model)
     return _annotation(file, found, found.summary, LOCAL_MODEL)
+
+
+async def _may_ask(context: PluginContext, settings: Settings) -> bool:
+    spending = Spending(context.state_dir)
+    return await asyncio.to_thread(spending.take, settings.max_requests_per_day)
 
 
 def matches(file: FileRecord, globs: Sequence[str]) -> bool:
@@ -83,6 +89,6 @@ async def _on_disk(context: PluginContext, event: FileEvent, most: int) -> Async
         async for part in context.open_file(event.file):
             size += copy.write(part)
             if size > most:
-                raise NotFound(f"{event.file.export_path} is larger than it was")
+                raise Unavailable(f"{event.file.export_path} is larger than it was")
         copy.flush()
         yield Path(copy.name)

@@ -26,7 +26,9 @@ _hyphenated: Final = re.compile(r"(?<=[^\W\d_])[-\u00ad]\s*\n\s*(?=[^\W\d_])")
 _space: Final = re.compile(r"\s+")
 _end: Final = re.compile(r"""[.!?…]+["'”»’)\]]*\s+(?=["'“„«‘(\[¿¡]*[^\W_])|(?<=[。！？])(?=\S)|(?<=।)\s+""")
 _last_word: Final = re.compile(r"([^\W_]+)\.$")
-_markup: Final = re.compile(r"^\s*(?:#{1,6}\s+|[-*+•▪]\s+|>\s*|\d+[.)]\s+)|[*`]{1,3}(?=\S)|(?<=\S)[*`]{1,3}", re.M)
+_markup: Final = re.compile(
+    r"^[ \t]*(?:#{1,6}[ \t]+|[-*+•▪][ \t]+|>[ \t]*|\d+[.)][ \t]+)|[*`]{1,3}(?=\S)|(?<=\S)[*`]{1,3}", re.MULTILINE
+)
 _link: Final = re.compile(r"!?\[([^\]\n]*)\]\([^)\s]*\)")
 
 
