@@ -16,7 +16,7 @@ from pdfs import SENTENCES
 from summarizing import Files
 
 from mosaicfs_core.hooks import NotFound, Unavailable, UserError
-from mosaicfs_plugins.summarize.reading import reader
+from mosaicfs_plugins.summarize.reading import child, processes
 from mosaicfs_plugins.summarize.settings import SCHEMA, Settings, read_settings
 
 GERMAN = SENTENCES["de"]
@@ -30,8 +30,10 @@ ODF = (
 )
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> Files:
+@pytest.fixture(params=["new process", "copy"])
+def files(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Files:
+    """A folder whose documents are read in either way."""
+    monkeypatch.setattr(processes, "_may_copy", lambda: request.param == "copy")
     return Files(tmp_path)
 
 
@@ -216,9 +218,16 @@ async def test_bytes_that_are_elsewhere_are_copied_while_they_are_read(files: Fi
     assert not list(files.context.state_dir.iterdir())
 
 
+def instead(monkeypatch: pytest.MonkeyPatch, directory: Path, source: str) -> None:
+    """Have the process that reads do something else, however it comes about."""
+    file = directory / "child.py"
+    file.write_text(source)
+    monkeypatch.setattr(processes, "_CHILD", file)
+    monkeypatch.setattr(child, "answer", lambda wish: exec(source))
+
+
 SLEEPS = """
-import os, sys, time
-sys.stdin.read()
+import os, time
 with open({pipe!r}, "w") as pipe:
     pipe.write(str(os.getpid()))
 time.sleep(600)
@@ -236,10 +245,9 @@ def running(pid: int) -> bool:
 async def test_reading_ends_at_the_time_limit_and_with_whoever_waits(
     files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    child, pipe = tmp_path / "child.py", tmp_path / "pipe"
+    pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    child.write_text(SLEEPS.format(pipe=str(pipe)))
-    monkeypatch.setattr(reader, "_CHILD", child)
+    instead(monkeypatch, tmp_path, SLEEPS.format(pipe=str(pipe)))
     files.write("slow.pdf", pdf())
 
     task = asyncio.create_task(files.summarize("slow.pdf", "application/pdf", max_seconds=2))
@@ -259,9 +267,7 @@ async def test_reading_ends_at_the_time_limit_and_with_whoever_waits(
 async def test_a_reader_that_breaks_down_is_an_error(
     files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    child = tmp_path / "child.py"
-    child.write_text("import os\nos.abort()\n")
-    monkeypatch.setattr(reader, "_CHILD", child)
+    instead(monkeypatch, tmp_path, "import os; os.kill(os.getpid(), 9)")
     files.write("bad.pdf", pdf())
     with pytest.raises(Unavailable, match="broke down, or ran out of memory"):
         await files.summarize("bad.pdf", "application/pdf")

@@ -1,20 +1,17 @@
-"""A document read in a process of its own, which ends with the answer, at the time limit, or with whoever waits."""
+"""A document read, in a process that ends with the answer or at a limit."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from mosaicfs_core.hooks import NotFound, Unavailable
+from mosaicfs_plugins.summarize.reading.processes import answer_of
 from mosaicfs_plugins.summarize.settings import Settings
-
-_CHILD: Final = Path(__file__).with_name("child.py")
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +30,6 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 async def read_document(path: Path, mime_type: str, settings: Settings, text_characters: int) -> Reading:
     """Read a file. Raises ``NotFound`` when it is gone, ``Unavailable`` when it cannot be read within the limits."""
     wish = {
-        "path": sys.path,
         "file": os.fspath(path),
         "mime_type": mime_type,
         "text_characters": text_characters,
@@ -44,31 +40,14 @@ async def read_document(path: Path, mime_type: str, settings: Settings, text_cha
         "max_seconds": settings.max_seconds,
         "memory_mb": settings.memory_mb,
     }
-    output = await _run(json.dumps(wish).encode(), settings.max_seconds)
-    answer: dict[str, Any] = json.loads(output)
+    try:
+        answer: dict[str, Any] = json.loads(await answer_of(wish, settings.max_seconds))
+    except TimeoutError:
+        raise Unavailable(f"reading it took longer than {settings.max_seconds} s") from None
+    except ValueError:
+        raise Unavailable("the program that read it broke down, or ran out of memory") from None
     if "error" not in answer:
         return msgspec.convert(answer, Reading)
     if answer["gone"]:
         raise NotFound(f"{path} is gone")
     raise Unavailable(f"{path} cannot be read: {answer['error']}")
-
-
-async def _run(given: bytes, seconds: int) -> bytes:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-I", "-S", os.fspath(_CHILD)),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        async with asyncio.timeout(seconds):
-            output, _ = await process.communicate(given)
-    except TimeoutError:
-        raise Unavailable(f"reading it took longer than {seconds} s") from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode != 0:
-        raise Unavailable("the program that read it broke down, or ran out of memory")
-    return output
