@@ -63,7 +63,8 @@ def _limit(memory_mb: int, seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (memory_mb << 20,) * 2)
     resource.setrlimit(resource.RLIMIT_FSIZE, (_MOST_WRITTEN,) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds + _GRACE_S,) * 2)
+    # The time of all threads counts together.
+    resource.setrlimit(resource.RLIMIT_CPU, ((seconds + _GRACE_S) * (os.cpu_count() or 1),) * 2)
     # Whoever waits ends it sooner; this is for the time when nobody does.
     signal.alarm(seconds + _GRACE_S)
 
