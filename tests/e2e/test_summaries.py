@@ -35,8 +35,6 @@ printf '%s\\n' "$given" >>"{log}"
 printf '%s' "$given" | "{python}" -c "from mosaicfs_core.cli.start import main; main()" "$@"
 """
 
-pytestmark = pytest.mark.fuse
-
 
 @pytest.fixture
 def hosts(tmp_path: Path) -> Iterator[list[Host]]:
@@ -140,6 +138,7 @@ def acknowledged(host: Host, node_id: str) -> set[str]:
         reader.close()
 
 
+@pytest.mark.fuse
 def test_each_document_is_summarized_once_and_seen_afar(hosts: list[Host], tmp_path: Path, eventually: Any) -> None:
     nas, laptop = hosts
     languages = make(laptop.tree, NUMBER)
@@ -198,3 +197,17 @@ def test_each_document_is_summarized_once_and_seen_afar(hosts: list[Host], tmp_p
     eventually(lambda: set(os.listdir(tmp_path / "mount" / "German")) == german)
     assert laptop.end() == 0
     assert nas.end() == 0
+
+
+def test_the_package_itself_is_switched_on_by_its_name(machine: Any, eventually: Any) -> None:
+    languages = make(machine.tree, 12)
+    machine.up("--no-mount", str(machine.tree)).wait_ready()
+    machine.run("plugin", "enable", "summarize")
+
+    def found() -> set[str]:
+        items = machine.run("search", "--annotation", "summarize/language=de")["items"]
+        return {item["name"] for item in items}
+
+    german = {name for name, language in languages.items() if language == "de"}
+    assert german
+    eventually(lambda: found() == german, 60)

@@ -92,7 +92,8 @@ def test_the_namespace_alone_serves_a_tree(installed: Environment, make_machine:
 
 def test_the_standard_plugins_alone_index_search_and_label(installed: Environment, make_machine: Any) -> None:
     machine = make_machine(installed("mosaicfs_plugins"))
-    assert names(machine.run("plugin", "list")) == {"couchdb", "labels", "localfs", "pins", "search"}
+    ours = {"couchdb", "external", "labels", "localfs", "pins", "search", "summarize"}
+    assert names(machine.run("plugin", "list")) == ours
     up = machine.up("--no-mount", str(machine.tree))
     up.wait_ready()
     report = machine.tree / "Work" / "2025" / "report.txt"

@@ -1,6 +1,6 @@
 """The two ways to a process that reads one document: a copy of this one, or a new one.
 
-A copy has what is imported here, which is a fourth of all that a package costs that is run once for one event; but only
+A copy has what is imported here, which is a third of all that a package costs that is run once for one event; but only
 a process with a single thread can be copied safely. Either way the process is gone when its answer is there, when the
 time is over, or when whoever waits is cancelled.
 """
