@@ -19,6 +19,11 @@ from mosaicfs_plugins.summarize.reading.decoding import decode
 _MOST_TEXT: Final = 2_000_000
 _MOST_XML: Final = 100 << 20
 _PAGE: Final = "\f"
+_CONFIG: Final = kreuzberg.ExtractionConfig(
+    use_cache=False,
+    enable_quality_processing=False,
+    pages=kreuzberg.PageConfig(insert_page_markers=True, marker_format=_PAGE),
+)
 _NO_TITLES: Final = re.compile(
     r"untitled|unknown|\(?anonymous\)?|(microsoft )?word - .*|.*\.(docx?|odt|indd|tex|dvi)", re.I
 )
@@ -53,13 +58,6 @@ def read(path: Path, mime_type: str, most: int) -> Document:
     except kreuzberg.KreuzbergError as error:
         return Document(problem=f"cannot be read: {_reason(str(error))}")
     return _document(found)
-
-
-_CONFIG: Final = kreuzberg.ExtractionConfig(
-    use_cache=False,
-    enable_quality_processing=False,
-    pages=kreuzberg.PageConfig(insert_page_markers=True, marker_format=_PAGE),
-)
 
 
 def _document(found: kreuzberg.ExtractionResult) -> Document:
