@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -155,6 +156,19 @@ async def test_files_become_events_and_answers_become_annotations(bed: Bed, anno
         (bed.tree / "c.txt").unlink()
         await bed.until(lambda: _none(bed))
         await bed.until(lambda: ("file.deleted", "c.txt") in annotator.seen())
+
+
+async def test_a_name_that_is_not_utf8_comes_without_a_path_for_no_json_can_hold_it(
+    bed: Bed, annotator: Annotator
+) -> None:
+    (bed.tree / os.fsdecode(b"odd \xff.txt")).write_bytes(b"abc")
+    async with bed.agent():
+        await bed.until(bed.annotations)
+        (event,) = [event for event in annotator.events if event.file]
+        assert event.local_path is None
+        assert event.file is not None
+        chunks = [chunk async for chunk in bed.harness.instances.current["annotator"].context.open_file(event.file)]
+        assert b"".join(chunks) == b"abc"
 
 
 async def _data(bed: Bed, name: str, data: Mapping[str, Any]) -> bool:

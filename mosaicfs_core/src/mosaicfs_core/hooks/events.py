@@ -21,7 +21,7 @@ class FileEvent(msgspec.Struct, frozen=True, kw_only=True):
     ``sequence`` rises within the instance; an event that comes again (after a crash, a disconnect, a failure) has the
     sequence it had. ``timestamp`` is when it was enqueued, ISO 8601. ``file`` is there for file events: the file as
     its document says now, of a deleted one as it was known last. ``local_path`` is its path on this machine, when it
-    is of this node and there. ``previous_export_path`` is set when it was moved or renamed (``file.modified``).
+    is of this node, there, and UTF-8. ``previous_export_path`` is set when it was moved or renamed (``file.modified``).
     ``trigger`` is there for sync events.
     """
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from mosaicfs_core.agent.jobs.subscriptions import budget_of, workers_of
@@ -178,10 +179,20 @@ async def _event(instance: Instance, job: Job) -> FileEvent:
         timestamp=times.format_time(job.created_at),
         node_id=instance.context.node_id,
         file=job.file,
-        local_path=None if here is None else str(here),
+        local_path=None if here is None else _as_text(here),
         previous_export_path=job.previous_export_path,
         trigger=job.trigger,
     )
+
+
+def _as_text(path: Path) -> str | None:
+    """A path as JSON can carry it; None for one that is not UTF-8, whose bytes ``open_file`` has all the same."""
+    text = str(path)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return None
+    return text
 
 
 def _until(moment: datetime | None, now: datetime) -> float:

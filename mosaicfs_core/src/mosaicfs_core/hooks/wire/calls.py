@@ -6,6 +6,7 @@ Their parameters and results cross as JSON by the types of the protocol itself, 
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple, get_args, get_origin, get_type_hints
@@ -97,7 +98,9 @@ def encoded(value: Any) -> msgspec.Raw:
 
 def _encode(value: Any) -> Any:
     if isinstance(value, Path):
-        return str(value)
+        # What is not UTF-8 cannot be written as JSON: to another process such a file is one without a path here.
+        raw = os.fsencode(value)
+        return str(value) if raw.decode("utf-8", "replace").encode() == raw else None
     raise TypeError(f"{type(value).__name__} cannot cross to another process")
 
 
