@@ -33,6 +33,7 @@ class _AtWork:
     conditions: Conditions
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     told: asyncio.Task[None] | None = None
+    asks_health: bool = False
 
 
 class JobKeeper:
@@ -102,8 +103,6 @@ class JobKeeper:
                 self.queue, running, instance, conditions.jobs_failed, partial(self._drained, name, conditions)
             )
             self._spawn(made, f"jobs of {name}", made.worker.run)
-        if "mosaicfs_health" in running.hooks:
-            self._spawn(made, f"health of {name}", partial(watch_health, running, instance, conditions))
         self._at_work[name] = made
         self.changed(name)
 
@@ -134,6 +133,11 @@ class JobKeeper:
             if made.told is not None:
                 made.told.cancel()
             made.told = asyncio.create_task(self._tell(made), name=f"connection of {name}")
+            if "mosaicfs_health" in made.running.hooks and not made.asks_health:
+                # A foreign program says only once it is connected that it can be asked.
+                made.asks_health = True
+                health = partial(watch_health, made.running, lambda: self._instances().get(name), made.conditions)
+                self._spawn(made, f"health of {name}", health)
         self._capable.set()
 
     def _stir(self, made: _AtWork) -> None:
