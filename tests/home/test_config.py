@@ -30,7 +30,7 @@ def test_values_come_from_the_file_and_the_environment_wins(tmp_path: Path) -> N
         ("[server]\nport = true\n", 2, "server.port", "an integer from 0 to 65535"),
         ('[server]\nport = "6672"\n', 2, "server.port", "an integer from 0 to 65535"),
         ('[agent]\ndisabled_plugins = "x"\n', 2, "agent.disabled_plugins", "a list of plugin names"),
-        ('[agent]\nendpoints = "https://a:1"\n', 2, "agent.endpoints", "a list of addresses"),
+        ('[agent]\nendpoints = "https://a:1"\n', 2, "agent.endpoints", "a list of https addresses"),
         ('server.host = "a b"\n', 1, "server.host", "a host name or an IP address"),
         ('[agent]\nnightly_crawl = "25:00"\n', 2, "agent.nightly_crawl", 'a time "HH:MM"'),
         ('[agent]\nendpoints = ["http://192.0.2.1:6673"]\n', 2, "agent.endpoints", "a list of https addresses"),
