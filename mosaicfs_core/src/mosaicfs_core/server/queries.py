@@ -40,8 +40,8 @@ class EnvelopeAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
     package: str
     capability: str
     took_ms: float
+    results: list[HitAnswer]
     description: str = ""
-    results: list[HitAnswer] = []
     data: dict[str, Any] = {}
 
 
