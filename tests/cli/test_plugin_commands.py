@@ -178,6 +178,6 @@ def test_enable_makes_an_instance_and_disable_switches_it_off(monkeypatch: pytes
     assert run("disable", "notes", "--node", "node-a", "--quiet").stdout == ""
     assert api.sent == [
         ("PATCH", "nodes/node-a/plugins/notes", {"enabled": True}),
-        ("POST", "nodes/node-a/plugins", {"plugin_name": "notes", "enabled": True}),
+        ("POST", "nodes/node-a/plugins", {"plugin_name": "notes", "plugin_type": "package", "enabled": True}),
         ("PATCH", "nodes/node-a/plugins/notes", {"enabled": False}),
     ]
