@@ -76,9 +76,10 @@ class Elsewhere:
         self.run(*PIP, "--python", self.python, *words)
 
 
-@pytest.fixture(scope="module")
-def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Elsewhere:
-    made = Elsewhere(tmp_path_factory.mktemp("elsewhere"))
+def bare(directory: Path) -> Elsewhere:
+    """An environment that has nothing of MosaicFS, and all that it depends on."""
+    directory.mkdir(exist_ok=True)
+    made = Elsewhere(directory)
     made.run(sys.executable, "-m", "venv", "--without-pip", made.directory / "venv")
     # What the core depends on is this environment's, but none of MosaicFS itself.
     dependencies = made.directory / "dependencies"
@@ -88,6 +89,12 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Elsewhere:
             (dependencies / entry.name).symlink_to(entry)
     site = next((made.directory / "venv" / "lib").glob("python*/site-packages"))
     (site / "dependencies.pth").write_text(f"{dependencies}\n")
+    return made
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Elsewhere:
+    made = bare(tmp_path_factory.mktemp("elsewhere"))
     wheels = made.directory / "wheels"
     for source in (ROOT / "mosaicfs_core", EXAMPLE):
         made.run(*PIP, "wheel", "--no-deps", "--no-build-isolation", "-w", wheels, source)
