@@ -17,6 +17,7 @@ from importlib_metadata import entry_points
 from mosaicfs_core.agent import Agent
 from mosaicfs_core.agent.jobs import health as health_module
 from mosaicfs_core.documents import ids
+from mosaicfs_core.errors import Unavailable
 from mosaicfs_core.hooks import (
     HOOK_API,
     DocumentQuery,
@@ -28,6 +29,7 @@ from mosaicfs_core.hooks import (
     ResultEnvelope,
     hookimpl,
 )
+from mosaicfs_core.jobs import JobQueue
 from mosaicfs_core.testing.harness import Harness, plugin_at
 
 EVENTS = ("file.added", "file.modified", "file.deleted", "sync.started", "sync.completed")
@@ -156,6 +158,27 @@ async def test_files_become_events_and_answers_become_annotations(bed: Bed, anno
         (bed.tree / "c.txt").unlink()
         await bed.until(lambda: _none(bed))
         await bed.until(lambda: ("file.deleted", "c.txt") in annotator.seen())
+
+
+@pytest.mark.logs("plugins cannot be given work yet")
+async def test_an_agent_that_starts_on_a_full_disk_gives_plugins_their_work_later(
+    bed: Bed, annotator: Annotator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, real = 0, JobQueue.open
+
+    async def full_at_first(queue: JobQueue) -> None:
+        nonlocal opened
+        opened += 1
+        if opened == 1:
+            raise Unavailable("database or disk is full")
+        await real(queue)
+
+    monkeypatch.setattr(JobQueue, "open", full_at_first)
+    (bed.tree / "a.txt").write_text("abc")
+    async with bed.agent():
+        await bed.until(lambda: _data(bed, "a.txt", {"size": 3}))
+    assert opened == 2
+    assert ("file.added", "a.txt") in annotator.seen()
 
 
 async def test_a_name_that_is_not_utf8_comes_without_a_path_for_no_json_can_hold_it(

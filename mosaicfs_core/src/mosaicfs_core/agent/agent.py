@@ -24,7 +24,7 @@ from mosaicfs_core.agent.schedule import next_nightly
 from mosaicfs_core.agent.socket import AgentSocket
 from mosaicfs_core.content.roots import native_roots, watch_roots
 from mosaicfs_core.documents import times
-from mosaicfs_core.errors import MosaicError, NotFound
+from mosaicfs_core.errors import MosaicError, NotFound, Unavailable
 from mosaicfs_core.hooks import CrawlRequest, FileRecord, Problem
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.plugins.instances import Instance, Instances
@@ -76,11 +76,9 @@ class Agent:
         await self._learn_roots()
         await self._release_pins()
         await self._socket.start()
-        await self.jobs.start()
         for instance in self._instances.current.values():
             await self._running.ensure(instance)
-        # Before the first crawl, which then enqueues what it finds.
-        await self.jobs.adapt()
+        await self._begin_jobs()
         for instance in self._instances.current.values():
             await self._run(instance)
         self._spawn("capabilities", self.jobs.advertise)
@@ -106,6 +104,15 @@ class Agent:
             await self._indexer.settled()
         await self._socket.stop()
         self._loop = None
+
+    async def _begin_jobs(self) -> None:
+        """Open the queue before the first crawl, which then enqueues what it finds. On a full disk that comes later:
+        what was not enqueued meanwhile is found out then."""
+        try:
+            await self.jobs.start()
+        except Unavailable as error:
+            logger.warning("plugins cannot be given work yet: %s", error, extra={"operation": "jobs"})
+            self._spawn("jobs of plugins", self.jobs.start)
 
     def _spawn(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         self._tasks.append(asyncio.create_task(supervised(name, work, self._core.failing), name=name))

@@ -46,10 +46,14 @@ class JobKeeper:
         self.queue = JobQueue(core.store, core.node_id, core.step_ops())
         self._at_work: dict[str, _AtWork] = {}
         self._capable = asyncio.Event()
+        self._open = False
 
     async def start(self) -> None:
-        """Open the queue: from here on what happens to files is enqueued."""
+        """Open the queue, from where on what happens to files is enqueued, and put the instances to work. May be called
+        again after it raised (``Unavailable``: the disk is full)."""
         await self.queue.open()
+        self._open = True
+        await self.adapt()
 
     async def stop(self) -> None:
         """End the workers; what they had begun waits again."""
@@ -59,7 +63,9 @@ class JobKeeper:
 
     async def adapt(self) -> None:
         """Bring subscriptions and workers in step with the instances, and look at all files for those that may have
-        missed some."""
+        missed some. Nothing happens before ``start``."""
+        if not self._open:
+            return
         current = self._instances()
         wanted = {name: subscription_of(instance) for name, instance in current.items()}
         subscriptions = {name: wish for name, wish in wanted.items() if wish is not None}
