@@ -75,7 +75,7 @@ async def test_colours_are_named_and_asked_for_by_a_program_for_node_that_stays(
         directory.mkdir(mode=0o700, parents=True)
         program = EXAMPLES / "colour-names" / "colour-names.mjs"
         child = await asyncio.create_subprocess_exec(
-            "node", os.fspath(program), os.fspath(directory / "colour-names.sock"), stdout=asyncio.subprocess.PIPE
+            "node", os.fspath(program), "colour-names.sock", cwd=directory, stdout=asyncio.subprocess.PIPE
         )
         try:
             assert child.stdout is not None

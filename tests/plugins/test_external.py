@@ -235,7 +235,8 @@ async def test_a_program_that_comes_later_is_found(bed: Bed, monkeypatch: pytest
 
 SERVER = """
 import json, os, socket, sys
-path = sys.argv[1]
+directory, path = os.path.split(sys.argv[1])
+os.chdir(directory)  # an address has room for a short path alone
 server = socket.socket(socket.AF_UNIX); server.bind(path); server.listen()
 print("ready", flush=True)
 while True:

@@ -18,9 +18,13 @@ from api_run import Report, run
 from api_world import TIMEOUT_S, World, running_world
 
 UNREACHED = {
+    "GET /api/nodes/{node_id}/plugins/{name}/jobs": "no instance of this home works on files",
+    "POST /api/nodes/{node_id}/plugins/{name}/jobs/retry": "no instance of this home works on files",
+    "POST /api/nodes/{node_id}/plugins/{name}/sync": "no instance of this home works on files",
     "POST /api/agent/relay/{ticket}": "a ticket is given over the link, while somebody waits for a file",
 }
-"""Operations that are asked and cannot succeed here, and why; ``link/test_relay.py`` reaches them."""
+"""Operations that are asked and cannot succeed here, and why; ``link/test_relay.py`` and
+``plugins_host/test_jobs_api.py`` reach them."""
 
 HOSTILE = {
     "a NUL": r'"/a\u0000b"',

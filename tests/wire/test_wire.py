@@ -125,7 +125,7 @@ async def connected(tmp_path: Path, package: Package) -> AsyncIterator[tuple[Cha
     await up.wait()
     assert path.stat().st_mode & 0o777 == 0o600
     kind = HostKind()
-    channel = Channel(await connect(str(path)), kind)
+    channel = Channel(await connect(path), kind)
     channel.greet(HELLO)
     running = asyncio.create_task(channel.run())
     try:
@@ -160,7 +160,7 @@ async def scripted(tmp_path: Path, script: Script) -> AsyncIterator[tuple[Channe
 
     server = await asyncio.start_unix_server(program, tmp_path / "s.sock", limit=LINE_LIMIT)
     kind = HostKind()
-    channel = Channel(await connect(str(tmp_path / "s.sock")), kind)
+    channel = Channel(await connect(tmp_path / "s.sock"), kind)
     channel.greet(HELLO)
     running = asyncio.create_task(channel.run())
     try:
@@ -191,6 +191,17 @@ async def test_an_event_arrives_as_it_was_sent_and_its_answer_comes_back(tmp_pat
         assert channel.hello is not None
         assert kind.changes == 1
     assert seen == [event(7), event(8)]
+
+
+async def test_a_path_that_is_too_long_for_an_address_is_reached_all_the_same(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir()
+
+    async def file_event(context: Any, event: FileEvent) -> Mapping[str, Any]:
+        return {"seen": event.sequence}
+
+    async with connected(deep, Package(file_event=file_event)) as (channel, _):
+        assert await channel.file_event(event(3)) == {"seen": 3}
 
 
 async def test_answers_come_in_any_order_and_as_many_at_once_as_there_are_workers(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -137,7 +136,7 @@ class SocketPlugin:
         if found.path is None:
             return found.problem or "nothing listens"
         try:
-            lines = await connect(os.fspath(found.path))
+            lines = await connect(found.path)
         except OSError as error:
             return f"{found.path} cannot be connected to: {error.strerror}"
         channel = Channel(lines, self._context)

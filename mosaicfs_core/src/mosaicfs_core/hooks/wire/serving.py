@@ -16,7 +16,7 @@ from mosaicfs_core.errors import MosaicError, UserError
 from mosaicfs_core.hooks.operations import CrawlRequest, FileOperation
 from mosaicfs_core.hooks.queries import QueryRequest
 from mosaicfs_core.hooks.wire import calls, messages
-from mosaicfs_core.hooks.wire.lines import LINE_LIMIT, BrokenWire, Lines
+from mosaicfs_core.hooks.wire.lines import LINE_LIMIT, BrokenWire, Lines, reachable
 from mosaicfs_core.hooks.wire.messages import FromHost, HostHello, PluginHello, ToldError
 from mosaicfs_core.hooks.wire.payloads import event_of, operation_body
 from mosaicfs_core.hooks.wire.remote import Asking, RemoteContext
@@ -56,7 +56,8 @@ async def serve(path: Path, served: Served, ready: Callable[[], None], stop: asy
     path.unlink(missing_ok=True)
     before = os.umask(0o177)
     try:
-        server = await asyncio.start_unix_server(connected, path, limit=LINE_LIMIT)
+        with reachable(path) as short:
+            server = await asyncio.start_unix_server(connected, short, limit=LINE_LIMIT)
     finally:
         os.umask(before)
     try:

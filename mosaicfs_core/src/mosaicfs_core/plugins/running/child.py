@@ -11,7 +11,6 @@ import asyncio
 import logging
 import os
 import signal
-import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from pathlib import Path
@@ -38,8 +37,6 @@ START_S: Final = 30.0
 """How long a child may take until it listens, and whoever asks it something may wait for that."""
 GRACE_S: Final = 5.0
 """How long it may take to end once it was asked to."""
-_SOCKET_PATH_LIMIT: Final = 100
-"""Bytes; the system refuses somewhat longer ones."""
 _LOG_LINE: Final = 4096
 
 
@@ -146,8 +143,7 @@ class Child:
             self._life = asyncio.get_running_loop().create_future()
             reason = "it was stopped"
             try:
-                with tempfile.TemporaryDirectory(prefix="mosaicfs-plugin-") as directory:
-                    reason = await self._once(self._socket_path(Path(directory)))
+                reason = await self._once(self._context.socket_dir / f"{self._name}.isolated.sock")
             finally:
                 self._life.set_result(reason)
             if asyncio.get_running_loop().time() - begun > LONGEST_PAUSE_S:
@@ -162,10 +158,6 @@ class Child:
             )
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_S)
-
-    def _socket_path(self, directory: Path) -> Path:
-        path = self._context.socket_dir / f"{self._name}.isolated.sock"
-        return path if len(os.fsencode(path)) <= _SOCKET_PATH_LIMIT else directory / "plugin.sock"
 
     async def _once(self, path: Path) -> str:
         """One life of the child; why it ended."""
@@ -185,7 +177,7 @@ class Child:
     async def _speak(self, path: Path) -> str:
         """Connect and stay connected; why that ended, "" when the other side just went."""
         try:
-            channel = Channel(await connect(os.fspath(path)), self._context)
+            channel = Channel(await connect(path), self._context)
         except OSError as error:
             return f"it does not listen: {error.strerror}"
         channel.greet(hello_of(self._context))
