@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.plugins_host.test_work import Annotator, Bed, _all_done, annotator, bed
+from tests.plugins_host.test_work import Annotator, Bed, _all_done, _data, annotator, bed
 
 from mosaicfs_core.agent import Agent
 from mosaicfs_core.documents import ids
@@ -61,7 +61,7 @@ async def test_jobs_are_listed_with_what_became_of_them_and_tried_again(bed: Bed
         assert (jobs["counts"]["failed"], jobs["paused"], jobs.get("waits")) == (1, False, None)
         annotator.answer = lambda event: {"fine": 1}
         assert await asked.ask("POST", f"{asked.plugin}/jobs/retry", {"sequences": [job["sequence"]]}) == {"retried": 1}
-        await bed.until(bed.annotations)
+        await bed.until(lambda: _data(bed, "a.txt", {"fine": 1}))
         found = await asked.ask("GET", f"/api/annotations?plugin=annotator&node_id={bed.harness.core.node_id}")
         assert [one["data"] for one in found["items"] if one["status"] == "ok"] == [{"fine": 1}]
         assert not (await asked.ask("GET", f"{asked.plugin}/jobs?status=failed"))["items"]
