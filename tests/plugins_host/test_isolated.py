@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from importlib_metadata import entry_points
 
 from mosaicfs_core.errors import PluginError, Unavailable
 from mosaicfs_core.hooks import CrawlRequest, FileEvent, FileRecord, QueryRequest, RunningPlugin
@@ -87,10 +88,8 @@ class Apart:
 
 @pytest.fixture
 async def apart(module: None, tmp_path: Path) -> AsyncIterator[Apart]:
-    async with (
-        asyncio.timeout(60),
-        Harness.start(tmp_path / "home", plugins=[plugin_at("apart", "apart_plugin")]) as harness,
-    ):
+    plugins = [plugin_at("apart", "apart_plugin"), *entry_points(group="mosaicfs", name="external")]
+    async with asyncio.timeout(60), Harness.start(tmp_path / "home", plugins=plugins) as harness:
         await harness.instance("apart", {"tone": "low"})
         changed = asyncio.Event()
         running = kinds.run(harness.core, harness.instances, harness.instances.current["apart"], changed.set)
@@ -110,6 +109,12 @@ async def test_it_works_elsewhere_with_the_instances_own_context(apart: Apart) -
     assert envelope.results[0].data == {"pid": answer["pid"], "query": "why"}
     parts = [part async for part in apart.running.crawl(CrawlRequest(trigger="manual"))]
     assert parts[0][0].export_path == "/apart/one.txt"  # type: ignore[union-attr]  # a Create
+
+
+async def test_its_socket_is_taken_for_no_foreign_program(apart: Apart) -> None:
+    await apart.send("a")
+    assert kinds.programs(apart.harness.core) == []
+    assert not list(kinds.socket_dir(apart.harness.core).glob("*"))
 
 
 async def test_new_settings_arrive_without_a_restart(apart: Apart) -> None:

@@ -219,6 +219,29 @@ async def test_what_changed_while_nobody_ran_is_processed_once(bed: Bed, annotat
     assert sorted(files) == ["0.txt", "1.txt", "2.txt"]
 
 
+async def test_what_a_removed_instance_said_goes_with_it(bed: Bed) -> None:
+    (bed.tree / "a.txt").write_text("abc")
+    async with bed.agent():
+        await bed.until(bed.annotations)
+        node_id = bed.harness.core.node_id
+        elsewhere = {
+            **(await bed.annotations())["a.txt"],
+            "_id": ids.annotation_id(node_id, str(bed.tree / "a.txt"), "annotator", "node-b"),
+            "annotated_by": "node-b",
+        }
+        await bed.harness.store.put({name: value for name, value in elsewhere.items() if name != "_rev"})
+        identifier = ids.plugin_document_id(node_id, "annotator")
+        document = bed.harness.store.reader.get(identifier) or {}
+        kept = {name: document[name] for name in ("_id", "_rev", "type", "node_id", "plugin_name")}
+        await bed.harness.store.put({**kept, "_deleted": True})
+
+        async def gone() -> bool:
+            left = await bed.harness.store.read(lambda reader: reader.documents_of("annotation", ()))
+            return [one["annotated_by"] for one in left] == ["node-b"]
+
+        await bed.until(gone)
+
+
 async def _all_done(agent: Agent, annotator: Annotator, files: int) -> bool:
     standing = await agent.jobs.queue.standing("annotator")
     counts = standing.counts

@@ -52,7 +52,7 @@ def follow(tx: WriteTransaction, node_id: str, writes: Iterable[FileWrite]) -> N
     arriving = [_moved(document, to) for place, to in left if to is not None for document in leaving.get(place, ())]
     present = {document["_id"]: document for found in leaving.values() for document in found}
     coming = {document["_id"] for document in arriving}
-    gone = [_tombstone(document) for name, document in present.items() if name not in coming]
+    gone = [annotation_tombstone(document) for name, document in present.items() if name not in coming]
     _put(tx, gone + [_over(document, present.get(document["_id"])) for document in arriving])
 
 
@@ -78,7 +78,8 @@ def _moved(document: Mapping[str, Any], to: Place) -> dict[str, Any]:
     return {**document, "_id": identifier, "node_id": to.node_id, "export_path": to.export_path}
 
 
-def _tombstone(document: Mapping[str, Any]) -> dict[str, Any]:
+def annotation_tombstone(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What takes an annotation away: it keeps what tells whose it was."""
     return {**{key: document[key] for key in _OF_A_TOMBSTONE}, "_deleted": True}
 
 
@@ -112,7 +113,7 @@ def document_of(tx: WriteTransaction, node_id: str, said: Said, now: int) -> dic
     identifier = annotation_id(*said.place, said.instance, node_id)
     present = tx.get(identifier)
     if said.data is None and said.error is None:
-        return _tombstone(present) if present is not None and present.get("status") == "failed" else None
+        return annotation_tombstone(present) if present is not None and present.get("status") == "failed" else None
     body: dict[str, Any] = {
         "type": "annotation",
         "node_id": said.place.node_id,

@@ -143,7 +143,7 @@ class Child:
             self._life = asyncio.get_running_loop().create_future()
             reason = "it was stopped"
             try:
-                reason = await self._once(self._context.socket_dir / f"{self._name}.isolated.sock")
+                reason = await self._once(self._context.socket_dir.parent / "isolated" / f"{self._name}.sock")
             finally:
                 self._life.set_result(reason)
             if asyncio.get_running_loop().time() - begun > LONGEST_PAUSE_S:
