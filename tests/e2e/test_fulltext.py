@@ -67,6 +67,9 @@ def test_what_is_written_on_any_machine_is_found_and_who_cannot_answer_is_named(
     fragment = hit["fragments"][0]
     assert {fragment["text"][start:end] for start, end in fragment["highlights"]} >= {"cold", "rivers"}
 
+    for host in (laptop, desktop):
+        eventually(lambda host=host: host.run("agent", "status")["status"]["overall"] == "healthy")
+
     # What changes and goes is followed.
     letter.write_text("Dear Ada, the badger says hello.\n")
     eventually(lambda: found(nas, "badger") == {str(letter)} and found(nas, "otter") == {str(essay)}, 60)
