@@ -103,3 +103,23 @@ async def test_one_that_came_back_keeps_its_files(tmp_path: Path) -> None:
             await agent._removals.sweep(harness.instances.current)
             assert is_indexed(harness)
             assert (harness.core.bridge_files / "recipes" / "Soup.txt").exists()
+
+
+@pytest.mark.parametrize("name", ["", "..", "../..", "../precious", "recipes/../../precious", "/etc"])
+async def test_a_name_that_no_instance_can_have_removes_nothing(tmp_path: Path, name: str) -> None:
+    async with Harness.start(tmp_path / "home", plugins=[plugin_at("recipes", "recipes_for_mosaicfs")]) as harness:
+        context = await harness.instance("recipes", {"recipes": {"Soup": "Boil water."}})
+        precious = tmp_path / "home" / "precious" / "file"
+        precious.parent.mkdir()
+        kept = [precious, context.state_dir / "cursor"]
+        for file in kept:
+            file.touch()
+        identifier = f"plugin::{harness.core.node_id}::{name}"
+        tombstone = {"_id": identifier, "_rev": "2-aa", "_deleted": True, "type": "plugin"}
+        # As a hub, or a release that did not look, might hand it over.
+        await harness.store.bulk([{**tombstone, "_revisions": {"start": 2, "ids": ["aa", "bb"]}}], new_edits=False)
+        async with asyncio.timeout(20), harness.agent() as agent:
+            await agent.first_crawl_done.wait()
+            while await harness.store.local_get("removed-instances") is None:
+                await harness.store.wait(harness.store.seq, 0.05)
+        assert all(file.exists() for file in kept)

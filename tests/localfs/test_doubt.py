@@ -89,6 +89,29 @@ def test_a_root_that_may_not_be_read_is_missed_and_found_again(base: Path, start
     assert until(child, f"Directory {root}") == [f"inaccessible resolved {root}", f"Directory {root}"]
 
 
+def test_a_folder_that_could_not_be_read_at_first_is_followed_once_it_can(
+    base: Path, start: Callable[[str], Any]
+) -> None:
+    closed, made = base / "root/closed", base / "root/made"
+    (base / "root").chmod(0o777)
+    closed.chmod(0)
+    child = start("watch as nobody")
+    assert child.line() == f"unreadable found {closed}"
+    closed.chmod(0o777)
+    assert until(child, f"Directory {closed}") == [f"unreadable resolved {closed}", f"Directory {closed}"]
+    (closed / "new").write_text("1")
+    assert child.line() == f"Create {closed}/new"
+    (closed / "new").unlink()
+    assert child.line() == f"Delete {closed}/new"
+    # The same while it runs.
+    made.mkdir(mode=0)
+    assert f"unreadable found {made}" in until(child, f"unreadable found {made}")
+    made.chmod(0o777)
+    until(child, f"unreadable resolved {made}")
+    (made / "new").write_text("1")
+    until(child, f"Create {made}/new")
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may write where the watcher may not read")
 def test_a_change_where_nothing_may_be_read_any_more_is_no_deletion(base: Path, start: Callable[[str], Any]) -> None:
     closed = base / "root/closed"

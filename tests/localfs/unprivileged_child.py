@@ -4,6 +4,7 @@ Prints ``ready``, then for each operation its name and its path.
 """
 
 import asyncio
+import importlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,6 +50,11 @@ async def main(base: str, what: str) -> None:
             await tell(operations)
             begun.set()
 
+        if what == "watch as nobody":
+            importlib.import_module("watchdog.observers.inotify")  # as nobody it may not be found
+            drop(home)
+            print("ready", flush=True)
+            await Watcher(context, emit).run()
         async with asyncio.TaskGroup() as group:
             group.create_task(Watcher(context, emit).run())
             await begun.wait()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from functools import partial
@@ -18,8 +19,7 @@ from typing import Any, Final
 
 from mosaicfs_core.agent.indexer import Indexer, Session
 from mosaicfs_core.agent.planner import Source
-from mosaicfs_core.documents import paths
-from mosaicfs_core.documents.ids import plugin_document_id
+from mosaicfs_core.documents import ids, paths
 from mosaicfs_core.documents.paths import is_under
 from mosaicfs_core.errors import UserError
 from mosaicfs_core.hooks import Delete, FileOperation
@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 PAGE: Final = 1_000
 _SEEN: Final = "removed-instances"
+_INSTANCE: Final = re.compile(ids.INSTANCE_PATTERN)
 
 
 class Removals:
@@ -46,12 +47,13 @@ class Removals:
     async def sweep(self, current: Mapping[str, Instance]) -> None:
         """Clear up after every instance that was removed since the last sweep and is not one of ``current``. What they
         ran must have ended."""
-        store, own = self._core.store, plugin_document_id(self._core.node_id, "")
+        store, own = self._core.store, ids.plugin_document_id(self._core.node_id, "")
         kept = await store.local_get(_SEEN)
         since = int(kept["seq"]) if kept else 0
         found, end = await store.read(lambda reader: _tombstones(reader, own, since))
         for name, tombstone in found:
-            if name not in current:
+            # The name becomes part of paths that are removed: one that no instance can have is nobody's.
+            if name not in current and _INSTANCE.fullmatch(name):
                 await self._clear(name, tombstone, current)
         if found or kept is None:  # what was looked at in vain costs little to look at again
             await store.local_put(_SEEN, {"seq": end, **({"_rev": kept["_rev"]} if kept else {})})

@@ -152,6 +152,8 @@ def tombstone(document: Mapping[str, Any], type_name: str) -> None:
     if (stated := document.get("type", type_name)) != type_name:
         fail("type", f"{stated!r} does not agree with the id {document['_id']!r}: expected {type_name!r}")
     parts = document["_id"].split("::")
+    if type_name == "plugin" and (len(parts) != 3 or re.fullmatch(ids.INSTANCE_PATTERN, parts[2]) is None):
+        fail("_id", f"{document['_id']!r} is not of the form plugin::node::instance")
     if type_name in _NODE_IN_ID and (owner := document.get("node_id", parts[1])) != parts[1]:
         fail("node_id", f"{owner!r} does not agree with the id {document['_id']!r}")
 

@@ -181,7 +181,11 @@ def _linux_observer(listener: Listener) -> Any:
 
         def _watched(self, path: bytes) -> Any:
             """``InotifyFD.add_callback`` without its warning: a directory that appears while its parent is being looked
-            into is found twice, by the look and by its own event, and there is nothing wrong with that."""
+            into is found twice, by the look and by its own event, and there is nothing wrong with that. It also keeps
+            silent about one that may not be read, as if it were watched: that is raised here."""
+            if not os.access(path, os.R_OK, effective_ids=True):
+                os.stat(path)  # one that is gone is something else
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             with self._inotify_fd._lock:
                 watch = self._inotify_fd._get_or_create_watch(path, self.event_mask)
                 watch.callbacks[self._id] = self._callback

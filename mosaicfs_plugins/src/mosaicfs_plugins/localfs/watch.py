@@ -348,6 +348,7 @@ class Watcher:
     # Directories that cannot be watched.
 
     async def _report_unwatched(self) -> None:
+        await self._doubt_unwatched()
         current = set(self._unwatched)
         if current == self._reported:
             return
@@ -361,6 +362,15 @@ class Watcher:
             problems.append(Problem(kind="watch", export_path=path, resolved=True))
         self._reported = current
         await self._emit(problems)
+
+    async def _doubt_unwatched(self) -> None:
+        """What cannot be watched because it may not be read is looked at until it may be, and watched then."""
+        for directory in set(self._unwatched) - self._reported:
+            scope = self._polled_scope(directory)
+            problem = None if scope is None else await asyncio.to_thread(doubt_of, scope, directory)
+            if problem is not None:
+                del self._unwatched[directory]
+                await self._note([problem])
 
     async def _poll(self) -> None:
         """Look through what cannot be watched; directories beneath others of them are covered by those."""
