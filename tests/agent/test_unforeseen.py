@@ -76,8 +76,8 @@ async def test_the_agents_own_tasks_go_on_and_say_what_failed(
 
     monkeypatch.setattr(instances, "follow", follow)
     await node.start()
-    tasks = node.agent.status()["subsystems"]["tasks"]
-    assert tasks == {"status": "degraded", "detail": "instances: ValueError: unforeseen"}
+    failing = {"status": "degraded", "detail": "instances: ValueError: unforeseen"}
+    await node.settled(lambda: node.agent.status()["subsystems"]["tasks"] == failing)
     write(node.tree, {"f": "1"})
     await node.settled(lambda: len(called) == 2)
     await node.configure(ignore=["*.x"])

@@ -232,7 +232,10 @@ class Board:
         for name, state in self.crawls.items():
             # A crawl of a part says nothing of the rest: the figures are those of the last whole one.
             total.update(self._counts.get(name, state.report.problems))
-        return dict(total)
+        unreadable = len(self._kind("unreadable"))
+        if unreadable < KEPT_PROBLEMS:  # each is known by its name, what a watcher met since included
+            total["unreadable"] = unreadable
+        return {kind: count for kind, count in total.items() if count}
 
     def _watcher(self) -> dict[str, Any]:
         stopped = {name: state for name, state in self.watching.items() if state}

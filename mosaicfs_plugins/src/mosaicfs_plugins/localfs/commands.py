@@ -96,7 +96,8 @@ def _row(
 ) -> dict[str, Any]:
     """A watched folder as a line of the table."""
     export_path = written_argument(_plain(path))
-    files = context.api.get("files", node_id=node_id, path_prefix=export_path, limit=1)["total"]
+    found = context.api.get("files", node_id=node_id, path_prefix=export_path, limit=1)
+    files = f"more than {found['total']:,}" if found.get("more") else found["total"]
     state = next(_states(instance, export_path, status.get("subsystems", {}).get("crawler", {})))
     return {"folder": path, "node_id": node_id, "instance": instance["id"], "files": files, "state": state}
 
