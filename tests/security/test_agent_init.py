@@ -184,6 +184,22 @@ async def test_the_command_line_at_home_finds_an_instance_with_tls(control: Any,
     assert out.strip() == control.server.identity.authority.fingerprint, err
 
 
+async def test_an_agent_has_no_authority_and_no_instance_key_of_its_own(
+    control: Any, running: Any, machine: Machine
+) -> None:
+    await control.enrol(machine.home)
+    certificate = (machine.home.certs_dir / "server.pem").read_bytes()
+    # Its own API is for this machine, whatever its configuration says of TLS.
+    async with running(machine.home.path) as agent:
+        assert agent.url.startswith("http:")
+        code, out, err = await machine.run("system", "fingerprint")
+    assert (code, out.strip()) == (0, control.server.identity.authority.fingerprint), err
+    assert control.url in err
+    assert (machine.home.certs_dir / "server.pem").read_bytes() == certificate
+    kept = {file.name for file in machine.home.path.rglob("*")}
+    assert kept.isdisjoint({"ca.key", "ca.pem", "instance_key"})
+
+
 def test_the_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:
     program = tmp_path / 'a "b" 100% $HOME\\x' / "mosaicfs"
     program.parent.mkdir()

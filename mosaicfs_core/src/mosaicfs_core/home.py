@@ -3,7 +3,7 @@
 Everything in it belongs to its owner alone: directories are 0700, files 0600. Layout::
 
     mosaicfs.toml   configuration            node_id         this machine's node id
-    replica.db      the embedded store       instance_key    32 random bytes, base64; never replicated
+    replica.db      the embedded store       instance_key    32 random bytes, base64, of a control plane
     node_key        X25519 private key       control_plane_id  the node id of the control plane that lives here
     certs/          certificates and keys    enrolment.json  whose agent this is, once it is enrolled
     cache/          content cache            lock            held while the home is in use; holds the pid
@@ -33,6 +33,7 @@ from mosaicfs_core.documents import ids
 from mosaicfs_core.errors import Conflict, UserError
 
 HOME_VARIABLE: Final = "MOSAICFS_HOME"
+INSTANCE_KEY_BYTES: Final = 32
 
 
 def default_home(environ: Mapping[str, str] | None = None) -> Path:
@@ -160,7 +161,7 @@ class Home:
         known = _read_text(file)
         if known:
             return base64.b64decode(known, validate=True)
-        made = secrets.token_bytes(32)
+        made = secrets.token_bytes(INSTANCE_KEY_BYTES)
         write_private(file, base64.b64encode(made) + b"\n")
         return made
 

@@ -85,12 +85,12 @@ def url_of(listener: socket.socket, *, tls: bool = False, local: bool = True) ->
 async def serving(app: Quart, listener: socket.socket, home: Home) -> AsyncIterator[str]:
     """Serve the app on the listener around a block, with TLS where it is needed; its value is the address as others
     reach it. The one for this machine is written for the command line to find, with the authority to trust. Requests
-    under way get a few seconds to end."""
+    under way get a few seconds to end. An agent serves its own machine alone, in clear: it has no authority."""
     stop = asyncio.Event()
     state: ServerState = app.extensions[EXTENSION]
     config = state.core.config.server
     tls = None
-    if wanted(config, str(listener.getsockname()[0])):
+    if state.identity.control_plane and wanted(config, str(listener.getsockname()[0])):
         tls = await asyncio.to_thread(Tls, home, config, state.identity.node_id, state.core.node_id)
 
     async def serve() -> None:
