@@ -159,6 +159,60 @@ async def test_a_changed_authority_is_told_and_nothing_is_changed(
         assert machine.home.enrolment_file.read_bytes() == before
 
 
+async def test_an_authority_made_anew_is_taken_over_with_its_fingerprint_and_no_key(
+    running: Any, machine: Machine, tmp_path: Path
+) -> None:
+    async with running(tmp_path / "nas") as nas:
+        known = await nas.enrol(machine.home)
+        port = nas.url.rpartition(":")[2]
+    shutil.rmtree(tmp_path / "nas" / "certs")
+    listener = {"port": int(port)}
+    async with running(tmp_path / "nas", **listener) as nas:
+        code, _, err = await machine.run("agent", "init", nas.url)
+        assert code == 4
+        assert "--ca-fingerprint" in err
+        assert enrolment.load(machine.home) == known
+        fingerprint = nas.server.identity.authority.fingerprint
+        code, out, err = await machine.run("agent", "init", nas.url, "--ca-fingerprint", fingerprint)
+        assert code == 0, err
+        assert f"This machine is {known.node_id}" in out
+        again = enrolment.load(machine.home)
+        assert again is not None
+        assert again.ca_pem == nas.ca_pem
+        assert (again.name, again.access_key_id) == (known.name, known.access_key_id)
+        assert (await nas.status_of(nas.as_node(machine.home, again), "GET", "/api/auth/whoami"))[0] == 200
+        # At another address it is the same one; another control plane is told apart, whoever vouches for it.
+        code, _, err = await machine.run("agent", "init", nas.url.replace("127.0.0.1", "localhost"))
+        assert code == 0, err
+    async with running(tmp_path / "other", **listener) as other:
+        fingerprint = other.server.identity.authority.fingerprint
+        code, _, err = await machine.run("agent", "init", other.url, "--ca-fingerprint", fingerprint)
+        assert code == 1, err
+        assert "is another one" in err
+    kept = enrolment.load(machine.home)
+    assert kept is not None
+    assert kept.ca_pem == again.ca_pem
+
+
+async def test_a_machine_that_is_forgotten_is_told_to_use_a_key(running: Any, machine: Machine, tmp_path: Path) -> None:
+    async with running(tmp_path / "nas"):
+        pass
+    shutil.copytree(tmp_path / "nas", tmp_path / "copy")
+    async with running(tmp_path / "nas") as nas:
+        known = await nas.enrol(machine.home)
+        port = nas.url.rpartition(":")[2]
+    async with running(tmp_path / "copy", port=int(port)) as restored:
+        code, _, err = await machine.run("agent", "init", restored.url)
+        assert code == 4
+        assert "--access-key-id" in err
+        key_id, secret = await restored.key()
+        code, _, err = await machine.run("agent", "init", restored.url, "--access-key-id", key_id, stdin=secret)
+        assert code == 0, err
+        again = enrolment.load(machine.home)
+        assert again is not None
+        assert again.node_id == known.node_id
+
+
 async def test_the_command_line_elsewhere_signs_with_a_key(control: Any, machine: Machine) -> None:
     key_id, secret = await control.key("user")
     environment = {"MOSAICFS_URL": control.url, "MOSAICFS_ACCESS_KEY_ID": key_id, "MOSAICFS_SECRET_KEY": secret}
