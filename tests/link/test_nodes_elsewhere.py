@@ -216,6 +216,27 @@ async def test_the_agents_fields_of_a_node_are_its_own_and_the_rest_is_not(lapto
     core.node_id = NODE
 
 
+async def test_an_agent_that_is_offline_does_not_claim_that_others_are_there(
+    laptop: Machine, control_plane: Any, eventually: Any
+) -> None:
+    core = laptop.harness.core
+    other = {"type": "node", "node_id": OTHER, "friendly_name": "Desktop", "node_kind": "physical", "status": "online"}
+    await laptop.harness.store.put({"_id": ids.node_document_id(OTHER), **other})
+    async with running_app(core) as app:
+        headers = {"Authorization": f"Bearer {app.extensions[EXTENSION].local_token}"}
+        scope = {"client": ("127.0.0.1", 50000)}
+
+        async def shown() -> dict[str, str]:
+            answer = await app.test_client().open("/api/nodes", headers=headers, scope_base=scope)
+            return {node["id"]: node["status"] for node in (await answer.get_json())["items"]}
+
+        assert (await shown())[OTHER] == "online"
+        await control_plane.server.links.close()
+        await eventually(lambda: not laptop.link.link.state.connected)
+        found = await shown()
+        assert (found[NODE], found[OTHER]) == ("online", "unknown")
+
+
 async def test_an_agents_own_api_changes_nothing_that_is_the_control_planes(laptop: Machine) -> None:
     core = laptop.harness.core
     async with running_app(core) as app:

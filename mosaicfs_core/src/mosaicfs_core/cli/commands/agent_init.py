@@ -47,8 +47,8 @@ def add(agent: click.Group, context: TerminalContext) -> None:
             service.install(wanted)
         if context.json:
             started = {"path": str(wanted.path), "installed": install_service, "start": wanted.start}
-            known = {"node_id": made.node_id, "control_plane_id": made.control_plane_id, "url": url}
-            context.show({**known, "service": started})
+            facts = {"node_id": made.node_id, "control_plane_id": made.control_plane_id, "url": url}
+            context.show({**facts, "service": started})
             return
         context.say(f"This machine is {made.node_id} of {url}.")
         _tell_service(context, wanted, installed=install_service)
