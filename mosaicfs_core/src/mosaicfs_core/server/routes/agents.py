@@ -10,8 +10,9 @@ from quart import Blueprint, Response, Websocket, request, websocket
 from quart_schema import document_response, validate_querystring, validate_request
 
 from mosaicfs_core.documents import ids, owners, times
-from mosaicfs_core.errors import MosaicError, NotAllowed, UserError
+from mosaicfs_core.errors import InvalidDocument, MosaicError, NotAllowed, UserError
 from mosaicfs_core.server.auth.guard import refuse_websocket
+from mosaicfs_core.server.couch.writes import log_refused
 from mosaicfs_core.server.listing import json_answer
 from mosaicfs_core.server.state import principal, state
 from mosaicfs_core.store import BulkResult
@@ -20,6 +21,7 @@ blueprint = Blueprint("agents", __name__, url_prefix="/api/agent")
 
 MAX_DOCUMENTS: Final = 1000
 GOING_AWAY: Final = 1001
+REFUSALS: Final = frozenset({"not_allowed", InvalidDocument.code})
 
 
 class Heartbeat(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -149,6 +151,7 @@ async def write_files(data: Documents) -> Response:
     written = iter(await state().core.store.bulk(wanted) if wanted else ())
     results = [refused or _result(next(written)) for refused in refusals]
     count = sum(result.error is None for result in results)
+    log_refused(node_id, [(result.id, result.reason or "") for result in results if result.error in REFUSALS])
     return json_answer(DocumentsAnswer(results=results, written=count, refused=len(results) - count))
 
 
