@@ -254,6 +254,36 @@ async def test_an_agent_has_no_authority_and_no_instance_key_of_its_own(
     assert kept.isdisjoint({"ca.key", "ca.pem", "instance_key"})
 
 
+async def test_an_agent_that_waits_for_its_first_contact_says_so(
+    running: Any, machine: Machine, tmp_path: Path
+) -> None:
+    async with running(tmp_path / "nas") as nas:
+        await nas.enrol(machine.home)
+    code, _, err = await machine.run("agent", "status")
+    assert (code, "start it with: mosaicfs agent run" in err) == (3, True), err
+    ports = {"MOSAICFS_AGENT_API_PORT": "0", "MOSAICFS_AGENT_LISTEN_PORT": "0"}
+    agent = await asyncio.create_subprocess_exec(
+        *PROGRAM, "agent", "run", env=machine.environment | ports, stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        for _ in range(1200):
+            if machine.home.starting() is not None:
+                break
+            await asyncio.sleep(0.05)
+        code, _, err = await machine.run("agent", "status")
+        assert code == 3
+        assert f"process {agent.pid}) and is not ready yet: waiting for the control plane" in err
+        assert nas.url in err
+        code, out, _ = await machine.run("--json", "doctor")
+        (found,) = [one for one in json.loads(out) if one["check"] == "instance"]
+        assert "is not ready yet" in found["detail"]
+    finally:
+        agent.terminate()
+        await asyncio.wait_for(agent.communicate(), 60)
+    assert machine.home.starting() is None
+    assert not machine.home.starting_file.exists()
+
+
 def test_the_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:
     program = tmp_path / 'a "b" 100% $HOME\\x' / "mosaicfs"
     program.parent.mkdir()

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import base64
 import fcntl
+import json
 import os
 import secrets
 import shutil
@@ -104,6 +105,7 @@ class Home:
         self.agent_socket = self.run_dir / "agent.sock"
         self.local_token_file = self.run_dir / "local_token"
         self.endpoint_file = self.run_dir / "endpoint.json"
+        self.starting_file = self.run_dir / "starting.json"
         self.lock_file = self.path / "lock"
 
     def prepare(self) -> Home:
@@ -164,6 +166,20 @@ class Home:
         made = secrets.token_bytes(INSTANCE_KEY_BYTES)
         write_private(file, base64.b64encode(made) + b"\n")
         return made
+
+    def tell_starting(self, why: str) -> None:
+        """Write down why this process has the home and answers nothing yet, for the command line to find."""
+        write_private(self.starting_file, json.dumps({"pid": os.getpid(), "why": why}).encode())
+
+    def starting(self) -> tuple[int, str] | None:
+        """The pid of a process that starts with this home and is not ready yet, and what it waits for."""
+        try:
+            told = json.loads(self.starting_file.read_bytes())
+            pid, why = int(told["pid"]), str(told["why"])
+            os.kill(pid, 0)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None  # there is none, or it was killed and has left its word behind
+        return pid, why
 
     def lock(self) -> HomeLock:
         """Take the home for this process; raises ``Conflict`` that names the pid of the process that has it."""

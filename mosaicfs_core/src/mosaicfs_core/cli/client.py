@@ -48,6 +48,10 @@ class NotRunning(Unreachable):
     """No instance runs with a home of this machine."""
 
 
+class NotReady(Unreachable):
+    """The instance of this home starts, and waits for something."""
+
+
 class Endpoint(NamedTuple):
     """Where the API is and how to be known there: a bearer ``token``, or an access key to sign with. Which authority is
     trusted: that of ``ca_file``, the one with ``ca_fingerprint``, or ``ca_pem``."""
@@ -82,7 +86,7 @@ def find_endpoint(home: Home, environ: Mapping[str, str] | None = None) -> Endpo
         )
     local = _local_endpoint(home)
     if local is None:
-        raise _not_running(home.path)
+        raise _not_running(home)
     return local._replace(home=home.path)
 
 
@@ -206,7 +210,7 @@ class HttpApi:
             if reused and method == "GET":
                 return self._exchange(method, target, payload, headers)
             if isinstance(error, ConnectionRefusedError) and self._endpoint.home is not None:
-                raise _not_running(self._endpoint.home) from error  # it was killed, and left its address behind
+                raise _not_running(Home(self._endpoint.home)) from error  # it was killed, and left its address behind
             raise Unreachable(f"{self._endpoint.url} cannot be reached: {_reason(error)}") from error
 
     def _connect(self) -> http.client.HTTPConnection:
@@ -279,8 +283,16 @@ def _error_of(answer: http.client.HTTPResponse, data: bytes) -> MosaicError:
     return error_of(answer.status, answer.reason, answer.headers.get("Retry-After"), data)
 
 
-def _not_running(home: Path) -> NotRunning:
-    return NotRunning(f"MosaicFS is not running with the home {home}; start it with: mosaicfs up")
+def start_command(home: Home) -> str:
+    """What starts MosaicFS with this home."""
+    return "mosaicfs agent run" if home.enrolment_file.exists() else "mosaicfs up"
+
+
+def _not_running(home: Home) -> Unreachable:
+    if (starting := home.starting()) is not None:
+        pid, why = starting
+        return NotReady(f"MosaicFS runs with the home {home.path} (process {pid}) and is not ready yet: {why}")
+    return NotRunning(f"MosaicFS is not running with the home {home.path}; start it with: {start_command(home)}")
 
 
 def health_of(api: HttpApi) -> dict[str, Any]:
