@@ -23,6 +23,7 @@ from mosaicfs_core.home import Home, write_private
 from mosaicfs_core.link import MESSAGE_LIMIT
 from mosaicfs_core.security.addresses import is_loopback, machine_addresses
 from mosaicfs_core.security.listening import ListenerConfig
+from mosaicfs_core.server.ended import quiet_ends
 from mosaicfs_core.server.state import EXTENSION, ServerState
 from mosaicfs_core.server.tls import Tls, is_wildcard, wanted
 from mosaicfs_core.supervision import supervised
@@ -89,6 +90,7 @@ async def serving(app: Quart, listener: socket.socket, home: Home) -> AsyncItera
     stop = asyncio.Event()
     state: ServerState = app.extensions[EXTENSION]
     config = state.core.config.server
+    quiet_ends(asyncio.get_running_loop())
     tls = None
     if state.identity.control_plane and wanted(config, str(listener.getsockname()[0])):
         tls = await asyncio.to_thread(Tls, home, config, state.identity.node_id, state.core.node_id)
