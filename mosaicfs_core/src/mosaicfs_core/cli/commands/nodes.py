@@ -63,6 +63,8 @@ def _add_reading(nodes: click.Group, context: TerminalContext) -> None:
         status = answer.get("status")
         said = "what it reported last is " if status in ("offline", "disabled", "unknown") else ""
         context.say(f"{node_id}: {f'{status}; ' if status else ''}{said}{answer['overall']}")
+        if answer.get("double"):
+            context.say(f"Another machine, at {answer['double']}, runs with a copy of its home and is refused: end it.")
         context.show(_rows(answer), ["subsystem", "status", "detail"], "It has not reported yet.")
 
 

@@ -70,13 +70,15 @@ class NodeAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
 class StatusAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
     """How a node is: overall and by subsystem, with its recent errors and what could not be watched. ``status`` is the
     control plane's word (online, offline, …); of another node, ``connected`` tells whether its link is up and
-    ``last_heard`` when it last gave a sign."""
+    ``last_heard`` when it last gave a sign, and ``double`` the address of another machine that runs with a copy of its
+    home and is refused."""
 
     node_id: str
     overall: str
     status: str | None = None
     connected: bool | None = None
     last_heard: str | None = None
+    double: str | None = None
     updated_at: str | None = None
     subsystems: dict[str, dict[str, Any]] = {}
     recent_errors: list[dict[str, Any]] = []
@@ -243,6 +245,8 @@ async def get_status(node_id: str) -> Response:
     heard = server.liveness.last_heard(node_id)
     body = {"node_id": node_id, **_plain(document or {"overall": "unknown"})}
     body |= {"status": node_status(node), "connected": server.links.connected(node_id)}
+    if (double := server.links.double_of(node_id)) is not None:
+        body["double"] = double
     if heard is not None:
         body["last_heard"] = times.format_time(int(heard * 1_000_000))
     return json_answer(body)
