@@ -28,7 +28,7 @@ def test_a_second_process_is_refused_with_the_pid_of_the_first(tmp_path: Path) -
         assert refused.returncode == 1
         assert f"in use by process {os.getpid()}" in refused.stderr
         with pytest.raises(Conflict) as caught:
-            home.lock()
+            home.lock(instead=home.further_folders())
         assert caught.value.details["pid"] == os.getpid()
         assert f"`mosaicfs --home {home.path} down` ends it" in caught.value.message
         assert f"`mosaicfs --home {home.path} folders add`" in caught.value.message

@@ -21,6 +21,7 @@ from mosaicfs_core.cli.frame_context import TerminalContext
 from mosaicfs_core.cli.main import cli
 from mosaicfs_core.home import Home
 from mosaicfs_core.security import enrolment
+from mosaicfs_core.security.addresses import host_names
 
 PROGRAM = (sys.executable, "-c", "from mosaicfs_core.cli.main import main; main()")
 
@@ -252,6 +253,37 @@ async def test_an_agent_has_no_authority_and_no_instance_key_of_its_own(
     assert (machine.home.certs_dir / "server.pem").read_bytes() == certificate
     kept = {file.name for file in machine.home.path.rglob("*")}
     assert kept.isdisjoint({"ca.key", "ca.pem", "instance_key"})
+
+
+async def test_what_has_the_home_must_end_first(control: Any, machine: Machine) -> None:
+    with machine.home.lock():
+        code, _, err = await machine.run("agent", "init", control.url)
+        assert (code, "down` ends it" in err, "folders" in err) == (1, True, False), err
+        code, _, err = await machine.run("agent", "run")
+        assert (code, "folders add` gives it further folders" in err) == (1, True), err
+
+
+async def test_plain_http_to_a_control_plane_that_speaks_tls_is_told(control: Any, machine: Machine) -> None:
+    key_id, secret = await control.key()
+    plain = control.url.replace("https:", "http:")
+    code, _, err = await machine.run("agent", "init", plain, "--access-key-id", key_id, stdin=secret)
+    assert code == 2
+    assert f"speaks TLS: give {control.url}" in err
+
+
+async def test_a_key_for_another_machine_comes_with_an_address_that_leads_here(
+    control: Any, running: Any, machine: Machine, tmp_path: Path
+) -> None:
+    make = ("credentials", "create", "Desktop", "--kind", "agent", "--home")
+    code, out, err = await machine.run(*make, str(control.harness.home.path))
+    assert code == 0, err
+    assert "listens on this machine alone" in out
+    assert "https://" not in out
+    async with running(tmp_path / "nas", host="0.0.0.0") as nas:
+        code, out, err = await machine.run(*make, str(nas.harness.home.path))
+    assert code == 0, err
+    assert f"agent init https://{host_names()[0]}:" in out
+    assert nas.server.identity.authority.fingerprint in out
 
 
 async def test_an_agent_that_waits_for_its_first_contact_says_so(

@@ -167,6 +167,10 @@ class Home:
         write_private(file, base64.b64encode(made) + b"\n")
         return made
 
+    def further_folders(self) -> str:
+        """What to do instead of starting again with a home that is in use, to have more folders indexed."""
+        return f"`mosaicfs --home {self.path} folders add` gives it further folders as it runs"
+
     def tell_starting(self, why: str) -> None:
         """Write down why this process has the home and answers nothing yet, for the command line to find."""
         write_private(self.starting_file, json.dumps({"pid": os.getpid(), "why": why}).encode())
@@ -181,8 +185,9 @@ class Home:
             return None  # there is none, or it was killed and has left its word behind
         return pid, why
 
-    def lock(self) -> HomeLock:
-        """Take the home for this process; raises ``Conflict`` that names the pid of the process that has it."""
+    def lock(self, *, instead: str = "") -> HomeLock:
+        """Take the home for this process; raises ``Conflict`` that names the pid of the process that has it, and what
+        may be done ``instead``."""
         self.prepare()
         descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -193,7 +198,7 @@ class Home:
             pid = int(text) if text.isdigit() else None
             raise Conflict(
                 f"the home {self.path} is in use by process {pid or 'unknown'}; `mosaicfs --home {self.path} down` ends"
-                f" it, and `mosaicfs --home {self.path} folders add` gives it further folders as it runs",
+                f" it{instead and ', and '}{instead}",
                 pid=pid,
             ) from None
         os.ftruncate(descriptor, 0)

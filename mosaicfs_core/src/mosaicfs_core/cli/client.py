@@ -62,6 +62,7 @@ class Endpoint(NamedTuple):
     ca_file: str | None = None
     ca_fingerprint: str | None = None
     ca_pem: str | None = None
+    others: str | None = None  # how other machines reach an instance of this machine
     home: Path | None = None  # of an instance on this machine, found by what it wrote there
 
 
@@ -102,6 +103,17 @@ class HttpApi:
     def url(self) -> str:
         """Where the instance is."""
         return self._endpoint.url
+
+    @property
+    def url_for_others(self) -> str | None:
+        """Where other machines reach the instance; None for one that listens on this machine alone. An address that was
+        given is as good there as here."""
+        return self._endpoint.url if self._endpoint.home is None else self._endpoint.others
+
+    @property
+    def ca_pem(self) -> str | None:
+        """The instance's authority, as far as it was found with it."""
+        return self._endpoint.ca_pem
 
     def get(self, path: str, /, **params: Any) -> Any:
         """GET; decoded JSON."""
@@ -310,7 +322,7 @@ def health_of(api: HttpApi) -> dict[str, Any]:
 def _local_endpoint(home: Home) -> Endpoint | None:
     try:
         endpoint = json.loads(home.endpoint_file.read_text("utf-8"))
-        url, ca_pem = str(endpoint["url"]), endpoint.get("ca")
+        url, ca_pem, others = str(endpoint["url"]), endpoint.get("ca"), endpoint.get("others")
         token = home.local_token_file.read_text("utf-8").strip()
     except FileNotFoundError:
         return None
@@ -318,7 +330,7 @@ def _local_endpoint(home: Home) -> Endpoint | None:
         raise NotAllowed(f"{error.filename} belongs to another user; this home is not yours to command") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise Unreachable(f"{home.endpoint_file} is damaged; restart MosaicFS to have it written anew") from None
-    return Endpoint(url, token, ca_pem=ca_pem)
+    return Endpoint(url, token, ca_pem=ca_pem, others=others)
 
 
 def _known_authority(home: Home, url: str) -> str | None:

@@ -109,6 +109,8 @@ async def serving(app: Quart, listener: socket.socket, home: Home) -> AsyncItera
     endpoint = {"url": url_of(listener, tls=tls is not None)}
     if tls is not None:
         endpoint["ca"] = tls.authority.pem
+    if not is_loopback(str(listener.getsockname()[0])):
+        endpoint["others"] = url_of(listener, tls=tls is not None, local=False)
     write_private(home.endpoint_file, json.dumps(endpoint).encode())
     try:
         yield url_of(listener, tls=tls is not None, local=False)

@@ -61,13 +61,32 @@ async def _joined(
     """Enrol, with an access key, or by the machine's own key when it is known already and no access key was given."""
     from mosaicfs_core.cli.secrets import secret_for
     from mosaicfs_core.security import joining
+    from mosaicfs_core.security.requests import Unreachable
     from mosaicfs_core.security.user_keys import UserSigner
 
-    if known is not None and access_key_id is None:
-        return await joining.join_again(home, url, ca_pem, known)
-    key_id = _key_id(access_key_id)
-    signer = UserSigner.from_secret(key_id, secret_for(key_id))
-    return await joining.join(home, url, ca_pem, signer, name or _host_name())
+    try:
+        if known is not None and access_key_id is None:
+            return await joining.join_again(home, url, ca_pem, known)
+        key_id = _key_id(access_key_id)
+        signer = UserSigner.from_secret(key_id, secret_for(key_id))
+        return await joining.join(home, url, ca_pem, signer, name or _host_name())
+    except Unreachable:
+        if ca_pem is None:
+            await asyncio.to_thread(_refuse_tls, url)
+        raise
+
+
+def _refuse_tls(url: str) -> None:
+    """Raise ``UserError`` when what does not answer at a plain address speaks TLS there."""
+    from mosaicfs_core.errors import MosaicError, UserError
+    from mosaicfs_core.security import pinning
+
+    secure = url.replace("http:", "https:", 1)
+    try:
+        pinning.fetch_authority(secure)
+    except MosaicError:
+        return
+    raise UserError(f"{url} speaks TLS: give {secure}")
 
 
 def _pinned(context: TerminalContext, url: str, fingerprint: str | None) -> tuple[str | None, Enrolment | None]:
