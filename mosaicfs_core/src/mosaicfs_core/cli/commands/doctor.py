@@ -76,6 +76,8 @@ def _mend(name: str, part: dict[str, Any], context: TerminalContext) -> str:
         return "make the folder readable or mount its disk; `mosaicfs folders remove` forgets one that is gone for good"
     if name == "watcher" and part.get("unwatched"):
         return "let the kernel watch more: see the check `inotify` above"
+    if name == "link" and part.get("clock_off_s"):
+        return "set the clock of the machine that is wrong: sudo timedatectl set-ntp true"
     mends = {
         "crawler": f"make room if the disk is full, then `mosaicfs system reindex`; {context.home.log_dir} says more",
         "plugins": "correct its settings (`mosaicfs plugin list` names the package), or `mosaicfs plugin disable` it",
