@@ -17,7 +17,7 @@ from mosaicfs_core.agent.link.client import PATH
 from mosaicfs_core.backoff import Backoff
 from mosaicfs_core.documents import ids
 from mosaicfs_core.errors import NotFound, Unavailable
-from mosaicfs_core.link import MESSAGE_LIMIT, Method
+from mosaicfs_core.link import MESSAGE_LIMIT, BrokenLink, Method
 from mosaicfs_core.server.link.links import TWICE
 
 NODE = "node-laptop-aaaa"
@@ -244,6 +244,27 @@ async def test_a_server_that_is_gone_without_a_word_is_noticed(eventually: Any) 
     await eventually(lambda: connections == 2)
     assert not link.state.connected
     assert link.state.problem is not None
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_what_the_other_side_said_before_it_hung_up_is_the_reason(eventually: Any) -> None:
+    class HangsUp:
+        async def send(self, _text: str) -> None:
+            raise OSError("Cannot write to closing transport")
+
+        async def receive(self) -> str | None:
+            await asyncio.sleep(0.05)
+            raise BrokenLink("the access key of this node was disabled")
+
+    @asynccontextmanager
+    async def connect() -> AsyncIterator[Any]:
+        yield HangsUp()
+
+    link = Link(connect, {}, backoff=Backoff(first_s=1000))
+    running = asyncio.create_task(link.run())
+    await eventually(lambda: link.state.problem)
+    assert link.state.problem == "the access key of this node was disabled"
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 
