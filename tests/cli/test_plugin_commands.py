@@ -141,7 +141,9 @@ class Api:
             raise NotFound("no such instance")
         return {"enabled": body["enabled"], "warnings": ["it is heavy"]}
 
-    def get(self, path: str) -> Any:
+    def get(self, path: str, **params: Any) -> Any:
+        if path == "nodes":
+            return {"items": [{"id": "node-a", "friendly_name": "Laptop"}], "total": 1}
         if path == "nodes/node-a/status":
             return {"available_plugins": [{"name": "notes"}, {"name": "search"}]}
         assert path == "nodes/node-a/plugins"
@@ -166,7 +168,7 @@ def test_enable_refuses_what_is_not_there_and_says_what_may_be_meant(monkeypatch
 def test_remove_takes_an_instance_away(monkeypatch: pytest.MonkeyPatch) -> None:
     api = Api()
     monkeypatch.setattr(TerminalContext, "api", api)
-    assert run("remove", "notes", "--node", "node-a").stdout == "notes is removed\n"
+    assert run("remove", "notes", "--node", "Laptop").stdout == "notes is removed\n"
     assert api.sent == [("DELETE", "nodes/node-a/plugins/notes", None)]
 
 

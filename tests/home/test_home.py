@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import subprocess
@@ -27,7 +28,7 @@ def test_a_second_process_is_refused_with_the_pid_of_the_first(tmp_path: Path) -
         assert refused.returncode == 1
         assert f"in use by process {os.getpid()}" in refused.stderr
         with pytest.raises(Conflict) as caught:
-            home.lock()
+            home.lock(instead=home.further_folders())
         assert caught.value.details["pid"] == os.getpid()
         assert f"`mosaicfs --home {home.path} down` ends it" in caught.value.message
         assert f"`mosaicfs --home {home.path} folders add`" in caught.value.message
@@ -40,6 +41,18 @@ def test_what_it_makes_is_private(tmp_path: Path) -> None:
     home.instance_key()
     assert mode(home.path) == mode(home.run_dir) == 0o700
     assert mode(home.path / "node_id") == mode(home.path / "instance_key") == 0o600
+
+
+def test_a_killed_process_is_not_taken_for_one_that_starts(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home").prepare()
+    assert home.starting() is None
+    home.tell_starting("waiting for a friend")
+    assert home.starting() == (os.getpid(), "waiting for a friend")
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    for damaged in (json.dumps({"pid": gone.pid, "why": "x"}), "", "[]", "{}"):
+        home.starting_file.write_text(damaged)
+        assert home.starting() is None
 
 
 def test_node_id_and_instance_key_stay(tmp_path: Path) -> None:

@@ -56,11 +56,11 @@ class ControlPlane:
         signer = NodeSigner(node_id, self.keys[node_id], {known.node_id: known.key.public}.get)
         return SignedRequests(self.url, known.node_id, signer)
 
-    def connect(self, node_id: str) -> Connect:
+    def connect(self, node_id: str, process: str = "") -> Connect:
         """How a node opens its link."""
         requests = self.requests(node_id)
         self.opened.append(requests)
-        return connector(requests)
+        return connector(requests, process)
 
     async def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """Ask as the owner of its home; status and decoded body."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import msgspec
@@ -63,7 +64,8 @@ async def test_a_heartbeat_makes_a_node_online_and_writes_nothing_else(control_p
     assert shown["last_heard"] <= answer["time"]
 
 
-async def test_files_are_written_each_for_itself(control_plane: Any) -> None:
+async def test_files_are_written_each_for_itself(control_plane: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     good, bad = file_of(NODE, "/a/good"), file_of(NODE, "/a/bad", size=-1)
     foreign = file_of(OTHER, "/a/x")
     disguised = {**file_of(OTHER, "/a/y"), "source": file_of(NODE, "/a/y")["source"]}
@@ -85,6 +87,9 @@ async def test_files_are_written_each_for_itself(control_plane: Any) -> None:
     assert answer["results"][7]["error"] in ("conflict", "stale")
     assert (answer["written"], answer["refused"]) == (1, 7)
     assert "size" in answer["results"][1]["reason"]
+    (line,) = [message for message in caplog.messages if "may not write" in message]
+    assert line.startswith(f"{NODE} may not write {bad['_id']} (")
+    assert line.endswith(", and 5 more")
     stored = await control_plane.store.get(good["_id"])
     assert stored["size"] == 1
     again = {**good, "size": 3, "_rev": answer["results"][0]["version"]}

@@ -17,7 +17,8 @@ from mosaicfs_core.agent.link.client import PATH
 from mosaicfs_core.backoff import Backoff
 from mosaicfs_core.documents import ids
 from mosaicfs_core.errors import NotFound, Unavailable
-from mosaicfs_core.link import MESSAGE_LIMIT, Method
+from mosaicfs_core.link import MESSAGE_LIMIT, BrokenLink, Method
+from mosaicfs_core.server.link.links import TWICE
 
 NODE = "node-laptop-aaaa"
 OTHER = "node-desktop-bbbb"
@@ -33,7 +34,7 @@ async def linked(
 ) -> AsyncIterator[Link]:
     """A node's link, kept up around a block; pauses are short."""
     given.setdefault("backoff", Backoff(first_s=0.01, longest_s=0.05))
-    link = Link(plane.connect(node_id), methods or {"echo": echo}, **given)
+    link = Link(given.pop("connect", None) or plane.connect(node_id), methods or {"echo": echo}, **given)
     running = asyncio.create_task(link.run())
     try:
         yield link
@@ -114,6 +115,45 @@ async def test_a_node_that_connects_anew_takes_the_place_of_its_older_self(contr
             await eventually(lambda: later.state.connected and not first.state.connected)
             assert await links.call(NODE, "who", {}) == "the second"
             assert list(links.nodes) == [NODE]
+
+
+@pytest.mark.logs("two machines run as node-laptop-aaaa")
+async def test_a_copy_of_a_home_is_told_so_and_does_not_take_the_link(control_plane: Any, eventually: Any) -> None:
+    links, soon = control_plane.server.links, Backoff(first_s=0.01, longest_s=0.05)
+    original = {"connect": control_plane.connect(NODE, "first"), "backoff": soon}
+    async with linked(control_plane, **original) as first:
+        await eventually(lambda: first.state.connected)
+        present = links.nodes[NODE]
+        async with linked(control_plane, connect=control_plane.connect(NODE, "second"), backoff=soon) as second:
+            await eventually(
+                lambda: second.state.problem and "another machine runs as this node" in second.state.problem
+            )
+            assert second.state.problem == TWICE
+            assert links.nodes[NODE] is present
+            _, status = await control_plane.ask("GET", f"/api/nodes/{NODE}/status")
+            assert (status["connected"], status["double"]) == (True, "127.0.0.1")
+        # The same process may come again at any time, and another one once the former is gone or silent.
+        async with linked(control_plane, connect=control_plane.connect(NODE, "first"), backoff=Backoff(first_s=1000)):
+            await eventually(lambda: links.nodes.get(NODE) not in (None, present))
+    async with linked(control_plane, connect=control_plane.connect(NODE, "second"), backoff=soon) as second:
+        await eventually(lambda: second.state.connected)
+        _, status = await control_plane.ask("GET", f"/api/nodes/{NODE}/status")
+        assert "double" not in status
+
+
+async def test_a_restarted_agent_takes_the_place_of_one_that_is_silent(
+    control_plane: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mosaicfs_core.server.link.links.ALIVE_S", 0.05)
+
+    async def never(_: dict[str, Any]) -> None:
+        await asyncio.Event().wait()
+
+    frozen = {"connect": control_plane.connect(NODE, "first"), "methods": {"ping": never}}
+    async with linked(control_plane, **frozen, backoff=Backoff(first_s=1000)) as first:
+        await eventually(lambda: first.state.connected)
+        async with linked(control_plane, connect=control_plane.connect(NODE, "second")) as second:
+            await eventually(lambda: second.state.connected and not first.state.connected)
 
 
 async def test_only_a_nodes_key_opens_the_link(control_plane: Any) -> None:
@@ -204,6 +244,27 @@ async def test_a_server_that_is_gone_without_a_word_is_noticed(eventually: Any) 
     await eventually(lambda: connections == 2)
     assert not link.state.connected
     assert link.state.problem is not None
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_what_the_other_side_said_before_it_hung_up_is_the_reason(eventually: Any) -> None:
+    class HangsUp:
+        async def send(self, _text: str) -> None:
+            raise OSError("Cannot write to closing transport")
+
+        async def receive(self) -> str | None:
+            await asyncio.sleep(0.05)
+            raise BrokenLink("the access key of this node was disabled")
+
+    @asynccontextmanager
+    async def connect() -> AsyncIterator[Any]:
+        yield HangsUp()
+
+    link = Link(connect, {}, backoff=Backoff(first_s=1000))
+    running = asyncio.create_task(link.run())
+    await eventually(lambda: link.state.problem)
+    assert link.state.problem == "the access key of this node was disabled"
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 

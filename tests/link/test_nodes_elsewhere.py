@@ -14,7 +14,7 @@ import pytest
 from mosaicfs_core.agent import Agent
 from mosaicfs_core.agent.link import Uplink, uplink
 from mosaicfs_core.agent.node import write_node
-from mosaicfs_core.documents import ids
+from mosaicfs_core.documents import ids, times
 from mosaicfs_core.errors import UserError
 from mosaicfs_core.plugins.instances import default_document
 from mosaicfs_core.server.app import running_app
@@ -214,6 +214,49 @@ async def test_the_agents_fields_of_a_node_are_its_own_and_the_rest_is_not(lapto
     await write_node(core)
     assert await store.get(ids.node_document_id(OTHER)) is None  # only the control plane registers nodes
     core.node_id = NODE
+
+
+def test_a_clock_is_compared_with_what_a_heartbeat_is_answered() -> None:
+    asked, second = times.now_micros(), 1_000_000
+
+    def told(theirs: int) -> float:
+        answer = f'{{"node_id": "n", "time": "{times.format_time(theirs)}"}}'.encode()
+        return uplink.skew_told(asked, asked + second, answer)
+
+    assert told(asked) == told(asked + second // 2) == told(asked + second) == 0
+    assert told(asked - 180 * second) == 180
+    assert told(asked + 181 * second) == -180
+    assert uplink.skew_told(asked, asked, b"?") == uplink.skew_told(asked, asked, b'{"time": "noon"}') == 0
+
+
+async def test_an_agent_whose_clock_is_off_says_so(laptop: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert laptop.link.subsystem()["clock_off_s"] == 0
+    monkeypatch.setattr(uplink, "skew_told", lambda *_: -180.0)
+    await laptop.link._one_beat()
+    found = laptop.link.subsystem()
+    assert (found["status"], found["clock_off_s"]) == ("degraded", -180)
+    assert "the clock here is 3 min 0 s behind the control plane's" in found["detail"]
+
+
+async def test_an_agent_that_is_offline_does_not_claim_that_others_are_there(
+    laptop: Machine, control_plane: Any, eventually: Any
+) -> None:
+    core = laptop.harness.core
+    other = {"type": "node", "node_id": OTHER, "friendly_name": "Desktop", "node_kind": "physical", "status": "online"}
+    await laptop.harness.store.put({"_id": ids.node_document_id(OTHER), **other})
+    async with running_app(core) as app:
+        headers = {"Authorization": f"Bearer {app.extensions[EXTENSION].local_token}"}
+        scope = {"client": ("127.0.0.1", 50000)}
+
+        async def shown() -> dict[str, str]:
+            answer = await app.test_client().open("/api/nodes", headers=headers, scope_base=scope)
+            return {node["id"]: node["status"] for node in (await answer.get_json())["items"]}
+
+        assert (await shown())[OTHER] == "online"
+        await control_plane.server.links.close()
+        await eventually(lambda: not laptop.link.link.state.connected)
+        found = await shown()
+        assert (found[NODE], found[OTHER]) == ("online", "unknown")
 
 
 async def test_an_agents_own_api_changes_nothing_that_is_the_control_planes(laptop: Machine) -> None:

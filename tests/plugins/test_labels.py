@@ -250,6 +250,12 @@ async def test_the_commands(server: Any, command_line: Any, tmp_path: Any) -> No
     assert "two, three" in await run("clear", str(file))
     assert (await run("set", "/elsewhere", "x", "--node", "node-b"))["node_id"] == "node-b"
     assert "No file is indexed" in command_line.said[-1]
+    node = {"type": "node", "node_id": server.node_id, "friendly_name": "Desk"}
+    await server.store.put({"_id": d.node_document_id(server.node_id), **node})
+    assert (await run("add", "/elsewhere", "x", "--node", "Desk"))["node_id"] == server.node_id
+    assert (await run("rules", "add", "/named", "x", "--node", "Desk"))["node_id"] == server.node_id
+    unknown = await command_line.run(commands.register, "labels", "add", "/elsewhere", "x", "--node", "Nobody")
+    assert "there is no node Nobody" in str(unknown.exception)
     folder = await command_line.run(commands.register, "labels", "set", str(tmp_path), "x")
     assert folder.exit_code == 2
     assert "rules add" in folder.output

@@ -177,6 +177,9 @@ async def test_the_command(server: Any, files: dict[str, str], command_line: Any
     assert await found("--type", "image/*", "--larger", "1MB") == {"photo.jpg"}
     assert await found("--smaller", "0.002k", "--node", "node-b") == {"null"}
     assert await found("--after", "2026-02-15", "--node", server.node_id) == {"Annual Report.pdf"}
+    node = {"type": "node", "node_id": server.node_id, "friendly_name": "Desk"}
+    await server.store.put({"_id": d.node_document_id(server.node_id), **node})
+    assert await found("--after", "2026-02-15", "--node", "Desk") == {"Annual Report.pdf"}
     assert await found("--annotation", "ocr/pages=3", "--before", "2027-01-01") == {"Annual Report.pdf"}
     assert await found("--label", "nowhere") == set()
     assert (await command_line.run(commands.register, "search", "--larger", "big")).exit_code == 2

@@ -84,7 +84,7 @@ class ControlPlane:
 @asynccontextmanager
 async def running_control_plane(home: Path, **server: Any) -> AsyncIterator[ControlPlane]:
     """A control plane over TLS on loopback, unless told otherwise."""
-    config = ServerConfig(port=0, **{"tls": "on", **server})
+    config = ServerConfig(**{"port": 0, "tls": "on", **server})
     listener = bind(config)
     async with Harness.start(home, safe_mode=True) as harness:
         harness.core.config = msgspec.structs.replace(Config(), server=config)

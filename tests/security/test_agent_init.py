@@ -21,6 +21,7 @@ from mosaicfs_core.cli.frame_context import TerminalContext
 from mosaicfs_core.cli.main import cli
 from mosaicfs_core.home import Home
 from mosaicfs_core.security import enrolment
+from mosaicfs_core.security.addresses import host_names
 
 PROGRAM = (sys.executable, "-c", "from mosaicfs_core.cli.main import main; main()")
 
@@ -159,6 +160,60 @@ async def test_a_changed_authority_is_told_and_nothing_is_changed(
         assert machine.home.enrolment_file.read_bytes() == before
 
 
+async def test_an_authority_made_anew_is_taken_over_with_its_fingerprint_and_no_key(
+    running: Any, machine: Machine, tmp_path: Path
+) -> None:
+    async with running(tmp_path / "nas") as nas:
+        known = await nas.enrol(machine.home)
+        port = nas.url.rpartition(":")[2]
+    shutil.rmtree(tmp_path / "nas" / "certs")
+    listener = {"port": int(port)}
+    async with running(tmp_path / "nas", **listener) as nas:
+        code, _, err = await machine.run("agent", "init", nas.url)
+        assert code == 4
+        assert "--ca-fingerprint" in err
+        assert enrolment.load(machine.home) == known
+        fingerprint = nas.server.identity.authority.fingerprint
+        code, out, err = await machine.run("agent", "init", nas.url, "--ca-fingerprint", fingerprint)
+        assert code == 0, err
+        assert f"This machine is {known.node_id}" in out
+        again = enrolment.load(machine.home)
+        assert again is not None
+        assert again.ca_pem == nas.ca_pem
+        assert (again.name, again.access_key_id) == (known.name, known.access_key_id)
+        assert (await nas.status_of(nas.as_node(machine.home, again), "GET", "/api/auth/whoami"))[0] == 200
+        # At another address it is the same one; another control plane is told apart, whoever vouches for it.
+        code, _, err = await machine.run("agent", "init", nas.url.replace("127.0.0.1", "localhost"))
+        assert code == 0, err
+    async with running(tmp_path / "other", **listener) as other:
+        fingerprint = other.server.identity.authority.fingerprint
+        code, _, err = await machine.run("agent", "init", other.url, "--ca-fingerprint", fingerprint)
+        assert code == 1, err
+        assert "is another one" in err
+    kept = enrolment.load(machine.home)
+    assert kept is not None
+    assert kept.ca_pem == again.ca_pem
+
+
+async def test_a_machine_that_is_forgotten_is_told_to_use_a_key(running: Any, machine: Machine, tmp_path: Path) -> None:
+    async with running(tmp_path / "nas"):
+        pass
+    shutil.copytree(tmp_path / "nas", tmp_path / "copy")
+    async with running(tmp_path / "nas") as nas:
+        known = await nas.enrol(machine.home)
+        port = nas.url.rpartition(":")[2]
+    async with running(tmp_path / "copy", port=int(port)) as restored:
+        code, _, err = await machine.run("agent", "init", restored.url)
+        assert code == 4
+        assert "--access-key-id" in err
+        key_id, secret = await restored.key()
+        code, _, err = await machine.run("agent", "init", restored.url, "--access-key-id", key_id, stdin=secret)
+        assert code == 0, err
+        again = enrolment.load(machine.home)
+        assert again is not None
+        assert again.node_id == known.node_id
+
+
 async def test_the_command_line_elsewhere_signs_with_a_key(control: Any, machine: Machine) -> None:
     key_id, secret = await control.key("user")
     environment = {"MOSAICFS_URL": control.url, "MOSAICFS_ACCESS_KEY_ID": key_id, "MOSAICFS_SECRET_KEY": secret}
@@ -182,6 +237,83 @@ async def test_the_command_line_at_home_finds_an_instance_with_tls(control: Any,
     assert code == 0, err
     code, out, err = await machine.run("system", "fingerprint", "--home", home)
     assert out.strip() == control.server.identity.authority.fingerprint, err
+
+
+async def test_an_agent_has_no_authority_and_no_instance_key_of_its_own(
+    control: Any, running: Any, machine: Machine
+) -> None:
+    await control.enrol(machine.home)
+    certificate = (machine.home.certs_dir / "server.pem").read_bytes()
+    # Its own API is for this machine, whatever its configuration says of TLS.
+    async with running(machine.home.path) as agent:
+        assert agent.url.startswith("http:")
+        code, out, err = await machine.run("system", "fingerprint")
+    assert (code, out.strip()) == (0, control.server.identity.authority.fingerprint), err
+    assert control.url in err
+    assert (machine.home.certs_dir / "server.pem").read_bytes() == certificate
+    kept = {file.name for file in machine.home.path.rglob("*")}
+    assert kept.isdisjoint({"ca.key", "ca.pem", "instance_key"})
+
+
+async def test_what_has_the_home_must_end_first(control: Any, machine: Machine) -> None:
+    with machine.home.lock():
+        code, _, err = await machine.run("agent", "init", control.url)
+        assert (code, "down` ends it" in err, "folders" in err) == (1, True, False), err
+        code, _, err = await machine.run("agent", "run")
+        assert (code, "folders add` gives it further folders" in err) == (1, True), err
+
+
+async def test_plain_http_to_a_control_plane_that_speaks_tls_is_told(control: Any, machine: Machine) -> None:
+    key_id, secret = await control.key()
+    plain = control.url.replace("https:", "http:")
+    code, _, err = await machine.run("agent", "init", plain, "--access-key-id", key_id, stdin=secret)
+    assert code == 2
+    assert f"speaks TLS: give {control.url}" in err
+
+
+async def test_a_key_for_another_machine_comes_with_an_address_that_leads_here(
+    control: Any, running: Any, machine: Machine, tmp_path: Path
+) -> None:
+    make = ("credentials", "create", "Desktop", "--kind", "agent", "--home")
+    code, out, err = await machine.run(*make, str(control.harness.home.path))
+    assert code == 0, err
+    assert "listens on this machine alone" in out
+    assert "https://" not in out
+    async with running(tmp_path / "nas", host="0.0.0.0") as nas:
+        code, out, err = await machine.run(*make, str(nas.harness.home.path))
+    assert code == 0, err
+    assert f"agent init https://{host_names()[0]}:" in out
+    assert nas.server.identity.authority.fingerprint in out
+
+
+async def test_an_agent_that_waits_for_its_first_contact_says_so(
+    running: Any, machine: Machine, tmp_path: Path
+) -> None:
+    async with running(tmp_path / "nas") as nas:
+        await nas.enrol(machine.home)
+    code, _, err = await machine.run("agent", "status")
+    assert (code, "start it with: mosaicfs agent run" in err) == (3, True), err
+    ports = {"MOSAICFS_AGENT_API_PORT": "0", "MOSAICFS_AGENT_LISTEN_PORT": "0"}
+    agent = await asyncio.create_subprocess_exec(
+        *PROGRAM, "agent", "run", env=machine.environment | ports, stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        for _ in range(1200):
+            if machine.home.starting() is not None:
+                break
+            await asyncio.sleep(0.05)
+        code, _, err = await machine.run("agent", "status")
+        assert code == 3
+        assert f"process {agent.pid}) and is not ready yet: waiting for the control plane" in err
+        assert nas.url in err
+        code, out, _ = await machine.run("--json", "doctor")
+        (found,) = [one for one in json.loads(out) if one["check"] == "instance"]
+        assert "is not ready yet" in found["detail"]
+    finally:
+        agent.terminate()
+        await asyncio.wait_for(agent.communicate(), 60)
+    assert machine.home.starting() is None
+    assert not machine.home.starting_file.exists()
 
 
 def test_the_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:

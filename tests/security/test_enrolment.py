@@ -151,6 +151,36 @@ async def test_a_disabled_machine_does_not_come_back_by_itself(control: Any, lap
         await control.enrol(laptop, key)
 
 
+async def test_a_machine_whose_key_was_revoked_is_shown_as_disabled(control: Any, laptop: Home) -> None:
+    key_id, secret = await control.key()
+    known = await control.enrol(laptop, (key_id, secret))
+    server, owner = control.server, control.plain(Authorization=f"Bearer {control.server.local_token}")
+    await server.liveness.heard(known.node_id)
+    address = f"/api/nodes/{known.node_id}"
+
+    async def shown() -> set[str]:
+        _, listed = await control.status_of(owner, "GET", "/api/nodes")
+        _, one = await control.status_of(owner, "GET", address)
+        _, told = await control.status_of(owner, "GET", f"{address}/status")
+        words = {one["status"], told["status"]}
+        words |= {node["status"] for node in listed["items"] if node["id"] == known.node_id}
+        for word in ("online", "offline", "disabled"):
+            _, some = await control.status_of(owner, "GET", f"/api/nodes?status={word}")
+            words |= {word for node in some["items"] if node["id"] == known.node_id}
+        return words
+
+    assert await shown() == {"online"}
+    assert (await control.status_of(owner, "DELETE", f"/api/credentials/{key_id}"))[0] == 200
+    assert await shown() == {"disabled"}
+    # Enabling the node would not help it.
+    asked = {"body": b'{"enabled": true}', "headers": {"Content-Type": "application/json"}}
+    status, answer = await control.status_of(owner, "PATCH", address, **asked)
+    assert (status, answer["error"]["details"]) == (409, {"access_key_id": key_id})
+    asked["body"] = b'{"enabled": true}'
+    assert (await control.status_of(owner, "PATCH", f"/api/credentials/{key_id}", **asked))[0] == 200
+    assert await shown() == {"online"}
+
+
 async def test_the_control_planes_own_machine_is_neither_enrolled_nor_disabled(control: Any) -> None:
     user = await control.as_user()
     own = control.server.identity.node_id
@@ -203,7 +233,7 @@ async def test_another_authority_is_not_trusted_and_nothing_changes(
     async with running(tmp_path / "impostor") as impostor:
         signer = joining.signer_of(known, NodeKey.of_home(laptop))
         misled = SignedRequests(impostor.url, known.control_plane_id, signer, known.ca_pem)
-        with pytest.raises(Untrusted, match="enrol this machine again"):
+        with pytest.raises(Untrusted, match="run mosaicfs agent init again"):
             async with misled.request("GET", "/api/health"):
                 pass
         await misled.close()

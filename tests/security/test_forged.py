@@ -153,8 +153,10 @@ async def test_a_clock_three_minutes_off_works_and_is_warned_of(
     with caplog.at_level(logging.WARNING, "mosaicfs_core.security"):
         assert (await send(control, signed(signer, target_of(control))))[0] == 201
         assert caplog.records == []
-        header = signed(signer, target_of(control), now=times.now_micros() + minutes * MINUTE)
-        assert (await send(control, header))[0] == 201
+        for _ in range(3):  # told once, not with every request
+            header = signed(signer, target_of(control), now=times.now_micros() + minutes * MINUTE)
+            assert (await send(control, header))[0] == 201
+    assert len(caplog.records) == 1
     assert f"the clock of {signer.key_id} is" in caplog.text
     assert "min" in caplog.text
 

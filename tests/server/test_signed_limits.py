@@ -28,3 +28,14 @@ async def test_who_tries_many_keys_is_stopped_by_address(instance: Any) -> None:
     assert {(await attempt(100 + number, "127.0.0.1")).status_code for number in range(70)} == {401}
     # And whoever has a key that holds is not held up by attempts with others from his own machine.
     assert (await instance.ask("GET", "/api/nodes")).status_code == 200
+
+
+async def test_the_replication_endpoint_says_429_as_well(instance: Any) -> None:
+    asked = [
+        await instance.ask("GET", "/db/mosaicfs", token=None, headers=forged(number), address="192.0.2.9")
+        for number in range(70)
+    ]
+    assert {answer.status_code for answer in asked} == {401, 429}
+    body = await asked[-1].get_json()
+    assert body["error"] == "too_many_requests"
+    assert int(asked[-1].headers["Retry-After"]) >= 1

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import json
+import logging
+import socket
+import ssl
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -134,3 +140,30 @@ async def test_a_request_that_needs_another_key_is_refused(instance: Any) -> Non
     for header in ("MOSAICFS-HMAC-SHA256", "MOSAICFS-HMAC-SHA256 AccessKeyId=x", "mosaicfs-hmac-sha256 \x01"):
         answer = await instance.ask("GET", "/api/nodes", token=None, headers={"Authorization": header})
         assert answer.status_code == 401
+
+
+async def test_a_caller_that_still_sends_when_its_connection_is_closed_leaves_no_traceback(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = ServerConfig(port=0, tls="on")
+    listener = bind(config)
+    port = listener.getsockname()[1]
+    async with Harness.start(tmp_path / "home", safe_mode=True) as harness:
+        harness.core.config = msgspec.structs.replace(Config(), server=config)
+        async with running_app(harness.core) as app, serving(app, listener, harness.home):
+            trusted = client_context(app.extensions[EXTENSION].identity.authority.pem)
+            trusted.set_alpn_protocols(["http/1.1"])
+            for _ in range(3):
+                await asyncio.to_thread(_ask_and_send_on, port, trusted)
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def _ask_and_send_on(port: int, trusted: ssl.SSLContext) -> None:
+    asked = b"GET /api/health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    plain = socket.create_connection(("127.0.0.1", port))
+    with suppress(OSError), plain, trusted.wrap_socket(plain, server_hostname="localhost") as secure:
+        secure.sendall(asked)
+        assert secure.recv(12) == b"HTTP/1.1 200"
+        for _ in range(200):
+            secure.sendall(b"x" * 1000)
+            time.sleep(0.001)

@@ -11,6 +11,7 @@ import resource
 import shutil
 import signal
 import sqlite3
+import stat
 import subprocess
 import sys
 import time
@@ -172,3 +173,25 @@ async def test_writing_goes_on_when_there_is_room_again(small_disk: Path) -> Non
     assert all(result.error is None for result in results)
     assert (await store.info()).documents == {"file": 501}
     await store.close()
+
+
+async def test_what_it_writes_is_its_owners_alone(tmp_path: Path) -> None:
+    path = tmp_path / "replica.db"
+
+    def modes() -> set[int]:
+        return {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.glob("replica.db*")}
+
+    before = os.umask(0o022)
+    try:
+        async with await Store.open(path) as store:
+            await store.put(file_document("/a/x"))
+            assert len(list(tmp_path.glob("replica.db*"))) == 3
+            assert modes() == {0o600}
+            # What an earlier version left open to others is closed.
+            for file in tmp_path.glob("replica.db*"):
+                file.chmod(0o644)
+            copy = await Store.open(path)
+            assert modes() == {0o600}
+            await copy.close()
+    finally:
+        os.umask(before)

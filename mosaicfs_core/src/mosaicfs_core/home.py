@@ -3,7 +3,7 @@
 Everything in it belongs to its owner alone: directories are 0700, files 0600. Layout::
 
     mosaicfs.toml   configuration            node_id         this machine's node id
-    replica.db      the embedded store       instance_key    32 random bytes, base64; never replicated
+    replica.db      the embedded store       instance_key    32 random bytes, base64, of a control plane
     node_key        X25519 private key       control_plane_id  the node id of the control plane that lives here
     certs/          certificates and keys    enrolment.json  whose agent this is, once it is enrolled
     cache/          content cache            lock            held while the home is in use; holds the pid
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import base64
 import fcntl
+import json
 import os
 import secrets
 import shutil
@@ -33,6 +34,7 @@ from mosaicfs_core.documents import ids
 from mosaicfs_core.errors import Conflict, UserError
 
 HOME_VARIABLE: Final = "MOSAICFS_HOME"
+INSTANCE_KEY_BYTES: Final = 32
 
 
 def default_home(environ: Mapping[str, str] | None = None) -> Path:
@@ -103,6 +105,7 @@ class Home:
         self.agent_socket = self.run_dir / "agent.sock"
         self.local_token_file = self.run_dir / "local_token"
         self.endpoint_file = self.run_dir / "endpoint.json"
+        self.starting_file = self.run_dir / "starting.json"
         self.lock_file = self.path / "lock"
 
     def prepare(self) -> Home:
@@ -160,12 +163,31 @@ class Home:
         known = _read_text(file)
         if known:
             return base64.b64decode(known, validate=True)
-        made = secrets.token_bytes(32)
+        made = secrets.token_bytes(INSTANCE_KEY_BYTES)
         write_private(file, base64.b64encode(made) + b"\n")
         return made
 
-    def lock(self) -> HomeLock:
-        """Take the home for this process; raises ``Conflict`` that names the pid of the process that has it."""
+    def further_folders(self) -> str:
+        """What to do instead of starting again with a home that is in use, to have more folders indexed."""
+        return f"`mosaicfs --home {self.path} folders add` gives it further folders as it runs"
+
+    def tell_starting(self, why: str) -> None:
+        """Write down why this process has the home and answers nothing yet, for the command line to find."""
+        write_private(self.starting_file, json.dumps({"pid": os.getpid(), "why": why}).encode())
+
+    def starting(self) -> tuple[int, str] | None:
+        """The pid of a process that starts with this home and is not ready yet, and what it waits for."""
+        try:
+            told = json.loads(self.starting_file.read_bytes())
+            pid, why = int(told["pid"]), str(told["why"])
+            os.kill(pid, 0)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None  # there is none, or it was killed and has left its word behind
+        return pid, why
+
+    def lock(self, *, instead: str = "") -> HomeLock:
+        """Take the home for this process; raises ``Conflict`` that names the pid of the process that has it, and what
+        may be done ``instead``."""
         self.prepare()
         descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -176,7 +198,7 @@ class Home:
             pid = int(text) if text.isdigit() else None
             raise Conflict(
                 f"the home {self.path} is in use by process {pid or 'unknown'}; `mosaicfs --home {self.path} down` ends"
-                f" it, and `mosaicfs --home {self.path} folders add` gives it further folders as it runs",
+                f" it{instead and ', and '}{instead}",
                 pid=pid,
             ) from None
         os.ftruncate(descriptor, 0)

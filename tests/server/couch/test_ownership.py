@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 from urllib.parse import quote
 
@@ -17,7 +18,10 @@ def later(document: dict[str, Any], rev: str, **fields: Any) -> dict[str, Any]:
     return {**document, **fields, "_rev": f"2-{digest}", "_revisions": {"start": 2, "ids": [digest, rev[2:]]}}
 
 
-async def test_a_node_writes_what_it_owns_and_the_rest_of_the_batch_stands(couch: Any) -> None:
+async def test_a_node_writes_what_it_owns_and_the_rest_of_the_batch_stands(
+    couch: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     await couch.fill()
     mine, theirs = couch.documents(couch.node), couch.documents(couch.other)
     batch, allowed = [], set()
@@ -37,6 +41,11 @@ async def test_a_node_writes_what_it_owns_and_the_rest_of_the_batch_stands(couch
     for document in batch:
         stored = await couch.store.get(document["_id"])
         assert (stored["_rev"] == document["_rev"]) is (document["_id"] in allowed), document["_id"]
+    # Whoever looks for what was refused finds one line for the batch.
+    (line,) = [message for message in caplog.messages if "may not write" in message]
+    first = next(document["_id"] for document in batch if document["_id"] not in allowed)
+    assert line.startswith(f"{couch.node} may not write {first} (")
+    assert line.endswith(f", and {len(refused) - 1:,} more")
 
 
 @pytest.mark.parametrize("kept", [True, False])

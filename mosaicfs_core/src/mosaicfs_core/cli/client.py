@@ -48,6 +48,10 @@ class NotRunning(Unreachable):
     """No instance runs with a home of this machine."""
 
 
+class NotReady(Unreachable):
+    """The instance of this home starts, and waits for something."""
+
+
 class Endpoint(NamedTuple):
     """Where the API is and how to be known there: a bearer ``token``, or an access key to sign with. Which authority is
     trusted: that of ``ca_file``, the one with ``ca_fingerprint``, or ``ca_pem``."""
@@ -58,6 +62,7 @@ class Endpoint(NamedTuple):
     ca_file: str | None = None
     ca_fingerprint: str | None = None
     ca_pem: str | None = None
+    others: str | None = None  # how other machines reach an instance of this machine
     home: Path | None = None  # of an instance on this machine, found by what it wrote there
 
 
@@ -82,7 +87,7 @@ def find_endpoint(home: Home, environ: Mapping[str, str] | None = None) -> Endpo
         )
     local = _local_endpoint(home)
     if local is None:
-        raise _not_running(home.path)
+        raise _not_running(home)
     return local._replace(home=home.path)
 
 
@@ -98,6 +103,17 @@ class HttpApi:
     def url(self) -> str:
         """Where the instance is."""
         return self._endpoint.url
+
+    @property
+    def url_for_others(self) -> str | None:
+        """Where other machines reach the instance; None for one that listens on this machine alone. An address that was
+        given is as good there as here."""
+        return self._endpoint.url if self._endpoint.home is None else self._endpoint.others
+
+    @property
+    def ca_pem(self) -> str | None:
+        """The instance's authority, as far as it was found with it."""
+        return self._endpoint.ca_pem
 
     def get(self, path: str, /, **params: Any) -> Any:
         """GET; decoded JSON."""
@@ -206,7 +222,7 @@ class HttpApi:
             if reused and method == "GET":
                 return self._exchange(method, target, payload, headers)
             if isinstance(error, ConnectionRefusedError) and self._endpoint.home is not None:
-                raise _not_running(self._endpoint.home) from error  # it was killed, and left its address behind
+                raise _not_running(Home(self._endpoint.home)) from error  # it was killed, and left its address behind
             raise Unreachable(f"{self._endpoint.url} cannot be reached: {_reason(error)}") from error
 
     def _connect(self) -> http.client.HTTPConnection:
@@ -279,8 +295,16 @@ def _error_of(answer: http.client.HTTPResponse, data: bytes) -> MosaicError:
     return error_of(answer.status, answer.reason, answer.headers.get("Retry-After"), data)
 
 
-def _not_running(home: Path) -> NotRunning:
-    return NotRunning(f"MosaicFS is not running with the home {home}; start it with: mosaicfs up")
+def start_command(home: Home) -> str:
+    """What starts MosaicFS with this home."""
+    return "mosaicfs agent run" if home.enrolment_file.exists() else "mosaicfs up"
+
+
+def _not_running(home: Home) -> Unreachable:
+    if (starting := home.starting()) is not None:
+        pid, why = starting
+        return NotReady(f"MosaicFS runs with the home {home.path} (process {pid}) and is not ready yet: {why}")
+    return NotRunning(f"MosaicFS is not running with the home {home.path}; start it with: {start_command(home)}")
 
 
 def health_of(api: HttpApi) -> dict[str, Any]:
@@ -298,7 +322,7 @@ def health_of(api: HttpApi) -> dict[str, Any]:
 def _local_endpoint(home: Home) -> Endpoint | None:
     try:
         endpoint = json.loads(home.endpoint_file.read_text("utf-8"))
-        url, ca_pem = str(endpoint["url"]), endpoint.get("ca")
+        url, ca_pem, others = str(endpoint["url"]), endpoint.get("ca"), endpoint.get("others")
         token = home.local_token_file.read_text("utf-8").strip()
     except FileNotFoundError:
         return None
@@ -306,7 +330,7 @@ def _local_endpoint(home: Home) -> Endpoint | None:
         raise NotAllowed(f"{error.filename} belongs to another user; this home is not yours to command") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise Unreachable(f"{home.endpoint_file} is damaged; restart MosaicFS to have it written anew") from None
-    return Endpoint(url, token, ca_pem=ca_pem)
+    return Endpoint(url, token, ca_pem=ca_pem, others=others)
 
 
 def _known_authority(home: Home, url: str) -> str | None:

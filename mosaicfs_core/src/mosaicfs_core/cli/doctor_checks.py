@@ -160,7 +160,9 @@ def check_store(home: Home) -> Finding:
         if answer != "ok":
             mend = f"stop MosaicFS, move {file} away and start it again: it indexes anew (labels come from a backup)"
             return Finding("store", "failed", f"{file.name}: {answer}", mend)
-    return Finding("store", "ok", "sound" if home.replica.exists() else "there is none yet: run `mosaicfs up`")
+    return Finding(
+        "store", "ok", "sound" if home.replica.exists() else "there is none yet: it is made at the first start"
+    )
 
 
 def check_certificate(home: Home) -> Finding:

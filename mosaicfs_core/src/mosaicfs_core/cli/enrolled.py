@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+
 from mosaicfs_core.agent.link.connect import connector
 from mosaicfs_core.cli.runtime import ControlPlane
 from mosaicfs_core.errors import UserError
@@ -21,7 +23,7 @@ def control_plane_of(home: Home) -> ControlPlane:
         )
     signer = joining.signer_of(known, NodeKey.of_home(home))
     requests = SignedRequests(known.urls[0], known.control_plane_id, signer, known.ca_pem)
-    return ControlPlane(known, requests, connector(requests))
+    return ControlPlane(known, requests, connector(requests, secrets.token_hex(8)))
 
 
 def refuse_enrolled(home: Home) -> None:

@@ -113,7 +113,9 @@ def _add_check(group: click.Group, context: TerminalContext) -> None:
 
 
 def _add_switches(group: click.Group, context: TerminalContext) -> None:
-    node = click.option("--node", metavar="ID", help="The node of the instance; this machine's by default.")
+    node = click.option(
+        "--node", metavar="NODE", help="The node of the instance, by name or id; this machine's by default."
+    )
 
     @group.command("enable")
     @click.argument("name")
@@ -131,7 +133,7 @@ def _add_switches(group: click.Group, context: TerminalContext) -> None:
         of new and changed files unless --event says otherwise."""
         from mosaicfs_core.errors import NotFound
 
-        node_id = node or context.home.node_id()
+        node_id = _node_id(context, node)
         where = f"nodes/{node_id}/plugins"
         wishes = {"subscribed_events": list(events), "mime_globs": list(globs), "query_endpoints": _endpoints(answers)}
         asked = {field: wish for field, wish in wishes.items() if wish}
@@ -150,7 +152,7 @@ def _add_switches(group: click.Group, context: TerminalContext) -> None:
     @node
     def disable(name: str, node: str | None) -> None:
         """Switch the instance NAME off; what it indexed stays."""
-        where = f"nodes/{node or context.home.node_id()}/plugins/{name}"
+        where = f"nodes/{_node_id(context, node)}/plugins/{name}"
         _tell(context, context.api.send("PATCH", where, {"enabled": False}), f"{name} is off")
 
     @group.command("remove")
@@ -161,7 +163,7 @@ def _add_switches(group: click.Group, context: TerminalContext) -> None:
         only watched stay on disk.
 
         The package stays installed, and a default instance does not come back by itself."""
-        where = f"nodes/{node or context.home.node_id()}/plugins/{name}"
+        where = f"nodes/{_node_id(context, node)}/plugins/{name}"
         _tell(context, context.api.send("DELETE", where), f"{name} is removed")
 
 
@@ -208,6 +210,13 @@ def _add_run(group: click.Group) -> None:
 
 def _endpoints(capabilities: tuple[str, ...]) -> list[dict[str, str]]:
     return [{"name": capability, "capability": capability} for capability in capabilities]
+
+
+def _node_id(context: TerminalContext, node: str | None) -> str:
+    """The node that an option names; this machine's without one."""
+    from mosaicfs_core.hooks import node_argument
+
+    return context.home.node_id() if node is None else node_argument(context.api, node)
 
 
 def _installed_type(context: TerminalContext, node_id: str, name: str) -> str:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from quart import Quart
 
@@ -50,6 +51,8 @@ from mosaicfs_core.store import Store
 from mosaicfs_core.supervision import end_tasks, supervised
 
 logger = logging.getLogger(__name__)
+
+FIRST_CONTACT: Final = "waiting for the control plane, which must be reached once before anything is indexed"
 
 
 @dataclass(frozen=True)
@@ -191,7 +194,7 @@ async def running_agent(
         core.control, core.control_url = False, control_plane.url
         await _reserve(core, mount)
         replication = Replication(store, core.node_id, control_plane.requests)
-        await _until_met(replication, control_plane.url, stop)
+        await _until_met(home, replication, control_plane.url, stop)
         signer = NodeSigner(core.node_id, NodeKey.of_home(home), public_key_of(store))
         relay = Route("relay", control_plane.requests, relay=True)
         known = control_plane.enrolment
@@ -277,9 +280,9 @@ async def _settle_conflicts(stack: AsyncExitStack, core: CoreServices, control_i
     await _beside(stack, core, "conflicts", resolver.run)
 
 
-async def _until_met(replication: Replication, url: str, stop: asyncio.Event) -> None:
+async def _until_met(home: Home, replication: Replication, url: str, stop: asyncio.Event) -> None:
     """Wait until a replica that has never met its control plane has: files that are known there must not get other
-    ids here. Raises ``Unavailable`` when it is stopped before."""
+    ids here. The home has the reason meanwhile. Raises ``Unavailable`` when it is stopped before."""
     backoff = Backoff()
     ended = asyncio.ensure_future(stop.wait())
     try:
@@ -292,14 +295,13 @@ async def _until_met(replication: Replication, url: str, stop: asyncio.Event) ->
             try:
                 await meeting
             except MosaicError as error:
-                logger.warning(
-                    "waiting for the control plane, which must be reached once before anything is indexed: %s",
-                    error,
-                    extra={"operation": "replication"},
-                )
+                why = f"{FIRST_CONTACT}: {error}"
+                logger.warning("%s", why, extra={"operation": "replication"})
+                home.tell_starting(why)
                 await asyncio.wait({ended}, timeout=backoff.next())
     finally:
         ended.cancel()
+        home.starting_file.unlink(missing_ok=True)
 
 
 def _apply_log_level(settings: NodeSettings) -> None:

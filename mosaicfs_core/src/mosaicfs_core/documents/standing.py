@@ -36,6 +36,14 @@ def why_disabled(node: Mapping[str, Any], credential: Mapping[str, Any] | None) 
     return ""
 
 
+def status_of(get: Get, node: Mapping[str, Any]) -> str:
+    """How a node is to be shown: one whose access key was revoked is disabled, whatever else was written of it."""
+    key = key_of(node)
+    credential = None if key is None else get(key)
+    revoked = credential is not None and credential.get("enabled", True) is not True
+    return "disabled" if revoked else str(node.get("status", "offline"))
+
+
 def why_refused(get: Get, node_id: str) -> str:
     """``why_disabled`` of a node by its id; one that is not known may not speak either."""
     node = get(node_document_id(node_id))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mosaicfs_core.errors import UserError
+from mosaicfs_core.errors import NotFound, UserError
 
 if TYPE_CHECKING:
     from mosaicfs_core.hooks.context import Api
 
+_IDS = ("node-", "control-plane-")
 _SURROGATES = range(0xDC80, 0xDD00)
 _WRITTEN = 0x10FF00 - 0xDC00
 
@@ -23,11 +24,14 @@ def written_argument(argument: str) -> str:
 
 def node_argument(api: Api, argument: str | None) -> str:
     """The id of the node that an argument names by its id or its friendly name; without one, that of the instance which
-    is asked. A name that no node has is returned as it is. Raises ``UserError`` when several nodes have it."""
+    is asked. An id is taken as it is, known or not. Raises ``NotFound`` for a name that no node has, ``UserError`` when
+    several nodes have it."""
     if argument is None:
         return str(api.get("system/info")["node_id"])
-    found = api.get("nodes", limit=500)["items"]
-    named = [str(node["id"]) for node in found if argument in (node["id"], node["friendly_name"])]
+    page = api.get("nodes", limit=500)
+    named = [str(node["id"]) for node in page["items"] if argument in (node["id"], node["friendly_name"])]
     if len(named) > 1:
         raise UserError(f"several nodes are called {argument}: {', '.join(named)}", field="node")
+    if not named and not argument.startswith(_IDS) and page["total"] <= len(page["items"]):
+        raise NotFound(f"there is no node {argument}; `mosaicfs nodes list` shows them", node=argument)
     return named[0] if named else argument

@@ -26,6 +26,8 @@ MAX_ASKED: Final = 256
 """Requests of ours that may be open at a time."""
 SEND_S: Final = 30.0
 """A message that the other side does not take for so long ends the link."""
+LAST_WORD_S: Final = 1.0
+"""How long what the other side said last may take to arrive, once nothing can be sent any more."""
 
 
 def params_of(kind: type[T], given: Mapping[str, Any]) -> T:
@@ -200,7 +202,9 @@ async def converse(peer: Peer, receive: Callable[[], Awaitable[str | bytes | Non
             message = asyncio.ensure_future(receive())
             try:
                 await asyncio.wait({message, broken}, timeout=idle_s, return_when=asyncio.FIRST_COMPLETED)
-                if broken.done():
+                if broken.done() and not peer.closed:  # the other side may have said why before it hung up
+                    await asyncio.wait({message}, timeout=LAST_WORD_S)
+                if broken.done() and not message.done():
                     reason = peer.reason
                     break
                 if not message.done():

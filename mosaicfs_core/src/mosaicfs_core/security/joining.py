@@ -15,13 +15,13 @@ from typing import Any, Final
 import msgspec
 
 from mosaicfs_core.documents.ids import CONTROL_PLANE
-from mosaicfs_core.errors import Conflict, NotAllowed, UserError
+from mosaicfs_core.errors import Conflict, NotAllowed, NotSignedIn, UserError
 from mosaicfs_core.home import Home, write_private
 from mosaicfs_core.security import certificates, enrolment
 from mosaicfs_core.security.authority import ServerCertificate, utc_now
 from mosaicfs_core.security.enrolment import Enrolment
 from mosaicfs_core.security.node_keys import NodeKey, NodeSigner, Signer
-from mosaicfs_core.security.requests import Requests, SignedRequests, raise_for_error
+from mosaicfs_core.security.requests import Requests, SignedRequests, Untrusted, raise_for_error
 
 ANSWER_SECONDS: Final = 30.0
 
@@ -37,12 +37,12 @@ class _Answer(msgspec.Struct, frozen=True, kw_only=True):
     certificate: str | None = None
 
 
-def refuse_other(home: Home, url: str, ca_pem: str | None) -> Enrolment | None:
+def refuse_other(home: Home, url: str, ca_pem: str | None, *, vouched: bool = False) -> Enrolment | None:
     """The enrolment that the home has already with the instance at ``url``, if any.
 
     ``ca_pem`` is the authority that the instance shows. Raises ``Conflict`` for a home that belongs to another
     instance, or is a control plane's, and ``NotAllowed`` when the instance that it belongs to shows another authority
-    than before.
+    than before and nobody has ``vouched`` for the new one.
     """
     if home.control_plane_id_file.exists():
         raise Conflict(
@@ -52,11 +52,14 @@ def refuse_other(home: Home, url: str, ca_pem: str | None) -> Enrolment | None:
     known = enrolment.load(home)
     if known is None or ca_pem is None or _same_authority(known.ca_pem, ca_pem):
         return known
+    if url in known.urls and vouched:
+        return known
     if url in known.urls:
         raise NotAllowed(
             f"{url} shows another authority than the one that this machine was enrolled with. Another machine answers"
-            " there, or the control plane was made anew. If you know the latter to be so, delete"
-            f" {home.enrolment_file} and enrol again. Nothing was changed"
+            " there, or the authority was made anew. If you know the latter to be so, run this again with"
+            " --ca-fingerprint, as `mosaicfs system fingerprint` shows it on the control plane's machine. Nothing was"
+            " changed"
         )
     raise Conflict(
         f"this home belongs to the control plane at {known.urls[0]}; give another home with --home, or delete"
@@ -64,7 +67,9 @@ def refuse_other(home: Home, url: str, ca_pem: str | None) -> Enrolment | None:
     )
 
 
-async def join(home: Home, url: str, ca_pem: str | None, signer: Signer, name: str) -> Enrolment:
+async def join(
+    home: Home, url: str, ca_pem: str | None, signer: Signer, name: str, *, destination: str = CONTROL_PLANE
+) -> Enrolment:
     """Enrol this home's machine with the control plane at ``url``, as the holder of an access key.
 
     ``ca_pem`` is the pinned authority; without one (loopback) the authority is taken from the answer. Raises
@@ -79,7 +84,7 @@ async def join(home: Home, url: str, ca_pem: str | None, signer: Signer, name: s
         "csr": request,
         **_wish(home),
     }
-    asking = SignedRequests(url, CONTROL_PLANE, signer, ca_pem)
+    asking = SignedRequests(url, destination, signer, ca_pem)
     try:
         answer = await _register(asking, body)
     finally:
@@ -99,6 +104,28 @@ async def join(home: Home, url: str, ca_pem: str | None, signer: Signer, name: s
     write_private(home.path / "node_id", f"{made.node_id}\n".encode())
     enrolment.save(home, made)
     return made
+
+
+async def join_again(home: Home, url: str, ca_pem: str | None, known: Enrolment) -> Enrolment:
+    """Enrol a home once more with the control plane that it belongs to, by its own key: at a further address, or after
+    the authority was made anew.
+
+    Raises ``Conflict`` when another control plane answers, ``NotSignedIn`` when it does not know this machine, which
+    then needs a new access key, ``NotAllowed`` when the machine was disabled.
+    """
+    signer = signer_of(known, NodeKey.of_home(home))
+    try:
+        return await join(home, url, ca_pem, signer, known.name, destination=known.control_plane_id)
+    except Untrusted:  # its authority is the expected one: what differs is the name
+        raise Conflict(
+            f"this home belongs to the control plane {known.control_plane_id}, and {url} is another one; give another"
+            f" home with --home, or delete {home.enrolment_file} to leave the former. Nothing was changed"
+        ) from None
+    except NotSignedIn as error:
+        raise NotSignedIn(
+            f"{error.message}; if the control plane does not know this machine any more, make a key for it there with"
+            " mosaicfs credentials create NAME --kind agent, and give it here with --access-key-id"
+        ) from None
 
 
 async def renew(home: Home, known: Enrolment, requests: Requests) -> bool:

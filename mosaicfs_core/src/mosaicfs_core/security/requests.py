@@ -182,8 +182,8 @@ class PlainRequests:
         if isinstance(error, aiohttp.ClientConnectorCertificateError) or isinstance(cause, ssl.CertificateError):
             return Untrusted(
                 f"{self.base_url} cannot be trusted: {_why(cause).rstrip('.')}. Another machine answers there, or its"
-                " authority was made anew: then compare fingerprints and enrol this machine again with"
-                " mosaicfs agent init",
+                " authority was made anew: then run mosaicfs agent init again, with --ca-fingerprint as"
+                " mosaicfs system fingerprint shows it on the control plane's machine",
                 url=self.base_url,
             )
         if isinstance(error, TimeoutError):

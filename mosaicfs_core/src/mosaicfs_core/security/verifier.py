@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 HUB_SCOPE: Final = "hub"
 LARGE_BODY: Final = 1 << 18
+WARN_AGAIN_S: Final = 3600
 _USER_KEY: Final = "MOSAICFS_"
 
 Kind = Literal["user", "agent", "node", "hub"]
@@ -85,6 +86,7 @@ class Verifier:
         self._user_key = user_key
         self._nonces = Nonces() if nonces is None else nonces
         self._clock = clock
+        self._warned: dict[str, int] = {}
 
     async def verify(self, asked: Asked) -> Caller:
         """Who signed the request. Raises ``NotSignedIn`` (``ClockSkew`` for a wrong clock) for everything that does
@@ -107,14 +109,25 @@ class Verifier:
             raise NotSignedIn(known.disabled)
         if not self._nonces.first_time(claim.key_id, claim.nonce, claim.signed_at, self._clock()):
             raise NotSignedIn("this very request was sent before; sign each request anew")
-        if abs(skew) > signatures.WARNED_SKEW_S:
-            logger.warning(
-                "the clock of %s is %s the clock here; beyond 5 minutes its requests are refused",
-                claim.key_id,
-                signatures.describe_skew(skew),
-                extra={"node_id": claim.key_id, "operation": "verify"},
-            )
+        self._warn_of_clock(claim.key_id, skew)
         return known.caller
+
+    def _warn_of_clock(self, key_id: str, skew: float) -> None:
+        """Say that a clock is far off, once an hour: requests come by the second. The ids are of callers that proved
+        themselves."""
+        if abs(skew) <= signatures.WARNED_SKEW_S:
+            self._warned.pop(key_id, None)
+            return
+        now, before = self._clock(), self._warned.get(key_id)
+        if before is not None and now - before < WARN_AGAIN_S * times.MICROS_PER_SECOND:
+            return
+        self._warned[key_id] = now
+        logger.warning(
+            "the clock of %s is %s the clock here; beyond 5 minutes its requests are refused",
+            key_id,
+            signatures.describe_skew(skew),
+            extra={"node_id": key_id, "operation": "verify"},
+        )
 
     async def _known(self, key_id: str) -> _Known:
         """Whose id it is. Raises ``NotSignedIn`` when that is not known here."""

@@ -16,7 +16,7 @@ from werkzeug.exceptions import BadRequest
 
 from mosaicfs_core.documents.standing import why_refused
 from mosaicfs_core.errors import PluginError, UserError
-from mosaicfs_core.home import write_private
+from mosaicfs_core.home import INSTANCE_KEY_BYTES, write_private
 from mosaicfs_core.plugins.context import CoreServices, routes_context
 from mosaicfs_core.server import background, bodies, errors, idempotency, openapi, security, switches
 from mosaicfs_core.server.auth import keys, offline
@@ -130,12 +130,13 @@ async def create_app(core: CoreServices) -> Quart:
 
 
 async def _server_state(core: CoreServices) -> ServerState:
-    instance_key = core.home.instance_key()
+    identity = await identity_of(core)
+    # Only a control plane's has to outlive the process: what an agent's own pages are opened with ends with it.
+    instance_key = core.home.instance_key() if identity.control_plane else secrets.token_bytes(INSTANCE_KEY_BYTES)
     links = Links(partial(why_refused, core.store.reader.get))
     relay = Relay(links)
     methods.install(links, relay, core.store)
     wrapping_key = keys.subkey(instance_key, "credential wrapping")
-    identity = await identity_of(core)
     local_token = LOCAL_PREFIX + secrets.token_urlsafe(32)
     write_private(core.home.local_token_file, local_token.encode())
     return ServerState(

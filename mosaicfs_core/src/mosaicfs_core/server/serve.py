@@ -23,6 +23,7 @@ from mosaicfs_core.home import Home, write_private
 from mosaicfs_core.link import MESSAGE_LIMIT
 from mosaicfs_core.security.addresses import is_loopback, machine_addresses
 from mosaicfs_core.security.listening import ListenerConfig
+from mosaicfs_core.server.ended import quiet_ends
 from mosaicfs_core.server.state import EXTENSION, ServerState
 from mosaicfs_core.server.tls import Tls, is_wildcard, wanted
 from mosaicfs_core.supervision import supervised
@@ -85,12 +86,13 @@ def url_of(listener: socket.socket, *, tls: bool = False, local: bool = True) ->
 async def serving(app: Quart, listener: socket.socket, home: Home) -> AsyncIterator[str]:
     """Serve the app on the listener around a block, with TLS where it is needed; its value is the address as others
     reach it. The one for this machine is written for the command line to find, with the authority to trust. Requests
-    under way get a few seconds to end."""
+    under way get a few seconds to end. An agent serves its own machine alone, in clear: it has no authority."""
     stop = asyncio.Event()
     state: ServerState = app.extensions[EXTENSION]
     config = state.core.config.server
+    quiet_ends(asyncio.get_running_loop())
     tls = None
-    if wanted(config, str(listener.getsockname()[0])):
+    if state.identity.control_plane and wanted(config, str(listener.getsockname()[0])):
         tls = await asyncio.to_thread(Tls, home, config, state.identity.node_id, state.core.node_id)
 
     async def serve() -> None:
@@ -107,6 +109,8 @@ async def serving(app: Quart, listener: socket.socket, home: Home) -> AsyncItera
     endpoint = {"url": url_of(listener, tls=tls is not None)}
     if tls is not None:
         endpoint["ca"] = tls.authority.pem
+    if not is_loopback(str(listener.getsockname()[0])):
+        endpoint["others"] = url_of(listener, tls=tls is not None, local=False)
     write_private(home.endpoint_file, json.dumps(endpoint).encode())
     try:
         yield url_of(listener, tls=tls is not None, local=False)

@@ -7,9 +7,11 @@ take microseconds); whatever may take longer runs in a worker thread with a conn
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -328,11 +330,21 @@ class Store:
 def _prepare(path: Path, validate: Callable[[Mapping[str, Any]], None]) -> Session:
     if not path.parent.is_dir():
         raise NotFound(f"The directory {path.parent} does not exist.")
+    _make_private(path)
     connection = schema.connect(path, cache_kib=schema.WRITER_CACHE_KIB)
     try:
         schema.prepare(connection)
-        path.chmod(0o600)
         return Session(connection, validate)
     except BaseException:
         connection.close()
         raise
+
+
+def _make_private(path: Path) -> None:
+    """Let the file, and what SQLite puts beside it with the same mode, be its owner's alone. What cannot be is told by
+    SQLite, which opens it next."""
+    with suppress(OSError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    for file in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+        with suppress(OSError):
+            file.chmod(0o600)

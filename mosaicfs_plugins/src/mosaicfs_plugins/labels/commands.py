@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from mosaicfs_core.hooks import CommandContext, written_argument
+from mosaicfs_core.hooks import CommandContext, node_argument, written_argument
 
 _RULE_COLUMNS: Final = {
     "id": "id",
@@ -32,7 +32,7 @@ def target_of(context: CommandContext, file: str, node: str | None, virtual: boo
     if "/" not in file and not os.path.lexists(os.path.expanduser(file)) and "." in file and len(file) > 37:
         return {"file_id": file}
     if node is not None:
-        return {"node_id": node, "export_path": file}
+        return {"node_id": node_argument(context.api, node), "export_path": file}
     if os.path.isdir(os.path.expanduser(file)):
         raise click.UsageError(f"{file} is a folder; label what is in it with: mosaicfs labels rules add")
     return {"export_path": written(file)}
@@ -157,7 +157,8 @@ def _add_rules(rules: click.Group, context: CommandContext) -> None:
     @click.option("--name", help="What to call the rule.")
     def add_rule(folder: str, label: tuple[str, ...], node: str, name: str | None) -> None:
         """Give everything in FOLDER these labels."""
-        body: dict[str, Any] = {"path_prefix": _folder(folder, node), "labels": list(label), "node_id": node}
+        where = {"path_prefix": _folder(folder, node), "node_id": _node_or_all(context, node)}
+        body: dict[str, Any] = {**where, "labels": list(label)}
         if name is not None:
             body["name"] = name
         context.show(context.api.send("POST", "labels/rules", body), _RULE_COLUMNS)
@@ -175,7 +176,9 @@ def _add_rules(rules: click.Group, context: CommandContext) -> None:
     def preview(folder: str, node: str) -> None:
         """Count the files in FOLDER that a rule would label, and name some."""
         found = context.api.send(
-            "POST", "labels/rules/preview", {"path_prefix": _folder(folder, node), "node_id": node}
+            "POST",
+            "labels/rules/preview",
+            {"path_prefix": _folder(folder, node), "node_id": _node_or_all(context, node)},
         )
         page = {"items": found["examples"], "total": found["total"], "more": found["more"]}
         context.show(page, {"node_id": "node", "export_path": "path"}, empty="No files.")
@@ -201,7 +204,7 @@ def _add_rule_change(rules: click.Group, context: CommandContext) -> None:
         fields = {
             "path_prefix": None if folder is None else _folder(folder, node or "*"),
             "labels": list(label) or None,
-            "node_id": node,
+            "node_id": None if node is None else _node_or_all(context, node),
             "name": name,
             "enabled": enabled,
         }
@@ -209,6 +212,11 @@ def _add_rule_change(rules: click.Group, context: CommandContext) -> None:
         if not body:
             raise click.UsageError("Say what to change.")
         context.show(context.api.send("PATCH", f"labels/rules/{rule_id}", body), _RULE_COLUMNS)
+
+
+def _node_or_all(context: CommandContext, node: str) -> str:
+    """The id of a node, or ``*`` for all."""
+    return node if node == "*" else node_argument(context.api, node)
 
 
 def _folder(folder: str, node: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from mosaicfs_core.hooks import CommandContext, UserError, written_argument
+from mosaicfs_core.hooks import CommandContext, UserError, node_argument, written_argument
 
 _COLUMNS: Final = {"size": "size", "mtime": "changed", "node_id": "node", "export_path": "path"}
 _PAGE: Final = 500
@@ -56,7 +56,7 @@ def _conditions(command: Any) -> Any:
         click.option(
             "--annotation", multiple=True, metavar="PLUGIN/KEY=VALUE", help="Only files annotated so; ~ for a regex."
         ),
-        click.option("--node", metavar="NODE", help="Only files of this node."),
+        click.option("--node", metavar="NODE", help="Only files of this node, by name or id."),
         click.option("--type", "mime_type", metavar="MIME", help="A MIME type, or a glob such as image/*."),
         click.option("--larger", type=Size(), metavar="SIZE", help="At least this size (10MB)."),
         click.option("--smaller", type=Size(), metavar="SIZE", help="At most this size."),
@@ -96,7 +96,7 @@ def register(cli: click.Group, context: CommandContext) -> None:
         parameters: dict[str, Any] = {
             "q": text and written_argument(text),
             "label": list(label),
-            "node_id": node,
+            "node_id": None if node is None else node_argument(context.api, node),
             "mime_type": mime_type,
             "min_size": larger,
             "max_size": smaller,

@@ -131,7 +131,12 @@ class Link:
             conversation = asyncio.create_task(converse(peer, socket.receive, 3 * self._ping_s), name="link")
             beside: list[asyncio.Task[None]] = []
             try:
-                await peer.call("ping", {}, CONNECT_S)  # a proxy may have taken the connection for nobody
+                try:
+                    await peer.call("ping", {}, CONNECT_S)  # a proxy may have taken the connection for nobody
+                except Unavailable:
+                    if peer.broken.is_set():
+                        return await conversation  # which waits for the other side's last word
+                    raise
                 self._peer, self.state = peer, LinkState(connected=True, since=time.time())
                 logger.info("connected to the control plane", extra={"operation": "link"})
                 beside += [

@@ -10,12 +10,14 @@ from mosaicfs_core.link import MESSAGE_LIMIT
 from mosaicfs_core.security.requests import PlainRequests
 
 
-def connector(requests: PlainRequests) -> Connect:
-    """How to open the link, with what proves who we are and the certificate checks of ``requests``."""
+def connector(requests: PlainRequests, process: str = "") -> Connect:
+    """How to open the link, with what proves who we are and the certificate checks of ``requests``. ``process`` is the
+    same in every attempt of this process, and no other's."""
+    path = f"{PATH}?process={process}" if process else PATH
 
     @asynccontextmanager
     async def connect() -> AsyncIterator[Socket]:
-        async with requests.websocket(PATH, max_message=MESSAGE_LIMIT) as socket:
+        async with requests.websocket(path, max_message=MESSAGE_LIMIT) as socket:
             yield WebSocket(socket)
 
     return connect

@@ -19,11 +19,12 @@ from mosaicfs_core.agent.link.methods import AgentMethods
 from mosaicfs_core.agent.link.push import Pusher
 from mosaicfs_core.agent.node import write_node
 from mosaicfs_core.documents import times
-from mosaicfs_core.errors import MosaicError, Unavailable
+from mosaicfs_core.errors import MosaicError, Unavailable, UserError
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.plugins.instances import Instances
 from mosaicfs_core.security.answers import error_of
 from mosaicfs_core.security.requests import Requests
+from mosaicfs_core.security.signatures import WARNED_SKEW_S, describe_skew
 from mosaicfs_core.supervision import end_tasks, supervised
 
 logger = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ class Uplink:
         self._clock = clock
         self._reconciled: float | None = None
         self._beat_problem: str | None = None
+        self._skew_s = 0.0
         self._tasks: list[asyncio.Task[None]] = []
         self._methods = AgentMethods(core, agent, Pusher(core, requests, self._ask))
         self.link = Link(connect, self._methods.table, self._up, pause=pause)
@@ -89,10 +91,14 @@ class Uplink:
         state = self.link.state
         # An answer to a request says why; a connection that is refused does not.
         problem = self._beat_problem or (None if state.connected else state.problem)
+        if problem is None and abs(self._skew_s) > WARNED_SKEW_S:
+            off = describe_skew(self._skew_s)
+            problem = f"the clock here is {off} the control plane's; beyond 5 minutes it refuses what is asked of it"
         return {
             "status": "healthy" if state.connected and problem is None else "degraded",
             "detail": problem or ("" if state.connected else "not connected yet"),
             "connected": state.connected,
+            "clock_off_s": round(self._skew_s) if abs(self._skew_s) > WARNED_SKEW_S else 0,
             "control_plane": self._core.control_url,
             "since": None if state.since is None else times.format_time(int(state.since * 1_000_000)),
         }
@@ -135,6 +141,7 @@ class Uplink:
         body = msgspec.json.encode({"overall": str(self._agent.status()["overall"])})
         headers = {"Content-Type": "application/json"}
         try:
+            asked = times.now_micros()
             async with self._requests.request(
                 "POST", "/api/agent/heartbeat", body=body, headers=headers, timeout=HEARTBEAT_S
             ) as answer:
@@ -144,3 +151,21 @@ class Uplink:
         if answer.status >= HTTPStatus.BAD_REQUEST:
             refusal = error_of(answer.status, answer.reason or "", None, data)
             raise Unavailable(f"the control plane refused the heartbeat: {refusal.message}")
+        self._skew_s = skew_told(asked, times.now_micros(), data)
+
+
+class _Beaten(msgspec.Struct):
+    """What a heartbeat is answered with, as far as it is of use here."""
+
+    time: str
+
+
+def skew_told(asked: int, now: int, data: bytes) -> float:
+    """How far the clock here is ahead of the control plane's, in seconds, by its answer: it looked at its own some time
+    between ``asked`` and ``now`` (µs, by the clock here). Pure."""
+    try:
+        theirs = times.parse_canonical(msgspec.json.decode(data, type=_Beaten).time)
+    except (msgspec.DecodeError, UserError):
+        return 0.0
+    off = max(asked - theirs, 0) or min(now - theirs, 0)
+    return off / times.MICROS_PER_SECOND

@@ -42,7 +42,7 @@ def register(cli: click.Group, context: TerminalContext) -> None:
         Folders PATHS are added to those that are indexed already. Everything here works while the control plane cannot
         be reached, and is made known to it later.
         """
-        with context.home.lock():
+        with context.home.lock(instead=context.home.further_folders()):
             asyncio.run(_run(context, AgentOptions(paths=paths, mount=mount, safe_mode=safe_mode)))
 
     agent_init.add(agent, context)

@@ -11,6 +11,8 @@ import click
 if TYPE_CHECKING:
     from mosaicfs_core.cli.frame_context import TerminalContext
     from mosaicfs_core.cli.service import Service
+    from mosaicfs_core.home import Home
+    from mosaicfs_core.security.enrolment import Enrolment
 
 KEY_VARIABLE: Final = "MOSAICFS_ACCESS_KEY_ID"
 
@@ -30,47 +32,77 @@ def add(agent: click.Group, context: TerminalContext) -> None:
         """Make this machine a node of the control plane at URL (https://host:port).
 
         Make a key for it on the control plane first: `mosaicfs credentials create NAME --kind agent`. Its secret is
-        read from the terminal, from MOSAICFS_SECRET_KEY, or from standard input. Running it again does no harm.
+        read from the terminal, from MOSAICFS_SECRET_KEY, or from standard input. Running it again does no harm, and
+        needs no key as long as the control plane knows this machine.
         """
         from mosaicfs_core.cli import service
-        from mosaicfs_core.cli.secrets import secret_for
-        from mosaicfs_core.security import joining
-        from mosaicfs_core.security.user_keys import UserSigner
 
         url = url.rstrip("/")
         home = context.home.prepare()
         with home.lock():
-            ca_pem = _pinned(context, url, ca_fingerprint)
-            key_id = _key_id(access_key_id)
-            signer = UserSigner.from_secret(key_id, secret_for(key_id))
-            made = asyncio.run(joining.join(home, url, ca_pem, signer, name or _host_name()))
+            ca_pem, known = _pinned(context, url, ca_fingerprint)
+            made = asyncio.run(_joined(home, url, ca_pem, known, access_key_id, name))
         wanted = service.agent_service(home.path)
         if install_service:
             service.install(wanted)
         if context.json:
             started = {"path": str(wanted.path), "installed": install_service, "start": wanted.start}
-            known = {"node_id": made.node_id, "control_plane_id": made.control_plane_id, "url": url}
-            context.show({**known, "service": started})
+            facts = {"node_id": made.node_id, "control_plane_id": made.control_plane_id, "url": url}
+            context.show({**facts, "service": started})
             return
         context.say(f"This machine is {made.node_id} of {url}.")
         _tell_service(context, wanted, installed=install_service)
         _warn_of_few_watches(context)
 
 
-def _pinned(context: TerminalContext, url: str, fingerprint: str | None) -> str | None:
+async def _joined(
+    home: Home, url: str, ca_pem: str | None, known: Enrolment | None, access_key_id: str | None, name: str | None
+) -> Enrolment:
+    """Enrol, with an access key, or by the machine's own key when it is known already and no access key was given."""
+    from mosaicfs_core.cli.secrets import secret_for
+    from mosaicfs_core.security import joining
+    from mosaicfs_core.security.requests import Unreachable
+    from mosaicfs_core.security.user_keys import UserSigner
+
+    try:
+        if known is not None and access_key_id is None:
+            return await joining.join_again(home, url, ca_pem, known)
+        key_id = _key_id(access_key_id)
+        signer = UserSigner.from_secret(key_id, secret_for(key_id))
+        return await joining.join(home, url, ca_pem, signer, name or _host_name())
+    except Unreachable:
+        if ca_pem is None:
+            await asyncio.to_thread(_refuse_tls, url)
+        raise
+
+
+def _refuse_tls(url: str) -> None:
+    """Raise ``UserError`` when what does not answer at a plain address speaks TLS there."""
+    from mosaicfs_core.errors import MosaicError, UserError
+    from mosaicfs_core.security import pinning
+
+    secure = url.replace("http:", "https:", 1)
+    try:
+        pinning.fetch_authority(secure)
+    except MosaicError:
+        return
+    raise UserError(f"{url} speaks TLS: give {secure}")
+
+
+def _pinned(context: TerminalContext, url: str, fingerprint: str | None) -> tuple[str | None, Enrolment | None]:
     """The control plane's authority as PEM, once the user or what is known already vouches for it; None on loopback
-    without TLS. Raises ``NotAllowed`` when it is not the expected one."""
+    without TLS. And the enrolment with it that there is already. Raises ``NotAllowed`` when the authority is not the
+    expected one."""
     from mosaicfs_core.errors import NotAllowed
     from mosaicfs_core.security import certificates, joining, pinning
 
     if _is_plain_loopback(url):
-        joining.refuse_other(context.home, url, None)
-        return None
+        return None, joining.refuse_other(context.home, url, None)
     found = pinning.fetch_authority(url)
     if fingerprint is not None:
         pinning.require_same(url, fingerprint, found)
     pem = certificates.pem_of(found)
-    known = joining.refuse_other(context.home, url, pem)
+    known = joining.refuse_other(context.home, url, pem, vouched=fingerprint is not None)
     if known is None and fingerprint is None:
         if not sys.stdin.isatty():
             raise NotAllowed(
@@ -82,7 +114,7 @@ def _pinned(context: TerminalContext, url: str, fingerprint: str | None) -> str 
         click.echo("On the control plane's machine, `mosaicfs system fingerprint` shows the right one.", err=True)
         if not click.confirm("Are they the same?", err=True):
             raise NotAllowed("the authority was not confirmed; nothing was changed")
-    return pem
+    return pem, known
 
 
 def _is_plain_loopback(url: str) -> bool:

@@ -82,19 +82,21 @@ def _how_to_enrol(context: TerminalContext, key_id: str) -> str:
     """What to type on the machine that the key is for, as far as it is known here."""
     from urllib.parse import urlsplit
 
-    from mosaicfs_core.security.addresses import host_names, names_this_machine
+    from mosaicfs_core.security.addresses import host_names, machine_addresses, names_this_machine
 
-    parts = urlsplit(context.api.url)
+    parts = urlsplit(context.api.url_for_others or "")
     if parts.scheme != "https":
         return (
             'This instance listens on this machine alone. For others to join, set [server] host = "0.0.0.0" in'
             f" {context.home.config_file} and start it again."
         )
-    host = host_names()[0] if names_this_machine(parts.hostname) else parts.hostname
-    line = f"mosaicfs agent init https://{host}:{parts.port or 443} --access-key-id {key_id}"
-    authority = context.home.certs_dir / "ca.pem"
-    if authority.exists():
+    # A name outlives an address.
+    own = names_this_machine(parts.hostname) or parts.hostname in machine_addresses()
+    host = host_names()[0] if own else parts.hostname
+    address = f"[{host}]" if ":" in str(host) else host
+    line = f"mosaicfs agent init https://{address}:{parts.port or 443} --access-key-id {key_id}"
+    if (authority := context.api.ca_pem) is not None:
         from mosaicfs_core.security import certificates
 
-        line += f" --ca-fingerprint {certificates.fingerprint(certificates.load(authority.read_bytes()))}"
+        line += f" --ca-fingerprint {certificates.fingerprint(certificates.load(authority))}"
     return f"On that machine: {line}"

@@ -37,7 +37,7 @@ def register(cli: click.Group, context: TerminalContext) -> None:
 
 def _instance_findings(context: TerminalContext) -> list[Finding]:
     """What the running instance says of itself."""
-    from mosaicfs_core.cli.client import NotRunning, health_of
+    from mosaicfs_core.cli.client import NotReady, NotRunning, health_of, start_command
     from mosaicfs_core.cli.doctor_checks import Finding
     from mosaicfs_core.errors import MosaicError, Unavailable
 
@@ -50,9 +50,11 @@ def _instance_findings(context: TerminalContext) -> list[Finding]:
         node = context.api.get(f"nodes/{info['node_id']}/status")
     except MosaicError as error:
         if error.code == "unreachable":
+            if isinstance(error, NotReady):
+                return [Finding("instance", "warning", error.message, "it goes on by itself, once that is there")]
             here = isinstance(error, NotRunning)
             said = f"nothing runs with the home {context.home.path}" if here else error.message
-            return [Finding("instance", "warning", said, "start it: mosaicfs up")]
+            return [Finding("instance", "warning", said, f"start it: {start_command(context.home)}")]
         status: Literal["failed", "warning"] = "failed" if isinstance(error, Unavailable) else "warning"
         return [Finding("instance", status, error.message, f"the log says more: {context.home.log_dir}")]
     files = info["documents"].get("file", 0)
@@ -74,6 +76,8 @@ def _mend(name: str, part: dict[str, Any], context: TerminalContext) -> str:
         return "make the folder readable or mount its disk; `mosaicfs folders remove` forgets one that is gone for good"
     if name == "watcher" and part.get("unwatched"):
         return "let the kernel watch more: see the check `inotify` above"
+    if name == "link" and part.get("clock_off_s"):
+        return "set the clock of the machine that is wrong: sudo timedatectl set-ntp true"
     mends = {
         "crawler": f"make room if the disk is full, then `mosaicfs system reindex`; {context.home.log_dir} says more",
         "plugins": "correct its settings (`mosaicfs plugin list` names the package), or `mosaicfs plugin disable` it",

@@ -40,7 +40,7 @@ def register(cli: click.Group, context: TerminalContext) -> None:
 def _add_search(files: click.Group, context: TerminalContext) -> None:
     @files.command("search")
     @click.argument("text", required=False)
-    @click.option("--node", help="Only files of this node (its id).")
+    @click.option("--node", metavar="NODE", help="Only files of this node, by name or id.")
     @click.option("--under", help="Only files under this path on their node (without TEXT).")
     @click.option("--type", "mime_type", help="Only this MIME type, or a glob such as 'image/*'.")
     @click.option("--deleted", is_flag=True, help="Deleted files instead of those that are there (without TEXT).")
@@ -49,17 +49,20 @@ def _add_search(files: click.Group, context: TerminalContext) -> None:
         text: str | None, node: str | None, under: str | None, mime_type: str | None, deleted: bool, limit: int
     ) -> None:
         """List files, by a part of their name or a pattern with TEXT."""
-        from mosaicfs_core.hooks import written_argument
+        from mosaicfs_core.hooks import node_argument, written_argument
 
+        node_id = None if node is None else node_argument(context.api, node)
         if text is None:
-            filters = {"node_id": node, "mime_type": mime_type, "path_prefix": under and written_argument(under)}
+            filters = {"node_id": node_id, "mime_type": mime_type, "path_prefix": under and written_argument(under)}
             status = "deleted" if deleted else "active"
             found = context.api.get("files", **filters, status=status, limit=limit)
         elif deleted or under:
             given = "--deleted" if deleted else "--under"
             raise click.UsageError(f"{given} cannot be given together with TEXT ({text!r}): it lists all such files")
         else:
-            found = context.api.get("search", q=written_argument(text), node_id=node, mime_type=mime_type, limit=limit)
+            found = context.api.get(
+                "search", q=written_argument(text), node_id=node_id, mime_type=mime_type, limit=limit
+            )
         context.show(found, COLUMNS, "Nothing found.")
 
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 COLUMNS = {"id": "id", "friendly_name": "name", "node_kind": "kind", "status": "status", "platform": "platform"}
 
+STATUSES = ["online", "offline", "degraded", "disabled", "unknown"]
+
 MOUNT_COLUMNS = {
     "id": "id",
     "remote_node_id": "of node",
@@ -43,10 +45,10 @@ def register(cli: click.Group, context: TerminalContext) -> None:
 
 def _add_reading(nodes: click.Group, context: TerminalContext) -> None:
     @nodes.command("list")
-    @click.option("--status", type=click.Choice(["online", "offline", "degraded", "disabled"]), help="Only these.")
+    @click.option("--status", type=click.Choice(STATUSES), help="Only these.")
     @click.option("--kind", type=click.Choice(["physical", "cloud_bridge", "federated_peer"]), help="Only these.")
     def list_nodes(status: str | None, kind: str | None) -> None:
-        """List the nodes."""
+        """List the nodes. Where the control plane cannot be reached, it is unknown whether others are there."""
         context.show(context.api.get("nodes", status=status, kind=kind, limit=500), COLUMNS, "No nodes.")
 
     @nodes.command("status")
@@ -58,7 +60,11 @@ def _add_reading(nodes: click.Group, context: TerminalContext) -> None:
         if context.json:
             context.show(answer)
             return
-        context.say(f"{node_id}: {answer['overall']}")
+        status = answer.get("status")
+        said = "what it reported last is " if status in ("offline", "disabled", "unknown") else ""
+        context.say(f"{node_id}: {f'{status}; ' if status else ''}{said}{answer['overall']}")
+        if answer.get("double"):
+            context.say(f"Another machine, at {answer['double']}, runs with a copy of its home and is refused: end it.")
         context.show(_rows(answer), ["subsystem", "status", "detail"], "It has not reported yet.")
 
 

@@ -57,18 +57,27 @@ def _add_fingerprint(system: click.Group, context: TerminalContext) -> None:
     def fingerprint() -> None:
         """Show the SHA-256 fingerprint of this instance's certificate authority, which other machines must be shown.
 
-        Works on the machine of the control plane, also while it does not run.
+        Works on the machine of the control plane, also while it does not run. An agent's machine shows the authority
+        that it was enrolled with.
         """
         from mosaicfs_core.errors import NotFound
-        from mosaicfs_core.security import certificates
+        from mosaicfs_core.security import certificates, enrolment
 
-        file = context.home.certs_dir / "ca.pem"
-        if not file.exists():
+        known, file = enrolment.load(context.home), context.home.certs_dir / "ca.pem"
+        if known is not None:
+            pem: str | bytes = known.ca_pem
+            note = (
+                f"That is the authority of {known.urls[0]} as this machine came to know it; ask there whether it is so."
+            )
+            click.echo(note, err=True)
+        elif file.exists():
+            pem = file.read_bytes()
+        else:
             raise NotFound(
                 f"{context.home.path} has no authority: it is made when the control plane first listens beyond this"
                 " machine (server.host) or another machine enrols"
             )
-        found = certificates.fingerprint(certificates.load(file.read_bytes()))
+        found = certificates.fingerprint(certificates.load(pem))
         context.show({"sha256": found} if context.json else found)
 
 

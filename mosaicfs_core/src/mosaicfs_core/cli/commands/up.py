@@ -58,7 +58,7 @@ def register(cli: click.Group, context: TerminalContext) -> None:
 
                 start(context, options)
                 return
-            with context.home.lock():
+            with context.home.lock(instead=context.home.further_folders()):
                 asyncio.run(_run(context, options))
 
     @cli.command("down", short_help="Stop the MosaicFS that runs on this home.")

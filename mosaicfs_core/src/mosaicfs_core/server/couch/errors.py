@@ -20,7 +20,7 @@ from mosaicfs_core.errors import (
     Unavailable,
     UserError,
 )
-from mosaicfs_core.server.errors import headers_of, incident_of
+from mosaicfs_core.server.errors import TooManyRequests, headers_of, incident_of
 from mosaicfs_core.store.failures import read_error
 
 
@@ -41,6 +41,7 @@ _KINDS: Final[tuple[tuple[type[MosaicError], HTTPStatus, str], ...]] = (
     (UserError, HTTPStatus.BAD_REQUEST, "bad_request"),
     (NotFound, HTTPStatus.NOT_FOUND, "not_found"),
     (Conflict, HTTPStatus.CONFLICT, "conflict"),
+    (TooManyRequests, HTTPStatus.TOO_MANY_REQUESTS, "too_many_requests"),
     (Unavailable, HTTPStatus.SERVICE_UNAVAILABLE, "service_unavailable"),
 )
 

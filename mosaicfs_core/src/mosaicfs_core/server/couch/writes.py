@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -17,10 +18,14 @@ from mosaicfs_core.server.couch.bodies import decoded
 from mosaicfs_core.server.couch.errors import row_of
 from mosaicfs_core.store import BulkResult, Store, WriteTransaction
 
+logger = logging.getLogger(__name__)
+
 SLICE: Final = 500
 """Documents that are decoded and written together."""
 IN_FLIGHT: Final = 2
 """Slices under way: one is made ready while the writer is at the other."""
+MAX_ID: Final = 300
+"""Characters of a document's id in the log."""
 
 _KEPT: Final = (
     "type",
@@ -90,7 +95,22 @@ async def write(
     if described:
         write = partial(_describe, documents=list(described.values()), new_edits=new_edits)
         results.update(zip(described, await store.transaction(write), strict=True))
-    return [results[place] for place in range(len(documents))]
+    told = [results[place] for place in range(len(documents))]
+    # A conflict is no refusal: the sender reads what is there and writes again.
+    refused = [(result.id, result.error.message) for result in told if isinstance(result.error, UserError)]
+    log_refused(access.node_id or access.scope, refused)
+    return told
+
+
+def log_refused(sender: str, refused: Sequence[tuple[str, str]]) -> None:
+    """One line for a batch of which documents (id and reason) were refused: the sender is told of each, and whoever is
+    asked why finds it here."""
+    if not refused:
+        return
+    document_id, reason = refused[0]
+    more = f", and {len(refused) - 1:,} more" if len(refused) > 1 else ""
+    said = (sender, document_id[:MAX_ID] or "a document without an id", reason, more)
+    logger.info("%s may not write %s (%s)%s", *said, extra={"operation": "replication"})
 
 
 def _describe(tx: WriteTransaction, documents: Sequence[Mapping[str, Any]], *, new_edits: bool) -> list[BulkResult]:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, Final, TypeAlias
 
-from mosaicfs_core.errors import NotAllowed, Unavailable
+from mosaicfs_core.errors import Conflict, MosaicError, NotAllowed, Unavailable
 from mosaicfs_core.link import Peer, converse
 from mosaicfs_core.supervision import end_tasks
 
@@ -17,6 +17,9 @@ logger = logging.getLogger(__name__)
 IDLE_S: Final = 60.0
 """An agent asks something every 20 s; one that is silent for so long is gone."""
 MAX_LINKS: Final = 1000
+ALIVE_S: Final = 5.0
+"""How long a process may take to show that it is there, when another one comes with the same node's key."""
+TWICE: Final = "another machine runs as this node: its home is a copy of this one, or this one of that"
 
 NodeMethod: TypeAlias = Callable[[str, dict[str, Any]], Awaitable[Any]]
 """What an agent may ask of the control plane: takes its node id, which its signature proved, and the params."""
@@ -24,6 +27,7 @@ NodeMethod: TypeAlias = Callable[[str, dict[str, Any]], Awaitable[Any]]
 
 class Links:
     """One link for each node: a newer one takes the place of an older one, which a machine that slept has forgotten.
+    Not so where the older one's process is another and still answers: a home was copied, and two machines are one node.
 
     ``methods`` may be added to as long as no link is there. ``arrived`` are called with the node's id when it has
     connected. ``why_refused`` says why a node may not be linked, or nothing.
@@ -35,11 +39,17 @@ class Links:
         self.arrived: list[Callable[[str], Awaitable[None]]] = []
         self._idle_s = idle_s
         self._peers: dict[str, Peer] = {}
+        self._processes: dict[Peer, str] = {}
+        self._doubles: dict[str, str] = {}
         self._closed = False
 
     def connected(self, node_id: str) -> bool:
         """Whether the node can be asked now."""
         return node_id in self._peers
+
+    def double_of(self, node_id: str) -> str | None:
+        """The address of another machine that was refused as it runs with a copy of the connected node's home."""
+        return self._doubles.get(node_id) if node_id in self._peers else None
 
     @property
     def nodes(self) -> Mapping[str, Peer]:
@@ -58,9 +68,17 @@ class Links:
         node_id: str,
         send: Callable[[str], Awaitable[None]],
         receive: Callable[[], Awaitable[str | bytes | None]],
+        *,
+        process: str = "",
+        address: str = "",
     ) -> str:
-        """Be the control plane's end of a link until it ends; why it ended. Raises ``Unavailable`` when there are too
-        many, and ``NotAllowed`` for a node that was disabled since it proved itself."""
+        """Be the control plane's end of a link until it ends; why it ended. ``process`` tells the node's processes
+        apart, ``address`` is where this one is.
+
+        Raises ``Unavailable`` when there are too many, ``NotAllowed`` for a node that was disabled since it proved
+        itself, and ``Conflict`` when another process of it is there.
+        """
+        await self._refuse_double(node_id, process, address)
         if self._closed or (node_id not in self._peers and len(self._peers) >= MAX_LINKS):
             raise Unavailable("no more agents can be connected", retry_after=30)
         # Nothing is awaited from here until the link stands where whoever cuts off disabled nodes finds it.
@@ -70,6 +88,7 @@ class Links:
         peer = Peer(send, methods, node_id)
         former = self._peers.get(node_id)
         self._peers[node_id] = peer
+        self._processes[peer] = process
         if former is not None:
             await former.close("the node has connected anew")
         logger.info("%s connected", node_id, extra={"operation": "link"})
@@ -77,11 +96,28 @@ class Links:
         try:
             reason = await converse(peer, receive, self._idle_s)
         finally:
+            del self._processes[peer]
             if self._peers.get(node_id) is peer:
                 del self._peers[node_id]
+                self._doubles.pop(node_id, None)
             await end_tasks(welcome)
         logger.info("%s disconnected: %s", node_id, reason, extra={"operation": "link"})
         return reason
+
+    async def _refuse_double(self, node_id: str, process: str, address: str) -> None:
+        present = self._peers.get(node_id)
+        known = "" if present is None else self._processes.get(present, "")
+        if present is None or not process or known in ("", process) or not await _answers(present):
+            return
+        if self._doubles.get(node_id) != address:
+            self._doubles[node_id] = address
+            logger.warning(
+                "two machines run as %s: one is connected, another at %s has a copy of its home and is refused",
+                node_id,
+                address,
+                extra={"operation": "link"},
+            )
+        raise Conflict(TWICE, node_id=node_id)
 
     async def _welcome(self, node_id: str) -> None:
         for arrived in self.arrived:
@@ -95,3 +131,14 @@ class Links:
         self._closed = True
         for peer in list(self._peers.values()):
             await peer.close("the control plane is stopping")
+
+
+async def _answers(peer: Peer) -> bool:
+    """Whether the other end is still there."""
+    try:
+        await peer.call("ping", {}, ALIVE_S)
+    except Unavailable:
+        return False
+    except MosaicError:  # that it knows no such method is an answer as well
+        return True
+    return True

@@ -10,8 +10,9 @@ from quart import Blueprint, Response, Websocket, request, websocket
 from quart_schema import document_response, validate_querystring, validate_request
 
 from mosaicfs_core.documents import ids, owners, times
-from mosaicfs_core.errors import MosaicError, NotAllowed, UserError
-from mosaicfs_core.server.auth.guard import refuse_websocket
+from mosaicfs_core.errors import InvalidDocument, MosaicError, NotAllowed, UserError
+from mosaicfs_core.server.auth.guard import client_address, refuse_websocket
+from mosaicfs_core.server.couch.writes import log_refused
 from mosaicfs_core.server.listing import json_answer
 from mosaicfs_core.server.state import principal, state
 from mosaicfs_core.store import BulkResult
@@ -20,6 +21,8 @@ blueprint = Blueprint("agents", __name__, url_prefix="/api/agent")
 
 MAX_DOCUMENTS: Final = 1000
 GOING_AWAY: Final = 1001
+MAX_PROCESS: Final = 64
+REFUSALS: Final = frozenset({"not_allowed", InvalidDocument.code})
 
 
 class Heartbeat(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -121,7 +124,8 @@ async def link() -> None:
         return await socket.receive()
 
     try:
-        await server.links.serve(node_id, socket.send, receive)
+        address, process = client_address(socket), socket.args.get("process", "")[:MAX_PROCESS]
+        await server.links.serve(node_id, socket.send, receive, process=process, address=address)
     except MosaicError as error:
         await refuse_websocket(error)
         return
@@ -149,6 +153,7 @@ async def write_files(data: Documents) -> Response:
     written = iter(await state().core.store.bulk(wanted) if wanted else ())
     results = [refused or _result(next(written)) for refused in refusals]
     count = sum(result.error is None for result in results)
+    log_refused(node_id, [(result.id, result.reason or "") for result in results if result.error in REFUSALS])
     return json_answer(DocumentsAnswer(results=results, written=count, refused=len(results) - count))
 
 

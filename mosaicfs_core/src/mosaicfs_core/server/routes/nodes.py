@@ -12,8 +12,8 @@ from quart_schema import document_response, validate_querystring, validate_reque
 
 from mosaicfs_core.documents import ids, paths, times
 from mosaicfs_core.documents.patterns import END
-from mosaicfs_core.documents.standing import why_refused
-from mosaicfs_core.errors import NotAllowed, NotFound, UserError
+from mosaicfs_core.documents.standing import status_of, why_refused
+from mosaicfs_core.errors import Conflict, NotAllowed, NotFound, UserError
 from mosaicfs_core.hooks import FilesAnswer
 from mosaicfs_core.server.background import spawn
 from mosaicfs_core.server.link.remote import RemoteAgent
@@ -34,7 +34,7 @@ from mosaicfs_core.server.stored import documents_of, replace
 blueprint = Blueprint("nodes", __name__, url_prefix="/api/nodes")
 
 MISSING: Final = "there is no such node"
-NodeStatus = Literal["online", "offline", "degraded", "disabled"]
+NodeStatus = Literal["online", "offline", "degraded", "disabled", "unknown"]
 
 
 class NodeFilter(Paging, kw_only=True, forbid_unknown_fields=True):
@@ -52,7 +52,8 @@ class NodeChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class NodeAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """A machine or an account."""
+    """A machine or an account. ``status`` is ``disabled`` also when its access key was revoked, and ``unknown`` on an
+    agent that does not reach its control plane, whose word it is."""
 
     id: str
     friendly_name: str
@@ -69,13 +70,15 @@ class NodeAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
 class StatusAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
     """How a node is: overall and by subsystem, with its recent errors and what could not be watched. ``status`` is the
     control plane's word (online, offline, …); of another node, ``connected`` tells whether its link is up and
-    ``last_heard`` when it last gave a sign."""
+    ``last_heard`` when it last gave a sign, and ``double`` the address of another machine that runs with a copy of its
+    home and is refused."""
 
     node_id: str
     overall: str
     status: str | None = None
     connected: bool | None = None
     last_heard: str | None = None
+    double: str | None = None
     updated_at: str | None = None
     subsystems: dict[str, dict[str, Any]] = {}
     recent_errors: list[dict[str, Any]] = []
@@ -129,7 +132,20 @@ class ExclusionsAnswer(msgspec.Struct, kw_only=True):
 
 def node_body(document: Mapping[str, Any]) -> dict[str, Any]:
     """A node as the API shows it."""
-    return shown(document, document["node_id"], without=("node_id", "agent_version", "control_version", "revocation"))
+    hidden = ("node_id", "agent_version", "control_version", "revocation")
+    return shown(document, document["node_id"], without=hidden) | {"status": node_status(document)}
+
+
+def node_status(document: Mapping[str, Any]) -> str:
+    """Whether a node is there, as far as it is known here (``NodeAnswer``)."""
+    core = state().core
+    found = status_of(core.store.reader.get, document)
+    if core.control or core.agent is None or found == "disabled":
+        return found
+    if document["node_id"] == core.node_id:
+        return "online"
+    link = core.agent.subsystems.get("link")
+    return found if link is not None and link()["connected"] else "unknown"
 
 
 async def get_node_document(node_id: str) -> Mapping[str, Any]:
@@ -174,10 +190,10 @@ async def begin_crawl(node_id: str, *, instance: str | None, full: bool, prefixe
 async def list_nodes(query_args: NodeFilter) -> dict[str, Any]:
     """List the nodes."""
     found = [
-        node_body(document)
+        body
         for document in await documents_of(state().core.store, "node")
         if query_args.kind in (None, document.get("node_kind", "physical"))
-        and query_args.status in (None, document.get("status", "offline"))
+        and query_args.status in (None, (body := node_body(document))["status"])
     ]
     return page_of(found, query_args)
 
@@ -208,6 +224,8 @@ async def change_node(node_id: str, data: NodeChange) -> Response:
 
     if data.enabled is False:
         raise UserError("enabled: expected true; DELETE disables a node", field="enabled")
+    if data.enabled is True:
+        _refuse_revoked(await get_node_document(node_id))
     document = await replace(state().core.store, ids.node_document_id(node_id), change, MISSING)
     return document_answer(document, node_body(document))
 
@@ -219,14 +237,16 @@ async def get_status(node_id: str) -> Response:
     node = await get_node_document(node_id)
     server = state()
     if node_id == server.core.node_id and server.core.agent is not None:
-        return json_answer({"node_id": node_id, "status": node.get("status"), **_plain(agent_status(server))})
+        return json_answer({"node_id": node_id, "status": node_status(node), **_plain(agent_status(server))})
     if node_id in (server.core.node_id, server.identity.node_id) and server.core.control:
-        body = {"node_id": node_id, "status": node.get("status"), **await control_plane_status(server)}
+        body = {"node_id": node_id, "status": node_status(node), **await control_plane_status(server)}
         return json_answer(body)
     document = await server.core.store.get(ids.status_document_id(node_id))
     heard = server.liveness.last_heard(node_id)
     body = {"node_id": node_id, **_plain(document or {"overall": "unknown"})}
-    body |= {"status": node.get("status"), "connected": server.links.connected(node_id)}
+    body |= {"status": node_status(node), "connected": server.links.connected(node_id)}
+    if (double := server.links.double_of(node_id)) is not None:
+        body["double"] = double
     if heard is not None:
         body["last_heard"] = times.format_time(int(heard * 1_000_000))
     return json_answer(body)
@@ -288,6 +308,16 @@ async def sync(node_id: str) -> Response:
     await begin_crawl(node_id, instance=None, full=False)
     await ask_node(node_id, "full_sync", {})
     return json_answer(started(node_id), 202)
+
+
+def _refuse_revoked(node: Mapping[str, Any]) -> None:
+    """Raise ``Conflict`` for a node that stays disabled as long as its access key is."""
+    key = node.get("access_key_id")
+    if status_of(state().core.store.reader.get, {**node, "status": ""}) == "disabled":
+        raise Conflict(
+            f"the access key {key} of this node was revoked: mosaicfs credentials enable {key} lets it in again",
+            access_key_id=key,
+        )
 
 
 def _plain(document: Mapping[str, Any]) -> dict[str, Any]:
