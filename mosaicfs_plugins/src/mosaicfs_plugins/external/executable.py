@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,13 +28,14 @@ from mosaicfs_core.hooks import (
 from mosaicfs_core.hooks.wire import Envelope, crawl_payload, event_envelope, operation_of
 from mosaicfs_plugins.external.asked import hooks_asked
 from mosaicfs_plugins.external.execution import Execution, Outcome
-from mosaicfs_plugins.external.programs import find_program, names_in
+from mosaicfs_plugins.external.programs import Finder, Found, find_program, names_in
 
 LOOK_S: Final = 2.0
 """How often a program is looked at that may have come, gone or been changed."""
 _CRAWL_TIMEOUT_S: Final = 3600.0
 _PASSED_ON: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
 _CHUNK: Final = 500
+_WORKERS: Final = 2
 
 
 class ExecutableKind:
@@ -61,8 +62,13 @@ class Executable:
     def __init__(self, context: KindContext) -> None:
         self._context = context
         self._name = context.plugin.instance
-        self._problem = find_program(context.package, context.plugin_dirs).problem
+        self._finder = Finder(context.package, context.plugin_dirs)
+        self._problem = self._finder.find().problem
+        self._workers = int(context.document.get("workers") or _WORKERS)
+        # Events have threads of their own, so that the next one is run as soon as one has ended.
+        self._threads = ThreadPoolExecutor(self._workers, f"executable {self._name}")
         self._looking: asyncio.Task[None] | None = None
+        self._stopped = False
 
     @property
     def hooks(self) -> frozenset[str]:
@@ -76,8 +82,8 @@ class Executable:
 
     @property
     def window(self) -> int | None:
-        """As many as there are workers."""
-        return None
+        """Twice as many as there are workers: what is not run yet stands in line."""
+        return 2 * self._workers
 
     async def start(self) -> None:
         """Look at the program now and then."""
@@ -88,6 +94,8 @@ class Executable:
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
+        self._stopped = True
+        self._threads.shutdown(wait=False)
 
     def configure(self) -> None:
         """Every run gets the settings of its moment."""
@@ -97,17 +105,18 @@ class Executable:
             await asyncio.sleep(LOOK_S)
             self._find()
 
-    def _find(self) -> Path | None:
-        found = find_program(self._context.package, self._context.plugin_dirs)
+    def _find(self) -> None:
+        self._noticed(self._finder.find())
+
+    def _noticed(self, found: Found) -> None:
         if found.problem != self._problem:
             self._problem = found.problem
             self._context.changed()
-        return found.path
 
     async def file_event(self, event: FileEvent) -> Mapping[str, Any] | None:
         """Run it for the event; a non-empty object that it prints is the annotation."""
         envelope = event_envelope(event, self._context.plugin.config)
-        answer = await self._answer("mosaicfs_file_event", envelope, self._context.timeout_s)
+        answer = await self._answer("mosaicfs_file_event", envelope, self._context.timeout_s, self._threads)
         return answer or None
 
     async def query(self, request: QueryRequest) -> ResultEnvelope:
@@ -151,8 +160,10 @@ class Executable:
         """Never."""
         raise self._failed("mosaicfs_run", "it cannot work in the background; use a plugin of the type socket")
 
-    async def _answer(self, hook: str, given: Any, timeout_s: float) -> dict[str, Any]:
-        outcome = await self._run(hook, given, timeout_s)
+    async def _answer(
+        self, hook: str, given: Any, timeout_s: float, threads: ThreadPoolExecutor | None = None
+    ) -> dict[str, Any]:
+        outcome = await self._run(hook, given, timeout_s, threads)
         try:
             answer = msgspec.json.decode(outcome.output)
         except (msgspec.DecodeError, RecursionError) as error:
@@ -162,22 +173,30 @@ class Executable:
             raise self._failed(hook, f"it printed {type(answer).__name__}, not an object", outcome)
         return answer
 
-    async def _run(self, hook: str, given: Any, timeout_s: float) -> Outcome:
-        path = self._find()
-        if path is None:
-            raise Unavailable(f"plugin {self._name}: {self._problem}")
-        execution = Execution(path, self._environment(), self._context.plugin.state_dir)
-        running = asyncio.get_running_loop().run_in_executor(
-            None, partial(execution.run, msgspec.json.encode(given, enc_hook=str), timeout_s)
-        )
+    async def _run(
+        self, hook: str, given: Any, timeout_s: float, threads: ThreadPoolExecutor | None = None
+    ) -> Outcome:
+        if self._stopped:
+            raise Unavailable(f"plugin {self._name} was stopped")
+        execution = Execution(self._environment(), self._context.plugin.state_dir)
+        said = msgspec.json.encode(given, enc_hook=str)
+
+        def find_and_run() -> tuple[Found, Outcome | None]:
+            found = self._finder.find()
+            return found, None if found.path is None else execution.run(found.path, said, timeout_s)
+
+        running = asyncio.get_running_loop().run_in_executor(threads, find_and_run)
         try:
-            outcome = await asyncio.shield(running)
+            found, outcome = await asyncio.shield(running)
         except asyncio.CancelledError:
             execution.kill()
             await asyncio.gather(running, return_exceptions=True)
             raise
         except OSError as error:
             raise self._failed(hook, f"it cannot be started: {error.strerror}") from None
+        self._noticed(found)
+        if outcome is None:
+            raise Unavailable(f"plugin {self._name}: {found.problem}")
         if outcome.problem is not None:
             raise self._failed(hook, f"it {outcome.problem}", outcome)
         if outcome.code != 0:
