@@ -36,6 +36,13 @@ class Instance:
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
 
+    def send(self, path: str, body: Any) -> Any:
+        """POST JSON below ``/api``; decoded JSON."""
+        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self.url}/api/{path}", json.dumps(body).encode(), headers)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)
+
     def indexed(self) -> int:
         """How many files the replica knows."""
         return int(self.request("system/info")["documents"].get("file", 0))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,7 +34,6 @@ LOOK_S: Final = 2.0
 _CRAWL_TIMEOUT_S: Final = 3600.0
 _PASSED_ON: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
 _CHUNK: Final = 500
-_WORKERS: Final = 2
 
 
 class ExecutableKind:
@@ -64,11 +62,7 @@ class Executable:
         self._name = context.plugin.instance
         self._finder = Finder(context.package, context.plugin_dirs)
         self._problem = self._finder.find().problem
-        self._workers = int(context.document.get("workers") or _WORKERS)
-        # Events have threads of their own, so that the next one is run as soon as one has ended.
-        self._threads = ThreadPoolExecutor(self._workers, f"executable {self._name}")
         self._looking: asyncio.Task[None] | None = None
-        self._stopped = False
 
     @property
     def hooks(self) -> frozenset[str]:
@@ -82,8 +76,8 @@ class Executable:
 
     @property
     def window(self) -> int | None:
-        """Twice as many as there are workers: what is not run yet stands in line."""
-        return 2 * self._workers
+        """As many as there are workers."""
+        return None
 
     async def start(self) -> None:
         """Look at the program now and then."""
@@ -94,8 +88,6 @@ class Executable:
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
-        self._stopped = True
-        self._threads.shutdown(wait=False)
 
     def configure(self) -> None:
         """Every run gets the settings of its moment."""
@@ -116,7 +108,7 @@ class Executable:
     async def file_event(self, event: FileEvent) -> Mapping[str, Any] | None:
         """Run it for the event; a non-empty object that it prints is the annotation."""
         envelope = event_envelope(event, self._context.plugin.config)
-        answer = await self._answer("mosaicfs_file_event", envelope, self._context.timeout_s, self._threads)
+        answer = await self._answer("mosaicfs_file_event", envelope, self._context.timeout_s)
         return answer or None
 
     async def query(self, request: QueryRequest) -> ResultEnvelope:
@@ -160,10 +152,8 @@ class Executable:
         """Never."""
         raise self._failed("mosaicfs_run", "it cannot work in the background; use a plugin of the type socket")
 
-    async def _answer(
-        self, hook: str, given: Any, timeout_s: float, threads: ThreadPoolExecutor | None = None
-    ) -> dict[str, Any]:
-        outcome = await self._run(hook, given, timeout_s, threads)
+    async def _answer(self, hook: str, given: Any, timeout_s: float) -> dict[str, Any]:
+        outcome = await self._run(hook, given, timeout_s)
         try:
             answer = msgspec.json.decode(outcome.output)
         except (msgspec.DecodeError, RecursionError) as error:
@@ -173,19 +163,15 @@ class Executable:
             raise self._failed(hook, f"it printed {type(answer).__name__}, not an object", outcome)
         return answer
 
-    async def _run(
-        self, hook: str, given: Any, timeout_s: float, threads: ThreadPoolExecutor | None = None
-    ) -> Outcome:
-        if self._stopped:
-            raise Unavailable(f"plugin {self._name} was stopped")
-        execution = Execution(self._environment(), self._context.plugin.state_dir)
+    async def _run(self, hook: str, given: Any, timeout_s: float) -> Outcome:
+        execution = Execution(self._environment())
         said = msgspec.json.encode(given, enc_hook=str)
 
         def find_and_run() -> tuple[Found, Outcome | None]:
             found = self._finder.find()
-            return found, None if found.path is None else execution.run(found.path, said, timeout_s)
+            return found, None if found.path is None else execution.run(found.path, self._context.plugin.state_dir, said, timeout_s)
 
-        running = asyncio.get_running_loop().run_in_executor(threads, find_and_run)
+        running = asyncio.get_running_loop().run_in_executor(None, find_and_run)
         try:
             found, outcome = await asyncio.shield(running)
         except asyncio.CancelledError:
