@@ -44,10 +44,8 @@ class Writer:
         """The text of a document: sentences in paragraphs, with a number that no other one has."""
         count = self._source.randint(LEAST_WORDS, MOST_WORDS)
         words = self._source.choices(self._words, cum_weights=self._weights, k=count)
-        lines = [f"Document number{number:07d} of {words[0]}."]
-        for start in range(0, count, 12):
-            lines.append(" ".join(words[start : start + 12]).capitalize() + ".")
-        return "\n".join(lines) + "\n"
+        lines = [" ".join(words[start : start + 12]).capitalize() + "." for start in range(0, count, 12)]
+        return "\n".join([f"Document number{number:07d} of {words[0]}.", *lines, ""])
 
 
 def texts(count: int) -> Path:

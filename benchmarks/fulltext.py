@@ -27,6 +27,8 @@ TEXTS = 100_000
 PDFS = 1_000
 ROUNDS = 20
 LIMIT = 20
+LOOK_S = 0.5
+"""How often it is asked how far it is, which takes it some milliseconds each time."""
 PLUGIN = "fulltext"
 QUERIES = (
     "number0000017",
@@ -59,7 +61,7 @@ def ours(root: Path, documents: int) -> Measured:
         begun = time.perf_counter()
         with running([root], 0, home) as instance:
             switch_on(instance, home)
-            wait(lambda: findable(instance) >= documents, f"{documents} documents to be found")
+            wait(lambda: findable(instance) >= documents, f"{documents} documents to be found", LOOK_S)
             taken = time.perf_counter() - begun
             search_ms, added_ms = searches(instance)
         return Measured(taken, size(Home(home).state_dir / PLUGIN), search_ms, added_ms)

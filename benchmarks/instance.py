@@ -55,13 +55,13 @@ class Instance:
         raise RuntimeError("this kernel does not tell the proportional set size")
 
 
-def wait(condition: Any, what: str) -> None:
-    """Poll until ``condition()`` is true; raises when it takes longer than a benchmark may."""
+def wait(condition: Any, what: str, pause: float = 0.1) -> None:
+    """Poll every ``pause`` seconds until ``condition()`` is true; raises when it takes longer than a benchmark may."""
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not condition():
         if time.monotonic() > deadline:
             raise RuntimeError(f"gave up waiting for {what}")
-        time.sleep(0.1)
+        time.sleep(pause)
 
 
 @contextlib.contextmanager

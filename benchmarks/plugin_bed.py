@@ -15,8 +15,8 @@ from importlib_metadata import entry_points
 
 from mosaicfs_core.agent import Agent
 from mosaicfs_core.documents import ids
-from mosaicfs_core.hooks import ENTRY_POINT_GROUP, RunningPlugin, now_text
 from mosaicfs_core.documents.instances import instance_document
+from mosaicfs_core.hooks import ENTRY_POINT_GROUP, RunningPlugin, now_text
 from mosaicfs_core.testing.harness import Harness, plugin_at
 
 PLUGIN = "annotator"
@@ -47,6 +47,11 @@ class Bed:
                 raise RuntimeError(f"a job failed: {page}")
             if standing.sync is None and not (standing.counts.pending or standing.counts.in_flight):
                 return
+            await asyncio.sleep(LOOK_S)
+
+    async def until_connected(self) -> None:
+        """Until the plugin is there."""
+        while self.running.problem is not None:  # noqa: ASYNC110 - nothing tells it
             await asyncio.sleep(LOOK_S)
 
     async def pause(self) -> None:

@@ -169,7 +169,9 @@ class Executable:
 
         def find_and_run() -> tuple[Found, Outcome | None]:
             found = self._finder.find()
-            return found, None if found.path is None else execution.run(found.path, self._context.plugin.state_dir, said, timeout_s)
+            return found, None if found.path is None else execution.run(
+                found.path, self._context.plugin.state_dir, said, timeout_s
+            )
 
         running = asyncio.get_running_loop().run_in_executor(None, find_and_run)
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 AHEAD_S: Final = 0.05
-"""As many jobs are taken ahead as the plugin does in this time, so that a pause or other settings take effect so soon."""
+"""As many jobs are taken ahead as the plugin does in this time, so that a pause takes effect within it."""
 MOST_AHEAD: Final = 256
 _WEIGHT: Final = 0.1
 

@@ -117,7 +117,7 @@ class Worker:
         return self._running.window or workers_of(instance)
 
     def _room(self, instance: Instance) -> int:
-        """How many jobs to take now: none as long as half of what is to be ahead is there, so that it is many at once."""
+        """How many jobs to take now: none while half of what is to be ahead is there, so that it is many at once."""
         if len(self._tasks) - self._at_plugin >= MOST_STORING:
             return 0
         width = self._width(instance)
