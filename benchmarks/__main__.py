@@ -29,6 +29,8 @@ NAMES = {
     "mount": "Mount",
     "transfer": "Transfer and cache",
     "remote": "Files of other machines",
+    "plugins": "Plugins",
+    "fulltext": "Full-text search",
     "footprint": "Memory and disk",
 }
 INTRODUCTION = """# Performance

@@ -36,6 +36,13 @@ class Instance:
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
 
+    def send(self, path: str, body: Any) -> Any:
+        """POST JSON below ``/api``; decoded JSON."""
+        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self.url}/api/{path}", json.dumps(body).encode(), headers)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)
+
     def indexed(self) -> int:
         """How many files the replica knows."""
         return int(self.request("system/info")["documents"].get("file", 0))
@@ -48,13 +55,13 @@ class Instance:
         raise RuntimeError("this kernel does not tell the proportional set size")
 
 
-def wait(condition: Any, what: str) -> None:
-    """Poll until ``condition()`` is true; raises when it takes longer than a benchmark may."""
+def wait(condition: Any, what: str, pause: float = 0.1) -> None:
+    """Poll every ``pause`` seconds until ``condition()`` is true; raises when it takes longer than a benchmark may."""
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not condition():
         if time.monotonic() > deadline:
             raise RuntimeError(f"gave up waiting for {what}")
-        time.sleep(0.1)
+        time.sleep(pause)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("name", ["store", "crawl", "namespace", "search", "replication", "transfer"])
+@pytest.mark.parametrize(
+    "name", ["store", "crawl", "namespace", "search", "replication", "transfer", "plugins", "fulltext"]
+)
 def test_a_benchmark_runs(name: str) -> None:
     command = [sys.executable, "-m", "benchmarks", name, "--scale", "0.002"]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

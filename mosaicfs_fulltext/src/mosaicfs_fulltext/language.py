@@ -17,7 +17,7 @@ LIKELIEST: Final = "en"
 UNSPACED: Final = "cjk"
 """Scripts that put no space between words: every character is indexed, and words are found as phrases of them."""
 
-_SAMPLE: Final = 2500
+_SAMPLE: Final = 1200
 _LEAST_HITS: Final = 4
 _LEAST_SHARE: Final = 0.1
 
@@ -40,6 +40,10 @@ _FUNCTION_WORDS: Final = {
     "ru": "и в не на что с по как это из но за от для он так все же его к у было бы или мы вы они при если когда",
 }
 _WORDS: Final = {language: frozenset(words.split()) for language, words in _FUNCTION_WORDS.items()}
+_LANGUAGES_OF: Final = {
+    word: tuple(language for language, words in _WORDS.items() if word in words)
+    for word in set().union(*_WORDS.values())
+}
 _SCRIPTS: Final = {"el": "\u0370-\u03ff\u1f00-\u1fff", "ar": "\u0600-\u06ff\u0750-\u077f"}
 # Thai, Lao, Myanmar, Khmer; kana, bopomofo, ideographs, Hangul.
 _NO_SPACES: Final = (
@@ -75,11 +79,10 @@ def detect_language(text: str, among: Collection[str] = ()) -> str:
 
 
 def _by_function_words(words: list[str], among: Collection[str]) -> str:
-    counts = Counter(words)
-    scores = [
-        (sum(counts[word] for word in known if word in counts), language)
-        for language, known in _WORDS.items()
-        if not among or language in among
-    ]
-    best, language = max(scores, default=(0, PLAIN))
+    scores: Counter[str] = Counter()
+    for word, count in Counter(filter(_LANGUAGES_OF.__contains__, words)).items():
+        for language in _LANGUAGES_OF[word]:
+            scores[language] += count
+    found = [(score, language) for language, score in scores.items() if not among or language in among]
+    best, language = max(found, default=(0, PLAIN))
     return language if best >= max(_LEAST_HITS, _LEAST_SHARE * len(words)) else PLAIN

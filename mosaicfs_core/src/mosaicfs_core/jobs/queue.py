@@ -43,7 +43,8 @@ class JobQueue:
     is durable when it returns.
 
     ``node_id`` is this node's: whose files ``scope`` ``node`` means, and who the annotations are made by. ``step_ops``
-    are the filter-step ops of plugins. ``clock`` tells microseconds, ``chance`` a number from 0 to 1.
+    are the filter-step ops of plugins. ``clock`` tells microseconds, ``chance`` a number from 0 to 1. Answers wait
+    ``gather_s`` seconds for others to be stored with.
     """
 
     def __init__(
@@ -54,8 +55,10 @@ class JobQueue:
         *,
         clock: Callable[[], int] = now_micros,
         chance: Callable[[], float] = random.random,
+        gather_s: float = 0.0,
     ) -> None:
         self._store, self._node_id, self._clock, self._chance = store, node_id, clock, chance
+        self._gather_s = gather_s
         self._step_ops = dict(step_ops or {})
         self._enqueuer = Enqueuer(node_id, self._step_ops, clock)
         self._observer: _Observer | None = None
@@ -210,6 +213,8 @@ class JobQueue:
 
     async def _store_answers(self) -> None:
         while self._answers:
+            # More of them in one transaction, which costs the same whatever their number.
+            await asyncio.sleep(self._gather_s)
             given, self._answers = self._answers[:TOGETHER], self._answers[TOGETHER:]
             answers = [answer for answer, _ in given]
             outcomes: Sequence[bool | BaseException]

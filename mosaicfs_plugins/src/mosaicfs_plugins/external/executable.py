@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +27,7 @@ from mosaicfs_core.hooks import (
 from mosaicfs_core.hooks.wire import Envelope, crawl_payload, event_envelope, operation_of
 from mosaicfs_plugins.external.asked import hooks_asked
 from mosaicfs_plugins.external.execution import Execution, Outcome
-from mosaicfs_plugins.external.programs import find_program, names_in
+from mosaicfs_plugins.external.programs import Finder, Found, find_program, names_in
 
 LOOK_S: Final = 2.0
 """How often a program is looked at that may have come, gone or been changed."""
@@ -61,7 +60,8 @@ class Executable:
     def __init__(self, context: KindContext) -> None:
         self._context = context
         self._name = context.plugin.instance
-        self._problem = find_program(context.package, context.plugin_dirs).problem
+        self._finder = Finder(context.package, context.plugin_dirs)
+        self._problem = self._finder.find().problem
         self._looking: asyncio.Task[None] | None = None
 
     @property
@@ -97,12 +97,13 @@ class Executable:
             await asyncio.sleep(LOOK_S)
             self._find()
 
-    def _find(self) -> Path | None:
-        found = find_program(self._context.package, self._context.plugin_dirs)
+    def _find(self) -> None:
+        self._noticed(self._finder.find())
+
+    def _noticed(self, found: Found) -> None:
         if found.problem != self._problem:
             self._problem = found.problem
             self._context.changed()
-        return found.path
 
     async def file_event(self, event: FileEvent) -> Mapping[str, Any] | None:
         """Run it for the event; a non-empty object that it prints is the annotation."""
@@ -163,21 +164,27 @@ class Executable:
         return answer
 
     async def _run(self, hook: str, given: Any, timeout_s: float) -> Outcome:
-        path = self._find()
-        if path is None:
-            raise Unavailable(f"plugin {self._name}: {self._problem}")
-        execution = Execution(path, self._environment(), self._context.plugin.state_dir)
-        running = asyncio.get_running_loop().run_in_executor(
-            None, partial(execution.run, msgspec.json.encode(given, enc_hook=str), timeout_s)
-        )
+        execution = Execution(self._environment())
+        said = msgspec.json.encode(given, enc_hook=str)
+
+        def find_and_run() -> tuple[Found, Outcome | None]:
+            found = self._finder.find()
+            return found, None if found.path is None else execution.run(
+                found.path, self._context.plugin.state_dir, said, timeout_s
+            )
+
+        running = asyncio.get_running_loop().run_in_executor(None, find_and_run)
         try:
-            outcome = await asyncio.shield(running)
+            found, outcome = await asyncio.shield(running)
         except asyncio.CancelledError:
             execution.kill()
             await asyncio.gather(running, return_exceptions=True)
             raise
         except OSError as error:
             raise self._failed(hook, f"it cannot be started: {error.strerror}") from None
+        self._noticed(found)
+        if outcome is None:
+            raise Unavailable(f"plugin {self._name}: {found.problem}")
         if outcome.problem is not None:
             raise self._failed(hook, f"it {outcome.problem}", outcome)
         if outcome.code != 0:

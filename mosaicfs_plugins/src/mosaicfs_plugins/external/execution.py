@@ -37,8 +37,8 @@ class Outcome(NamedTuple):
 class Execution:
     """A run that can be ended from another thread."""
 
-    def __init__(self, path: Path, environment: Mapping[str, str], directory: Path) -> None:
-        self._path, self._environment, self._directory = path, environment, directory
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
         self._ended = False
@@ -50,17 +50,17 @@ class Execution:
             if self._process is not None:
                 _kill_group(self._process)
 
-    def run(self, given: bytes, timeout_s: float) -> Outcome:
-        """Run it to its end. Raises ``OSError`` when it cannot be started."""
+    def run(self, path: Path, directory: Path, given: bytes, timeout_s: float) -> Outcome:
+        """Run the program at ``path`` in ``directory`` to its end. Raises ``OSError`` when it cannot be started."""
         with self._lock:
             if self._ended:
                 return Outcome(-signal.SIGKILL, b"", "", "was stopped")
             self._process = subprocess.Popen(
-                [os.fspath(self._path)],
+                [os.fspath(path)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                cwd=self._directory,
+                cwd=directory,
                 env=dict(self._environment),
                 start_new_session=True,
             )

@@ -55,6 +55,38 @@ def _checked(path: Path, entry: os.stat_result, directory: Path) -> Found:
     return Found(None, problem) if problem is not None else Found(real, None)
 
 
+class Finder:
+    """``find_program`` again and again, for a name that is run often: looked at whole only when the program or its
+    directory is not as it was. Callable from any thread."""
+
+    def __init__(self, name: str, directories: Sequence[Path]) -> None:
+        self._name, self._directories = name, tuple(directories)
+        self._known: tuple[tuple[int, ...], Found] | None = None
+
+    def find(self) -> Found:
+        """The program as it is now."""
+        state, known = self._state(), self._known
+        if known is not None and state == known[0]:
+            return known[1]
+        found = find_program(self._name, self._directories)
+        self._known = None if state is None or found.path is None else (state, found)
+        return found
+
+    def _state(self) -> tuple[int, ...] | None:
+        """What tells whether something is otherwise; None where only a whole look does."""
+        if not self._directories or NAME.fullmatch(self._name) is None:
+            return None
+        directory = self._directories[0]
+        try:
+            entry, above = os.lstat(directory / self._name), os.stat(directory)
+        except OSError:
+            return None
+        if not stat.S_ISREG(entry.st_mode):
+            return None
+        facts = (entry.st_dev, entry.st_ino, entry.st_mode, entry.st_uid, entry.st_gid, entry.st_ctime_ns)
+        return (*facts, above.st_dev, above.st_ino, above.st_mode, above.st_uid)
+
+
 def find_socket(name: str, directory: Path) -> Found:
     """The socket that a program of that name listens on."""
     if NAME.fullmatch(name) is None:

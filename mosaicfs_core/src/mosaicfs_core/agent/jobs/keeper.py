@@ -25,6 +25,9 @@ from mosaicfs_core.supervision import supervised
 DISCONNECTED_S: Final = 10.0
 """A plugin that is back within this time is not worth telling the user of."""
 
+GATHER_S: Final = 0.01
+"""How long an answer of a plugin waits for others to be stored with; its place at the plugin does not wait."""
+
 
 @dataclass
 class _AtWork:
@@ -43,7 +46,7 @@ class JobKeeper:
         self, core: CoreServices, instances: Callable[[], Mapping[str, Instance]], running: RunningInstances
     ) -> None:
         self._core, self._instances, self._running = core, instances, running
-        self.queue = JobQueue(core.store, core.node_id, core.step_ops())
+        self.queue = JobQueue(core.store, core.node_id, core.step_ops(), gather_s=GATHER_S)
         self._at_work: dict[str, _AtWork] = {}
         self._capable = asyncio.Event()
         self._open = False

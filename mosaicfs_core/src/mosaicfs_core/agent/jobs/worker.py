@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from mosaicfs_core.agent.jobs.pace import Pace
 from mosaicfs_core.agent.jobs.subscriptions import budget_of, workers_of
 from mosaicfs_core.documents import times
 from mosaicfs_core.errors import InvalidDocument, MosaicError, PluginError, Unavailable
@@ -23,11 +27,17 @@ LOOK_S: Final = 60.0
 """The longest sleep: a clock that is set, and a budget that is changed, are noticed by then."""
 FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 60.0
+MOST_STORING: Final = 500
+"""Answers that wait to be stored before the plugin is given no more."""
 
 
 class Worker:
-    """``run`` works until it is cancelled. ``instance`` answers the instance as it is now; ``told`` is called with what
-    became of a job, and when nothing is left to do, so that the user may be told."""
+    """``run`` works until it is cancelled. ``instance`` answers the instance as it is now; ``failed`` is called when a
+    job has failed for good, ``drained`` when nothing is left to do, so that the user may be told.
+
+    A job has its place at the plugin only until the plugin has answered: the next one begins while the answer is being
+    stored, and jobs for that are taken ahead.
+    """
 
     def __init__(
         self,
@@ -40,6 +50,10 @@ class Worker:
         self._queue, self._running, self._instance = queue, running, instance
         self._failed, self._drained = failed, drained
         self._tasks: set[asyncio.Task[None]] = set()
+        self._ahead: deque[Job] = deque()
+        """Jobs in flight that have not begun."""
+        self._at_plugin = 0
+        self._pace = Pace()
         self._stirred = asyncio.Event()
         self._busy = False
         self.waits: str = ""
@@ -59,18 +73,17 @@ class Worker:
             tasks = list(self._tasks)
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, self._put_back(), return_exceptions=True)
 
     async def _round(self) -> float:
         """Begin what may be begun; how long to sleep, in seconds, unless something happens."""
         instance = self._instance()
-        if instance is None or instance.held_back is not None:
-            self.waits = "" if instance is None else f"The plugin is {instance.held_back}."
+        self.waits = self._in_the_way(instance)
+        if instance is None or self.waits:
+            await self._put_back()
             return LOOK_S
-        if self._running.problem is not None:
-            self.waits = f"The plugin does not work at present: {self._running.problem}."
-            return LOOK_S
-        room = (self._running.window or workers_of(instance)) - len(self._tasks)
+        self._fill(instance)
+        room = self._room(instance)
         if room <= 0:
             return LOOK_S
         now = datetime.now().astimezone()
@@ -81,12 +94,48 @@ class Worker:
         jobs = await self._queue.take(
             instance.name, room if may.jobs is None else min(room, may.jobs), max_bytes=may.bytes
         )
-        for job in jobs:
-            self._begin(instance, job)
-        if not jobs and not self._tasks and self._busy:
+        self._ahead.extend(jobs)
+        self._fill(instance)
+        if not jobs and self._idle and self._busy:
             self._busy = False
             await self._drained()
         return 0.0 if jobs else LOOK_S
+
+    def _in_the_way(self, instance: Instance | None) -> str:
+        if instance is None:
+            return ""
+        if instance.held_back is not None:
+            return f"The plugin is {instance.held_back}."
+        problem = self._running.problem
+        return "" if problem is None else f"The plugin does not work at present: {problem}."
+
+    @property
+    def _idle(self) -> bool:
+        return not self._tasks and not self._ahead
+
+    def _width(self, instance: Instance) -> int:
+        return self._running.window or workers_of(instance)
+
+    def _room(self, instance: Instance) -> int:
+        """How many jobs to take now: none while half of what is to be ahead is there, so that it is many at once."""
+        if len(self._tasks) - self._at_plugin >= MOST_STORING:
+            return 0
+        width = self._width(instance)
+        # A budget counts what is taken, so that nothing is taken in vain.
+        ahead = 0 if instance.document.get("budget") is not None else self._pace.ahead(width)
+        return width + ahead - self._at_plugin - len(self._ahead) if len(self._ahead) <= ahead // 2 else 0
+
+    def _fill(self, instance: Instance) -> None:
+        """Begin jobs that were taken, as many as there is a place for. Plain function."""
+        width = self._width(instance)
+        while self._ahead and self._at_plugin < width and len(self._tasks) - self._at_plugin < MOST_STORING:
+            self._begin(instance, self._ahead.popleft())
+
+    async def _put_back(self) -> None:
+        """Give back what was taken ahead."""
+        jobs, self._ahead = list(self._ahead), deque()
+        if jobs:
+            await self._given_back(*jobs)
 
     async def _allowance(self, instance: Instance, now: datetime) -> Allowance:
         if instance.document.get("budget") is None:
@@ -96,13 +145,24 @@ class Worker:
 
     def _begin(self, instance: Instance, job: Job) -> None:
         self._busy = True
+        self._at_plugin += 1
         task = asyncio.create_task(self._one(instance, job), name=f"job {job.sequence} of {job.instance}")
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._stirred.set()
+        self._next()
+
+    def _next(self) -> None:
+        """There may be a place for another job."""
+        instance = self._instance()
+        if instance is None or self._in_the_way(instance):
+            self._stirred.set()
+            return
+        self._fill(instance)
+        if self._idle or self._room(instance) > 0:
+            self._stirred.set()
 
     async def _sleep(self, seconds: float) -> None:
         """Until something happens: a job ends, the plugin or its settings change, the queue has something, the time."""
@@ -110,7 +170,7 @@ class Worker:
             return
         waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._stirred.wait())]
         instance = self._instance()
-        if instance is not None and not self.waits and not self._full(instance):
+        if instance is not None and not self.waits and self._room(instance) > 0:
             waits.append(asyncio.ensure_future(self._queue.wait(instance.name)))
         try:
             await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -119,12 +179,17 @@ class Worker:
                 wait.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
 
-    def _full(self, instance: Instance) -> bool:
-        return len(self._tasks) >= (self._running.window or workers_of(instance))
-
     # One job.
 
     async def _one(self, instance: Instance, job: Job) -> None:
+        store = await self._at_the_plugin(instance, job)
+        self._next()
+        if store is not None:
+            await store()
+
+    async def _at_the_plugin(self, instance: Instance, job: Job) -> Callable[[], Awaitable[None]] | None:
+        """Have the plugin do a job; what is to be stored of that. None when it was given back."""
+        begun = time.monotonic()
         try:
             answer = await self._running.file_event(await _event(instance, job))
         except asyncio.CancelledError:
@@ -134,10 +199,13 @@ class Worker:
             await self._given_back(job)
             # Whoever is not there needs a moment, whether it says that it has gone or not.
             await asyncio.sleep(FIRST_PAUSE_S)
+            return None
         except PluginError as error:
-            await self._attempted(job, error.message)
-        else:
-            await self._answered(job, answer)
+            return partial(self._attempted, job, error.message)
+        finally:
+            self._at_plugin -= 1
+        self._pace.took(time.monotonic() - begun)
+        return partial(self._answered, job, answer)
 
     async def _answered(self, job: Job, answer: Mapping[str, Any] | None) -> None:
         try:
@@ -149,12 +217,12 @@ class Worker:
         if await self._stored(lambda: self._queue.failed(job, message)) == "failed":
             await self._failed(message)
 
-    async def _given_back(self, job: Job) -> None:
+    async def _given_back(self, *jobs: Job) -> None:
         try:
-            await self._queue.released([job])
+            await self._queue.released(jobs)
         except MosaicError as error:
-            # It is in flight until the next start, which makes it pending again.
-            logger.info("job %d of %s was not given back: %s", job.sequence, job.instance, error)
+            # They are in flight until the next start, which makes them pending again.
+            logger.info("%d jobs of %s were not given back: %s", len(jobs), jobs[0].instance, error)
 
     async def _stored(self, write: Callable[[], Awaitable[T]]) -> T:
         """Write to the queue, again and again while the store does not take it (a full disk): the plugin has done its

@@ -4,7 +4,7 @@
 plugins in other languages.
 """
 
-from mosaicfs_core.hooks.wire.channel import ANNOTATION_LIMIT, WINDOW, Channel, hello_of
+from mosaicfs_core.hooks.wire.channel import ANNOTATION_LIMIT, WINDOW, WORKERS, Channel, hello_of
 from mosaicfs_core.hooks.wire.lines import LINE_LIMIT, BrokenWire, Lines, connect
 from mosaicfs_core.hooks.wire.messages import REQUESTS, Envelope, HostHello, PluginHello, schemas
 from mosaicfs_core.hooks.wire.payloads import crawl_payload, event_envelope, operation_body, operation_of
@@ -15,6 +15,7 @@ __all__ = [
     "LINE_LIMIT",
     "REQUESTS",
     "WINDOW",
+    "WORKERS",
     "BrokenWire",
     "Channel",
     "Envelope",

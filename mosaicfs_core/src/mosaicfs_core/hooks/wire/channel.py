@@ -33,6 +33,8 @@ logger = logging.getLogger("mosaicfs.plugins")
 
 WINDOW: Final = 64
 """Events that may be unacknowledged."""
+WORKERS: Final = 2
+"""Events that a plugin works on at once when nobody says."""
 ANNOTATION_LIMIT: Final = 1 << 20
 """Bytes of the largest annotation."""
 ERROR_LIMIT: Final = 2000
@@ -345,8 +347,9 @@ class Channel:
         return self._error(hook, text[len(prefix) :] if text.startswith(prefix) else f"failed: {text}")
 
 
-def hello_of(context: KindContext) -> HostHello:
-    """What a plugin is told first of the instance that it runs as."""
+def hello_of(context: KindContext, workers: int = WORKERS) -> HostHello:
+    """What a plugin is told first of the instance that it runs as. ``workers`` is how many events it is to work on at
+    once unless the instance's document says."""
     plugin, document = context.plugin, context.document
     return HostHello(
         hook_api=HOOK_API,
@@ -355,7 +358,7 @@ def hello_of(context: KindContext) -> HostHello:
         package=context.package,
         config=plugin.config,
         window=WINDOW,
-        workers=int(document.get("workers") or 2),
+        workers=int(document.get("workers") or workers),
         timeout_s=context.timeout_s,
         state_dir=str(plugin.state_dir),
         files_dir=str(plugin.files_dir) if plugin.prefix else "",

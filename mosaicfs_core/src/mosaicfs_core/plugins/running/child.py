@@ -42,10 +42,10 @@ _LOG_LINE: Final = 4096
 
 class Child:
     """A ``RunningPlugin``. ``command`` starts the program that serves the package on the socket whose path is put at
-    its end."""
+    its end; ``workers`` is what the package's manifest says of events at once."""
 
-    def __init__(self, command: Sequence[str], hooks: frozenset[str], context: KindContext) -> None:
-        self._command, self._hooks, self._context = command, hooks, context
+    def __init__(self, command: Sequence[str], hooks: frozenset[str], workers: int, context: KindContext) -> None:
+        self._command, self._hooks, self._workers, self._context = command, hooks, workers, context
         self._name = context.plugin.instance
         self._channel: Channel | None = None
         self._life: asyncio.Future[str]
@@ -180,7 +180,7 @@ class Child:
             channel = Channel(await connect(path), self._context)
         except OSError as error:
             return f"it does not listen: {error.strerror}"
-        channel.greet(hello_of(self._context))
+        channel.greet(hello_of(self._context, self._workers))
         self._channel = channel
         self._say(None)
         reading = asyncio.create_task(channel.run())

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from mosaicfs_core import children
 from mosaicfs_core.hooks import Notice, PluginContext, Program, RunningPlugin
+from mosaicfs_core.hooks.wire import WORKERS
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.plugins.instances import Instance, Instances
 from mosaicfs_core.plugins.loading import LoadedPlugin
@@ -110,5 +111,5 @@ def run(core: CoreServices, instances: Instances, instance: Instance, changed: C
             return InProcess(core.host, plugin, context)
         served = plugin.name if plugin.distribution else f"{plugin.name}={plugin.entry_point}"
         command = children.command(core.home.path, "plugin", "serve", served, "--socket")
-        inner = Child(command, plugin.hooks, context)
+        inner = Child(command, plugin.hooks, plugin.manifest.workers if plugin.manifest else WORKERS, context)
     return Guarded(inner, core.host, context, lambda: instances.places(instance.name))
