@@ -255,6 +255,19 @@ async def test_an_agent_has_no_authority_and_no_instance_key_of_its_own(
     assert kept.isdisjoint({"ca.key", "ca.pem", "instance_key"})
 
 
+async def test_a_machine_is_called_what_its_configuration_says(control: Any, machine: Machine) -> None:
+    key_id, secret = await control.key()
+    machine.home.prepare()
+    machine.home.config_file.write_text('[agent]\nname = "Attic"\n')
+    pin = ("--ca-fingerprint", control.server.identity.authority.fingerprint)
+    code, _, err = await machine.run("agent", "init", control.url, "--access-key-id", key_id, *pin, stdin=secret)
+    assert code == 0, err
+    known = enrolment.load(machine.home)
+    assert known is not None
+    assert known.name == "Attic"
+    assert known.node_id.startswith("node-attic-")
+
+
 async def test_what_has_the_home_must_end_first(control: Any, machine: Machine) -> None:
     with machine.home.lock():
         code, _, err = await machine.run("agent", "init", control.url)

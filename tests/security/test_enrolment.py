@@ -181,6 +181,32 @@ async def test_a_machine_whose_key_was_revoked_is_shown_as_disabled(control: Any
     assert await shown() == {"online"}
 
 
+async def test_a_key_shows_when_its_machine_was_heard_of_and_a_name_is_one_machines(
+    control: Any, laptop: Home, tmp_path: Path
+) -> None:
+    key_id, secret = await control.key()
+    known = await control.enrol(laptop, (key_id, secret))
+    other = await control.enrol(Home(tmp_path / "desktop"), name="Desktop")
+    owner = control.plain(Authorization=f"Bearer {control.server.local_token}")
+
+    async def seen() -> Any:
+        _, listed = await control.status_of(owner, "GET", "/api/credentials")
+        return next(one.get("last_seen") for one in listed["items"] if one["id"] == key_id)
+
+    assert await seen() is None
+    await control.server.liveness.heard(known.node_id)
+    assert await seen() is not None
+
+    async def rename(node_id: str, name: str) -> int:
+        given = {"body": f'{{"friendly_name": "{name}"}}'.encode(), "headers": {"Content-Type": "application/json"}}
+        return int((await control.status_of(owner, "PATCH", f"/api/nodes/{node_id}", **given))[0])
+
+    assert await rename(other.node_id, "Laptop") == 409
+    assert await rename(known.node_id, "Laptop") == 200
+    assert await rename(known.node_id, "Old") == 200
+    assert await rename(other.node_id, "Laptop") == 200
+
+
 async def test_the_control_planes_own_machine_is_neither_enrolled_nor_disabled(control: Any) -> None:
     user = await control.as_user()
     own = control.server.identity.node_id

@@ -24,7 +24,7 @@ def add(agent: click.Group, context: TerminalContext) -> None:
     @click.argument("url")
     @click.option("--access-key-id", envvar=KEY_VARIABLE, show_envvar=True, help="The key made for this machine.")
     @click.option("--ca-fingerprint", help="Trust the control plane whose authority has this SHA-256 fingerprint.")
-    @click.option("--name", help="What to call this machine (default: its host name).")
+    @click.option("--name", help="What to call it (default: [agent] name, its host name).")
     @click.option("--install-service", is_flag=True, help="Write the file that starts the agent with the system.")
     def init(
         url: str, access_key_id: str | None, ca_fingerprint: str | None, name: str | None, install_service: bool
@@ -69,7 +69,7 @@ async def _joined(
             return await joining.join_again(home, url, ca_pem, known)
         key_id = _key_id(access_key_id)
         signer = UserSigner.from_secret(key_id, secret_for(key_id))
-        return await joining.join(home, url, ca_pem, signer, name or _host_name())
+        return await joining.join(home, url, ca_pem, signer, name or _own_name(home, known))
     except Unreachable:
         if ca_pem is None:
             await asyncio.to_thread(_refuse_tls, url)
@@ -146,10 +146,15 @@ def _key_id(given: str | None) -> str:
     return key_id
 
 
-def _host_name() -> str:
+def _own_name(home: Home, known: Enrolment | None) -> str:
+    """What this machine is called, as far as nobody says otherwise."""
     import socket
 
-    return socket.gethostname() or "node"
+    from mosaicfs_core import config as configuration
+
+    if known is not None:
+        return known.name
+    return configuration.load(home.config_file).agent.name or socket.gethostname() or "node"
 
 
 def _tell_service(context: TerminalContext, wanted: Service, *, installed: bool) -> None:

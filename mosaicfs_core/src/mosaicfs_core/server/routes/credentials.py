@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -9,6 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 from quart import Blueprint, Response
 from quart_schema import document_response, validate_querystring, validate_request
 
+from mosaicfs_core.documents import times
 from mosaicfs_core.hooks import etag_of
 from mosaicfs_core.server.auth import credentials
 from mosaicfs_core.server.listing import ListAnswer, Paging, document_answer, json_answer, page_of
@@ -35,7 +37,8 @@ class KeyChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class KeyAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """An access key, without its secret."""
+    """An access key, without its secret. ``last_seen`` is when somebody signed in with it last, or when its machine was
+    heard of, as far as this control plane remembers."""
 
     id: str
     name: str
@@ -60,7 +63,7 @@ class NewKeyAnswer(KeyAnswer, kw_only=True):
 async def list_keys(query_args: Paging) -> dict[str, Any]:
     """List the access keys, disabled ones included."""
     found = await documents_of(state().core.store, "credential")
-    return page_of([credentials.credential_body(document) for document in found], query_args)
+    return page_of([_shown(document) for document in found], query_args)
 
 
 @blueprint.post("")
@@ -70,7 +73,7 @@ async def create_key(data: NewKey) -> Response:
     """Make an access key; the answer holds its secret, which is shown this once."""
     new = await credentials.create(state(), data.name, data.kind)
     body = {
-        **credentials.credential_body(new.document),
+        **_shown(new.document),
         "access_key_id": new.document["access_key_id"],
         "secret_key": new.secret_key,
     }
@@ -82,7 +85,7 @@ async def create_key(data: NewKey) -> Response:
 async def get_key(key_id: str) -> Response:
     """Show one access key."""
     document = await credentials.get(state(), key_id)
-    return document_answer(document, credentials.credential_body(document))
+    return document_answer(document, _shown(document))
 
 
 @blueprint.patch("/<key_id>")
@@ -92,7 +95,7 @@ async def change_key(key_id: str, data: KeyChange) -> Response:
     """Rename, enable or disable an access key."""
     changes = {name: value for name, value in msgspec.structs.asdict(data).items() if value is not UNSET}
     document = await credentials.change(state(), key_id, changes)
-    return document_answer(document, credentials.credential_body(document))
+    return document_answer(document, _shown(document))
 
 
 @blueprint.delete("/<key_id>")
@@ -100,4 +103,10 @@ async def change_key(key_id: str, data: KeyChange) -> Response:
 async def disable_key(key_id: str) -> Response:
     """Disable an access key and sign all its sessions out. Keys are never deleted; enable it again with PATCH."""
     document = await credentials.change(state(), key_id, {"enabled": False})
-    return document_answer(document, credentials.credential_body(document))
+    return document_answer(document, _shown(document))
+
+
+def _shown(document: Mapping[str, Any]) -> dict[str, Any]:
+    body = credentials.credential_body(document)
+    heard = None if document.get("node_id") is None else state().liveness.last_heard(document["node_id"])
+    return body if heard is None else {**body, "last_seen": times.format_time(int(heard * 1_000_000))}

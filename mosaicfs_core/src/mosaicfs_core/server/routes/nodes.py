@@ -16,6 +16,7 @@ from mosaicfs_core.documents.standing import status_of, why_refused
 from mosaicfs_core.errors import Conflict, NotAllowed, NotFound, UserError
 from mosaicfs_core.hooks import FilesAnswer
 from mosaicfs_core.server.background import spawn
+from mosaicfs_core.server.identity import CONTROL_ROLE
 from mosaicfs_core.server.link.remote import RemoteAgent
 from mosaicfs_core.server.listing import (
     ListAnswer,
@@ -224,6 +225,8 @@ async def change_node(node_id: str, data: NodeChange) -> Response:
 
     if data.enabled is False:
         raise UserError("enabled: expected true; DELETE disables a node", field="enabled")
+    if data.friendly_name is not UNSET:
+        await _refuse_taken(node_id, data.friendly_name)
     if data.enabled is True:
         _refuse_revoked(await get_node_document(node_id))
     document = await replace(state().core.store, ids.node_document_id(node_id), change, MISSING)
@@ -308,6 +311,14 @@ async def sync(node_id: str) -> Response:
     await begin_crawl(node_id, instance=None, full=False)
     await ask_node(node_id, "full_sync", {})
     return json_answer(started(node_id), 202)
+
+
+async def _refuse_taken(node_id: str, name: str) -> None:
+    """Raise ``Conflict`` for the name of another machine: commands name machines so, and folders of the tree."""
+    for node in await documents_of(state().core.store, "node"):
+        if node["node_id"] != node_id and node.get("friendly_name") == name and node.get("role") != CONTROL_ROLE:
+            other = node["node_id"]
+            raise Conflict(f"{other} is called {name} already", field="friendly_name", node_id=other)
 
 
 def _refuse_revoked(node: Mapping[str, Any]) -> None:
