@@ -77,13 +77,17 @@ class Bed:
         """Enqueue a job for each of ``files`` files while the plugin is paused, and measure from when it may go on."""
         await self.pause()
         await self.crawl_seconds(tree)
-        pending = (await self.agent.jobs.queue.standing(PLUGIN)).counts.pending
-        if pending != files:
-            raise RuntimeError(f"{pending:,} jobs wait instead of {files:,}")
+        await self.expect_waiting(files)
         begun = time.perf_counter()
         await self.change(paused=False)
         await self.until_idle()
         return files / (time.perf_counter() - begun)
+
+    async def expect_waiting(self, files: int) -> None:
+        """Raise ``RuntimeError`` unless a job waits for each of ``files`` files."""
+        pending = (await self.agent.jobs.queue.standing(PLUGIN)).counts.pending
+        if pending != files:
+            raise RuntimeError(f"{pending:,} jobs wait instead of {files:,}")
 
     @property
     def running(self) -> RunningPlugin:

@@ -115,7 +115,10 @@ async def crawl_seconds(files: int, instance: Mapping[str, Any] | None) -> float
         async with bed(base, instance) as made:
             if instance is not None:
                 await made.pause()
-            return await made.crawl_seconds(tree(files))
+            taken = await made.crawl_seconds(tree(files))
+            if instance is not None:
+                await made.expect_waiting(files)
+            return taken
 
 
 async def enqueueing(files: int) -> tuple[float, float]:

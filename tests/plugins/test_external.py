@@ -27,7 +27,7 @@ from mosaicfs_core.hooks import (
 from mosaicfs_core.plugins.running import kinds
 from mosaicfs_core.testing.harness import Harness
 from mosaicfs_plugins.external import socket
-from mosaicfs_plugins.external.programs import find_program, find_socket
+from mosaicfs_plugins.external.programs import Finder, find_program, find_socket
 
 FILE = FileRecord(
     file_id="node-a.u", node_id="node-a", export_path="/a b.txt", name="a b.txt", size=3, mtime=1_000_001, inode=1001
@@ -217,6 +217,24 @@ def test_only_what_nobody_else_could_have_put_there_is_run(tmp_path: Path) -> No
     assert "there is no program missing" in (find_program("missing", [directory]).problem or "")
     directory.chmod(0o777)
     assert "everybody may write" in (find_program("good", [directory]).problem or "")
+
+
+def test_a_program_that_is_run_often_is_looked_at_again_whenever_something_is_otherwise(tmp_path: Path) -> None:
+    directory = tmp_path / "plugins"
+    good = program(directory, "good", "true")
+    finder = Finder("good", [directory])
+    assert finder.find().path == finder.find().path == good
+    good.chmod(0o707)
+    assert "everybody may write" in (finder.find().problem or "")
+    good.chmod(0o700)
+    assert finder.find().path == good
+    directory.chmod(0o777)
+    assert "everybody may write" in (finder.find().problem or "")
+    directory.chmod(0o700)
+    good.unlink()
+    assert "there is no program good" in (finder.find().problem or "")
+    good.symlink_to("/bin/sh")
+    assert "a link out of its directory" in (finder.find().problem or "")
 
 
 async def test_a_program_that_comes_later_is_found(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -290,6 +290,42 @@ async def _waiting(agent: Agent, count: int) -> bool:
     return standing.counts.pending == count and standing.sync is None
 
 
+async def test_a_pause_gives_back_what_a_quick_plugin_had_ahead(bed: Bed, annotator: Annotator) -> None:
+    async with bed.agent() as agent:
+        await bed.until(lambda: _all_done(agent, annotator, 0))
+        await bed.change(paused=True)
+        await bed.until(lambda: _paused(agent))
+        for number in range(600):
+            (bed.tree / f"{number}.txt").write_text("x")
+        await bed.until(lambda: _waiting(agent, 600))
+        never = asyncio.Event()
+
+        async def slow_at_last(event: FileEvent) -> dict[str, int]:
+            if len(annotator.seen()) > 100:
+                await never.wait()
+            return {"size": 1}
+
+        annotator.answer = slow_at_last
+        await bed.change(paused=False)
+        await bed.until(lambda: len(annotator.seen()) > 101)
+        await bed.change(paused=True)
+        await bed.until(lambda: _in_flight(agent, 0))
+        annotator.answer = lambda event: {"size": 1}
+        await bed.change(paused=False)
+        await bed.until(lambda: _all_done(agent, annotator, 600))
+        files = [name for event, name in annotator.seen() if event.startswith("file.")]
+        # The two that had begun are done again.
+        assert (len(files), len(set(files))) == (602, 600)
+
+
+async def _paused(agent: Agent) -> bool:
+    return (await agent.jobs.queue.standing("annotator")).paused
+
+
+async def _in_flight(agent: Agent, count: int) -> bool:
+    return (await agent.jobs.queue.standing("annotator")).counts.in_flight == count
+
+
 async def test_a_full_budget_holds_the_rest_and_says_why(bed: Bed, annotator: Annotator) -> None:
     await bed.change(budget={"jobs_per_day": 2})
     for number in range(4):

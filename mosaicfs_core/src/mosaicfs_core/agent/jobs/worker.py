@@ -70,10 +70,12 @@ class Worker:
                 self._stirred.clear()
                 await self._sleep(await self._round())
         finally:
+            # First of all, so that the end of one job begins no other.
+            ahead, self._ahead = list(self._ahead), deque()
             tasks = list(self._tasks)
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, self._put_back(), return_exceptions=True)
+            await asyncio.gather(*tasks, self._given_back(*ahead), return_exceptions=True)
 
     async def _round(self) -> float:
         """Begin what may be begun; how long to sleep, in seconds, unless something happens."""
@@ -134,8 +136,7 @@ class Worker:
     async def _put_back(self) -> None:
         """Give back what was taken ahead."""
         jobs, self._ahead = list(self._ahead), deque()
-        if jobs:
-            await self._given_back(*jobs)
+        await self._given_back(*jobs)
 
     async def _allowance(self, instance: Instance, now: datetime) -> Allowance:
         if instance.document.get("budget") is None:
@@ -218,6 +219,8 @@ class Worker:
             await self._failed(message)
 
     async def _given_back(self, *jobs: Job) -> None:
+        if not jobs:
+            return
         try:
             await self._queue.released(jobs)
         except MosaicError as error:
