@@ -108,6 +108,7 @@ def test_a_folder_that_could_not_be_read_at_first_is_followed_once_it_can(
     assert f"unreadable found {made}" in until(child, f"unreadable found {made}")
     made.chmod(0o777)
     until(child, f"unreadable resolved {made}")
+    until(child, f"Directory {made}")  # it is watched by then
     (made / "new").write_text("1")
     until(child, f"Create {made}/new")
 
