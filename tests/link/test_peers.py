@@ -202,7 +202,7 @@ async def test_a_new_replica_waits_for_its_control_plane_until_it_is_stopped(tmp
         nowhere = PlainRequests("http://127.0.0.1:1")
         replication = Replication(harness.store, OWNER, nowhere)
         stop = asyncio.Event()
-        waiting = asyncio.create_task(_until_met(replication, "http://127.0.0.1:1", stop))
+        waiting = asyncio.create_task(_until_met(harness.home, replication, "http://127.0.0.1:1", stop))
         await asyncio.sleep(0.1)
         assert not waiting.done()
         stop.set()
