@@ -53,6 +53,10 @@ What bounds the rows that are missed, as far as it is known:
 - *Random* reads cost one trip through the interpreter each, some 10 µs: alone on the machine 72,000 to 105,000 a second
   were seen from eight threads, beside the peers' running mounts half of that. The difference is not explained yet.
 """,
+    "plugins": """
+The emptiest executable there is costs more than its spawn: Python holds the interpreter's lock from `vfork` to `exec`,
+and the event loop and the store's writer wait for it meanwhile. A program that does anything hides that.
+""",
 }
 
 
