@@ -229,6 +229,7 @@ class Owners:
         for route in routes:
             if route.name not in self._probes:
                 task = self._probes[route.name] = asyncio.create_task(probe(route), name=f"probe {route.name}")
+                # mypy takes a parameter with a default for one that the loop would have to give.
                 task.add_done_callback(lambda _, name=route.name: self._probes.pop(name, None))  # type: ignore[misc]
 
 

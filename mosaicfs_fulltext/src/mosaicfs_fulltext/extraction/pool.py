@@ -58,7 +58,7 @@ class Reader:
         deadline = time.monotonic() + seconds + (_FIRST_S if self._fresh else 0.0)
         assert self._process.stdin is not None
         try:
-            write_frame(self._process.stdin, _encoder.encode(wish))  # type: ignore[arg-type]
+            write_frame(self._process.stdin, _encoder.encode(wish))  # type: ignore[arg-type]  # a pipe, by how it was started
         except OSError as error:
             raise Gone(str(error)) from error
         size = int.from_bytes(self._receive(4, deadline), "big")
