@@ -49,9 +49,12 @@ What bounds the rows that are missed, as far as it is known:
   Read over and over, the same file comes at 21 GB/s beside 29 bare (0.73 ×); the first passes after a cold one pay
   for moving every page to the list of those in use.
 - *Cold* reads fill two page caches, the mount's and the disk's. In a virtual machine whose host takes back free memory
-  that costs more than the reading: alone, with memory at hand, 2.0 to 2.6 GB/s were seen (0.6 to 0.75 × bare).
-- *Random* reads cost one trip through the interpreter each, some 10 µs: alone on the machine 72,000 to 105,000 a second
-  were seen from eight threads, beside the peers' running mounts half of that. The difference is not explained yet.
+  that costs more than the reading: alone, with memory at hand, 2.0 to 2.6 GB/s were seen (0.6 to 0.75 × bare). The
+  disk's own speed changes between runs by a factor of two, and with it what the peers reach.
+- *Random* reads cost one trip through the interpreter each, some 10 µs. They are the second of two runs, for every file
+  system: after a pause of some seconds the host has taken back memory that was free, and gives it again page by page,
+  so that the first run is half as fast in ours and in mergerfs alike (seen: 39, 91, 98 and 98 thousand a second in
+  four runs one after the other, after three seconds of rclone).
 """,
     "plugins": """
 The emptiest executable there is costs more than its spawn: Python holds the interpreter's lock from `vfork` to `exec`,
