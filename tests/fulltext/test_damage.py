@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,18 @@ import pytest
 
 from mosaicfs_core.documents import ids
 from mosaicfs_core.errors import PluginError
-from mosaicfs_core.hooks import FileRecord
+from mosaicfs_core.hooks import FileQuery, FileRecord
+from mosaicfs_core.jobs import Subscription
+from mosaicfs_core.jobs.matching import Matcher
+from mosaicfs_core.rules import FileFacts, NoLookup
 from mosaicfs_fulltext import marks
 from mosaicfs_fulltext.entries import entry_of, pack
+from mosaicfs_fulltext.extraction.extractor import Extractor
+from mosaicfs_fulltext.index import embedded
 from mosaicfs_fulltext.index.embedded import EmbeddedIndex
 from mosaicfs_fulltext.index.engine import Damaged, open_index
 from mosaicfs_fulltext.index.journal import Journal
+from mosaicfs_fulltext.index.verify import damage
 
 
 def segment(index: Path, part: str) -> Path:
@@ -48,15 +56,15 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
 
 
 @pytest.mark.logs("the index is made anew")
-@pytest.mark.parametrize("damage", DAMAGES)
-async def test_a_damaged_index_is_made_anew_and_filled_from_the_files(start: Any, damage: str) -> None:
+@pytest.mark.parametrize("kind", DAMAGES)
+async def test_a_damaged_index_is_made_anew_and_filled_from_the_files(start: Any, kind: str) -> None:
     async with start() as instance:
         for number in range(5):
             file = await instance.known(f"{number}.txt", f"word{number} shared")
             await instance.tell("file.added", file)
         await instance.settled()
         directory = instance.context.state_dir
-    DAMAGES[damage](directory / "index")
+    DAMAGES[kind](directory / "index")
     async with start() as instance:
         await instance.refilled()
         assert len(await instance.names("shared")) == 5
@@ -72,22 +80,128 @@ async def test_an_index_that_is_whole_is_kept(start: Any) -> None:
         assert await instance.names("store") == ["only-told.txt"]
 
 
+NARROWED: dict[str, dict[str, Any]] = {
+    "types and what a step includes": {
+        "mime_globs": ["text/{plain,csv}"],
+        "steps": [{"op": "glob", "pattern": "a*", "on_match": "include"}],
+    },
+    "what a step excludes": {"steps": [{"op": "glob", "pattern": "*.html", "on_match": "exclude"}]},
+    "what the budget's steps exclude": {
+        "budget": {"steps": [{"op": "glob", "pattern": "a*", "on_match": "exclude"}]},
+        "mime_globs": ["TEXT/*"],
+    },
+    "nothing": {},
+}
+
+
+def subscription(document: dict[str, Any]) -> Subscription:
+    return Subscription(
+        events=("file.added",),
+        mime_globs=tuple(document.get("mime_globs", ())),
+        steps=tuple(document.get("steps", ())),
+        budget_steps=tuple(document.get("budget", {}).get("steps", ())),
+    )
+
+
+def facts_of(file: FileRecord) -> FileFacts:
+    names = ("node_id", "export_path", "name", "size", "mtime", "mime_type")
+    return FileFacts(**{name: getattr(file, name) for name in names})
+
+
 @pytest.mark.logs("the index is made anew")
-async def test_filling_keeps_to_what_the_instance_is_told_of(start: Any) -> None:
+@pytest.mark.parametrize("narrowed", NARROWED)
+async def test_filling_takes_the_files_that_the_queue_would_tell(start: Any, narrowed: str) -> None:
     async with start() as instance:
-        await instance.known("a.txt", "shared", mime_type="text/plain")
-        await instance.known("b.html", "shared", mime_type="text/html")
-        await instance.known("secret.txt", "shared", mime_type="text/plain")
-        document = await instance.harness.store.get(ids.plugin_document_id(instance.context.node_id, "fulltext"))
-        step = {"op": "glob", "pattern": "a*", "on_match": "include"}
-        await instance.harness.store.put({**document, "mime_globs": ["text/plain"], "steps": [step]})
+        for name, kind in (("a.txt", "text/plain"), ("b.html", "text/html"), ("secret.txt", "text/plain")):
+            await instance.known(name, "shared", mime_type=kind)
+        node_id = instance.context.node_id
+        document = await instance.harness.store.get(ids.plugin_document_id(node_id, "fulltext"))
+        await instance.harness.store.put({**document, **NARROWED[narrowed]})
         await instance.settled()
         directory = instance.context.state_dir
+        matcher = Matcher(subscription(NARROWED[narrowed]), node_id, instance.harness.host.step_ops())
+        files = (await instance.context.find_files(FileQuery(limit=10))).items
+        told = {file.file_id for file in files if matcher.passes(facts_of(file), NoLookup(), 0)}
     (directory / "index" / "meta.json").unlink()
     async with start() as instance:
-        document = await instance.harness.store.get(ids.plugin_document_id(instance.context.node_id, "fulltext"))
         await instance.refilled()
-        assert (await instance.widget())["data"]["documents"] == 1
+        assert {hit.file_id for hit in (await instance.envelope("shared")).results} == told
+        assert told
+
+
+@pytest.mark.logs("the index is made anew")
+async def test_a_file_that_cannot_be_read_does_not_hold_up_the_others(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_text(self: Extractor, path: Path, kind: Any) -> Any:
+        if path.name == "05.txt":
+            raise OSError(errno.EIO, "Input/output error")
+        return read(self, path, kind)
+
+    read = Extractor.read_text
+    async with start() as instance:
+        for number in range(12):
+            await instance.known(f"{number:02}.txt", "shared")
+        directory = instance.context.state_dir
+    shutil.rmtree(directory / "index")
+    with monkeypatch.context() as patched:
+        patched.setattr(Extractor, "read_text", read_text)
+        async with start() as instance:
+            await instance.refilled()
+            assert len(await instance.names("shared")) == 11
+            assert (await instance.widget())["data"]["postponed"] == 1
+    async with start() as instance:
+        async with asyncio.timeout(20):
+            while (await instance.widget())["data"]["postponed"]:
+                await instance.settled()
+        assert len(await instance.names("shared")) == 12
+
+
+async def test_a_large_index_is_used_while_it_is_compared(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with start() as instance:
+        await instance.add("old.txt", "shared before")
+        await instance.settled()
+    compared = threading.Event()
+
+    def slow(directory: Path, given_up: Callable[[], bool]) -> str | None:
+        compared.wait(20)
+        return damage(directory, given_up)
+
+    monkeypatch.setattr(embedded, "_PATIENCE_S", 0.0)
+    monkeypatch.setattr(embedded, "damage", slow)
+    async with start() as instance:
+        assert await instance.names("shared") == ["old.txt"]
+        await instance.add("new.txt", "shared meanwhile")
+        assert await instance.names("shared") == ["old.txt"]
+        compared.set()
+        await instance.settled()
+        assert sorted(await instance.names("shared")) == ["new.txt", "old.txt"]
+
+
+@pytest.mark.logs("the index is made anew", "the index cannot be used")
+async def test_damage_that_is_found_late_has_the_index_made_anew(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with start() as instance:
+        await instance.known("old.txt", "shared before")
+        await instance.settled()
+        directory = instance.context.state_dir
+    compared = threading.Event()
+
+    def slow(directory: Path, given_up: Callable[[], bool]) -> str | None:
+        return "it is damaged" if compared.wait(20) else None
+
+    with monkeypatch.context() as patched:
+        patched.setattr(embedded, "_PATIENCE_S", 0.0)
+        patched.setattr(embedded, "damage", slow)
+        async with start() as instance:
+            await instance.add("new.txt", "shared meanwhile")
+            compared.set()
+            async with asyncio.timeout(20):
+                while marks.damage_noted(directory) is None:
+                    await asyncio.to_thread(lambda: None)
+    async with start() as instance:
+        await instance.refilled()
+        assert len(await instance.names("shared")) == 2
+        assert marks.damage_noted(directory) is None
 
 
 @pytest.mark.logs("the index is made anew")

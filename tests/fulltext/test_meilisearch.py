@@ -117,6 +117,22 @@ async def test_answers_that_are_none(start: Any, server: FakeMeilisearch) -> Non
         assert await instance.names("text") == ["a.txt"]
 
 
+@pytest.mark.logs("does not answer as Meilisearch does")
+async def test_an_answer_that_lacks_what_it_should_have_ends_one_event_alone(
+    start: Any, server: FakeMeilisearch
+) -> None:
+    async with start(pointing(server)) as instance:
+        await instance.add("a.txt", "text")
+        server.answer_instead = web.json_response({})
+        with pytest.raises(PluginError, match="does not answer as Meilisearch does"):
+            await instance.add("b.txt", "text")
+        server.answer_instead = web.json_response({})
+        with pytest.raises(PluginError, match="does not answer as Meilisearch does"):
+            await instance.names("text")
+        await instance.add("b.txt", "text")
+        assert sorted(await instance.names("text")) == ["a.txt", "b.txt"]
+
+
 async def test_figures_and_odd_queries(start: Any, server: FakeMeilisearch) -> None:
     async with start(pointing(server)) as instance:
         await instance.add("a.txt", "text")

@@ -11,6 +11,7 @@ from mosaicfs_fulltext.index.schema import FORMAT
 _FORMAT: Final = "format"
 _REFILL: Final = "refill"
 _BACKEND: Final = "backend"
+_DAMAGE: Final = "damage"
 
 
 def refill_reason(directory: Path) -> str | None:
@@ -43,6 +44,24 @@ def note_backend(directory: Path, place: str) -> None:
     """Note which index is used."""
     if backend_used(directory) != place:
         _write(directory / _BACKEND, place)
+
+
+def note_damage(directory: Path, what: str) -> None:
+    """Note, durably, that the index cannot be used: found while it was in use, it is made anew at the next opening."""
+    _write(directory / _DAMAGE, what)
+
+
+def damage_noted(directory: Path) -> str | None:
+    """What was found to be wrong with the index, None when nothing was."""
+    try:
+        return (directory / _DAMAGE).read_text(encoding="utf-8") or "it was damaged"
+    except FileNotFoundError:
+        return None
+
+
+def forget_damage(directory: Path) -> None:
+    """The damaged index is gone."""
+    (directory / _DAMAGE).unlink(missing_ok=True)
 
 
 def format_problem(directory: Path) -> str | None:

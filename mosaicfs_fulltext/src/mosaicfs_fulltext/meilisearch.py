@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from hashlib import blake2b
 from itertools import groupby
 from typing import Any, Final, NamedTuple
@@ -69,8 +70,8 @@ class Meilisearch:
 
     @property
     def broken(self) -> bool:
-        """It has nothing that could break here."""
-        return False
+        """Whether what sends changes has ended, which nothing should make it do."""
+        return self._sending.done()
 
     async def apply(self, change: Change, text: str | None = None) -> None:
         """Returns once the server has carried the change out."""
@@ -105,7 +106,8 @@ class Meilisearch:
             "matchingStrategy": "all",
         }
         answer = await self._ask("POST", f"/indexes/{self._index}/search", asked)
-        return [_result(hit) for hit in answer["hits"]]
+        with self._understood():
+            return [_result(hit) for hit in answer["hits"]]
 
     async def known(self, file_ids: Sequence[str]) -> dict[str, Entry]:
         """What the index has of these files."""
@@ -126,14 +128,15 @@ class Meilisearch:
         answer = await self._ask("GET", f"/indexes/{self._index}/stats")
         failed = await self.of_status("failed", 1000)
         postponed = await self.of_status("postponed", 1000)
-        return Stats(
-            documents=answer["numberOfDocuments"],
-            with_text=answer["fieldDistribution"].get("text", 0),
-            failed=len(failed),
-            postponed=len(postponed),
-            size=answer.get("rawDocumentDbSize"),
-            waiting=len(self._new),
-        )
+        with self._understood():
+            return Stats(
+                documents=answer["numberOfDocuments"],
+                with_text=answer["fieldDistribution"].get("text", 0),
+                failed=len(failed),
+                postponed=len(postponed),
+                size=answer.get("rawDocumentDbSize"),
+                waiting=len(self._new),
+            )
 
     async def forget_node(self) -> None:
         """Remove the files of this node."""
@@ -159,7 +162,7 @@ class Meilisearch:
                     await self._send(group)
                 except MosaicError as error:
                     self._refuse(group, error)
-                except asyncio.CancelledError:
+                except BaseException:
                     self._refuse(group, Unavailable("the index is closed"))
                     raise
                 else:
@@ -202,23 +205,28 @@ class Meilisearch:
     async def _entries(self, condition: str, limit: int) -> list[Entry]:
         asked = {"q": "", "filter": condition, "limit": limit, "attributesToRetrieve": list(_FACTS)}
         answer = await self._ask("POST", f"/indexes/{self._index}/search", asked)
-        return [Entry(**{name: hit[name] for name in _FACTS}) for hit in answer["hits"]]
+        with self._understood():
+            return [Entry(**{name: hit[name] for name in _FACTS}) for hit in answer["hits"]]
 
     async def _do(self, method: str, path: str, body: Any, *, unless: str | None = None) -> None:
         """Have a task done. ``unless`` is the code of a failure that is none."""
-        task = await self._ask(method, path, body)
+        begun = await self._ask(method, path, body)
+        with self._understood():
+            number = int(begun["taskUid"])
         pause, left = _FIRST_PAUSE_S, _TASK_S
         while True:
-            task = await self._ask("GET", f"/tasks/{task.get('taskUid', task.get('uid'))}")
-            if task["status"] == "succeeded":
+            task = await self._ask("GET", f"/tasks/{number}")
+            with self._understood():
+                status, kind, error = task["status"], task["type"], task.get("error") or {}
+                code, message = error.get("code"), error.get("message")
+            if status == "succeeded":
                 return
-            if task["status"] in ("failed", "canceled"):
-                error = task.get("error") or {}
-                if error.get("code") == unless:
+            if status in ("failed", "canceled"):
+                if code == unless:
                     return
-                raise UserError(f"Meilisearch refused {task['type']}: {error.get('message') or task['status']}")
+                raise UserError(f"Meilisearch refused {kind}: {message or status}")
             if left <= 0:
-                raise Unavailable(f"Meilisearch did not carry out {task['type']} within {_TASK_S:g} s")
+                raise Unavailable(f"Meilisearch did not carry out {kind} within {_TASK_S:g} s")
             await asyncio.sleep(pause)
             left, pause = left - pause, min(pause * 2, _MOST_PAUSE_S)
 
@@ -241,6 +249,14 @@ class Meilisearch:
         if status >= 400:
             raise _error(status, answer)
         return answer
+
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        """For taking an answer apart: one that lacks what it should have is ``Unavailable``."""
+        try:
+            yield
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise Unavailable(f"{self._url} does not answer as Meilisearch does: {error!r}") from error
 
 
 def _error(status: int, answer: Mapping[str, Any]) -> MosaicError:

@@ -56,7 +56,7 @@ async def _open_embedded(context: PluginContext, changed: bool) -> Backend:
     directory = context.state_dir
     if changed:
         await asyncio.to_thread(_remove, directory)
-    problem = None if changed else marks.format_problem(directory)
+    problem = None if changed else marks.damage_noted(directory) or marks.format_problem(directory)
     if problem is None:
         try:
             index = await EmbeddedIndex.open(directory)
@@ -76,6 +76,7 @@ def _begin_anew(directory: Path, problem: str) -> None:
 
     marks.want_refill(directory, problem)
     remove_index(directory / "index")
+    marks.forget_damage(directory)
 
 
 def _remove(directory: Path) -> None:
@@ -84,3 +85,4 @@ def _remove(directory: Path) -> None:
 
     remove_index(directory / "journal")
     remove_index(directory / "index")
+    marks.forget_damage(directory)

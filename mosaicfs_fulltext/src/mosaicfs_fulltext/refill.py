@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
-from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from mosaicfs_core.hooks import DocumentQuery, FileQuery, FileRecord, PluginContext, Selection
@@ -18,15 +17,14 @@ _PAGE: Final = 500
 
 
 async def own_files(context: PluginContext) -> AsyncIterator[Sequence[FileRecord]]:
-    """Every file that the instance is subscribed to, in pages."""
+    """Every file that the host tells the instance of, in pages: what all its selections hold."""
     found = await context.find_documents(DocumentQuery(type="plugin", key=(context.node_id, context.instance), limit=1))
     document: Mapping[str, Any] = found.items[0] if found.items else {}
     node_id = None if document.get("scope") == "instance" else context.node_id
-    globs = tuple(document.get("mime_globs") or ())
-    steps = tuple(document.get("steps") or ())
-    pages = _selected(context, steps, node_id) if steps else _all(context, node_id)
+    selections = _selections(document)
+    pages = _selected(context, selections, node_id) if selections else _all(context, node_id)
     async for page in pages:
-        yield [file for file in page if _matches(file, globs)]
+        yield page
 
 
 def is_current(entry: Entry | None, file: FileRecord) -> bool:
@@ -48,17 +46,23 @@ async def _all(context: PluginContext, node_id: str | None) -> AsyncIterator[Seq
         query = FileQuery(node_id=node_id, limit=_PAGE, cursor=page.cursor)
 
 
+def _selections(document: Mapping[str, Any]) -> dict[str, Selection]:
+    """What the instance's document narrows its files by, each as a selection; a file has to be in all."""
+    globs, budget = document.get("mime_globs"), document.get("budget")
+    chains = {"steps": document.get("steps"), "budget": budget.get("steps") if isinstance(budget, Mapping) else None}
+    selections = {name: Selection(steps=tuple(steps)) for name, steps in chains.items() if steps}
+    if globs:
+        step = {"op": "mime", "globs": list(globs), "on_match": "include"}
+        selections["types"] = Selection(steps=(step,), default_result="exclude")
+    return selections
+
+
 async def _selected(
-    context: PluginContext, steps: tuple[Mapping[str, Any], ...], node_id: str | None
+    context: PluginContext, selections: Mapping[str, Selection], node_id: str | None
 ) -> AsyncIterator[Sequence[FileRecord]]:
-    selection = Selection(steps=steps, default_result="exclude")
-    async with aclosing(context.follow_files({"own": selection})) as found:
+    async with aclosing(context.follow_files(selections)) as found:
         async for some in found:
-            files = [one.file for one in some.files if one.file is not None and one.selections]
+            files = [one.file for one in some.files if one.file is not None and len(one.selections) == len(selections)]
             yield [file for file in files if node_id in (None, file.node_id)]
             if some.complete:
                 return
-
-
-def _matches(file: FileRecord, globs: Sequence[str]) -> bool:
-    return not globs or any(fnmatchcase(file.mime_type or "", glob) for glob in globs)

@@ -17,10 +17,11 @@ from mosaicfs_core.hooks import (
     PluginContext,
     QueryRequest,
     ResultEnvelope,
+    Unavailable,
 )
 from mosaicfs_fulltext import marks, report
 from mosaicfs_fulltext.backend import Backend
-from mosaicfs_fulltext.entries import Removal
+from mosaicfs_fulltext.entries import Removal, entry_of
 from mosaicfs_fulltext.locks import KeyedLocks
 from mosaicfs_fulltext.opening import open_backend
 from mosaicfs_fulltext.reading import PATIENCE_S, FileReader, ReadFile
@@ -80,7 +81,7 @@ class Service:
             async with self._locks.of(event.file.file_id):
                 await self._backend.apply(Removal(file_id=event.file.file_id))
         elif event.file is not None:
-            await self._index(event.file, event.local_path, PATIENCE_S, moved=event.previous_export_path is not None)
+            await self._index(event.file, event.local_path, moved=event.previous_export_path is not None)
 
     async def search(self, request: QueryRequest) -> ResultEnvelope:
         """Files by the text in them. No query is an error."""
@@ -114,16 +115,26 @@ class Service:
         reason = marks.refill_reason(self.context.state_dir)
         return None if reason is None else f"The index is being filled again: {reason}."
 
-    async def _index(
-        self, file: FileRecord, local_path: str | None, patience: float | None, *, moved: bool = False
-    ) -> None:
+    async def _index(self, file: FileRecord, local_path: str | None, *, moved: bool) -> None:
         async with self._locks.of(file.file_id):
             read = await self._moved(file) if moved else None
             if read is None:
-                read = await self._reader.read(self.context, file, local_path, patience)
+                read = await self._reader.read(self.context, file, local_path, PATIENCE_S)
             await self._backend.apply(read.entry, read.text)
         if read.entry.status == "postponed":
             self._woken.set()
+
+    async def _index_in_background(self, file: FileRecord) -> None:
+        """Read a file without an event that could come again: one that cannot be read at present is postponed."""
+        async with self._locks.of(file.file_id):
+            try:
+                read = await self._reader.read(self.context, file, None, None)
+            except NotFound:
+                await self._backend.apply(Removal(file_id=file.file_id))
+                return
+            except Unavailable as error:
+                read = ReadFile(entry_of(file, "postponed", reason=error.message), "")
+            await self._backend.apply(read.entry, read.text)
 
     async def _moved(self, file: FileRecord) -> ReadFile | None:
         """The file under its new name, without reading it again, when the index knows it as it is."""
@@ -162,22 +173,24 @@ class Service:
         await asyncio.to_thread(marks.refilled, directory)
 
     async def _read_postponed(self) -> None:
-        await self._backend.flush()
-        while entries := await self._backend.of_status("postponed", _SOME):
-            await self._index_some([entry.record() for entry in entries])
+        """Read each file that was postponed once; what cannot be read now either waits for the next round."""
+        tried: set[str] = set()
+        while True:
             await self._backend.flush()
+            postponed = await self._backend.of_status("postponed", len(tried) + _SOME)
+            entries = [entry for entry in postponed if entry.file_id not in tried]
+            if not entries:
+                return
+            tried.update(entry.file_id for entry in entries)
+            await self._index_some([entry.record() for entry in entries])
 
     async def _index_some(self, files: list[FileRecord]) -> None:
-        """Read files in the background, a few at a time; those that are gone are left to their events."""
+        """Read files in the background, a few at a time. The first error of the index ends the others."""
         some = asyncio.Semaphore(_AT_ONCE)
 
         async def one(file: FileRecord) -> None:
             async with some:
-                try:
-                    await self._index(file, None, None)
-                except NotFound:
-                    async with self._locks.of(file.file_id):
-                        await self._backend.apply(Removal(file_id=file.file_id))
+                await self._index_in_background(file)
                 self._refilled += 1
 
         async with _all_or_first_error() as group:

@@ -4,11 +4,16 @@ Changes that wait together are written to the journal together, with one flush t
 task takes them from there into tantivy, and commits after a second, or after many changes, or when somebody wants to
 see them; only then the journal forgets them. What a kill leaves in the journal is taken into the index at the next
 start. So an event waits for one small write and never for a commit, and commits may be large.
+
+Before that task writes anything it compares every byte of the index with its checksums: a merge would give damaged
+terms a checksum of their own. A large index takes minutes for that; meanwhile the journal takes changes, and searches
+answer with what is there.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -20,13 +25,16 @@ from typing import Final, NamedTuple, TypeVar
 import msgspec
 
 from mosaicfs_core.hooks import Unavailable
+from mosaicfs_fulltext import marks
 from mosaicfs_fulltext.backend import Result, Stats
 from mosaicfs_fulltext.entries import Change, Entry
 from mosaicfs_fulltext.index.engine import Damaged, Engine, Found, guarded, open_index
 from mosaicfs_fulltext.index.journal import Journal
+from mosaicfs_fulltext.index.verify import damage
 
 T = TypeVar("T")
 
+_PATIENCE_S: Final = 10.0
 _AGE_S: Final = 1.0
 _AGE_MANY_S: Final = 15.0
 _MOST_CHANGES: Final = 20_000
@@ -43,7 +51,8 @@ class _Waiting(NamedTuple):
 class EmbeddedIndex:
     """Made by ``open``. Belongs to one event loop."""
 
-    def __init__(self, engine: Engine, journal: Journal, threads: _Threads) -> None:
+    def __init__(self, directory: Path, engine: Engine, journal: Journal, threads: _Threads) -> None:
+        self._directory = directory
         self._engine, self._journal, self._threads = engine, journal, threads
         self._new: list[_Waiting] = []
         self._queue: deque[_Waiting] = deque()
@@ -58,6 +67,8 @@ class EmbeddedIndex:
         self._room.set()
         self._writing = asyncio.Lock()
         self._broken: Exception | None = None
+        self._begun = asyncio.Event()
+        self._closing = threading.Event()
         self._tasks = [
             asyncio.create_task(self._guard(work()), name=f"fulltext {name}")
             for name, work in (("journal", self._write_journal), ("index", self._fill_index))
@@ -67,7 +78,8 @@ class EmbeddedIndex:
     async def open(cls, directory: Path) -> EmbeddedIndex:
         """The index in a directory, with what a former run left in its journal.
 
-        Raises ``Damaged``, having touched nothing, or ``Unavailable`` while another process has it.
+        Returns before that is done when the index is large. Raises ``Damaged``, having touched nothing, or
+        ``Unavailable`` while another process has it.
         """
         threads = _Threads()
         try:
@@ -75,7 +87,13 @@ class EmbeddedIndex:
         except BaseException:
             threads.close()
             raise
-        return cls(engine, journal, threads)
+        index = cls(directory, engine, journal, threads)
+        try:
+            await index._wait_for_a_beginning()
+        except BaseException:
+            await index.close()
+            raise
+        return index
 
     # -- what the service calls ------------------------------------------------------------------------------------
 
@@ -90,7 +108,8 @@ class EmbeddedIndex:
     async def flush(self) -> None:
         """Returns once all that was taken is committed."""
         self._check()
-        if not (self._queue or self._uncommitted or self._new or self._writing.locked()):
+        idle = not (self._queue or self._uncommitted or self._new or self._writing.locked())
+        if idle and self._begun.is_set():
             return
         wanted = asyncio.get_running_loop().create_future()
         self._wanted.append(wanted)
@@ -148,6 +167,7 @@ class EmbeddedIndex:
 
     async def close(self) -> None:
         """Stop; what is not committed stays in the journal."""
+        self._closing.set()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -196,7 +216,30 @@ class EmbeddedIndex:
             self._room.clear()
         self._indexer_woken.set()
 
+    async def _wait_for_a_beginning(self) -> None:
+        """Wait some seconds for ``_begin``. Raises what ended it."""
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                await self._begun.wait()
+        except TimeoutError:
+            return
+        if self._broken is not None:
+            raise self._broken
+
+    async def _begin(self) -> None:
+        """See whether the index is whole, and take in what stands in the journal."""
+        problem = await self._threads.write(lambda: damage(self._directory / "index", self._closing.is_set))
+        if problem is not None:
+            await asyncio.to_thread(marks.note_damage, self._directory, problem)
+            raise Damaged(problem)
+        self._uncommitted += await self._threads.write(lambda: _take_over(self._engine, self._journal))
+        if self._uncommitted:
+            await self._commit()
+
     async def _fill_index(self) -> None:
+        await self._begin()
+        self._begun.set()
+        self._indexer_woken.set()
         while True:
             try:
                 await asyncio.wait_for(self._indexer_woken.wait(), self._until_commit())
@@ -272,6 +315,7 @@ class EmbeddedIndex:
 
     def _fail(self, error: Exception) -> None:
         self._broken = self._broken or error
+        self._begun.set()
         waiting = [one.taken for one in self._new]
         for future in [*waiting, *self._wanted]:
             if not future.done():
@@ -317,16 +361,16 @@ async def _in(pool: ThreadPoolExecutor, function: Callable[[], T]) -> T:
 
 
 def _open(directory: Path) -> tuple[Engine, Journal]:
-    engine = open_index(directory / "index")
-    journal = Journal(directory / "journal")
-    left = False
+    return open_index(directory / "index"), Journal(directory / "journal")
+
+
+def _take_over(engine: Engine, journal: Journal) -> int:
+    """Apply what a former run left in its journal; returns how many changes."""
+    count = 0
     for change in journal.replay():
         engine.apply(change)
-        left = True
-    if left:
-        engine.commit()
-    journal.drop(journal.rotate())
-    return engine, journal
+        count += 1
+    return count
 
 
 def _apply(engine: Engine, group: Sequence[_Waiting]) -> None:

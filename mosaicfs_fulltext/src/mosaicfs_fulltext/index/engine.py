@@ -1,4 +1,4 @@
-"""The index on disk: tantivy, opened only when it is whole, written by one thread, read by any.
+"""The index on disk: tantivy, written by one thread, read by any.
 
 Blocking code. What tantivy does when it meets damage (panic) arrives as ``Damaged``.
 """
@@ -18,7 +18,6 @@ from tantivy import Index, IndexWriter, Query, Searcher
 from mosaicfs_core.hooks import Unavailable
 from mosaicfs_fulltext.entries import Change, Entry, Removal
 from mosaicfs_fulltext.index import schema as fields
-from mosaicfs_fulltext.index.verify import damage
 
 T = TypeVar("T")
 
@@ -123,15 +122,13 @@ class Engine:
 def open_index(directory: Path) -> Engine:
     """Open the index in a directory, an empty one when there is none.
 
-    Raises ``Damaged``, or ``Unavailable`` while another process writes to it.
+    Whether its files are whole is asked of ``verify.damage``, before anything is written. Raises ``Damaged``, or
+    ``Unavailable`` while another process writes to it.
     """
     fresh = not (directory / "meta.json").exists()
     if fresh and directory.exists() and any(directory.iterdir()):
         raise Damaged("meta.json is gone")
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    problem = None if fresh else damage(directory)
-    if problem is not None:
-        raise Damaged(problem)
     with _no_panic():
         index = Index(fields.schema(), str(directory), reuse=True)
         fields.register(index)

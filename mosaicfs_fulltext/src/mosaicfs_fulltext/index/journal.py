@@ -27,12 +27,13 @@ class Journal:
     def __init__(self, directory: Path) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._directory = directory
-        self._number = max(self._numbers(), default=0)
+        self._left = self._numbers()
+        self._number = max(self._left, default=0)
         self._descriptor: int | None = None
 
     def replay(self) -> Iterator[Change]:
-        """The changes that were written down and not dropped, in order."""
-        for number in self._numbers():
+        """The changes that a former run wrote down and did not drop, in order."""
+        for number in self._left:
             yield from _records(self._path(number).read_bytes())
 
     def append(self, changes: Sequence[Change]) -> int:

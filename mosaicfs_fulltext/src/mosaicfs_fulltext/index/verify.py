@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,10 +17,11 @@ _MOST_FOOTER: Final = 50_000
 _PARTS: Final = ("fast", "fieldnorm", "idx", "pos", "store", "term")
 
 
-def damage(directory: Path) -> str | None:
+def damage(directory: Path, given_up: Callable[[], bool]) -> str | None:
     """What is wrong with the index in a directory, a sentence; None when all its files are whole.
 
-    Reads every byte of what ``meta.json`` names.
+    Reads every byte of what ``meta.json`` names, so nothing may be written meanwhile. ``given_up`` is asked between two
+    pieces; once it says so, the rest is taken for whole.
     """
     try:
         wanted = _wanted(json.loads((directory / "meta.json").read_bytes()))
@@ -28,7 +29,7 @@ def damage(directory: Path) -> str | None:
         return f"meta.json cannot be read: {error}"
     for name in wanted:
         try:
-            whole = _whole(directory / name)
+            whole = _whole(directory / name, given_up)
         except OSError as error:
             return f"{name} cannot be read: {error.strerror}"
         if not whole:
@@ -47,7 +48,7 @@ def _wanted(meta: Mapping[str, Any]) -> list[str]:
     return names
 
 
-def _whole(path: Path) -> bool:
+def _whole(path: Path, given_up: Callable[[], bool]) -> bool:
     """Whether a file has the checksum that stands at its end: JSON, its length, a magic number."""
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -65,5 +66,7 @@ def _whole(path: Path) -> bool:
         file.seek(0)
         found, left = 0, body
         while left and (chunk := file.read(min(_CHUNK, left))):
+            if given_up():
+                return True
             found, left = zlib.crc32(chunk, found), left - len(chunk)
     return left == 0 and found == expected
