@@ -7,6 +7,7 @@ import os
 import stat
 import sys
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,67 @@ async def test_a_program_crawls_in_one_object_or_line_by_line(bed: Bed) -> None:
         running = await bed.instance(name, "executable", **fields)
         parts = [part async for part in running.crawl(CrawlRequest(trigger="manual"))]
         assert [operation.export_path for part in parts for operation in part if isinstance(operation, Create)] == paths
+
+
+LISTER = """
+import json, sys
+sys.stdin.read()
+row = {"action": "create", "size": 1, "mtime": "2026-01-15T14:30:00.000000Z"}
+for number in range(60_000):
+    print(json.dumps({**row, "export_path": f"/lister/{number:06}" + "x" * 100}))
+"""
+
+
+async def test_a_program_lists_as_much_as_it_wants_line_by_line(bed: Bed) -> None:
+    program(bed.plugins, "lister", LISTER, sys.executable)
+    running = await bed.instance("lister", "executable", provides_filesystem=True, subscribed_events=[])
+    sizes = [len(part) async for part in running.crawl(CrawlRequest(trigger="manual"))]
+    assert sum(sizes) == 60_000
+    assert max(sizes) <= 500
+
+
+async def test_a_listing_that_nobody_wants_any_longer_ends_its_program(bed: Bed, tmp_path: Path) -> None:
+    text = f"import os; open({os.fspath(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\n" + LISTER
+    program(bed.plugins, "lister", text, sys.executable)
+    running = await bed.instance("lister", "executable", provides_filesystem=True, subscribed_events=[])
+    async with aclosing(running.crawl(CrawlRequest(trigger="manual"))) as parts:
+        assert await anext(parts)
+    await gone(int((tmp_path / "pid").read_text()))
+
+
+@pytest.mark.logs("plugin bad: mosaicfs_crawl failed")
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("echo '{\"files\": 7}'", "it printed no list of files"),
+        ("echo nonsense", "it printed no list of files.*nonsense"),
+        ('echo \'{"action": "create"\'; head -c 5000000 /dev/zero', "print an operation on each line"),
+        ("true", "it printed no list of files"),
+        ("echo half; echo why >&2; exit 3", "exit code 3; it said: why"),
+    ],
+)
+async def test_a_listing_that_is_none_fails_with_its_reason(bed: Bed, text: str, said: str) -> None:
+    program(bed.plugins, "bad", text)
+    running = await bed.instance("bad", "executable", provides_filesystem=True, subscribed_events=[])
+    with pytest.raises(PluginError, match=said):
+        [part async for part in running.crawl(CrawlRequest(trigger="manual"))]
+
+
+async def test_slow_programs_take_no_thread_that_others_wait_for(bed: Bed, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "go")
+    program(
+        bed.plugins, "slow", f"cat > /dev/null; echo x >> {tmp_path}/begun; cat {tmp_path}/go > /dev/null; echo '{{}}'"
+    )
+    running = await bed.instance("slow", "executable")
+    tasks = [asyncio.create_task(running.file_event(event(number))) for number in range(40)]
+    async with asyncio.timeout(30):
+        while not (tmp_path / "begun").exists() or len((tmp_path / "begun").read_text()) < 80:
+            await asyncio.to_thread(lambda: None)
+        (tmp_path / "go").open("w").close()
+        await asyncio.to_thread(lambda: None)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def test_a_program_answers_questions(bed: Bed) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,8 +26,9 @@ from mosaicfs_core.hooks import (
     UserError,
     now_text,
 )
-from mosaicfs_core.hooks.wire import Envelope, crawl_payload, event_envelope, operation_of
+from mosaicfs_core.hooks.wire import Envelope, crawl_payload, event_envelope
 from mosaicfs_plugins.external.asked import hooks_asked
+from mosaicfs_plugins.external.crawling import Crawl
 from mosaicfs_plugins.external.execution import Execution, Outcome
 from mosaicfs_plugins.external.programs import Finder, Found, find_program, names_in
 
@@ -33,7 +36,8 @@ LOOK_S: Final = 2.0
 """How often a program is looked at that may have come, gone or been changed."""
 _CRAWL_TIMEOUT_S: Final = 3600.0
 _PASSED_ON: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
-_CHUNK: Final = 500
+_AT_ONCE: Final = 64
+"""Threads for runs, made as they are needed: the instance's workers and whoever asks questions wait in them."""
 
 
 class ExecutableKind:
@@ -63,6 +67,8 @@ class Executable:
         self._finder = Finder(context.package, context.plugin_dirs)
         self._problem = self._finder.find().problem
         self._looking: asyncio.Task[None] | None = None
+        # Its own: programs take their time, and in the loop's few threads files are read and hashed.
+        self._threads = ThreadPoolExecutor(_AT_ONCE, f"run {self._name}")
 
     @property
     def hooks(self) -> frozenset[str]:
@@ -88,6 +94,7 @@ class Executable:
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
+        self._threads.shutdown(wait=False)
 
     def configure(self) -> None:
         """Every run gets the settings of its moment."""
@@ -127,7 +134,7 @@ class Executable:
         return HealthReport() if problem is None else HealthReport(status="unhealthy", detail=problem)
 
     async def crawl(self, request: CrawlRequest) -> AsyncGenerator[Sequence[FileOperation], None]:
-        """Run it for a crawl; it prints ``{"files": […]}``, or an operation on each line."""
+        """Run it for a crawl; it prints ``{"files": […]}`` or an operation on each line, taken as they come."""
         hook = "mosaicfs_crawl"
         envelope = Envelope(
             event="crawl_requested",
@@ -136,13 +143,14 @@ class Executable:
             payload=crawl_payload(request),
             config=self._context.plugin.config,
         )
-        outcome = await self._run(hook, envelope, _CRAWL_TIMEOUT_S)
+        crawl = Crawl()
+        running = self._run(hook, envelope, _CRAWL_TIMEOUT_S, crawl)
         try:
-            operations = [operation_of(body) for body in _listed(outcome.output)]
-        except (msgspec.DecodeError, UserError) as error:
+            async with aclosing(crawl.operations(running)) as batches:
+                async for batch in batches:
+                    yield batch
+        except UserError as error:
             raise self._failed(hook, f"it printed no list of files: {error}") from None
-        for start in range(0, len(operations), _CHUNK):
-            yield operations[start : start + _CHUNK]
 
     async def watch(self, emit: Callable[[Sequence[FileOperation]], Awaitable[None]]) -> None:
         """Never: a program that is run for one event at a time cannot watch."""
@@ -163,17 +171,26 @@ class Executable:
             raise self._failed(hook, f"it printed {type(answer).__name__}, not an object", outcome)
         return answer
 
-    async def _run(self, hook: str, given: Any, timeout_s: float) -> Outcome:
+    async def _run(self, hook: str, given: Any, timeout_s: float, crawl: Crawl | None = None) -> Outcome:
+        """Run it once; what it prints goes to ``crawl`` if there is one. Raises ``PluginError``, ``Unavailable``, and
+        the crawl's ``UserError``."""
         execution = Execution(self._environment())
         said = msgspec.json.encode(given, enc_hook=str)
 
         def find_and_run() -> tuple[Found, Outcome | None]:
             found = self._finder.find()
-            return found, None if found.path is None else execution.run(
-                found.path, self._context.plugin.state_dir, said, timeout_s
-            )
+            if found.path is None:
+                return found, None
+            take = None if crawl is None else crawl.take
+            outcome = execution.run(found.path, self._context.plugin.state_dir, said, timeout_s, take)
+            if crawl is not None and outcome.problem is None and outcome.code == 0:
+                crawl.end()
+            return found, outcome
 
-        running = asyncio.get_running_loop().run_in_executor(None, find_and_run)
+        try:
+            running = asyncio.get_running_loop().run_in_executor(self._threads, find_and_run)
+        except RuntimeError as error:
+            raise Unavailable(f"plugin {self._name}: it was stopped") from error
         try:
             found, outcome = await asyncio.shield(running)
         except asyncio.CancelledError:
@@ -199,18 +216,6 @@ class Executable:
     def _failed(self, hook: str, what: str, outcome: Outcome | None = None) -> PluginError:
         said = f"; it said: {outcome.errors}" if outcome is not None and outcome.errors else ""
         return PluginError(f"plugin {self._name}: {hook} failed: {what}{said}", self._name, hook)
-
-
-def _listed(output: bytes) -> list[Any]:
-    """The operations that a program printed. Raises ``msgspec.DecodeError``."""
-    try:
-        whole = msgspec.json.decode(output)
-    except msgspec.DecodeError:
-        return [msgspec.json.decode(line) for line in output.splitlines() if line.strip()]
-    if isinstance(whole, dict) and "files" in whole:
-        files = whole["files"]
-        return files if isinstance(files, list) else [files]
-    return [whole]
 
 
 def _ended(code: int) -> str:

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -50,8 +50,19 @@ class Execution:
             if self._process is not None:
                 _kill_group(self._process)
 
-    def run(self, path: Path, directory: Path, given: bytes, timeout_s: float) -> Outcome:
-        """Run the program at ``path`` in ``directory`` to its end. Raises ``OSError`` when it cannot be started."""
+    def run(
+        self,
+        path: Path,
+        directory: Path,
+        given: bytes,
+        timeout_s: float,
+        take: Callable[[bytes], None] | None = None,
+    ) -> Outcome:
+        """Run the program at ``path`` in ``directory`` to its end. Raises ``OSError`` when it cannot be started.
+
+        What it prints goes to ``take``, as it comes and however much it is, or else into the outcome. An error of
+        ``take`` ends the run and is raised.
+        """
         with self._lock:
             if self._ended:
                 return Outcome(-signal.SIGKILL, b"", "", "was stopped")
@@ -66,7 +77,7 @@ class Execution:
             )
         process = self._process
         with process:
-            talk = _Talk(process, given)
+            talk = _Talk(process, given, take)
             try:
                 problem = talk.run(timeout_s)
             finally:
@@ -81,12 +92,13 @@ class Execution:
 class _Talk:
     """What goes in and out of one process, without ever blocking on one of its streams."""
 
-    def __init__(self, process: subprocess.Popen[bytes], given: bytes) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], given: bytes, take: Callable[[bytes], None] | None) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
         self._process, self._rest = process, memoryview(given)
         self.output, self.errors = bytearray(), bytearray()
+        self._take = self.output.extend if take is None else take
         self._selector = selectors.DefaultSelector()
         for stream, event, act in (
             (process.stdin, selectors.EVENT_WRITE, self._write),
@@ -132,7 +144,7 @@ class _Talk:
 
     def _read_output(self, descriptor: int) -> bool:
         part = os.read(descriptor, _CHUNK)
-        self.output += part
+        self._take(part)
         return bool(part)
 
     def _read_errors(self, descriptor: int) -> bool:
