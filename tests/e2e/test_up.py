@@ -277,6 +277,7 @@ def test_a_full_disk_ends_the_crawl_and_nothing_else(machine: Any, eventually: A
         assert up.end() == 0
         said = up.errors.decode()
         assert "never retrieved" not in said, said
+        assert said.count("crawl failed") == 1, said
     finally:
         subprocess.run(["umount", "-l", str(machine.home)], check=True)
 
