@@ -96,7 +96,7 @@ class Mount:
         self.source = source
         self.notifier = Notifier()
         self.pings = Pings()
-        self.operations = MountOperations(source, None, self.notifier, since=0)
+        self.operations = MountOperations(source, None, self.notifier, since=0, disks=None)
 
     async def __aenter__(self) -> Mount:
         for path in self.source.entries:
