@@ -146,6 +146,22 @@ async def test_a_mount_that_two_connections_name_is_known_until_both_are_gone(st
     await started.settled(lambda: not started.core.mounts)
 
 
+async def test_a_mount_that_tells_what_it_shows_is_waited_for_until_it_hangs_up(started: Any) -> None:
+    async with connected(started) as client:
+        await client.send({"shown": started.core.store.seq - 1})
+        await client.send({"id": 1, "open": "nonsense"})
+        await client.answer(1)
+        waiting = asyncio.create_task(started.core.shown_by_mounts())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        await client.send({"shown": started.core.store.seq})
+        await asyncio.wait_for(waiting, 1)
+        await client.send({"shown": 0})
+        await client.send({"id": 2, "open": "nonsense"})
+        await client.answer(2)
+    await asyncio.wait_for(started.core.shown_by_mounts(), 1)
+
+
 async def test_reindex_looks_at_the_file_again(started: Any) -> None:
     file_id = started.rows()["f"].file_id
     (started.tree / "f").write_text("changed behind the back")

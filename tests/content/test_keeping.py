@@ -120,7 +120,7 @@ async def test_another_version_is_another_file(bed: Bed) -> None:
 async def test_pins_of_a_lost_index_are_written_again(bed: Bed) -> None:
     file = bed.put("a", content(MIB))
     await keeper(bed).pin(file, "pins")
-    await bed.cache.reset("as a test", bed.cache._index.generation)
+    await bed.cache._mending.reset("as a test", bed.cache._index.generation)
     await bed.restart()
     assert await keeper(bed).pinned("pins") == [place(file)]
 

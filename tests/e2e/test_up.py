@@ -225,6 +225,37 @@ def test_a_change_on_disk_is_on_the_mount_within_two_seconds(machine: Any, event
     assert {what: sorted(seconds)[1] for what, seconds in took.items() if sorted(seconds)[1] > 2.0} == {}, took
 
 
+@pytest.mark.fuse
+@pytest.mark.skipif(not can_mount(), reason="this machine does not let us mount")
+def test_the_first_look_after_an_edit_of_the_tree_shows_it(machine: Any) -> None:
+    facts = machine.up("--mount", str(machine.mount), str(machine.tree)).wait_ready()
+    assert facts["mount"] == str(machine.mount), facts["mount_problem"]
+    link, _, token = facts["login_link"].partition("/#bootstrap=")
+    session = json.loads(machine.http(f"{link}/api/auth/bootstrap", body={"token": token})[2])["access_token"]
+    source = {"node_id": facts["node_id"], "export_path": str(machine.tree / "Work")}
+
+    def ask(method: str, what: str, /, **body: Any) -> None:
+        status, _, answer = machine.http(f"{link}/api/vfs/{what}", token=session, body=body or None, method=method)
+        assert status < 300, answer
+
+    stale = []
+    for number in range(10):
+        name, other = f"name {number}", f"other {number}"
+        shown, place = machine.mount / name, f"directory?path=/name%20{number}"
+        # The kernel is told of what is there, and of what is not.
+        assert name not in os.listdir(machine.mount)
+        assert not shown.exists()
+        ask("POST", "directories", path=f"/{name}")
+        stale += [] if name in os.listdir(machine.mount) and os.listdir(shown) == [] else [("made", number)]
+        ask("PATCH", place, mounts=[{"source": source}])
+        stale += [] if sorted(os.listdir(shown)) == ["2025", "notes.md"] else [("mounted", number)]
+        ask("PATCH", place, name=other)
+        stale += [] if (machine.mount / other / "notes.md").exists() and not shown.exists() else [("renamed", number)]
+        ask("DELETE", f"directory?path=/other%20{number}")
+        stale += [] if not (machine.mount / other).exists() else [("removed", number)]
+    assert stale == []
+
+
 def test_a_full_disk_ends_the_crawl_and_nothing_else(machine: Any, eventually: Any) -> None:
     for number in range(9_000):
         if number % 300 == 0:
@@ -246,6 +277,7 @@ def test_a_full_disk_ends_the_crawl_and_nothing_else(machine: Any, eventually: A
         assert up.end() == 0
         said = up.errors.decode()
         assert "never retrieved" not in said, said
+        assert said.count("crawl failed") == 1, said
     finally:
         subprocess.run(["umount", "-l", str(machine.home)], check=True)
 

@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from mosaicfs_core.errors import NotFound
-from mosaicfs_core.supervision import end_tasks, first_of, logged, supervised
+from mosaicfs_core.supervision import Standing, end_tasks, first_of, logged, supervised
 
 
 @pytest.mark.logs("failed and starts again")
@@ -25,7 +25,7 @@ async def test_work_that_fails_starts_again_and_says_so(caplog: pytest.LogCaptur
         await supervised("some work", work, failing, first_pause_s=0.001)
     assert seen == [{}, {"some work": "ValueError: unforeseen"}, {"some work": "ValueError: unforeseen"}]
     assert failing == {}
-    assert caplog.text.count("Traceback") == 2
+    assert caplog.text.count("Traceback") == 1
 
 
 @pytest.mark.logs("failed and starts again")
@@ -75,3 +75,18 @@ async def test_work_that_nobody_waits_for_leaves_its_error_in_the_log(caplog: py
     assert "ZeroDivisionError" not in caplog.text
     await logged("it", fails(ZeroDivisionError()))
     assert "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.logs("^full$|^empty$")
+def test_a_standing_problem_is_said_once_until_it_changes_or_comes_back(caplog: pytest.LogCaptureFixture) -> None:
+    problem = Standing(logging.getLogger("mosaicfs.test"))
+
+    def said(text: str) -> int:
+        caplog.clear()
+        with caplog.at_level(logging.DEBUG, "mosaicfs.test"):
+            problem.met(logging.WARNING, text)
+        return caplog.records[0].levelno
+
+    assert [said("full"), said("full"), said("empty"), said("full")] == [30, 10, 30, 30]
+    problem.gone()
+    assert said("full") == logging.WARNING

@@ -16,6 +16,7 @@ from mosaicfs_core.content import Content
 from mosaicfs_core.content.cache import CacheTier
 from mosaicfs_core.home import Home
 from mosaicfs_core.plugins.context import CoreServices
+from mosaicfs_core.plugins.showing import Showing
 from mosaicfs_core.store import Reader
 
 T = TypeVar("T")
@@ -88,7 +89,13 @@ class RemoteAgent:
         content = Content([CacheTier("node-me", self.bed.cache)])
         self._store = ReadOnlyStore(self._home)
         core = SimpleNamespace(
-            home=self._home, store=self._store, content=content, node_id="node-me", mounts=frozenset(), failing={}
+            home=self._home,
+            store=self._store,
+            content=content,
+            node_id="node-me",
+            mounts=frozenset(),
+            showing=Showing(),
+            failing={},
         )
         self._socket = AgentSocket(cast(CoreServices, core), lambda file: None)
         await self._socket.start()

@@ -20,7 +20,8 @@ class Listing(msgspec.Struct, frozen=True):
     entries: tuple[Entry, ...]
 
 
-class Changes(msgspec.Struct, frozen=True):
+class Changes(msgspec.Struct, frozen=True, kw_only=True):
+    seq: int = 0
     directories: frozenset[str] = frozenset()
     subtrees: frozenset[str] = frozenset()
     inodes: frozenset[int] = frozenset()

@@ -96,6 +96,15 @@ async def test_it_registers_its_mount_point_and_hears_of_changes(agent: Agent, c
     await asyncio.wait_for(client.changed.wait(), 5)
 
 
+async def test_every_agent_is_told_what_the_mount_shows(agent: Agent, client: AgentClient) -> None:
+    client.shown(7)
+    await until(lambda: agent.received[-1:] == [{"shown": 7}])
+    agent.received.clear()
+    agent.hang_up()
+    await until(lambda: {"shown": 7} in agent.received)
+    assert "mounts" in agent.received[0]
+
+
 async def test_a_file_by_descriptor_with_a_missing_range_fetched(
     agent: Agent, client: AgentClient, tmp_path: Path
 ) -> None:

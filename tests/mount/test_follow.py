@@ -42,6 +42,9 @@ class Source:
             raise Unavailable("the replica cannot be read")
         return self.version
 
+    def seq(self) -> int:
+        return self.version
+
     def next_expiry(self) -> None:
         return None
 
@@ -64,9 +67,12 @@ class Notifier:
 
     def __init__(self) -> None:
         self.sent: list[Correction] = []
+        self.taken: asyncio.Future[None] | None = None
 
     def send(self, corrections: Sequence[Correction]) -> asyncio.Future[None]:
         self.sent += corrections
+        if self.taken is not None:
+            return self.taken
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         done.set_result(None)
         return done
@@ -77,6 +83,10 @@ class Pings:
 
     def __init__(self) -> None:
         self.changed = asyncio.Event()
+        self.told: list[int] = []
+
+    def shown(self, seq: int) -> None:
+        self.told.append(seq)
 
 
 class Mount:
@@ -86,7 +96,7 @@ class Mount:
         self.source = source
         self.notifier = Notifier()
         self.pings = Pings()
-        self.operations = MountOperations(source, None, self.notifier, since=0)
+        self.operations = MountOperations(source, None, self.notifier, since=0, disks=None)
 
     async def __aenter__(self) -> Mount:
         for path in self.source.entries:
@@ -154,3 +164,30 @@ async def test_what_was_listed_before_the_failure_is_told_all_the_same(monkeypat
         mount.source.commit(Changes(directories=frozenset({"/a", "/b"})))
         await mount.look()
         assert ForgetName(1, b"x") in mount.notifier.sent
+
+
+async def test_what_is_shown_is_told_once_the_kernel_has_taken_it() -> None:
+    async with Mount(Source(a=[Entry("x", 10)])) as mount:
+        await mount.look()
+        assert mount.pings.told == [0]
+        taken = mount.notifier.taken = asyncio.get_running_loop().create_future()
+        mount.source.entries = {"/a": ()}
+        mount.source.commit(Changes(seq=7, directories=frozenset({"/a"})))
+        await mount.look()
+        assert ForgetName(1, b"x") in mount.notifier.sent
+        assert mount.pings.told == [0]
+        taken.set_result(None)
+        await mount.look()
+        assert mount.pings.told == [0, 7]
+
+
+async def test_what_could_not_be_shown_is_not_told() -> None:
+    async with Mount(Source(a=[Entry("x", 10)])) as mount:
+        mount.source.failing = {"/a"}
+        mount.source.commit(Changes(seq=7, directories=frozenset({"/a"})))
+        await mount.look()
+        assert mount.pings.told == [0]
+        mount.source.failing = set()
+        mount.source.commit(Changes(seq=8))
+        await mount.look()
+        assert mount.pings.told == [0, 8]

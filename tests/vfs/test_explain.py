@@ -130,6 +130,26 @@ def test_never_indexed(world: Any) -> None:
     assert "no watched folder" in explain(world, "/elsewhere/a.txt").message
 
 
+def test_a_file_that_a_plugin_would_provide(world: Any) -> None:
+    world.file("/recipes/soup.txt")
+    world.put(
+        {
+            "_id": d.plugin_document_id("node-a", "recipes"),
+            "type": "plugin",
+            "node_id": "node-a",
+            "plugin_name": "recipes",
+            "name": "Recipes",
+            "provides_filesystem": True,
+            "created_at": d.format_time(0),
+        }
+    )
+    world.directory("/d", world.mount("/recipes"))
+    for path in ("/d/tea.txt", "/recipes/tea.txt"):
+        answer = explain(world, path)
+        assert (answer.reason, answer.places) == ("never_indexed", ())
+        assert "/recipes/tea.txt lies where recipes of node-a has its files" in answer.message
+
+
 @pytest.mark.parametrize(
     ("path", "why"),
     [

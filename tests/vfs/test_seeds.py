@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mosaicfs_core import documents as d
-from mosaicfs_core.content import WatchedRoot
+from mosaicfs_core.content import ProvidedRoot, WatchedRoot
 from mosaicfs_core.store import Store
 from mosaicfs_vfs.directories import Directories
 from mosaicfs_vfs.namespace.edits import new_directory
@@ -42,6 +42,22 @@ class Garden:
         if name is not None:
             document = {"_id": d.node_document_id(node), "type": "node", "node_id": node, "friendly_name": name}
             await self.store.update(document["_id"], lambda _: document)
+        await self.seeder.run()
+
+    async def provide(self, name: str, node: str = "node-a", **fields: Any) -> None:
+        """Let a node have an instance whose files are its own, and let the seeder look."""
+        plugin = {
+            "_id": d.plugin_document_id(node, name),
+            "type": "plugin",
+            "node_id": node,
+            "plugin_name": name,
+            "name": name.title(),
+            "provides_filesystem": True,
+            "file_path_prefix": f"/{name}",
+            "created_at": d.format_time(0),
+            **fields,
+        }
+        await self.store.update(plugin["_id"], lambda _: plugin)
         await self.seeder.run()
 
     async def tree(self) -> dict[str, list[tuple[str, str]]]:
@@ -82,6 +98,21 @@ async def test_a_fresh_instance(garden: Garden) -> None:
     seq = garden.store.seq
     await garden.seeder.run()
     assert garden.store.seq == seq
+
+
+async def test_files_that_a_plugin_provides_have_a_place_until_it_is_removed(garden: Garden) -> None:
+    await garden.watch("/a")
+    await garden.provide("recipes")
+    both = [("node-a", "/a"), ("node-a", "/recipes")]
+    tree = await garden.tree()
+    assert tree["/machines/Laptop/recipes"] == both[1:]
+    assert {view: tree[view] for view in VIEWS} == dict.fromkeys(VIEWS, both)
+    await garden.provide("recipes", enabled=False)
+    assert await garden.tree() == tree
+    await garden.provide("recipes", _deleted=True)
+    tree = await garden.tree()
+    assert "/machines/Laptop/recipes" not in tree
+    assert tree["/recent"] == both[:1]
 
 
 async def test_a_folder_in_the_home_is_seeded_where_its_files_are(
@@ -156,8 +187,16 @@ def test_the_plan_keeps_machines_and_folders_of_one_name_apart() -> None:
         WatchedRoot("node-a", "/work/Documents"),
         WatchedRoot("node-b", "/"),
     ]
-    places = [seed.path for seed in plan(roots, {"node-a": "A/B", "node-b": ".."}) if seed.path not in VIEWS]
+    places = [seed.path for seed in plan(roots, [], {"node-a": "A/B", "node-b": ".."}) if seed.path not in VIEWS]
     assert places[0] == "/machines/A-B/Documents"
     assert places[1].startswith("/machines/A-B/Documents (")
     assert places[2] == "/machines/machine/filesystem"
     assert len(set(places)) == 3
+
+
+def test_a_plugin_gives_way_to_a_folder_of_its_name() -> None:
+    for watched in ("/home/u/recipes", "/z/recipes"):
+        roots, own = [WatchedRoot("node-a", watched)], [ProvidedRoot("node-a", "/recipes", "recipes")]
+        places = [seed for seed in plan(roots, own, {"node-a": "A"}) if seed.path not in VIEWS]
+        assert (places[0].path, places[0].mount["source"]["export_path"]) == ("/machines/A/recipes", watched)
+        assert places[1].path.startswith("/machines/A/recipes (")

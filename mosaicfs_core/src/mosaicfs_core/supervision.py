@@ -1,4 +1,5 @@
-"""Tasks beside others: those that nobody waits for, of which no error must go unnoticed, and how tasks are ended."""
+"""Tasks beside others: those that nobody waits for, of which no error must go unnoticed or fill the log, and how tasks
+are ended."""
 
 from __future__ import annotations
 
@@ -17,6 +18,27 @@ LONGEST_PAUSE_S: Final = 60.0
 """The longest pause before another attempt; a task that ran for longer counts as well again."""
 
 
+class Standing:
+    """A problem that may stand for long: logged when it begins, when it becomes another one, and when it comes back.
+
+    While it stays what it is, further attempts that fail are for those alone who ask for ``debug``.
+    """
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        self._said: str | None = None
+
+    def met(self, level: int, text: str, **more: Any) -> None:
+        """Log ``text`` at a level, unless it was the last thing said. ``more`` are ``logging``'s ``extra`` and
+        ``exc_info``."""
+        self._logger.log(logging.DEBUG if text == self._said else level, "%s", text, **more)
+        self._said = text
+
+    def gone(self) -> None:
+        """It is no problem any more."""
+        self._said = None
+
+
 async def supervised(
     name: str,
     work: Callable[[], Awaitable[None]],
@@ -26,22 +48,24 @@ async def supervised(
 ) -> None:
     """Run ``work`` until it returns, again after a growing pause whenever it raises an ``Exception``.
 
-    What went wrong is logged with its traceback and stands under ``name`` in ``failing`` until the task has ended well
-    or run for ``LONGEST_PAUSE_S``. Cancel it to stop.
+    What went wrong is logged with its traceback, once as long as it is the same, and stands under ``name`` in
+    ``failing`` until the task has ended well or run for ``LONGEST_PAUSE_S``. Cancel it to stop.
     """
     loop = asyncio.get_running_loop()
-    pause = first_pause_s
+    pause, problem = first_pause_s, Standing(logger)
     try:
         while True:
             begun = time.monotonic()
             well = loop.call_later(LONGEST_PAUSE_S, failing.pop, name, None)
             try:
                 return await work()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - whatever it was is told
                 if time.monotonic() - begun > LONGEST_PAUSE_S:
                     pause = first_pause_s
-                failing[name] = f"{type(error).__name__}: {error}"
-                logger.exception("%s failed and starts again in %g s", name, pause, extra={"operation": name})
+                    problem.gone()
+                failing[name] = reason = f"{type(error).__name__}: {error}"
+                text = f"{name} failed and starts again: {reason}"
+                problem.met(logging.ERROR, text, exc_info=True, extra={"operation": name})
             finally:
                 well.cancel()
             await asyncio.sleep(pause)

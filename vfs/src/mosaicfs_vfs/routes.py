@@ -193,6 +193,7 @@ def _add_directories(blueprint: Blueprint, service: NamespaceService, directorie
         path = normalize_virtual(data.path)
         shown = await service.run(partial(_is_directory, path=parent_of(path)))
         document = await directories.create(path, _given(data), parents=data.parents, parent_shown=shown)
+        await service.shown_by_mounts()
         return await _shown(service, directories, document, 201)
 
     @blueprint.get("/vfs/directory")
@@ -217,10 +218,12 @@ def _add_changes(blueprint: Blueprint, service: NamespaceService, directories: D
         target = _target(path, data)
         check = partial(require_fresh, request.headers.get("If-Match"))
         if target is None or target == path:
-            return await _shown(service, directories, await directories.change(path, _given(data), check))
-        shown = await service.run(partial(_is_directory, path=parent_of(target)))
-        renamed = await directories.rename(path, target, _given(data), check, parent_shown=shown)
-        return await _shown(service, directories, renamed)
+            changed = await directories.change(path, _given(data), check)
+        else:
+            shown = await service.run(partial(_is_directory, path=parent_of(target)))
+            changed = await directories.rename(path, target, _given(data), check, parent_shown=shown)
+        await service.shown_by_mounts()
+        return await _shown(service, directories, changed)
 
     @blueprint.delete("/vfs/directory")
     @validate_querystring(ForceQuery)
@@ -229,7 +232,9 @@ def _add_changes(blueprint: Blueprint, service: NamespaceService, directories: D
         """Remove a virtual directory; files stay where they are. One that holds others needs ``force``."""
         path = normalize_virtual(query_args.path)
         check = partial(require_fresh, request.headers.get("If-Match"))
-        return json_answer(Removed(removed=await directories.remove(path, check, force=query_args.force)))
+        removed = await directories.remove(path, check, force=query_args.force)
+        await service.shown_by_mounts()
+        return json_answer(Removed(removed=removed))
 
 
 def _add_files(blueprint: Blueprint, service: NamespaceService) -> None:

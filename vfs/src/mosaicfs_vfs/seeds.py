@@ -1,8 +1,9 @@
-"""The tree that a fresh instance begins with, kept in step with what the machines watch.
+"""The tree that a fresh instance begins with, kept in step with the machines' sources of files.
 
-For every watched folder: a directory ``/machines/{node}/{folder}``, and a mount in each of ``/recent``, ``/documents``,
-``/pictures`` and ``/large``. What was planted is remembered in a local document, so what the user removes stays removed
-and what the user edits is left alone; what nobody touched goes when its folder is not watched any more.
+For every watched folder, and for every plugin instance that provides files of its own: a directory
+``/machines/{node}/{name}``, and a mount in each of ``/recent``, ``/documents``, ``/pictures`` and ``/large``. What was
+planted is remembered in a local document, so what the user removes stays removed and what the user edits is left alone;
+what nobody touched goes when its folder is not watched any more, or its instance removed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from mosaicfs_core.content import WatchedRoot, watched_roots
+from mosaicfs_core.content import ProvidedRoot, WatchedRoot, provided_roots, watched_roots
 from mosaicfs_core.documents.ids import directory_document_id, node_document_id, path_hash
 from mosaicfs_core.documents.paths import join, name_of, parent_of
 from mosaicfs_core.documents.times import now_micros
@@ -67,10 +68,14 @@ class Memory(msgspec.Struct):
     mounts: dict[str, dict[str, str]] = {}
 
 
-def plan(roots: Iterable[WatchedRoot], names: Mapping[str, str]) -> Iterator[Seed]:
-    """Every mount that these watched folders call for. ``names`` are the nodes' names by id. Pure."""
+def plan(watched: Iterable[WatchedRoot], provided: Iterable[ProvidedRoot], names: Mapping[str, str]) -> Iterator[Seed]:
+    """Every mount that these sources of files call for. ``names`` are the nodes' names by id. Pure.
+
+    Watched folders choose their places first, so that no plugin makes one of them move.
+    """
     taken: set[str] = set()
-    for root in sorted(roots, key=lambda root: (root.node_id, root.path)):
+    roots: list[WatchedRoot | ProvidedRoot] = [*sorted(watched), *sorted(provided)]
+    for root in roots:
         machine = join(MACHINES, _plain_name(names.get(root.node_id) or root.node_id))
         place = join(machine, _folder_name(root.path))
         if place in taken:
@@ -81,7 +86,9 @@ def plan(roots: Iterable[WatchedRoot], names: Mapping[str, str]) -> Iterator[See
             yield Seed(view, _mount(root, parent_of(root.path), steps, "suffix_node_id"))
 
 
-def _mount(root: WatchedRoot, prefix: str, steps: Sequence[Mapping[str, Any]], policy: str) -> dict[str, Any]:
+def _mount(
+    root: WatchedRoot | ProvidedRoot, prefix: str, steps: Sequence[Mapping[str, Any]], policy: str
+) -> dict[str, Any]:
     return {
         "mount_id": f"seed-{path_hash(f'{root.node_id}::{root.path}')[:16]}",
         "source": {"node_id": root.node_id, "export_path": root.path},
@@ -146,10 +153,12 @@ class Seeder:
 
 
 def _wanted(reader: Reader) -> list[Seed]:
-    roots = list(watched_roots(reader.documents_of("plugin")))
-    nodes = {root.node_id: reader.get(node_document_id(root.node_id)) for root in roots}
+    documents = list(reader.documents_of("plugin"))
+    watched, provided = list(watched_roots(documents)), list(provided_roots(documents))
+    node_ids = {root.node_id for root in watched} | {root.node_id for root in provided}
+    nodes = {node_id: reader.get(node_document_id(node_id)) for node_id in node_ids}
     names = {node_id: node["friendly_name"] for node_id, node in nodes.items() if node is not None}
-    return list(plan(roots, names))
+    return list(plan(watched, provided, names))
 
 
 def _changes(reader: Reader, wanted: Sequence[Seed], memory: Memory) -> list[dict[str, Any]]:

@@ -35,6 +35,10 @@ class NamespaceService:
         self._namespace.refresh()
         return function(self._namespace)
 
+    async def shown_by_mounts(self) -> None:
+        """Wait until the mounts of this machine show what was written so far: the first look there sees it."""
+        await self._services.shown_by_mounts()
+
     def live_statuses(self) -> dict[str, Mapping[str, Any]]:
         """The statuses that are at hand without waiting for the documents, which are written now and then."""
         agent = self._services.agent

@@ -29,7 +29,7 @@ from mosaicfs_core.hooks import CrawlRequest, FileRecord, Problem
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.plugins.instances import Instance, Instances
 from mosaicfs_core.plugins.running import kinds
-from mosaicfs_core.supervision import end_tasks, supervised
+from mosaicfs_core.supervision import Standing, end_tasks, supervised
 
 logger = logging.getLogger(__name__)
 
@@ -337,6 +337,7 @@ class Agent:
     async def _write_status(self) -> None:
         written: dict[str, Any] | None = None
         at = -STATUS_EVERY_S
+        problem = Standing(logger)
         while True:
             status = self.status()
             if time.monotonic() - at >= STATUS_EVERY_S and _without_time(status) != written:
@@ -344,7 +345,10 @@ class Agent:
                 try:
                     await self._core.store.update(status["_id"], partial(_replaced, status))
                 except MosaicError as error:
-                    logger.warning("the status cannot be written: %s", error, extra={"operation": "status"})
+                    text = f"the status cannot be written: {error}"
+                    problem.met(logging.WARNING, text, extra={"operation": "status"})
+                else:
+                    problem.gone()
             await asyncio.sleep(_STATUS_LOOK_S)
 
 

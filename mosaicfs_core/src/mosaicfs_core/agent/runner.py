@@ -21,7 +21,7 @@ from mosaicfs_core.hooks import Checkpoint, CrawlRequest, FileOperation, Running
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.plugins.instances import Instance
 from mosaicfs_core.store import crawl_queries as queries
-from mosaicfs_core.supervision import end_tasks, supervised
+from mosaicfs_core.supervision import Standing, end_tasks, supervised
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +49,7 @@ class Runner:
         self._waiting: CrawlRequest | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._stopped = False
+        self._problem = Standing(logger)
         self._waiters: list[asyncio.Future[Report]] = []
         self._asked = asyncio.Event()
         self._watch_ready = asyncio.Event()
@@ -186,11 +187,13 @@ class Runner:
         except Exception as problem:
             error = str(problem) or type(problem).__name__
             if not isinstance(problem, PluginError):  # the host has logged that one
-                logger.error("crawl failed: %s", problem, extra={"plugin": self.name, "operation": "crawl"})
+                extra = {"plugin": self.name, "operation": "crawl"}
+                self._problem.met(logging.ERROR, f"crawl failed: {problem}", extra=extra)
             raise
         finally:
             session.close()
             self._board.crawl_ended(self.name, error, complete=complete)
+        self._problem.gone()
         logger.info(
             "crawled %d files: %d new, %d changed, %d moved, %d deleted",
             *(report.seen, report.created, report.changed, report.moved, report.deleted),

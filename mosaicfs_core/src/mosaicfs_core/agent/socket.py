@@ -5,6 +5,8 @@ JSON lines both ways. The agent greets with ``{"hello": {"node_id", "version"}, 
 
 * ``{"id": 0, "mounts": ["/dir", …]}``: these are its mount points, for as long as the connection lives; said before
   they are made. Answered by ``{"id": 0, "taken": true}`` when there is an id: no crawl enters them from then on;
+* ``{"shown": N}``: its mounts show all up to this sequence, the kernel's memory of names included; no answer. Who edits
+  the tree waits for that;
 * ``{"id": 7, "open": "{node}.{uuid}"}``: hold a file open, without asking another machine; answered by ``{"id": 7,
   "handle": 3, "version", "size", "present": [[from, to], …], "kept", "stamp", "received"}`` or by ``{"id": 7, "error":
   {"code", "message"}}``;
@@ -150,6 +152,7 @@ class _Connection:
             logger.exception("a connection to the agent's socket failed", extra={"operation": "agent socket"})
         finally:
             self._take_mounts(set())
+            self._core.showing.gone(self)
             tasks = [*self._answers, *([pings] if pings else [])]
             await end_tasks(*tasks)
             for source in self._open.values():
@@ -181,6 +184,8 @@ class _Connection:
             self._take_mounts({Path(path) for path in message["mounts"] if isinstance(path, str)})
             if "id" in message:
                 self._begin(self._acknowledge(message["id"]))
+        elif isinstance(message.get("shown"), int):
+            self._core.showing.tell(self, message["shown"])
         elif isinstance(message.get("reindex"), str):
             row = self._record(message["reindex"])
             if row is not None:
@@ -218,7 +223,7 @@ class _Connection:
             elif isinstance(message.get("fetch"), int):
                 await self._fetch(number, message)
             else:
-                raise UserError("expected mounts, open, fetch, close or reindex")
+                raise UserError("expected mounts, shown, open, fetch, close or reindex")
         except MosaicError as error:
             with suppress(OSError):
                 await self._send({"id": number, "error": {"code": error.code, "message": error.message}})

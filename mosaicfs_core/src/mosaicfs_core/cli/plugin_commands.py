@@ -1,20 +1,16 @@
-"""``mosaicfs plugin``: what is installed, writing and checking a package, switching instances."""
+"""``mosaicfs plugin``: what is installed, writing, checking and running a package."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mosaicfs_core.cli import plugin_jobs
-from mosaicfs_core.hooks.events import EVENTS
+from mosaicfs_core.cli import plugin_jobs, plugin_settings, plugin_switches
 
 if TYPE_CHECKING:
     from mosaicfs_core.cli.frame_context import TerminalContext
-
-
-_PROGRAM_EVENTS: Final = ("file.added", "file.modified")
 
 
 def register(cli: click.Group, context: TerminalContext) -> None:
@@ -27,7 +23,8 @@ def register(cli: click.Group, context: TerminalContext) -> None:
     _add_list(plugin, context)
     _add_new(plugin, context)
     _add_check(plugin, context)
-    _add_switches(plugin, context)
+    plugin_switches.register(plugin, context)
+    plugin_settings.register(plugin, context)
     _add_serve(plugin, context)
     plugin_jobs.register(plugin, context)
     _add_run(plugin)
@@ -112,61 +109,6 @@ def _add_check(group: click.Group, context: TerminalContext) -> None:
             raise MosaicError(f"{name} fails {len(failed)} of {len(rows)} checks")
 
 
-def _add_switches(group: click.Group, context: TerminalContext) -> None:
-    node = click.option(
-        "--node", metavar="NODE", help="The node of the instance, by name or id; this machine's by default."
-    )
-
-    @group.command("enable")
-    @click.argument("name")
-    @click.option(
-        "--event", "events", multiple=True, type=click.Choice(EVENTS), help="What a program is told of (repeatable)."
-    )
-    @click.option("--mime", "globs", multiple=True, metavar="GLOB", help="Only of files of this type (repeatable).")
-    @click.option("--answers", multiple=True, metavar="CAPABILITY", help="What a program can be asked (repeatable).")
-    @node
-    def enable(
-        name: str, events: tuple[str, ...], globs: tuple[str, ...], answers: tuple[str, ...], node: str | None
-    ) -> None:
-        """Switch the instance NAME on. When there is none it is made: of the installed package of that name, or of the
-        program of that name in the plugin directory of the machine (or that listens on a socket there), which is told
-        of new and changed files unless --event says otherwise."""
-        from mosaicfs_core.errors import NotFound
-
-        node_id = _node_id(context, node)
-        where = f"nodes/{node_id}/plugins"
-        wishes = {"subscribed_events": list(events), "mime_globs": list(globs), "query_endpoints": _endpoints(answers)}
-        asked = {field: wish for field, wish in wishes.items() if wish}
-        try:
-            answer = context.api.send("PATCH", f"{where}/{name}", {"enabled": True, **asked})
-        except NotFound:
-            kind = _installed_type(context, node_id, name)
-            if kind != "package":
-                asked.setdefault("subscribed_events", list(_PROGRAM_EVENTS))
-            made = {"plugin_name": name, "plugin_type": kind, "enabled": True, **asked}
-            answer = context.api.send("POST", where, made)
-        _tell(context, answer, f"{name} is on")
-
-    @group.command("disable")
-    @click.argument("name")
-    @node
-    def disable(name: str, node: str | None) -> None:
-        """Switch the instance NAME off; what it indexed stays."""
-        where = f"nodes/{_node_id(context, node)}/plugins/{name}"
-        _tell(context, context.api.send("PATCH", where, {"enabled": False}), f"{name} is off")
-
-    @group.command("remove")
-    @click.argument("name")
-    @node
-    def remove(name: str, node: str | None) -> None:
-        """Remove the instance NAME with its settings, what it indexed and what it kept on that machine. Files that it
-        only watched stay on disk.
-
-        The package stays installed, and a default instance does not come back by itself."""
-        where = f"nodes/{_node_id(context, node)}/plugins/{name}"
-        _tell(context, context.api.send("DELETE", where), f"{name} is removed")
-
-
 def _add_serve(group: click.Group, context: TerminalContext) -> None:
     @group.command("serve")
     @click.argument("name")
@@ -206,43 +148,6 @@ def _add_run(group: click.Group) -> None:
         from mosaicfs_core.cli.plugin_running import run_package
 
         run_package(name)
-
-
-def _endpoints(capabilities: tuple[str, ...]) -> list[dict[str, str]]:
-    return [{"name": capability, "capability": capability} for capability in capabilities]
-
-
-def _node_id(context: TerminalContext, node: str | None) -> str:
-    """The node that an option names; this machine's without one."""
-    from mosaicfs_core.hooks import node_argument
-
-    return context.home.node_id() if node is None else node_argument(context.api, node)
-
-
-def _installed_type(context: TerminalContext, node_id: str, name: str) -> str:
-    """``package``, or the type of the program of that name on a node. Raises ``NotFound`` with what may be meant when a
-    node that told what is installed there does not have it."""
-    from difflib import get_close_matches
-
-    from mosaicfs_core.errors import NotFound
-
-    told = context.api.get(f"nodes/{node_id}/status").get("available_plugins", [])
-    installed = {str(plugin["name"]): str(plugin.get("type", "package")) for plugin in told}
-    if not installed or name in installed:
-        return installed.get(name, "package")
-    instances = {str(one["id"]) for one in context.api.get(f"nodes/{node_id}/plugins")["items"]}
-    near = get_close_matches(name, sorted(installed.keys() | instances), 1)
-    hint = f"did you mean {near[0]}?" if near else f"installed are {', '.join(sorted(installed))}"
-    raise NotFound(f"{node_id} has no plugin {name}, neither installed nor as an instance; {hint}")
-
-
-def _tell(context: TerminalContext, answer: dict[str, Any], text: str) -> None:
-    if context.json:
-        context.show(answer)
-        return
-    context.say(text)
-    for warning in answer.get("warnings", []):
-        context.say(f"warning: {warning}")
 
 
 def _discover(disabled: tuple[str, ...], safe_mode: bool) -> Any:

@@ -6,8 +6,10 @@ from mosaicfs_core.content.digests import DigestBook
 from mosaicfs_core.content.fragile import MountedTier
 from mosaicfs_core.content.owners import Owners
 from mosaicfs_core.content.roots import (
+    ProvidedRoot,
     WatchedRoot,
     native_roots,
+    provided_roots,
     root_path,
     watch_roots,
     watched_roots,
@@ -30,12 +32,14 @@ __all__ = [
     "MountedTier",
     "NodeContent",
     "Owners",
+    "ProvidedRoot",
     "Route",
     "Routes",
     "TreeServices",
     "WatchedRoot",
     "native_roots",
     "node_content",
+    "provided_roots",
     "root_path",
     "services_of",
     "watch_roots",

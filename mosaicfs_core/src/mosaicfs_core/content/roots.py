@@ -19,6 +19,14 @@ class WatchedRoot(NamedTuple):
     path: str
 
 
+class ProvidedRoot(NamedTuple):
+    """The export path beneath which a plugin instance of a node keeps files that are its own."""
+
+    node_id: str
+    path: str
+    instance: str
+
+
 def root_path(text: str) -> str:
     """A configured path as the export path that its files get: ``~`` expanded (as this process's user has it),
     absolute, ``..`` resolved, written form. Symbolic links stay: what the user named is what the user sees."""
@@ -42,6 +50,14 @@ def watched_roots(plugin_documents: Iterable[Mapping[str, Any]]) -> Iterator[Wat
                 if root not in seen:
                     seen.add(root)
                     yield root
+
+
+def provided_roots(plugin_documents: Iterable[Mapping[str, Any]]) -> Iterator[ProvidedRoot]:
+    """Where the instances that provide a filesystem have their files, those that are switched off included."""
+    for document in plugin_documents:
+        if document.get("provides_filesystem"):
+            name = document["plugin_name"]
+            yield ProvidedRoot(document["node_id"], document.get("file_path_prefix") or f"/{name}", name)
 
 
 def watch_roots(plugin_documents: Iterable[Mapping[str, Any]], node_id: str) -> tuple[str, ...]:

@@ -63,6 +63,9 @@ class TreeServices(Protocol):
     def not_here(self) -> Exception:
         """The error for a change of what the control plane owns, where ``control`` is false."""
 
+    async def shown_by_mounts(self) -> None:
+        """Wait until the mounts of this machine show what the store holds now; for a moment at most."""
+
     def step_ops(self) -> Mapping[str, StepOp]:
         """The plugins' step ops by name."""
 

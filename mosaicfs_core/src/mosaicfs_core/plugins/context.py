@@ -30,6 +30,7 @@ from mosaicfs_core.plugins import notifying, selecting
 from mosaicfs_core.plugins.node_settings import SettingsOfNode
 from mosaicfs_core.plugins.own_places import OwnPlaces
 from mosaicfs_core.plugins.places import Places
+from mosaicfs_core.plugins.showing import Showing
 from mosaicfs_core.store.indexes import KEYS
 from mosaicfs_core.store.search import MAX_LIMIT
 
@@ -93,7 +94,8 @@ class CoreServices:
     plane are read and never written; ``control_url`` then says where it is. ``settings`` are this node's own,
     ``reports`` what plugin instances say of themselves, by name. ``hub`` is set where the control plane has one;
     ``lease`` says whether this process does what must happen once. ``withdrawn`` are capabilities that instances do
-    not have at present, by name; ``offers`` is what this node can be asked, by the part that answers it."""
+    not have at present, by name; ``offers`` is what this node can be asked, by the part that answers it. ``showing`` is
+    how far the mounts of this machine are."""
 
     home: Home
     config: Config
@@ -111,6 +113,7 @@ class CoreServices:
     reports: dict[str, dict[str, Any]] = field(default_factory=dict)
     withdrawn: dict[str, set[str]] = field(default_factory=dict)
     offers: dict[str, frozenset[str]] = field(default_factory=dict)
+    showing: Showing = field(default_factory=Showing)
     settings: SettingsOfNode = field(init=False)
     own: OwnPlaces = field(init=False)
 
@@ -130,6 +133,10 @@ class CoreServices:
     def replica(self) -> Path:
         """The replica's file."""
         return self.home.replica
+
+    async def shown_by_mounts(self) -> None:
+        """Wait until the mounts of this machine show what the store holds now; for a moment at most."""
+        await self.showing.wait(self.store.seq)
 
     def step_ops(self) -> Mapping[str, StepOp]:
         """The plugins' step ops by name."""

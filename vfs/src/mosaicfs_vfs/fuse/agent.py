@@ -49,6 +49,7 @@ class AgentClient:
         self._descriptors: deque[int] = deque()
         self._timeouts: dict[int, asyncio.Timeout] = {}
         self._next_request = 1
+        self._shown: int | None = None
         self._session_number = 0
 
     async def run(self) -> None:
@@ -105,6 +106,11 @@ class AgentClient:
         """Tell the agent that a file on disk is not what its document says; forgotten while there is no agent."""
         self._send({"reindex": file_id})
 
+    def shown(self, seq: int) -> None:
+        """Tell the agent, and each that comes later, up to which sequence the mount shows the replica."""
+        self._shown = seq
+        self._send({"shown": seq})
+
     async def _session(self) -> bool:
         """One connection from first to last; whether there was one."""
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -120,6 +126,8 @@ class AgentClient:
         self.changed.set()
         place = os.fsencode(self._mounted_on).decode(errors="surrogateescape")
         self._send({"id": _ANNOUNCEMENT, "mounts": [place]})
+        if self._shown is not None:
+            self._send({"shown": self._shown})
         try:
             await self._receive(connection)
         except (OSError, ValueError, _Broken) as error:

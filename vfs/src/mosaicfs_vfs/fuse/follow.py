@@ -27,11 +27,15 @@ class Pings(Protocol):
     connected: bool
     changed: asyncio.Event
 
+    def shown(self, seq: int) -> None:
+        """Hear that the mount shows everything up to this sequence from now on."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Everything:
     """``Changes`` that may be anywhere in the tree, these files' bytes among them."""
 
+    seq: int
     inodes: AbstractSet[int]
     directories: AbstractSet[str] = frozenset()
     subtrees: AbstractSet[str] = frozenset({"/"})
@@ -40,6 +44,7 @@ class _Everything:
 async def follow(source: Source, operations: MountOperations, pings: Pings) -> None:
     """Refresh on every ping, at every border of an age step, and when a poll finds a commit, until cancelled."""
     version, expiry = await source.run(_look)
+    pings.shown(await source.run(_seq))
     missed = False
     while True:
         await _wait(pings, expiry)
@@ -48,7 +53,8 @@ async def follow(source: Source, operations: MountOperations, pings: Pings) -> N
             seen, expiry = await source.run(_look)
             if missed or seen != version or (expiry is not None and expiry <= _now()):
                 changes = await source.run(_refresh)
-                await operations.apply(_Everything(changes.inodes) if missed else changes)
+                await operations.apply(_Everything(changes.seq, changes.inodes) if missed else changes)
+                pings.shown(changes.seq)
                 version, missed = seen, False
                 _, expiry = await source.run(_look)
         except Exception:  # noqa: BLE001 - one failure must not end following
@@ -71,6 +77,10 @@ async def _wait(pings: Pings, expiry: int | None) -> None:
 
 def _look(tree: Tree) -> tuple[int, int | None]:
     return tree.data_version(), tree.next_expiry()
+
+
+def _seq(tree: Tree) -> int:
+    return tree.seq()
 
 
 def _refresh(tree: Tree) -> Changes:

@@ -24,6 +24,7 @@ from mosaicfs_vfs.fuse.notify import Notifier
 from mosaicfs_vfs.fuse.policy import ReadPolicy
 from mosaicfs_vfs.fuse.remote import Stale
 from mosaicfs_vfs.fuse.source import Source
+from mosaicfs_vfs.fuse.space import BLOCK, Disks
 from mosaicfs_vfs.fuse.table import ROOT_INODE, ForgetAttributes, Listed, Table
 from mosaicfs_vfs.fuse.tree import Changes, Entry
 
@@ -80,16 +81,23 @@ class MountOperations(pyfuse3.Operations):
     supports_dot_lookup = False
 
     def __init__(
-        self, source: Source, opener: FileOpener, notifier: Notifier, since: int, policy: ReadPolicy | None = None
+        self,
+        source: Source,
+        opener: FileOpener,
+        notifier: Notifier,
+        since: int,
+        disks: Disks,
+        policy: ReadPolicy | None = None,
     ) -> None:
-        """``since`` (microseconds) is the time shown on directories that have none of their own. ``policy`` says who
-        may read files of other machines (default: everybody)."""
+        """``since`` (microseconds) is the time shown on directories that have none of their own, ``disks`` tells how
+        large the tree is. ``policy`` says who may read files of other machines (default: everybody)."""
         super().__init__()
         self.started = asyncio.Event()
         self.table: Table[pyfuse3.EntryAttributes] = Table(describer := Describer(since), unescape)
         self._describe = describer
         self._source = source
         self._opener = opener
+        self._disks = disks
         self._policy = policy or ReadPolicy()
         self._notifier = notifier
         self._root = describer.directory(ROOT_INODE, since)
@@ -147,9 +155,12 @@ class MountOperations(pyfuse3.Operations):
 
     @guarded
     async def statfs(self, ctx: pyfuse3.RequestContext | None = None) -> pyfuse3.StatvfsData:
-        """A file system without space of its own."""
+        """The disks of this machine behind the tree: it has no space of its own."""
+        space = await self._disks.space()
         answer = pyfuse3.StatvfsData()
-        answer.f_bsize = answer.f_frsize = 4096
+        answer.f_bsize = answer.f_frsize = BLOCK
+        answer.f_blocks, answer.f_bfree, answer.f_bavail = space.blocks, space.free, space.available
+        answer.f_files, answer.f_ffree, answer.f_favail = space.files, space.files_free, space.files_free
         answer.f_namemax = _NAME_MAX
         return answer
 

@@ -49,6 +49,7 @@ async def run(
     from mosaicfs_vfs.fuse.policy import ReadPolicy
     from mosaicfs_vfs.fuse.replica import LocalRoots, ReplicaTree, local_tier, require_replica
     from mosaicfs_vfs.fuse.source import Source
+    from mosaicfs_vfs.fuse.space import Disks
 
     require_replica(home)
     settings = config.load(home.config_file).mount
@@ -70,7 +71,10 @@ async def run(
         def told() -> None:
             ready(point, agent.connected)
 
-        await session.serve(point, source, opener, agent, told, policy=policy, allow_other=allow_other, xattr=xattr)
+        disks = Disks(roots, os.fsencode(home.path))
+        await session.serve(
+            point, source, opener, agent, disks, told, policy=policy, allow_other=allow_other, xattr=xattr
+        )
     finally:
         await end_tasks(connecting)
         await source.close()

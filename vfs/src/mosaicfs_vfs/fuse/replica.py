@@ -58,6 +58,10 @@ class ReplicaTree:
         self._roots.read(self._reader)
         return self._namespace.refresh()
 
+    def seq(self) -> int:
+        """The update sequence that listings are as of, at least."""
+        return self._namespace.seq()
+
     def next_expiry(self) -> int | None:
         """When age alone changes a listing next (microseconds), or None."""
         return self._namespace.next_expiry()

@@ -24,6 +24,7 @@ from mosaicfs_vfs.fuse.notify import Notifier
 from mosaicfs_vfs.fuse.operations import MountOperations
 from mosaicfs_vfs.fuse.policy import ReadPolicy
 from mosaicfs_vfs.fuse.source import Source
+from mosaicfs_vfs.fuse.space import Disks
 from mosaicfs_vfs.fuse.xattrs import XattrOperations
 
 _log = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ async def serve(
     source: Source,
     opener: FileOpener,
     pings: Pings,
+    disks: Disks,
     ready: Callable[[], None],
     *,
     policy: ReadPolicy | None = None,
@@ -67,7 +69,7 @@ async def serve(
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     notifier = Notifier()
     kind = XattrOperations if xattr else MountOperations
-    operations = kind(source, opener, notifier, time.time_ns() // 1000, policy)
+    operations = kind(source, opener, notifier, time.time_ns() // 1000, disks, policy)
     readiness.install(lambda: source.busy)
     try:
         pyfuse3.init(operations, os.fspath(point), options(allow_other))

@@ -44,7 +44,11 @@ class Listing(Protocol):
 
 
 class Changes(Protocol):
-    """What a refresh found: paths whose listing may differ, paths at and below which any may, changed files' inodes."""
+    """What a refresh found: the sequence it reached, paths whose listing may differ, paths at and below which any
+    may, changed files' inodes."""
+
+    @property
+    def seq(self) -> int: ...
 
     @property
     def directories(self) -> AbstractSet[str]: ...
@@ -62,6 +66,9 @@ class Tree(Protocol):
 
     def refresh(self) -> Changes:
         """Read the changes since the last call."""
+
+    def seq(self) -> int:
+        """The update sequence that listings are as of, at least."""
 
     def next_expiry(self) -> int | None:
         """When age alone changes a listing next (microseconds), or None."""

@@ -1,11 +1,11 @@
-"""Why a file is not in the index at all, from what agents say of themselves and from their watched folders."""
+"""Why a file is not in the index at all, from what agents say of themselves and from their sources of files."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from mosaicfs_core.content import WatchedRoot, watched_roots
+from mosaicfs_core.content import ProvidedRoot, WatchedRoot, provided_roots, watched_roots
 from mosaicfs_core.documents.paths import is_under, parent_of
 from mosaicfs_core.rules.tree import ancestry
 from mosaicfs_vfs.namespace.listing import build
@@ -34,7 +34,8 @@ def explain_missing(
     ``in_tree`` paths may be virtual ones; others are a disk's alone. ``live`` holds statuses of nodes that are newer
     than their documents.
     """
-    roots = list(watched_roots(state.reader.documents_of("plugin")))
+    documents = list(state.reader.documents_of("plugin"))
+    roots = list(watched_roots(documents))
     watched = [
         (root, export_path)
         for node_id, export_path in dict.fromkeys(sources)
@@ -42,6 +43,9 @@ def explain_missing(
         if root.node_id == node_id and is_under(export_path, root.path)
     ]
     if not watched:
+        provided = _provided(provided_roots(documents), sources)
+        if provided is not None:
+            return Missing("never_indexed", provided, ())
         on_disk = f"On disk no watched folder holds {path}."
         return Missing("never_indexed", f"{_not_in_tree(state, path)} {on_disk}" if in_tree else on_disk, ())
     reason, message = _explain_watched(state, *watched[0], live)
@@ -58,6 +62,15 @@ def _not_in_tree(state: State, path: str) -> str:
     if next(iter(state.tree.mounts_over(parent)), None) is None:
         return f"In the tree no mount brings files to {parent}."
     return f"In the tree no mount of {parent} has a file for {path}."
+
+
+def _provided(roots: Iterable[ProvidedRoot], sources: Sequence[tuple[str, str]]) -> str | None:
+    """What is to be said of a file that a plugin would provide, None when none would."""
+    for root in roots:
+        for node_id, export_path in sources:
+            if root.node_id == node_id and is_under(export_path, root.path):
+                return f"{export_path} lies where {root.instance} of {node_id} has its files, but it never named it."
+    return None
 
 
 def _explain_watched(

@@ -140,6 +140,11 @@ class Namespace:
         return Follower(self._state).run()
 
     @_locked
+    def seq(self) -> int:
+        """The update sequence that listings are as of, at least."""
+        return self._reader.seq() if self._loaded is None else self._loaded.seq
+
+    @_locked
     def next_expiry(self) -> int | None:
         """When, in microseconds, the next file crosses the border of an ``age`` step: refresh then. None: never."""
         if self._loaded is None:

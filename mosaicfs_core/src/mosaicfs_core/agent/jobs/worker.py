@@ -19,6 +19,7 @@ from mosaicfs_core.errors import InvalidDocument, MosaicError, PluginError, Unav
 from mosaicfs_core.hooks import FileEvent, RunningPlugin
 from mosaicfs_core.jobs import Allowance, Job, JobQueue, allowance
 from mosaicfs_core.plugins.instances import Instance
+from mosaicfs_core.supervision import Standing
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class Worker:
         self._pace = Pace()
         self._stirred = asyncio.Event()
         self._busy = False
+        self._unstored = Standing(logger)
         self.waits: str = ""
         """Why it takes no jobs at present, in a sentence; empty when nothing is in the way."""
 
@@ -233,9 +235,13 @@ class Worker:
         pause = FIRST_PAUSE_S
         while True:
             try:
-                return await write()
+                written = await write()
             except Unavailable as error:
-                logger.warning("an answer cannot be stored: %s", error, extra={"operation": "jobs"})
+                text = f"an answer cannot be stored: {error}"
+                self._unstored.met(logging.WARNING, text, extra={"operation": "jobs"})
+            else:
+                self._unstored.gone()
+                return written
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_S)
 

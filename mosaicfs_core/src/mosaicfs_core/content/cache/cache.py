@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,14 +21,15 @@ from typing import Final, TypeVar
 
 from mosaicfs_core.content.blockmap import BlockMap
 from mosaicfs_core.content.cache import startup
-from mosaicfs_core.content.cache.entry import Entry
+from mosaicfs_core.content.cache.entry import Entry, held_of
 from mosaicfs_core.content.cache.fetching import RUN, Fetching
-from mosaicfs_core.content.cache.index import RETRY_S, Index, IndexClosed, IndexLost
+from mosaicfs_core.content.cache.index import Index
 from mosaicfs_core.content.cache.layout import Row, cache_key, data_file
+from mosaicfs_core.content.cache.mending import Mending
 from mosaicfs_core.content.cache.pins import PinRow, Pins
 from mosaicfs_core.content.cache.room import Room
 from mosaicfs_core.content.owners import Owners
-from mosaicfs_core.errors import Stale, Unavailable
+from mosaicfs_core.errors import Stale
 from mosaicfs_core.hooks import FilePlace, FileRecord, Held
 
 logger = logging.getLogger(__name__)
@@ -76,15 +75,14 @@ class Cache:
         # Detached ones that somebody still has open.
         self._open_aside: set[Entry] = set()
         self._next_id = startup.first_id()
-        self._mending = asyncio.Lock()
-        self._without_index = False
+        self._mending = Mending(self._index, self)
         self._background: set[asyncio.Task[None]] = set()
         self._closed = False
 
     async def start(self) -> None:
         """Open the index and make disk and index agree. While it cannot be opened, nothing that lies here is touched:
         what is read is fetched, and remembered by nobody."""
-        await self._mend()
+        await self._mending.mend()
         if not self._index.is_open:
             # None of it can be evicted, for nobody knows what it is; it takes up room all the same.
             self.room.held = await self.in_thread(startup.occupied, self.directory)
@@ -109,7 +107,7 @@ class Cache:
 
     async def acquire(self, file: FileRecord) -> Entry:
         """The entry of a file in its present version, made when there is none; ``release`` it. Asks no network."""
-        await self._mend()
+        await self._mending.mend()
         key = cache_key(file.node_id, file.export_path)
         entry = await self._present_entry(key, file)
         if entry is None:
@@ -129,17 +127,17 @@ class Cache:
         while True:
             entry = self._entries.get(key)
             if entry is None:
-                row = await self._guarded(self._index.find(key))
+                row = await self._mending.ask(self._index.find(key))
                 if key in self._entries:
                     continue
                 if row is None or row.id in dropped or not self._remember(row, file):
                     return None
                 entry = self._entries[key]
-            if entry.is_version_of(file) and entry.failure is None and self._is_there(entry):
+            if entry.is_version_of(file) and entry.failure is None and entry.is_there():
                 return entry
             self._forget(entry)
             dropped.add(entry.id)
-            await self._guarded(self._index.delete([entry.id]))
+            await self._mending.ask(self._index.delete([entry.id]))
 
     async def fill(self, file: FileRecord, *, patient: bool = False) -> None:
         """Have all of a file in the cache. Raises as ``ensure``; what came until then stays. ``patient``: while others
@@ -157,40 +155,27 @@ class Cache:
     async def held(self, files: Sequence[FileRecord]) -> list[Held]:
         """How much there is of each file in its present version. Asks no network, and does not look whether the bytes
         are still right, only that there are any: the rest shows when they are read."""
-        await self._mend()
+        await self._mending.mend()
         keys = [cache_key(file.node_id, file.export_path) for file in files]
-        rows = await self._guarded(self._index.find_many(keys)) or {}
+        rows = await self._mending.ask(self._index.find_many(keys)) or {}
         there = await self.in_thread(startup.existing, self.directory, list(rows.values()))
         rows = {key: row for key, row in rows.items() if row.id in there}
-        return [self._held(file, self._entries.get(key), rows.get(key)) for key, file in zip(keys, files, strict=True)]
-
-    @staticmethod
-    def _held(file: FileRecord, entry: Entry | None, row: Row | None) -> Held:
-        if entry is not None and entry.is_version_of(file):
-            present, recorded = entry.cached_bytes, row is not None and row.id == entry.id
-        else:
-            recorded = row is not None and (row.file_id, row.file_size, row.mtime) == (
-                file.file_id,
-                file.size,
-                file.mtime,
-            )
-            present = row.cached_bytes if row is not None and recorded else 0
-        return Held(present=present, size=file.size, whole=recorded and present == file.size)
+        return [held_of(file, self._entries.get(key), rows.get(key)) for key, file in zip(keys, files, strict=True)]
 
     # Staying.
 
     async def pin(self, file: FileRecord, holder: str) -> None:
         """Never evict the entry of a file, in whatever version, there already or not. Known after a restart, too.
         Raises ``Unavailable`` while there is no index to write it down in."""
-        await self._need_index()
+        await self._mending.need()
         row = PinRow(holder, cache_key(file.node_id, file.export_path), file.node_id, file.export_path)
         if not self.pins.has(holder, row.cache_key):
             self.pins.add(row)
-            await self._guarded(self._index.put_pins([row]))
+            await self._mending.ask(self._index.put_pins([row]))
 
     async def pinned(self, holder: str) -> list[FilePlace]:
         """What a holder has pinned. Raises ``Unavailable`` while there is no index that says so."""
-        await self._need_index()
+        await self._mending.need()
         return self.pins.of(holder)
 
     async def unpin(self, place: FilePlace, holder: str) -> None:
@@ -198,13 +183,13 @@ class Cache:
         key = cache_key(*place)
         if self.pins.has(holder, key):
             self.pins.remove(holder, key)
-            await self._guarded(self._index.delete_pin(holder, key))
+            await self._mending.ask(self._index.delete_pin(holder, key))
 
     async def unpin_all(self, holder: str) -> None:
         """Take back all pins of a holder."""
         for place in self.pins.of(holder):
             self.pins.remove(holder, cache_key(*place))
-        await self._guarded(self._index.delete_pins(holder))
+        await self._mending.ask(self._index.delete_pins(holder))
 
     def release(self, entry: Entry) -> None:
         """Give an entry back."""
@@ -248,12 +233,12 @@ class Cache:
     async def changed(self, file_ids: Iterable[str], now: Callable[[str], FileRecord | None]) -> int:
         """Documents have changed: drop the entries that are not of a present version. ``now`` tells the file of an id,
         None when there is none any more. The number of entries dropped."""
-        rows = await self._guarded(self._index.of_files(file_ids)) or []
+        rows = await self._mending.ask(self._index.of_files(file_ids)) or []
         return await self._drop_outdated(rows, now)
 
     async def compare(self, now: Callable[[str], FileRecord | None]) -> int:
         """As ``changed``, for all entries."""
-        return await self._drop_outdated(await self._guarded(self._index.rows()) or [], now)
+        return await self._drop_outdated(await self._mending.ask(self._index.rows()) or [], now)
 
     async def _drop_outdated(self, rows: Iterable[Row], now: Callable[[str], FileRecord | None]) -> int:
         outdated = []
@@ -273,7 +258,7 @@ class Cache:
     async def drop(self, rows: Iterable[Row]) -> None:
         """Remove entries: their rows first, then their bytes. Who has one open goes on with it."""
         given = list(rows)
-        await self._guarded(self._index.delete([row.id for row in given]))
+        await self._mending.ask(self._index.delete([row.id for row in given]))
         for row in given:
             entry = self._entries.get(row.cache_key)
             if entry is not None and entry.id == row.id:
@@ -308,11 +293,11 @@ class Cache:
 
     async def oldest(self, limit: int) -> list[Row]:
         """The ``limit`` entries that were used longest ago (-1: all), whether they may go or not."""
-        return await self._guarded(self._index.oldest(limit)) or []
+        return await self._mending.ask(self._index.oldest(limit)) or []
 
     async def unpinned_bytes(self) -> int:
         """Bytes of the entries that no pin keeps."""
-        return await self._guarded(self._index.unpinned_bytes()) or 0
+        return await self._mending.ask(self._index.unpinned_bytes()) or 0
 
     def may_go(self, row: Row) -> bool:
         """Whether an entry may be evicted: nobody has it open or wants it to stay."""
@@ -338,76 +323,30 @@ class Cache:
             entry.recorded = True
             self.room.hold(entry.cached_bytes)
             writing = self._index.insert(entry.row(), checksums)
-        await self._guarded(writing)
+        await self._mending.ask(writing)
 
     async def checksums(self, entry: Entry, start: int, stop: int) -> dict[int, int]:
         """What an entry's blocks must sum up to."""
-        return await self._guarded(self._index.checksums(entry.id, start, stop)) or {}
+        return await self._mending.ask(self._index.checksums(entry.id, start, stop)) or {}
 
-    async def reset(self, reason: str, generation: int) -> None:
-        """Forget everything: what the index of that generation said cannot be trusted. Open sources keep what they
-        have verified."""
-        async with self._mending:
-            if self._index.generation == generation:  # else it was done meanwhile
-                await self._begin_anew(reason)
-
-    async def _begin_anew(self, reason: str) -> None:
-        logger.warning("the content cache begins anew: %s", reason, extra={"operation": "cache"})
+    def forget_all(self) -> None:
+        """Take all entries out of the cache: they are in no index."""
         for entry in list(self._entries.values()):
             self._forget(entry)
-        try:
-            await self._index.reset()
-            await self._index.put_pins(self.pins)
-        except (sqlite3.Error, IndexLost, OSError) as error:
-            logger.warning("the cache's index cannot be made: %s", error, extra={"operation": "cache"})
+
+    async def remove_all(self) -> None:
+        """Remove the bytes of all entries: the index is a new one."""
         used = {entry.id for entry in self._entries.values()}
         await self.in_thread(startup.remove_all, self.directory, used)
         self.room.entries = self.room.held = 0
 
-    async def _mend(self) -> None:
-        """Begin anew when the index was deleted or replaced, and open it when it could not be opened so far."""
-        async with self._mending:
-            if self._index.lost:
-                await self._begin_anew("the index was deleted or replaced")
-            elif self._index.due:
-                await self._take_up()
-
-    async def _take_up(self) -> None:
-        """Open the index, if that is possible now, and make disk and index agree."""
-        try:
-            rows, pins = await self._index.open()
-        except (sqlite3.OperationalError, OSError) as error:
-            level = logging.DEBUG if self._without_index else logging.WARNING
-            logger.log(level, "the cache's index cannot be opened now: %s", error, extra={"operation": "cache"})
-            self._without_index = True
-            return
-        self._without_index = False
-        for entry in list(self._entries.values()):
-            self._forget(entry)  # it was made while there was no index, and is in none
-        self.pins.load(pins)
+    async def agree_with(self, rows: Sequence[Row]) -> None:
+        """Make disk and index agree: what only one of them has goes."""
         found = await self.in_thread(startup.reconcile, self.directory, rows)
         if found.gone:
             self._later(self._index.delete, found.gone)
         self._next_id = max(self._next_id, found.next_id)
         self.room.entries, self.room.held = found.entries, found.cached_bytes
-
-    async def _need_index(self) -> None:
-        await self._mend()
-        if not self._index.is_open:
-            raise Unavailable("the cache's index cannot be opened now", retry_after=RETRY_S)
-
-    async def _guarded(self, asked: Awaitable[T]) -> T | None:
-        """What the index answers; None when it cannot, which is logged and, for a lost index, mended."""
-        generation = self._index.generation
-        try:
-            return await asked
-        except IndexClosed as error:  # that was logged when it could not be opened
-            logger.debug("the cache goes on without an index: %s", error)
-        except IndexLost as error:
-            await self.reset(str(error), generation)
-        except sqlite3.OperationalError as error:
-            logger.warning("the cache's index cannot be used: %s", error, extra={"operation": "cache"})
-        return None
 
     # Helpers.
 
@@ -422,7 +361,7 @@ class Cache:
 
         async def run() -> None:
             try:
-                await self._guarded(work(*arguments))
+                await self._mending.ask(work(*arguments))
             except OSError as error:
                 logger.warning("the cache's disk fails: %s", error, extra={"operation": "cache"})
 
@@ -432,17 +371,8 @@ class Cache:
 
     def _remember(self, row: Row, file: FileRecord) -> bool:
         """Take an entry from the index; False when its row makes no sense."""
-        known = FileRecord(
-            file_id=row.file_id,
-            node_id=row.node_id,
-            export_path=row.export_path,
-            name=file.name,
-            size=row.file_size,
-            mtime=row.mtime,
-            inode=file.inode,
-        )
         try:
-            entry = Entry.of(row, known, data_file(self.directory, row.cache_key, row.id))
+            entry = Entry.of(row, file, data_file(self.directory, row.cache_key, row.id))
         except (ValueError, TypeError) as error:
             logger.warning("an entry of the cache is damaged: %s", error, extra={"operation": "cache"})
             self._later(self._index.delete, [row.id])
@@ -450,16 +380,6 @@ class Cache:
         self._make_way()
         self._entries[row.cache_key] = entry
         return True
-
-    def _is_there(self, entry: Entry) -> bool:
-        """Whether an entry's data file is where it should be."""
-        if not len(entry.present):
-            return True
-        try:
-            facts = os.stat(entry.path)
-        except OSError:
-            return False
-        return entry.descriptor is None or os.path.samestat(facts, os.fstat(entry.descriptor))
 
     def _make_way(self) -> None:
         if len(self._entries) > _REMEMBERED:

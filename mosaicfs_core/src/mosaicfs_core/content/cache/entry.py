@@ -9,7 +9,7 @@ from pathlib import Path
 from mosaicfs_core.content.blockmap import BlockMap
 from mosaicfs_core.content.cache.layout import BLOCK, WHOLE_LIMIT, Row, blocks_of
 from mosaicfs_core.errors import MosaicError
-from mosaicfs_core.hooks import FileRecord
+from mosaicfs_core.hooks import FileRecord, Held
 
 
 class Entry:
@@ -50,8 +50,18 @@ class Entry:
 
     @classmethod
     def of(cls, row: Row, file: FileRecord, path: Path) -> Entry:
-        """From the index. Raises ``ValueError`` for a row that cannot be."""
-        entry = cls(row.id, row.cache_key, file, path)
+        """From the index: the version that its row tells of the file in question. Raises ``ValueError`` for a row that
+        cannot be."""
+        known = FileRecord(
+            file_id=row.file_id,
+            node_id=row.node_id,
+            export_path=row.export_path,
+            name=file.name,
+            size=row.file_size,
+            mtime=row.mtime,
+            inode=file.inode,
+        )
+        entry = cls(row.id, row.cache_key, known, path)
         if row.block_size != BLOCK or not isinstance(row.etag, str) or not row.etag:
             raise ValueError("a row of another kind")
         entry.present = BlockMap.from_bytes(row.block_map)
@@ -116,6 +126,16 @@ class Entry:
             source="remote",
         )
 
+    def is_there(self) -> bool:
+        """Whether its data file is where it should be."""
+        if not len(self.present):
+            return True
+        try:
+            facts = os.stat(self.path)
+        except OSError:
+            return False
+        return self.descriptor is None or os.path.samestat(facts, os.fstat(self.descriptor))
+
     def watch(self) -> bool:
         """Notice what others did to the data file: its blocks must prove themselves again then. False when it was
         deleted. Says nothing while we write to it ourselves, for that changes its time too."""
@@ -140,3 +160,13 @@ class Entry:
         if self.descriptor is not None:
             os.close(self.descriptor)
             self.descriptor = None
+
+
+def held_of(file: FileRecord, entry: Entry | None, row: Row | None) -> Held:
+    """How much there is of a file in its present version, by its entry in memory and its row in the index."""
+    if entry is not None and entry.is_version_of(file):
+        present, recorded = entry.cached_bytes, row is not None and row.id == entry.id
+    else:
+        recorded = row is not None and (row.file_id, row.file_size, row.mtime) == (file.file_id, file.size, file.mtime)
+        present = row.cached_bytes if row is not None and recorded else 0
+    return Held(present=present, size=file.size, whole=recorded and present == file.size)

@@ -1,0 +1,52 @@
+"""What the commands about plugin instances share: which instance of which node, and how an answer is told."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+if TYPE_CHECKING:
+    from mosaicfs_core.cli.frame_context import TerminalContext
+
+node_option: Final = click.option(
+    "--node", metavar="NODE", help="The node of the instance, by name or id; this machine's by default."
+)
+
+
+def node_id_of(context: TerminalContext, node: str | None) -> str:
+    """The node that an option names; this machine's without one."""
+    from mosaicfs_core.hooks import node_argument
+
+    return context.home.node_id() if node is None else node_argument(context.api, node)
+
+
+def instance_path(context: TerminalContext, name: str, node: str | None) -> str:
+    """The path of an instance in the API."""
+    return f"nodes/{node_id_of(context, node)}/plugins/{name}"
+
+
+def installed_type(context: TerminalContext, node_id: str, name: str) -> str:
+    """``package``, or the type of the program of that name on a node. Raises ``NotFound`` with what may be meant when a
+    node that told what is installed there does not have it."""
+    from mosaicfs_core.errors import NotFound
+
+    told = context.api.get(f"nodes/{node_id}/status").get("available_plugins", [])
+    installed = {str(plugin["name"]): str(plugin.get("type", "package")) for plugin in told}
+    if not installed or name in installed:
+        return installed.get(name, "package")
+    instances = {str(one["id"]) for one in context.api.get(f"nodes/{node_id}/plugins")["items"]}
+    near = get_close_matches(name, sorted(installed.keys() | instances), 1)
+    hint = f"did you mean {near[0]}?" if near else f"installed are {', '.join(sorted(installed))}"
+    raise NotFound(f"{node_id} has no plugin {name}, neither installed nor as an instance; {hint}")
+
+
+def tell(context: TerminalContext, answer: dict[str, Any], text: str) -> None:
+    """Say in a sentence what was done, with the answer's warnings; with ``--json`` show the answer."""
+    if context.json:
+        context.show(answer)
+        return
+    context.say(text)
+    for warning in answer.get("warnings", []):
+        context.say(f"warning: {warning}")
