@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
+import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -102,3 +105,20 @@ async def test_two_roots_move_between_them(node: Any, write: Write, tmp_path: Pa
     os.rename(node.tree / "one/f", node.tree / "two/f")
     await node.settled(lambda: set(node.rows()) == {"two/f", "two/g"})
     assert node.rows()["two/f"].uuid == before
+
+
+@pytest.mark.logs("a thread that follows changes has died")
+@pytest.mark.skipif(sys.platform != "linux", reason="inotify")
+async def test_a_dead_reading_thread_is_replaced(watched: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from watchdog.observers.inotify_c import InotifyFD
+
+    monkeypatch.setattr("mosaicfs_plugins.localfs.watch.CHECK_S", 0.2)
+    for thread in threading.enumerate():
+        if isinstance(thread, InotifyFD):
+            thread.stop()
+            await asyncio.to_thread(thread.join)
+    (watched.tree / "unheard").write_text("x")
+    await watched.settled(watched.agrees)
+    (watched.tree / "heard").write_text("x")
+    await watched.settled(watched.agrees)
+    assert watched.agent.status()["subsystems"]["watcher"]["status"] == "healthy"

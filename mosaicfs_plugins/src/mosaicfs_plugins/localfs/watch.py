@@ -88,6 +88,8 @@ class Watcher:
         while True:
             now = time.monotonic()
             if now >= check_at:
+                if self._observation is not None:
+                    self._observation.check()  # whoever runs this watches anew then, and crawls
                 for root in await asyncio.to_thread(self._changed_roots):
                     await self._begin(root, look_through=not first)
                 await self._look_at_doubts()
@@ -181,7 +183,7 @@ class Watcher:
             if start is None:
                 await asyncio.to_thread(self._observation.watch, root)
             else:
-                await asyncio.to_thread(self._observation.renew, root, start)
+                await asyncio.to_thread(self._observation.renew, root, (start,))
         except OSError as error:
             self._unwatched[root] = error.strerror or str(error)
 
