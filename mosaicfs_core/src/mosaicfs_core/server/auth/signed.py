@@ -18,7 +18,7 @@ from mosaicfs_core.server.errors import TooManyRequests
 from mosaicfs_core.server.state import Principal, ServerState
 
 # By kind of caller: beginnings of addresses, and views by name. Who is not listed may ask for everything.
-_PLACES: Final[dict[str, tuple[str, ...]]] = {
+PLACES: Final[dict[str, tuple[str, ...]]] = {
     "agent": (),
     "hub": ("/db/",),
     "node": ("/db/", "/api/agent/"),
@@ -53,9 +53,9 @@ async def identify(server: ServerState, asked: Request | Websocket, address: str
 
 def require_place(caller: Principal, asked: Request | Websocket) -> None:
     """Raise ``NotAllowed`` unless such a caller has business at the address."""
-    if caller.kind not in _PLACES or asked.endpoint in _VIEWS[caller.kind]:
+    if caller.kind not in PLACES or asked.endpoint in _VIEWS[caller.kind]:
         return
-    if not asked.path.startswith(_PLACES[caller.kind] or ("\0",)):
+    if not asked.path.startswith(PLACES[caller.kind] or ("\0",)):
         known_by = {"agent": "an agent's access key", "node": "a node's key", "hub": "a hub's access key"}
         raise NotAllowed(f"{known_by[caller.kind]} does not open this")
 
