@@ -46,6 +46,7 @@ async def identify(server: ServerState, asked: Request | Websocket, address: str
         if not is_loopback(address):
             server.failed_by_address.take(address_group(address))
         raise
+    server.proven.add(claimed)
     found = Principal(kind=caller.kind, name=caller.name, access_key_id=caller.access_key_id, node_id=caller.node_id)
     require_place(found, asked)
     return found
@@ -62,9 +63,10 @@ def require_place(caller: Principal, asked: Request | Websocket) -> None:
 
 def _throttle(server: ServerState, address: str, claimed: str) -> None:
     """Raise ``TooManyRequests`` after many signatures that did not hold. All users of this machine share its loopback
-    address: there only the key counts."""
+    address: there only the key counts, and so it does of who has proved himself from an address, which all machines
+    of a house may have in common, the one that was revoked among them."""
     wait = server.failed_by_key.wait(claimed)
-    if not is_loopback(address):
+    if not is_loopback(address) and claimed not in server.proven:
         wait = max(wait, server.failed_by_address.wait(address_group(address)))
     if wait:
         raise TooManyRequests("too many requests whose signature did not hold; wait and try again", retry_after=wait)
