@@ -10,19 +10,20 @@ from mosaicfs_core.server.link.liveness import CHECK_S, Liveness
 
 NODE = "node-laptop-aaaa"
 OTHER = "node-desktop-bbbb"
+CONTROL, SECOND = "control-plane-one-aaaa", "control-plane-two-bbbb"
 
 
 class World:
     """What a liveness sees: connections, and time that passes when it is told to."""
 
-    def __init__(self, store: Any) -> None:
+    def __init__(self, store: Any, own: str = CONTROL) -> None:
         self.connected: set[str] = set()
         self.now = 1_000_000.0
         self.slept: list[float] = []
         self.go = asyncio.Semaphore(0)
         self.checked = asyncio.Semaphore(0)
         self.liveness = Liveness(
-            store, self.connected.__contains__, "node-here", pause=self._pause, clock=lambda: self.now
+            store, self.connected.__contains__, own, "node-here", pause=self._pause, clock=lambda: self.now
         )
 
     async def _pause(self, seconds: float) -> None:
@@ -111,3 +112,54 @@ async def test_some_are_not_judged(control_plane: Any) -> None:
         "node-ill": "offline",
         "node-stolen": "offline",
     }
+
+
+async def test_the_control_plane_that_hears_of_a_node_judges_it(control_plane: Any) -> None:
+    """Two of them share the documents; the laptop is connected to the first, and later to the second."""
+    store = control_plane.store
+    for name in (CONTROL, SECOND):
+        await control_plane.add_node(name, role="control-plane")
+    first, second = World(store), World(store, SECOND)
+    await first.liveness.heard(NODE)
+    first.connected.add(NODE)
+    before = store.reader.seq()
+    for _ in range(5):
+        await first.liveness.check()
+        await second.liveness.check()
+    assert await control_plane.status_of(NODE) == "online"
+    assert store.reader.seq() == before
+    # It goes over to the second, whose word holds from now on.
+    first.connected.clear()
+    await second.liveness.heard(NODE)
+    for _ in range(5):
+        await first.liveness.check()
+    assert await control_plane.status_of(NODE) == "online"
+    for _ in range(4):
+        await second.liveness.check()
+    assert await control_plane.status_of(NODE) == "offline"
+
+
+async def test_a_node_of_a_control_plane_that_was_disabled_is_judged_by_the_others(control_plane: Any) -> None:
+    first, second = World(control_plane.store), World(control_plane.store, SECOND)
+    await control_plane.add_node(CONTROL, role="control-plane")
+    await first.liveness.heard(NODE)
+    for _ in range(4):
+        await second.liveness.check()
+    assert await control_plane.status_of(NODE) == "online"
+    await control_plane.store.update(
+        ids.node_document_id(CONTROL), lambda document: {**(document or {}), "status": "disabled"}
+    )
+    for _ in range(4):
+        await second.liveness.check()
+    assert await control_plane.status_of(NODE) == "offline"
+
+
+async def test_the_machine_that_a_control_plane_runs_on_is_its_own(control_plane: Any) -> None:
+    await control_plane.add_node("node-here", status="online")
+    await control_plane.add_node(CONTROL, role="control-plane")
+    await World(control_plane.store).liveness.check()
+    second = World(control_plane.store, SECOND)
+    second.liveness = Liveness(control_plane.store, second.connected.__contains__, SECOND)
+    for _ in range(4):
+        await second.liveness.check()
+    assert await control_plane.status_of("node-here") == "online"

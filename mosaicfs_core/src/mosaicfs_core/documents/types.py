@@ -146,6 +146,7 @@ class Node(Document, frozen=True, kw_only=True):
 
     Each group has a version counter that its owner raises with every change; a merge takes each group from the branch
     with the higher counter. ``access_key_id`` is the key that the node was enrolled with: disabling it ends the node.
+    ``heard_by`` is the control plane that hears of it, and so says whether it is there.
     """
 
     type: Literal["node"] = "node"
@@ -155,6 +156,7 @@ class Node(Document, frozen=True, kw_only=True):
     friendly_name: Text
     platform: str | None = None
     status: Literal["online", "offline", "degraded", "disabled"] = "offline"
+    heard_by: NodeId | None = None
     public_key: str | None = None
     access_key_id: Annotated[str, Meta(pattern="^MOSAICFS_[0-9a-fA-F]{16}" + END)] | None = None
     revocation: Revocation | None = None
@@ -187,6 +189,7 @@ NODE_CONTROL_FIELDS: Final = (
     "role",
     "friendly_name",
     "status",
+    "heard_by",
     "public_key",
     "access_key_id",
     "revocation",

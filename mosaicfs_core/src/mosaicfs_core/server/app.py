@@ -45,6 +45,7 @@ from mosaicfs_core.server.routes import (
     plugins,
     queries,
     system,
+    utilization,
 )
 from mosaicfs_core.server.routes.transfer import transfer_blueprint
 from mosaicfs_core.server.state import EXTENSION, ServerState, whoami
@@ -64,6 +65,7 @@ _BLUEPRINTS = (
     plugins.blueprint,
     queries.blueprint,
     system.blueprint,
+    utilization.blueprint,
 )
 
 
@@ -148,7 +150,7 @@ async def _server_state(core: CoreServices) -> ServerState:
         local_token=local_token,
         dummy_hash=await asyncio.to_thread(keys.dummy_hash),
         links=links,
-        liveness=Liveness(core.store, links.connected, core.node_id),
+        liveness=Liveness(core.store, links.connected, identity.node_id, core.node_id),
         relay=relay,
         identity=identity,
         verifier=verifier(core, identity, wrapping_key),

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from mosaicfs_core.documents import ids
@@ -26,6 +26,10 @@ class Liveness:
     """Judges every node but control planes, disabled ones, and ``here``, the one of this very process. One whose access
     key was disabled is away, whatever is heard of it.
 
+    ``own`` is this control plane. Where several share a hub, a node is heard of by the one that it is connected to, and
+    that one's word holds: the others, who hear nothing, say nothing. A node whose control plane was disabled itself is
+    everybody's to judge.
+
     Checks are counted, not seconds: a control plane that slept itself judges nobody by the hours it missed. ``pause``
     waits between them and ``clock`` is seconds since 1970.
     """
@@ -34,6 +38,7 @@ class Liveness:
         self,
         store: Store,
         connected: Callable[[str], bool],
+        own: str,
         here: str | None = None,
         *,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -41,6 +46,7 @@ class Liveness:
     ) -> None:
         self._store = store
         self._connected = connected
+        self._own = own
         self._here = here
         self._pause = pause
         self._clock = clock
@@ -57,8 +63,8 @@ class Liveness:
         self._heard.add(node_id)
         self._last[node_id] = self._clock()
         document = enabled_node(self._store.reader.get, node_id)
-        if document is not None and document.get("status") == "offline":
-            await self._write(node_id, "offline", "online")
+        if document is not None:
+            await self._present(document)
 
     async def run(self) -> None:
         """Check until cancelled."""
@@ -71,26 +77,41 @@ class Liveness:
         heard, self._heard = self._heard, set()
         for node, enabled in await self._store.read(_nodes):
             node_id, status = node["node_id"], node.get("status", "offline")
-            if node_id == self._here or node.get("role") == CONTROL_ROLE or status == "disabled":
+            if node.get("role") == CONTROL_ROLE or status == "disabled":
+                continue
+            if node_id == self._here:
+                await self._present(node)
                 continue
             if enabled and (self._connected(node_id) or node_id in heard):
                 self._misses.pop(node_id, None)
-                if status == "offline":
-                    await self._write(node_id, status, "online")
-            elif status != "offline":
+                await self._present(node)
+            elif status != "offline" and self._judges(node):
                 self._misses[node_id] += 1
                 if self._misses[node_id] >= MISSES:
                     self._misses.pop(node_id)
                     await self._write(node_id, status, "offline")
 
+    async def _present(self, node: Mapping[str, Any]) -> None:
+        """Write that the node is there, and that it is here that it is heard of; nothing where that is written."""
+        status = node.get("status", "offline")
+        if status == "offline" or node.get("heard_by") != self._own:
+            await self._write(node["node_id"], status, "online" if status == "offline" else status)
+
     async def _write(self, node_id: str, before: str, now: str) -> None:
         def apply(document: dict[str, Any] | None) -> dict[str, Any] | None:
             if document is None or document.get("status", "offline") != before:
                 return None  # somebody disabled it meanwhile
-            return {**document, "status": now, "control_version": document.get("control_version", 0) + 1}
+            count = document.get("control_version", 0) + 1
+            return {**document, "status": now, "heard_by": self._own, "control_version": count}
 
         await self._store.update(ids.node_document_id(node_id), apply)
-        logger.info("%s is %s", node_id, now, extra={"operation": "liveness"})
+        if now != before:
+            logger.info("%s is %s", node_id, now, extra={"operation": "liveness"})
+
+    def _judges(self, node: Mapping[str, Any]) -> bool:
+        """Whether it is this control plane that would hear of the node."""
+        by = node.get("heard_by")
+        return by in (None, self._own) or enabled_node(self._store.reader.get, by) is None
 
 
 def _nodes(reader: Reader) -> list[tuple[dict[str, Any], bool]]:
