@@ -185,7 +185,8 @@ async def test_without_bulk_get_documents_are_fetched_one_by_one(near: Store, da
     peer = HttpPeer(Old(base), f"/{name}", address=base)
     await Replicator(peer, StorePeer(near), direction="pull").run_once()
     assert await our_leaves(near) == await their_leaves(database)
-    assert await peer.bulk_get([Wanted("file::none", "1-a")]) == []
+    found = await peer.bulk_get([Wanted("file::none", "1-a")])
+    assert (found.documents, [one.id for one in found.absent], found.rest) == ([], ["file::none"], 0)
     await peer.close()
 
 

@@ -15,6 +15,7 @@ from mosaicfs_core.replication.batching import BYTES, FIRST, LARGEST, SMALLEST, 
 from mosaicfs_core.replication.checkpoints import Entry, Log
 from mosaicfs_core.replication.http_errors import error_of
 from mosaicfs_core.replication.http_feed import Lines, page
+from mosaicfs_core.replication.peer import Choked
 
 # Logs
 
@@ -101,10 +102,23 @@ def test_a_small_quick_batch_says_nothing() -> None:
 
 def test_heavy_documents_travel_in_small_batches() -> None:
     size = BatchSize()
-    size.moved(10, 1.0, 10 << 20)
+    size.weighed(10, 10 << 20)
     assert size.documents == BYTES // (1 << 20)
-    size.moved(1, 1.0, BYTES * 3)
+    size.weighed(1, BYTES * 3)
     assert size.documents == 1
+
+
+def test_what_was_too_heavy_once_stays_so() -> None:
+    size = BatchSize()
+    size.weighed(10, 10 << 20)
+    size.too_heavy()
+    for _ in range(9):
+        size.moved(size.documents, 0.1)
+    assert size.documents == BYTES // (1 << 20) // 2
+    for _ in range(30):
+        size.too_heavy()
+    size.weighed(1, 1)
+    assert size.documents == SMALLEST
 
 
 # What the other side says
@@ -168,7 +182,7 @@ def test_a_blank_line_is_a_heartbeat() -> None:
         (400, UserError),
         (413, UserError),
         (429, Unavailable),
-        (500, Unavailable),
+        (500, Choked),
         (503, Unavailable),
     ],
 )

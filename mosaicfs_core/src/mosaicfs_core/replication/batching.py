@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
 
 SMALLEST: Final = 1
 FIRST: Final = 500
@@ -10,7 +13,11 @@ LARGEST: Final = 2_000
 QUICK_S: Final = 0.5
 SLOW_S: Final = 2.0
 BYTES: Final = 4 << 20
-"""What a batch may weigh, by the average of the last one."""
+"""What a batch should weigh, by the average of the last one."""
+LEAST_BYTES: Final = 64 << 10
+HEAVY: Final = 2 * BYTES
+"""What the documents of one answer may weigh: the last ones may be far heavier than those before. One alone may weigh
+more."""
 
 
 class BatchSize:
@@ -19,18 +26,22 @@ class BatchSize:
     def __init__(self, first: int = FIRST, largest: int = LARGEST) -> None:
         self._wanted, self._largest = first, largest
         self._average = 0.0
+        self._bytes = BYTES
 
     @property
     def documents(self) -> int:
         """How many documents the next batch should have."""
-        if self._average * self._wanted <= BYTES:
+        if self._average * self._wanted <= self._bytes:
             return self._wanted
-        return max(SMALLEST, int(BYTES / self._average))
+        return max(SMALLEST, int(self._bytes / self._average))
 
-    def moved(self, documents: int, seconds: float, size: int = 0) -> None:
-        """A batch of ``documents`` arrived, ``size`` bytes in all (0: not known), after ``seconds``."""
-        if documents and size:
+    def weighed(self, documents: int, size: int) -> None:
+        """A batch of ``documents`` has ``size`` bytes in all."""
+        if documents:
             self._average = size / documents
+
+    def moved(self, documents: int, seconds: float) -> None:
+        """A batch of ``documents`` arrived after ``seconds``."""
         if seconds > SLOW_S:
             self._wanted = max(SMALLEST, self._wanted // 2)
         elif seconds < QUICK_S and documents >= self._wanted // 2:
@@ -39,3 +50,13 @@ class BatchSize:
     def failed(self) -> None:
         """A batch did not arrive, perhaps because it was too much."""
         self._wanted = max(SMALLEST, self._wanted // 4)
+
+    def too_heavy(self) -> None:
+        """A batch was refused for its size: from now on half as much."""
+        self._bytes = max(LEAST_BYTES, self._bytes // 2)
+        self.failed()
+
+
+def weight_of(documents: Sequence[Mapping[str, Any]]) -> int:
+    """How many bytes they have together as JSON."""
+    return sum(len(msgspec.json.encode(one)) for one in documents)

@@ -16,13 +16,15 @@ class _Rev(msgspec.Struct):
 
 
 class _Change(msgspec.Struct):
-    """A row of any feed; the last line of a continuous one has no ``id``."""
+    """A row of any feed; the last line of a continuous one has no ``id``, or an ``error`` when the source failed."""
 
     id: str = ""
     changes: list[_Rev] = []
     seq: Any = None
     last_seq: Any = None
     pending: int | None = None
+    error: Any = None
+    reason: Any = None
 
 
 class _Answer(msgspec.Struct):
@@ -89,9 +91,12 @@ class Lines:
 
     def _line(self, line: bytes) -> _Change:
         try:
-            return _decode_line(line)
+            change = _decode_line(line)
         except msgspec.MsgspecError as error:
             raise Unavailable(f"The changes feed sent something unreadable: {error}") from None
+        if change.error is not None:
+            raise Unavailable(f"The changes feed broke off: {change.error}: {change.reason}")
+        return change
 
 
 def _row(change: _Change) -> Row:

@@ -9,25 +9,32 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from typing import Any, Final, Literal, TypeAlias
+from functools import partial
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 from urllib.parse import quote
 
 import aiohttp
 import msgspec
 
-from ..errors import MosaicError, NotFound, Unavailable, UserError
+from ..errors import MosaicError, NotFound, Unavailable
 from ..security.requests import Requests
+from . import http_answers
+from .batching import HEAVY
 from .http_errors import error_of
 from .http_feed import Lines, page
-from .peer import Document, Filter, Page, PeerInfo, Refused, Row, Seq, Wanted
+from .peer import Choked, Document, Fetched, Filter, Page, PeerInfo, Refused, Row, Seq, Wanted
 
+T = TypeVar("T")
 Feed = Literal["continuous", "longpoll"]
 Pages: TypeAlias = AsyncGenerator[Page | None, None]
+_Asked: TypeAlias = tuple[str, str | None]
+"""A document at a revision, or in all its leaves."""
 
-TIMEOUT_S: Final = 60.0
-"""Longest wait for the next part of any answer."""
+TIMEOUT_S: Final = 90.0
+"""Longest wait for the next part of any answer: longer than CouchDB's nodes wait for one another (60 s, ``[fabric]
+request_timeout``), so that it can say at which documents it failed."""
 GRACE_S: Final = 15.0
 """A live feed is given up when nothing has come for two heartbeats and this."""
 COMPRESSED_FROM: Final = 1_024
@@ -36,27 +43,14 @@ INLINE_BELOW: Final = 64 << 10
 """Bytes that are compressed or decoded on the loop's thread: handing them to another one costs as much."""
 SINGLE_GETS: Final = 8
 """Documents fetched at once where the peer has no ``_bulk_get``."""
+SINGLE_PART: Final = 64
+"""And in one go."""
 
 _encode = msgspec.json.encode
-_decode = msgspec.json.decode
-_TEMPORARY: Final = frozenset(
-    {"internal_server_error", "internal_error", "timeout", "unavailable", "service_unavailable"}
-)
 
 
-class _Found(msgspec.Struct):
-    ok: dict[str, Any] | None = None
-
-
-class _Docs(msgspec.Struct):
-    docs: list[_Found]
-
-
-class _Got(msgspec.Struct):
-    results: list[_Docs]
-
-
-_decode_got = msgspec.json.Decoder(_Got).decode
+class _TooMuch(Exception):
+    """The documents of an answer weigh more than it may have."""
 
 
 class HttpPeer:
@@ -86,19 +80,20 @@ class HttpPeer:
         return (await self.info()).instance_id or self._address + self._path
 
     async def info(self) -> PeerInfo:
-        self._facts = await self._json("GET", "")
+        self._facts = await self._object("GET", "")
         return PeerInfo(str(self._facts.get("uuid") or ""), self._facts.get("update_seq", 0))
 
     async def checkpoint(self, name: str) -> dict[str, Any] | None:
         try:
-            found: dict[str, Any] = await self._json("GET", f"/_local/{quote(name, safe='')}")
+            return await self._object("GET", f"/_local/{quote(name, safe='')}")
         except NotFound:
             return None
-        return found
 
     async def save_checkpoint(self, name: str, document: Document) -> str:
-        answer = await self._json("PUT", f"/_local/{quote(name, safe='')}", document)
-        return str(answer["rev"])
+        answer = await self._object("PUT", f"/_local/{quote(name, safe='')}", document)
+        if not isinstance(rev := answer.get("rev"), str):
+            raise Unavailable("The database did not say under which revision it keeps the position.")
+        return rev
 
     async def changes(self, since: Seq, limit: int, chosen: Filter) -> Page:
         body = await self._bytes(*_changes_request(chosen), params=_changes_params(since, limit, chosen))
@@ -136,43 +131,53 @@ class HttpPeer:
             yield found
 
     async def revs_diff(self, rows: Sequence[Row]) -> list[Wanted]:
-        found = await self._json("POST", "/_revs_diff", {row.id: row.revs for row in rows})
-        return [Wanted(identifier, rev) for identifier, absent in found.items() for rev in absent.get("missing", ())]
+        body = await self._bytes("POST", "/_revs_diff", {row.id: row.revs for row in rows})
+        return await _in_thread_if_large(http_answers.lacking, body)
 
-    async def bulk_get(self, wanted: Sequence[Wanted]) -> list[dict[str, Any]]:
-        return await self._get_many([(one.id, one.rev) for one in wanted])
+    async def bulk_get(self, wanted: Sequence[Wanted]) -> Fetched:
+        return await self._get_many(wanted)
 
-    async def leaves(self, identifiers: Sequence[str]) -> list[dict[str, Any]]:
+    async def leaves(self, identifiers: Sequence[str]) -> Fetched:
         return await self._get_many([(identifier, None) for identifier in identifiers])
 
-    async def _get_many(self, wanted: Sequence[tuple[str, str | None]]) -> list[dict[str, Any]]:
-        if self._has_bulk_get:
-            content = {"docs": [{"id": one} if rev is None else {"id": one, "rev": rev} for one, rev in wanted]}
+    async def _get_many(self, asked: Sequence[_Asked]) -> Fetched:
+        part, found = asked, None
+        while self._has_bulk_get and found is None:
             try:
-                body = await self._bytes("POST", "/_bulk_get", content, params={"revs": "true", "latest": "true"})
+                found = await self._get_bulk(part)
+            except _TooMuch:
+                part = part[: (len(part) + 1) // 2]
             except NotFound:
                 await self.info()  # raises when it is the database that is missing
                 self._has_bulk_get = False
-            else:
-                got: list[dict[str, Any]] = await _in_thread_if_large(_documents, body)
-                return got
-        gate = asyncio.Semaphore(SINGLE_GETS)
-        found = await asyncio.gather(*[self._get_one(identifier, rev, gate) for identifier, rev in wanted])
-        return [document for documents in found for document in documents]
+        if found is None:
+            part, gate = asked[:SINGLE_PART], asyncio.Semaphore(SINGLE_GETS)
+            found = http_answers.together(
+                await asyncio.gather(*[self._get_one(identifier, rev, gate) for identifier, rev in part])
+            )
+        return found._replace(rest=len(asked) - len(part))
 
-    async def _get_one(self, identifier: str, rev: str | None, gate: asyncio.Semaphore) -> list[dict[str, Any]]:
+    async def _get_bulk(self, asked: Sequence[_Asked]) -> Fetched:
+        content = {"docs": [{"id": one} if rev is None else {"id": one, "rev": rev} for one, rev in asked]}
+        params = {"revs": "true", "latest": "true"}
+        body = await self._bytes("POST", "/_bulk_get", content, params=params, most=HEAVY if len(asked) > 1 else None)
+        return await _in_thread_if_large(partial(http_answers.fetched, asked), body)
+
+    async def _get_one(self, identifier: str, rev: str | None, gate: asyncio.Semaphore) -> Fetched:
         revs = "all" if rev is None else _encode([rev]).decode()
         params = {"revs": "true", "latest": "true", "open_revs": revs}
         try:
             async with gate:
                 body = await self._bytes("GET", f"/{quote(identifier, safe='')}", params=params)
-        except NotFound:
-            return []
-        return [one["ok"] for one in _readable(_decode, body) if "ok" in one]
+        except NotFound as error:
+            return Fetched([], absent=[] if rev is None else [Refused(identifier, rev, error.message, temporary=True)])
+        except Choked as error:
+            return Fetched([], failed=[Refused(identifier, rev or "", error.message, temporary=True)])
+        return http_answers.opened(identifier, rev, body)
 
     async def bulk_docs(self, documents: Sequence[Document]) -> list[Refused]:
-        rows = await self._json("POST", "/_bulk_docs", {"docs": documents, "new_edits": False})
-        return [_refusal(row) for row in rows if row.get("error") is not None] if isinstance(rows, list) else []
+        body = await self._bytes("POST", "/_bulk_docs", {"docs": documents, "new_edits": False})
+        return await _in_thread_if_large(partial(http_answers.refusals, documents), body)
 
     def backlog(self, since: Seq) -> int | None:
         return None
@@ -210,7 +215,7 @@ class HttpPeer:
                 headers=headers,
                 timeout=timeout or self._timeout,
             ) as response:
-                if response.status >= 400:
+                if response.status >= 300:  # a redirection is no answer of the database
                     raise error_of(response.status, await response.read(), response.headers.get("retry-after"))
                 yield response
         except MosaicError:
@@ -222,13 +227,27 @@ class HttpPeer:
             raise Unavailable(f"{self._address or self._path} cannot be reached: {said}") from error
 
     async def _bytes(
-        self, method: str, path: str, content: Any = None, *, params: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        content: Any = None,
+        *,
+        params: Mapping[str, str] | None = None,
+        most: int | None = None,
     ) -> bytes:
+        """The body of an answer. Raises ``_TooMuch`` as soon as it has more than ``most`` bytes."""
         async with self._answer(method, path, content, params=params) as response:
-            return await response.read()
+            if most is None:
+                return await response.read()
+            received = bytearray()
+            async for chunk in response.content.iter_any():
+                received += chunk
+                if len(received) > most:
+                    raise _TooMuch
+            return bytes(received)
 
-    async def _json(self, method: str, path: str, content: Any = None) -> Any:
-        return await _in_thread_if_large(_any_json, await self._bytes(method, path, content))
+    async def _object(self, method: str, path: str, content: Any = None) -> dict[str, Any]:
+        return await _in_thread_if_large(http_answers.described, await self._bytes(method, path, content))
 
     async def _takes_gzip(self) -> bool:
         if self._facts is None:
@@ -238,7 +257,7 @@ class HttpPeer:
         return isinstance(offered, list) and "gzip" in offered
 
 
-async def _in_thread_if_large(function: Any, body: bytes) -> Any:
+async def _in_thread_if_large(function: Callable[[bytes], T], body: bytes) -> T:
     if len(body) < INLINE_BELOW:
         return function(body)
     return await asyncio.to_thread(function, body)
@@ -246,28 +265,6 @@ async def _in_thread_if_large(function: Any, body: bytes) -> Any:
 
 def _compressed(body: bytes) -> bytes:
     return gzip.compress(body, compresslevel=1)
-
-
-def _readable(decode: Any, body: bytes) -> Any:
-    """Raises UserError for an answer that holds what JSON cannot: asked for fewer documents, the rest can be read."""
-    try:
-        return decode(body)
-    except (msgspec.MsgspecError, UnicodeError) as error:
-        raise UserError(f"The answer cannot be read as JSON: {error}") from None
-
-
-def _documents(body: bytes) -> list[dict[str, Any]]:
-    return [one.ok for got in _readable(_decode_got, body).results for one in got.docs if one.ok is not None]
-
-
-def _any_json(body: bytes) -> Any:
-    return _readable(_decode, body)
-
-
-def _refusal(row: Mapping[str, Any]) -> Refused:
-    error = str(row["error"])
-    reason = f"{error}: {row.get('reason', '')}"
-    return Refused(str(row.get("id", "")), str(row.get("rev", "")), reason, temporary=error in _TEMPORARY)
 
 
 def _milliseconds(seconds: float) -> str:

@@ -1,9 +1,9 @@
 """What replication needs of either side: the ``Peer`` protocol, and the values that cross it.
 
 A peer is a database with CouchDB's data model, here or elsewhere. Its sequences are numbers or opaque texts; nobody but
-the peer orders them. Every method raises ``Unavailable`` for what may work later (a cut connection, a restart),
-``NotAllowed`` or ``NotSignedIn`` for refused credentials, and another ``UserError`` for a request that can never work
-as it is.
+the peer orders them. Every method raises ``Unavailable`` for what may work later (a cut connection, a restart), its
+kind ``Choked`` where part of it may work at once, ``NotAllowed`` or ``NotSignedIn`` for refused credentials, and
+another ``UserError`` for a request that can never work as it is.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeAlias
+
+from ..errors import Unavailable
 
 Seq: TypeAlias = int | str
 """A position in a changes feed; 0 is its beginning in every database."""
@@ -53,6 +55,23 @@ class Refused(NamedTuple):
     rev: str
     reason: str
     temporary: bool = False
+
+
+class Fetched(NamedTuple):
+    """What a request for documents brought.
+
+    ``failed`` are those that the peer could not give for the moment, ``absent`` those that it says it has not, which a
+    copy that lags behind says too. ``rest`` is how many at the end were left out, because those before them are heavy.
+    """
+
+    documents: list[dict[str, Any]]
+    failed: Sequence[Refused] = ()
+    absent: Sequence[Refused] = ()
+    rest: int = 0
+
+
+class Choked(Unavailable):
+    """The database itself failed at this request: it may take part of it, or all of it later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +130,11 @@ class Peer(Protocol):
     async def revs_diff(self, rows: Sequence[Row]) -> list[Wanted]:
         """Those of the revisions that this database does not know."""
 
-    async def bulk_get(self, wanted: Sequence[Wanted]) -> list[dict[str, Any]]:
-        """The revisions with ``_revisions``, or what superseded them. One that is gone is left out: whatever replaced
-        it is a later change."""
+    async def bulk_get(self, wanted: Sequence[Wanted]) -> Fetched:
+        """The revisions with ``_revisions``, or what superseded them. One that is gone for certain is left out:
+        whatever replaced it is a later change. Never nothing of a request but ``rest``."""
 
-    async def leaves(self, identifiers: Sequence[str]) -> list[dict[str, Any]]:
+    async def leaves(self, identifiers: Sequence[str]) -> Fetched:
         """All leaves of these documents with ``_revisions``, tombstones too; nothing for those it does not have."""
 
     async def bulk_docs(self, documents: Sequence[Document]) -> list[Refused]:

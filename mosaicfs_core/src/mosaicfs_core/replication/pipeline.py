@@ -14,13 +14,12 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapp
 from dataclasses import dataclass
 from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
-import msgspec
-
-from ..errors import NotAllowed, NotSignedIn, Unavailable, UserError
+from ..errors import Unavailable
 from ..supervision import end_tasks
-from .batching import BatchSize
+from .batching import BatchSize, weight_of
+from .dividing import HOPELESS, Divided
 from .owed import Owed
-from .peer import Document, Page, Peer, Refused, Row, Wanted
+from .peer import Document, Fetched, Page, Peer, Refused, Row, Wanted
 from .surroundings import Surroundings
 
 logger = logging.getLogger(__name__)
@@ -28,15 +27,13 @@ logger = logging.getLogger(__name__)
 QUEUED: Final = 1
 """Items between two stages, besides the one that is put and the one that is taken. Each is a request under way, so a
 stage has up to three: while one side makes the next request, the other has work."""
-HOPELESS: Final = 5
-"""So many documents in a row that fail are not to blame: it is the request, or the target."""
 OFFERED: Final = 50
 """Owed documents that are offered at once."""
 SAMPLE: Final = 64
 """One document in so many is weighed."""
+_ABSENT: Final = "the source does not have it, or one of its copies does not have it yet"
 
 T = TypeVar("T")
-R = TypeVar("R")
 
 
 class _End:
@@ -69,6 +66,13 @@ class _Lacking(NamedTuple):
 
     page: Page | None
     wanted: Awaitable[list[Wanted]]
+
+
+class _Load(NamedTuple):
+    """Documents to write, and those that are still to be fetched because these are heavy."""
+
+    documents: list[Document]
+    rest: Sequence[Wanted] = ()
 
 
 class _Batch(NamedTuple, Generic[T]):
@@ -106,7 +110,7 @@ class Pipeline:
         """
         read: _Queue[Page | None] = asyncio.Queue(QUEUED)
         lacking: _Queue[_Lacking] = asyncio.Queue(QUEUED)
-        fetched: _Queue[_Batch[list[Document]]] = asyncio.Queue(QUEUED)
+        fetched: _Queue[_Batch[_Load]] = asyncio.Queue(QUEUED)
         written: _Queue[_Batch[None]] = asyncio.Queue(QUEUED)
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -150,11 +154,16 @@ class Pipeline:
         await out.put(_END)
 
     async def _lacking_of(self, page: Page | None) -> list[Wanted]:
-        return [] if page is None or not page.rows else await self._target.revs_diff(page.rows)
+        return [] if page is None or not page.rows else await self._lacking(page.rows)
 
-    async def _fetch(
-        self, lacking: _Queue[_Lacking], out: _Queue[_Batch[list[Document]]], tasks: asyncio.TaskGroup
-    ) -> None:
+    async def _lacking(self, rows: Sequence[Row]) -> list[Wanted]:
+        """What the target lacks of them; it is offered what it cannot compare."""
+        divided: Divided[Row, list[Wanted]] = Divided(self._target.revs_diff, self._size)
+        found = await divided.run(rows)
+        unknown = [Wanted(row.id, rev) for row, _ in divided.hopeless for rev in row.revs]
+        return [one for part in found for one in part] + unknown
+
+    async def _fetch(self, lacking: _Queue[_Lacking], out: _Queue[_Batch[_Load]], tasks: asyncio.TaskGroup) -> None:
         while not isinstance(item := await lacking.get(), _End):
             wanted, start, complete = await item.wanted, 0, False
             rows = () if item.page is None else item.page.rows
@@ -166,36 +175,64 @@ class Pipeline:
                 await out.put(_Batch(item.page, complete, tasks.create_task(self._fetch_part(part, at_hand))))
         await out.put(_END)
 
-    async def _fetch_part(
-        self, wanted: Sequence[Wanted], at_hand: Mapping[tuple[str, str], Document]
-    ) -> list[Document]:
+    async def _fetch_part(self, wanted: Sequence[Wanted], at_hand: Mapping[tuple[str, str], Document]) -> _Load:
         found = [document for one in wanted if (document := at_hand.get(one)) is not None]
+        if found:
+            self._size.weighed(len(found), _weight(found))
         absent = wanted if not found else [one for one in wanted if one not in at_hand]
-        return found + await self._fetch_absent(absent) if absent else found
+        if not absent:
+            return _Load(found)
+        load = await self._fetch_absent(absent)
+        return _Load(found + load.documents, load.rest)
 
-    async def _fetch_absent(self, wanted: Sequence[Wanted]) -> list[Document]:
+    async def _fetch_absent(self, wanted: Sequence[Wanted]) -> _Load:
         started = self._surroundings.monotonic()
         try:
-            documents = await self._get(wanted)
+            load = await self._get(wanted)
         except Unavailable:
             self._size.failed()
             raise
-        self._size.moved(len(wanted), self._surroundings.monotonic() - started, _weight(documents))
+        self._size.weighed(len(load.documents), _weight(load.documents))
+        self._size.moved(len(wanted) - len(load.rest), self._surroundings.monotonic() - started)
         # A source in this process has chosen by the same filter already.
-        return [one for one in documents if self._source.near or self._accepts(one)]
+        return _Load([one for one in load.documents if self._source.near or self._accepts(one)], load.rest)
 
-    async def _get(self, wanted: Sequence[Wanted]) -> list[dict[str, Any]]:
-        divided: _Divided[Wanted, dict[str, Any]] = _Divided(self._source.bulk_get)
-        documents = await divided.run(wanted)
+    async def _get(self, wanted: Sequence[Wanted]) -> _Load:
+        found, rest = await self._read_documents(self._source.bulk_get, wanted)
+        self._owe(found.failed, others=bool(found.documents))
+        self._owe([one._replace(reason=_ABSENT) for one in found.absent], others=True)
+        return _Load(list(found.documents), rest)
+
+    async def _read_documents(
+        self,
+        request: Callable[[Sequence[Wanted]], Awaitable[Fetched]],
+        wanted: Sequence[Wanted],
+        *,
+        suspects: bool = False,
+    ) -> tuple[Fetched, list[Wanted]]:
+        """What the source gives of them, and what is still to be asked for; what it can never give is told of."""
+        rest: list[Wanted] = []
+
+        async def ask(some: Sequence[Wanted]) -> Fetched:
+            found = await request(some)
+            rest.extend(some[len(some) - found.rest :])
+            return found
+
+        divided: Divided[Wanted, Fetched] = Divided(ask, self._size, suspects=suspects)
+        parts = await divided.run(wanted)
+        failed = [one for part in parts for one in part.failed]
         for one, error in divided.hopeless:
-            self._refuse(Refused(one.id, one.rev, f"cannot be read: {error.message}"))
-        return documents
+            refused = Refused(one.id, one.rev, f"cannot be read: {error.message}", isinstance(error, Unavailable))
+            if refused.temporary:
+                failed.append(refused)
+            else:
+                self._refuse(refused)
+        documents = [document for part in parts for document in part.documents]
+        return Fetched(documents, failed, [one for part in parts for one in part.absent]), rest
 
-    async def _write(
-        self, fetched: _Queue[_Batch[list[Document]]], out: _Queue[_Batch[None]], tasks: asyncio.TaskGroup
-    ) -> None:
+    async def _write(self, fetched: _Queue[_Batch[_Load]], out: _Queue[_Batch[None]], tasks: asyncio.TaskGroup) -> None:
         while not isinstance(batch := await fetched.get(), _End):
-            task = tasks.create_task(self._put_batch(await batch.result))
+            task = tasks.create_task(self._put_load(await batch.result))
             await out.put(_Batch(batch.page, batch.completes, task))
         await out.put(_END)
 
@@ -205,6 +242,16 @@ class Pipeline:
             if batch.completes:
                 self._counters.settled += 0 if batch.page is None else len(batch.page.rows)
                 await reached(batch.page)
+
+    async def _put_load(self, load: _Load) -> None:
+        """Write it, and then, part by part, what was left out of it."""
+        rest = list(load.rest)
+        await self._put_batch(load.documents)
+        while rest:
+            part, rest = rest[: self._size.documents], rest[self._size.documents :]
+            following = await self._fetch_absent(part)
+            rest = [*following.rest, *rest]
+            await self._put_batch(following.documents)
 
     async def _put_batch(self, documents: Sequence[Document]) -> None:
         if not documents:
@@ -216,8 +263,9 @@ class Pipeline:
         self._size.moved(len(documents), self._surroundings.monotonic() - started)
 
     def _owe(self, failed: Sequence[Refused], *, others: bool) -> None:
-        """Note what was not taken for the moment. ``others``: the target has said something sensible of others since.
-        Raises ``Unavailable`` when it seems to be the target that fails, not these documents."""
+        """Note what could not be read or was not taken for the moment. ``others``: the same side has said something
+        sensible of others since. Raises ``Unavailable`` when it seems to be that side that fails, not these documents.
+        """
         new = {one.id: one for one in failed if one.id not in self._owed}
         if others:
             self._failed_in_a_row = 0
@@ -225,7 +273,7 @@ class Pipeline:
             self._failed_in_a_row += len(new)
             if self._failed_in_a_row > HOPELESS:
                 self._size.failed()
-                raise Unavailable(f"Nothing can be written there: {failed[0].reason}")
+                raise Unavailable(f"Nothing can be moved: {failed[0].reason}")
         for one in failed:
             self._owed.add(one.id, one.reason)
             logger.info("%s %s is offered again later: %s", one.id, one.rev, one.reason)
@@ -235,35 +283,49 @@ class Pipeline:
         ids = self._owed.ids
         for start in range(0, len(ids), OFFERED):
             part = ids[start : start + OFFERED]
-            still = {one.id for one in await self._put(await self._lacking_leaves(part)) if one.temporary}
+            still = await self._offer(part)
             for identifier in part:
                 if identifier not in still:
                     self._owed.remove(identifier)
 
-    async def _lacking_leaves(self, ids: Sequence[str]) -> list[Document]:
-        """The leaves of some documents that the target does not have."""
+    async def _offer(self, ids: Sequence[str]) -> set[str]:
+        """Offer all leaves of some documents that the target does not have; the ids of those that are owed still."""
+        still: set[str] = set()
+        rest = [Wanted(identifier, "") for identifier in ids]
+        while rest:
+            found, rest = await self._read_documents(self._leaves, rest, suspects=True)
+            documents = await self._lacking_of_leaves([one for one in found.documents if self._accepts(one)])
+            refused = await self._put(documents, suspects=True)
+            still.update(one.id for one in (*found.failed, *refused) if one.temporary)
+        return still
+
+    async def _leaves(self, wanted: Sequence[Wanted]) -> Fetched:
+        return await self._source.leaves([one.id for one in wanted])
+
+    async def _lacking_of_leaves(self, documents: Sequence[Document]) -> list[Document]:
+        """Those that the target does not have."""
         leaves: dict[str, list[Document]] = {}
-        for one in await self._source.leaves(ids):
-            if self._accepts(one):
-                leaves.setdefault(one["_id"], []).append(one)
+        for one in documents:
+            leaves.setdefault(one["_id"], []).append(one)
         if not leaves:
             return []
         rows = [Row(identifier, tuple(str(one["_rev"]) for one in found)) for identifier, found in leaves.items()]
-        lacking = set(await self._target.revs_diff(rows))
+        lacking = set(await self._lacking(rows))
         return [one for found in leaves.values() for one in found if (one["_id"], one["_rev"]) in lacking]
 
-    async def _put(self, documents: Sequence[Document]) -> list[Refused]:
+    async def _put(self, documents: Sequence[Document], *, suspects: bool = False) -> list[Refused]:
         """Write documents, count them and tell of those that are refused for good; all that were not taken."""
         if not documents:
             return []
-        divided: _Divided[Document, Refused] = _Divided(self._target.bulk_docs)
+        divided: Divided[Document, list[Refused]] = Divided(self._target.bulk_docs, self._size, suspects=suspects)
         try:
-            refused = await divided.run(documents)
+            refused = [one for part in await divided.run(documents) for one in part]
         except Unavailable:
             self._size.failed()
             raise
         refused += [
-            Refused(str(one["_id"]), str(one.get("_rev", "")), error.message) for one, error in divided.hopeless
+            Refused(str(one["_id"]), str(one.get("_rev", "")), error.message, isinstance(error, Unavailable))
+            for one, error in divided.hopeless
         ]
         self._counters.written += len(documents) - len(refused)
         for refusal in refused:
@@ -277,39 +339,10 @@ class Pipeline:
         logger.log(level, "%s %s was not replicated: %s", refusal.id, refusal.rev, refusal.reason)
 
 
-class _Divided(Generic[T, R]):
-    """A request about many documents that divides them when it is refused as a whole, until those are found that are to
-    blame: ``hopeless``, with the error. When the first ``HOPELESS`` ones all are, the request itself is: it is raised.
-    """
-
-    def __init__(self, request: Callable[[Sequence[T]], Awaitable[list[R]]]) -> None:
-        self._request = request
-        self._some = False
-        self.hopeless: list[tuple[T, UserError]] = []
-
-    async def run(self, items: Sequence[T]) -> list[R]:
-        """The answers for all that there are answers for."""
-        try:
-            found = await self._request(items)
-        except (NotAllowed, NotSignedIn):
-            raise
-        except UserError as error:
-            if len(items) == 1:
-                self.hopeless.append((items[0], error))
-                if not self._some and len(self.hopeless) >= HOPELESS:
-                    raise
-                return []
-        else:
-            self._some = True
-            return found
-        middle = len(items) // 2
-        return await self.run(items[:middle]) + await self.run(items[middle:])
-
-
 def _weight(documents: Sequence[Document]) -> int:
     """About how many bytes they have together."""
     weighed = documents[::SAMPLE]
-    return sum(len(msgspec.json.encode(one)) for one in weighed) * len(documents) // max(1, len(weighed))
+    return weight_of(weighed) * len(documents) // max(1, len(weighed))
 
 
 def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:

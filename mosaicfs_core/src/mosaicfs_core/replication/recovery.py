@@ -16,7 +16,7 @@ from hashlib import md5
 from typing import Any, Final, Literal
 
 from ..documents import type_of_id
-from ..errors import Stale
+from ..errors import Stale, Unavailable
 from ..store import Change, Reader, Store, WriteTransaction
 from .conflicts import OWNER_FIELDS
 from .peer import Document, Filter, Peer, Row
@@ -114,8 +114,14 @@ async def drop_unknown(store: Store, peer: Peer, owns: Owns) -> int:
 async def _theirs(peer: Peer, changes: Sequence[Change]) -> dict[str, list[dict[str, Any]]]:
     """What the peer has of these documents; a lone tombstone where it has nothing."""
     found: dict[str, list[dict[str, Any]]] = {one.id: [] for one in changes}
-    for document in await peer.leaves([one.id for one in changes]):
-        found[document["_id"]].append(document)
+    ids = list(found)
+    while ids:
+        got = await peer.leaves(ids)
+        if got.failed:  # of which nothing is known: taken for removed, it would be forgotten
+            raise Unavailable(f"{got.failed[0].id} cannot be read there: {got.failed[0].reason}")
+        for document in got.documents:
+            found[document["_id"]].append(document)
+        ids = ids[len(ids) - got.rest :]
     return {one.id: found[one.id] or [_removal(one)] for one in changes}
 
 

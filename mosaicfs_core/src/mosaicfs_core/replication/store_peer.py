@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from ..errors import Unavailable, UserError
 from ..store import Reader, Store
 from ..store.entries import Entry
+from ..store.exchange import bulk_get_one
 from ..store.selector import compile_selector
-from .peer import Document, Filter, Page, PeerInfo, Refused, Row, Seq, Wanted
+from .batching import HEAVY, weight_of
+from .peer import Document, Fetched, Filter, Page, PeerInfo, Refused, Row, Seq, Wanted
 
 SCAN = 2_000
 """Changes that a filter is applied to in one go of a reading thread."""
@@ -57,11 +60,11 @@ class StorePeer:
         found = await self.store.revs_diff({row.id: row.revs for row in rows})
         return [Wanted(identifier, rev) for identifier, absent in found.items() for rev in absent["missing"]]
 
-    async def bulk_get(self, wanted: Sequence[Wanted]) -> list[dict[str, Any]]:
-        return _present(await self.store.bulk_get([one._asdict() for one in wanted], latest=True))
+    async def bulk_get(self, wanted: Sequence[Wanted]) -> Fetched:
+        return await self._open.read(partial(_fetched, wanted=[one._asdict() for one in wanted]))
 
-    async def leaves(self, identifiers: Sequence[str]) -> list[dict[str, Any]]:
-        return _present(await self.store.bulk_get([{"id": identifier} for identifier in identifiers]))
+    async def leaves(self, identifiers: Sequence[str]) -> Fetched:
+        return await self._open.read(partial(_fetched, wanted=[{"id": identifier} for identifier in identifiers]))
 
     async def bulk_docs(self, documents: Sequence[Document]) -> list[Refused]:
         refused = []
@@ -80,8 +83,21 @@ class StorePeer:
         """Nothing to let go of: the store belongs to whoever opened it."""
 
 
-def _present(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    return [answer["ok"] for one in found for answer in one["docs"] if "ok" in answer]
+def _fetched(reader: Reader, wanted: Sequence[Mapping[str, str]]) -> Fetched:
+    """As many of them as are not too heavy together. What is not here is gone for certain: there is one copy."""
+    documents: list[dict[str, Any]] = []
+    weight, looked_at = 0, 0
+    with reader.snapshot():
+        entries = reader.entries({one["id"] for one in wanted})
+        for one in wanted:
+            if weight > HEAVY:
+                break
+            found = bulk_get_one(entries.get(one["id"]), one, revs=True, latest=True)
+            present = [answer["ok"] for answer in found["docs"] if "ok" in answer]
+            documents += present
+            weight += weight_of(present)
+            looked_at += 1
+    return Fetched(documents, rest=len(wanted) - looked_at)
 
 
 def _number(since: Seq) -> int:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from mosaicfs_core.errors import Unavailable, UserError
 from mosaicfs_core.replication import Filter, Page, Peer, PeerInfo, Refused, Row, Surroundings, Wanted
-from mosaicfs_core.replication.peer import Document, Seq
+from mosaicfs_core.replication.peer import Document, Fetched, Seq
 
 T = TypeVar("T")
 
@@ -71,10 +71,10 @@ class PeerAround:
     async def revs_diff(self, rows: Sequence[Row]) -> list[Wanted]:
         return await self.around("revs_diff", lambda: self.inner.revs_diff(rows))
 
-    async def bulk_get(self, wanted: Sequence[Wanted]) -> list[dict[str, Any]]:
+    async def bulk_get(self, wanted: Sequence[Wanted]) -> Fetched:
         return await self.around("bulk_get", lambda: self.inner.bulk_get(wanted))
 
-    async def leaves(self, identifiers: Sequence[str]) -> list[dict[str, Any]]:
+    async def leaves(self, identifiers: Sequence[str]) -> Fetched:
         return await self.around("leaves", lambda: self.inner.leaves(identifiers))
 
     async def bulk_docs(self, documents: Sequence[Document]) -> list[Refused]:
