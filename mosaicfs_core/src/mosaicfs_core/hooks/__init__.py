@@ -73,6 +73,7 @@ from mosaicfs_core.hooks.queries import (
     ResultEnvelope,
 )
 from mosaicfs_core.hooks.specs import ENTRY_POINT_GROUP, HOOK_API, PluginManifest, StepOp, hookimpl, hookspec
+from mosaicfs_core.hooks.trust import open_to_others
 from mosaicfs_core.hooks.versions import etag_matches, etag_of, require_fresh
 from mosaicfs_core.mount_table import resolved
 from mosaicfs_core.wording import in_words
@@ -156,6 +157,7 @@ __all__ = [
     "mounted_beneath",
     "node_argument",
     "now_text",
+    "open_to_others",
     "require_fresh",
     "resolved",
     "rule_covers",
