@@ -47,7 +47,7 @@ from mosaicfs_core.hooks.events import EVENTS, FILE_EVENTS, EventName, FileEvent
 from mosaicfs_core.hooks.filesystems import filesystem_id, mounted_beneath
 from mosaicfs_core.hooks.health import HealthReport, Notice, Severity
 from mosaicfs_core.hooks.hub import Hub, HubAccess, HubAddress, HubNote
-from mosaicfs_core.hooks.kinds import KindContext, PluginKind, Program, RunningPlugin
+from mosaicfs_core.hooks.kinds import KindContext, PluginKind, Program, RunningPlugin, hooks_asked
 from mosaicfs_core.hooks.labels import rule_covers
 from mosaicfs_core.hooks.operations import (
     Checkpoint,
@@ -150,6 +150,7 @@ __all__ = [
     "file_document_id",
     "filesystem_id",
     "hookimpl",
+    "hooks_asked",
     "hookspec",
     "in_words",
     "label_assignment_id",
