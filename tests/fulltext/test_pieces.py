@@ -6,51 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mosaicfs_fulltext.extraction.decoding import decode
 from mosaicfs_fulltext.extraction.kinds import kind_of
 from mosaicfs_fulltext.index.analysis import terms
 from mosaicfs_fulltext.language import LANGUAGES, detect_language
 from mosaicfs_fulltext.query.highlight import folded, fragments, within
 from mosaicfs_fulltext.query.syntax import Both, Either, Not, Phrase, Word, parse
-
-GERMAN = "Größere Übungen über ähnliche Flüsse, dass es für alle schön wäre, die müde nach Hause kommen. " * 4
-RUSSIAN = "Все счастливые семьи похожи друг на друга, каждая несчастливая семья несчастлива по-своему. " * 4
-
-
-@pytest.mark.parametrize(
-    ("text", "encoding"),
-    [
-        (GERMAN, "utf-8"),
-        (GERMAN, "utf-8-sig"),
-        (GERMAN, "iso-8859-1"),
-        (GERMAN, "utf-16"),
-        (GERMAN, "utf-16-le"),
-        (GERMAN, "utf-16-be"),
-        (GERMAN, "utf-32"),
-        (RUSSIAN, "utf-8"),
-        (RUSSIAN, "windows-1251"),
-        (RUSSIAN, "koi8-r"),
-        ("日本語の文章はこのように書かれています。漢字とかなを使います。" * 4, "shift_jis"),
-        ("plain", "ascii"),
-    ],
-)
-def test_a_text_is_read_in_its_encoding(text: str, encoding: str) -> None:
-    assert decode(text.encode(encoding)) == text
-
-
-def test_a_text_that_is_cut_in_a_character_is_read_to_there() -> None:
-    assert decode("schön".encode()[:4]) == "sch"
-
-
-@pytest.mark.parametrize("data", [bytes(100), b"\x7fELF\x02\x01\x01" + bytes(50), bytes(range(32)) * 10])
-def test_what_is_no_text_is_none(data: bytes) -> None:
-    assert decode(data) is None
-
-
-@given(st.binary(max_size=300))
-def test_any_bytes_are_a_text_that_can_be_kept_or_none(data: bytes) -> None:
-    text = decode(data)
-    assert text is None or text.encode().decode() == text
 
 
 @pytest.mark.parametrize(

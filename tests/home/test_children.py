@@ -63,6 +63,11 @@ async def test_a_silent_child_is_ended(how: str, tmp_path: Path) -> None:
         await begin(how, "time.sleep(600)", tmp_path, timeout=0.5)
 
 
+async def test_a_child_that_says_something_else_than_that_it_is_ready_is_ended() -> None:
+    with pytest.raises(Unavailable, match=r"it said something else than that it is ready: b'hello\\n'"):
+        await children.start_here("it", program("print('hello', flush=True); time.sleep(600)"), 20)
+
+
 async def test_a_child_that_is_ready_ends_with_its_tie(tmp_path: Path) -> None:
     child, facts = children.start("it", program(READY), tied=True)
     assert facts == {"ready": True}

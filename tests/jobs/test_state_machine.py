@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from job_bed import FILES, Bed
 from job_model import ADDED, DELETED, MODIFIED, SMALL, Model, ModelInstance, State
 
-from mosaicfs_core.jobs import Job, Subscription
+from mosaicfs_core.jobs import Job, Subscription, WhichAnnotations
 from mosaicfs_core.jobs.finishing import FIRST_PAUSE_S
 from mosaicfs_core.jobs.schema import STATUS_COLUMNS
 from mosaicfs_core.testing.store import NODE, file_document
@@ -213,6 +213,26 @@ class QueueMachine(RuleBasedStateMachine):
             assert self.runner.run(self.bed.queue.retry(name)) == len(failed)
             for job in failed:
                 job.status, job.attempts = "ready", 0
+
+    @precondition(lambda self: self.model.annotations)
+    @rule(data=st.data(), whole=st.sampled_from(["plugin", "node_id", "path", ""]))
+    def forget(self, data: st.DataObject, whole: str) -> None:
+        """Take away the annotation of one file by one instance, or all of that instance, node or file."""
+        node, path, plugin = data.draw(st.sampled_from(sorted(self.model.annotations)))
+        which = {
+            "plugin": WhichAnnotations(plugin=plugin),
+            "node_id": WhichAnnotations(node_id=node),
+            "path": WhichAnnotations(node_id=node, path=path),
+            "": WhichAnnotations(node_id=node, path=path, plugin=plugin),
+        }[whole]
+        wishes = (which.node_id, which.path, which.plugin)
+        keys = [
+            key
+            for key in sorted(self.model.annotations)
+            if all(wish in (None, part) for wish, part in zip(wishes, key, strict=True))
+        ]
+        assert self.runner.run(self.bed.queue.forget(which)) == len(keys)
+        self.model.forget(keys)
 
     @rule(name=names)
     def pause_or_resume(self, name: str) -> None:

@@ -124,6 +124,9 @@ async def test_an_empty_object_is_nothing_to_write(bed: Bed) -> None:
     assert await (await bed.instance("quiet", "executable")).file_event(event()) is None
 
 
+JSON_OF = """json() { printf '{"a": "'; head -c $1 /dev/zero | tr '\\0' x; printf '"}'; }; json"""
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -133,10 +136,12 @@ async def test_an_empty_object_is_nothing_to_write(bed: Bed) -> None:
         ("true", "it printed no JSON .*: nothing"),
         ("echo '[1]'", "it printed list, not an object"),
         ("yes", r"it printed more than 4,194,304 bytes"),
+        (f"{JSON_OF} 104857600", r"it printed more than 4,194,304 bytes"),
+        (f"{JSON_OF} 1048577", r"it printed an annotation of more than 1,048,576 bytes"),
         ("head -c 1000000 /dev/zero >&2; exit 1", "it ended with exit code 1"),
         ("sleep 3600", r"it did not finish within 0\.5 s"),
     ],
-    ids=["exit", "signal", "text", "nothing", "list", "flood", "noise", "hang"],
+    ids=["exit", "signal", "text", "nothing", "list", "flood", "100 MB", "large", "noise", "hang"],
 )
 @pytest.mark.logs("mosaicfs_file_event failed")
 async def test_a_program_that_fails_is_an_attempt_with_its_reason(bed: Bed, text: str, said: str) -> None:

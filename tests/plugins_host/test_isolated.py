@@ -21,6 +21,8 @@ PACKAGE = """
 import asyncio, os, signal, subprocess, sys
 from mosaicfs_core.hooks import *
 
+print("a module that talks while it is imported")
+
 @hookimpl
 def mosaicfs_manifest():
     return PluginManifest(title="Apart", description="Runs apart.", version="1", hook_api=HOOK_API, isolate=True,

@@ -12,6 +12,7 @@ from tests.plugins_host.test_work import Annotator, Bed, _all_done, _data, annot
 
 from mosaicfs_core.agent import Agent
 from mosaicfs_core.documents import ids
+from mosaicfs_core.documents.instances import instance_document
 from mosaicfs_core.server.app import running_app
 from mosaicfs_core.server.state import EXTENSION
 
@@ -97,3 +98,35 @@ async def test_a_path_without_a_node_is_refused(bed: Bed, tmp_path: Path) -> Non
     async with api(bed) as (asked, _):
         answer = await asked.ask("GET", "/api/annotations?path=/a", code=400)
         assert answer["error"]["details"]["field"] == "node_id"
+
+
+async def test_annotations_that_are_deleted_are_made_anew(bed: Bed, annotator: Annotator) -> None:
+    for name in ("a.txt", "b.txt"):
+        (bed.tree / name).write_text("abc")
+    async with api(bed) as (asked, agent):
+        node_id = bed.harness.core.node_id
+        await bed.until(lambda: _all_done(agent, annotator, 2))
+        one = f"/api/annotations?node_id={node_id}&path={bed.tree}/a.txt"
+        annotator.answer = lambda event: {"anew": True}
+        assert await asked.ask("DELETE", one) == {"deleted": 1, "omitted": []}
+        await bed.until(lambda: _data(bed, "a.txt", {"anew": True}))
+        assert (await bed.annotations())["b.txt"]["data"] == {"size": 3}
+        assert [event for event in annotator.seen() if event[1] == "a.txt"] == [("file.added", "a.txt")] * 2
+        assert await asked.ask("DELETE", "/api/annotations?plugin=annotator") == {"deleted": 2, "omitted": []}
+        await bed.until(lambda: _data(bed, "b.txt", {"anew": True}))
+        answer = await asked.ask("DELETE", "/api/annotations", code=400)
+        assert answer["error"]["details"]["field"] == "node_id"
+
+
+async def test_a_node_that_cannot_be_asked_to_delete_its_annotations_is_named(bed: Bed) -> None:
+    async with api(bed) as (asked, _):
+        away = "node-away-cccc"
+        node = {"_id": ids.node_document_id(away), "type": "node", "node_id": away, "friendly_name": "away"}
+        await bed.harness.store.put({**node, "status": "online"})
+        instance = instance_document(away, "annotator", created_at="2026-01-01T00:00:00.000000Z")
+        await bed.harness.store.put(instance)
+        answer = await asked.ask("DELETE", "/api/annotations?plugin=annotator")
+        assert answer["deleted"] == 0
+        assert [one["node_id"] for one in answer["omitted"]] == [away]
+        here = f"/api/annotations?plugin=annotator&node_id={bed.harness.core.node_id}"
+        assert (await asked.ask("DELETE", here))["omitted"] == []

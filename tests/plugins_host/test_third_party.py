@@ -42,9 +42,9 @@ asyncio.run(main())
 class Elsewhere:
     """A virtual environment that has the built core and, after ``install``, the example."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, venv: Path) -> None:
         self.directory = directory
-        self.python = directory / "venv" / "bin" / "python"
+        self.python = venv / "bin" / "python"
         self.environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(directory),
@@ -76,18 +76,20 @@ class Elsewhere:
         self.run(*PIP, "--python", self.python, *words)
 
 
-def bare(directory: Path) -> Elsewhere:
-    """An environment that has nothing of MosaicFS, and all that it depends on."""
+def bare(directory: Path, venv: Path | None = None) -> Elsewhere:
+    """An environment that has nothing of MosaicFS, and all that it depends on; it lies at ``venv``, by default in
+    ``directory``."""
     directory.mkdir(exist_ok=True)
-    made = Elsewhere(directory)
-    made.run(sys.executable, "-m", "venv", "--without-pip", made.directory / "venv")
+    where = venv or directory / "venv"
+    made = Elsewhere(directory, where)
+    made.run(sys.executable, "-m", "venv", "--without-pip", where)
     # What the core depends on is this environment's, but none of MosaicFS itself.
     dependencies = made.directory / "dependencies"
     dependencies.mkdir()
     for entry in Path(sysconfig.get_path("purelib")).iterdir():
         if "mosaicfs" not in entry.name:
             (dependencies / entry.name).symlink_to(entry)
-    site = next((made.directory / "venv" / "lib").glob("python*/site-packages"))
+    site = next((where / "lib").glob("python*/site-packages"))
     (site / "dependencies.pth").write_text(f"{dependencies}\n")
     return made
 

@@ -36,6 +36,7 @@ USED_UP: Final[Mapping[str, Mapping[str, Make]]] = {
 """Path parameters of operations that take away what they name."""
 
 QUERIES: Final[Mapping[str, Mapping[str, Make]]] = {
+    "DELETE /api/annotations": {"plugin": lambda world: world.instance},
     "DELETE /api/labels/assignments": {"file_id": lambda world: world.label()},
     "DELETE /api/pins": {"name": lambda world: world.new_pin()},
     "DELETE /api/vfs/directory": {"path": lambda world: world.new_directory()},

@@ -210,6 +210,27 @@ class Model:
         if file in one.waiting:
             one.waiting[file].status = "ready"
 
+    def forget(self, keys: list[tuple[str, str, str]]) -> None:
+        """Take these annotations away."""
+        for key in keys:
+            del self.annotations[key]
+        for name, one in self.instances.items():
+            places = {key[:2] for key in keys if key[2] == name}
+            for file in sorted(self.files, key=lambda file: self.numbers[file]):
+                state = self.files[file]
+                if state is not None and state.shown and (state.node, state.path) in places:
+                    self._forget(one, file, state)
+
+    def _forget(self, one: ModelInstance, file: str, state: State) -> None:
+        if file in one.ledger:
+            one.ledger[file] = None
+        waiting = one.waiting.get(file)
+        if waiting is not None and waiting.status == "failed":
+            waiting.status, waiting.attempts = "ready", 0
+        event = ADDED if ADDED in one.events else MODIFIED if MODIFIED in one.events else None
+        if waiting is None and file not in one.flying and one.enabled and one.wants(state) and event is not None:
+            one.waiting[file] = ModelJob(event, one.next())
+
     def give_back(self, name: str, file: str, *, due: int | None = None, for_good: bool = False) -> str:
         """``due``: an attempt failed."""
         one = self.instances[name]

@@ -31,7 +31,16 @@ from mosaicfs_core.hooks import (
     QueryRequest,
     ResultEnvelope,
 )
-from mosaicfs_core.hooks.wire import BrokenWire, Channel, HostHello, PluginHello, connect, schemas, serve
+from mosaicfs_core.hooks.wire import (
+    ANNOTATION_LIMIT,
+    BrokenWire,
+    Channel,
+    HostHello,
+    PluginHello,
+    connect,
+    schemas,
+    serve,
+)
 from mosaicfs_core.hooks.wire.lines import LINE_LIMIT
 
 FILE = FileRecord(
@@ -375,8 +384,9 @@ async def test_a_line_without_end_is_not_kept_in_memory(tmp_path: Path) -> None:
 async def test_odd_acknowledgements_hurt_no_other_event(tmp_path: Path) -> None:
     async def script(reader: asyncio.StreamReader, say: Any) -> None:
         await said(reader)
-        first, second = await said(reader), await said(reader)
+        first, second, third = await said(reader), await said(reader), await said(reader)
         say({"ack": 4711})
+        say({"ack": third["sequence"], "annotation": {"text": "x" * ANNOTATION_LIMIT}})
         say({"ack": first["sequence"], "annotation": [1, 2]})
         say({"ack": first["sequence"], "annotation": {"late": True}})
         say({"notification": {"key": "k", "severity": "info", "title": "Hello"}})
@@ -384,12 +394,14 @@ async def test_odd_acknowledgements_hurt_no_other_event(tmp_path: Path) -> None:
         await reader.read()
 
     async with scripted(tmp_path, script) as (channel, kind, _):
-        first, second = await asyncio.gather(
-            channel.file_event(event(1)), channel.file_event(event(2)), return_exceptions=True
+        first, second, third = await asyncio.gather(
+            *(channel.file_event(event(number)) for number in (1, 2, 3)), return_exceptions=True
         )
         assert isinstance(first, PluginError)
         assert "an annotation that is list, not an object" in str(first)
         assert second == {"fine": True}
+        assert isinstance(third, PluginError)
+        assert "an annotation of more than 1,048,576 bytes" in str(third)
         assert [notice.title for notice in kind.notices] == ["Hello"]
 
 

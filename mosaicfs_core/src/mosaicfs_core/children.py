@@ -25,9 +25,11 @@ _END_S: Final = 1.0
 """How long a child that closed its standard output may take to end by itself."""
 
 
-def command(home: Path, *words: str) -> list[str]:
-    """The command that runs ``mosaicfs`` with these words on a home, with this Python, answering in JSON."""
-    return [sys.executable, "-c", PROGRAM, "--json", "--home", os.fspath(home), *words]
+def command(home: Path, *words: str, python: Path | None = None) -> list[str]:
+    """The command that runs ``mosaicfs`` with these words on a home, answering in JSON: with this Python, or with that
+    of another environment, which then has nothing but what is installed there."""
+    interpreter = [sys.executable] if python is None else [os.fspath(python), "-I"]
+    return [*interpreter, "-c", PROGRAM, "--json", "--home", os.fspath(home), *words]
 
 
 def start(
@@ -99,7 +101,12 @@ async def start_here(what: str, words: list[str], timeout: float) -> tuple[async
     if not line:
         told = await child.stderr.read()
         raise failure(told, await child.wait())
-    return child, dict(json.loads(line))
+    try:
+        return child, dict(json.loads(line))
+    except ValueError:
+        child.kill()
+        await child.wait()
+        raise Unavailable(f"{what} said something else than that it is ready: {line[:80]!r}") from None
 
 
 def failure(told: bytes, code: int) -> MosaicError:

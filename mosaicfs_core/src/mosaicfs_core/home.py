@@ -8,8 +8,8 @@ Everything in it belongs to its owner alone: directories are 0700, files 0600. L
     certs/          certificates and keys    enrolment.json  whose agent this is, once it is enrolled
     cache/          content cache            lock            held while the home is in use; holds the pid
     plugins/        foreign programs         run/            sockets, the local token, the endpoint of the server
-    state/          plugins' private state   logs/           rotated logs
-    bridge-data/    files of bridges
+    environments/   of packages, their own   logs/           rotated logs
+    state/          plugins' private state   bridge-data/    files of bridges
 """
 
 from __future__ import annotations
@@ -97,6 +97,7 @@ class Home:
         self.run_dir = self.path / "run"
         self.state_dir = self.path / "state"
         self.plugins_dir = self.path / "plugins"
+        self.environments_dir = self.path / "environments"
         self.bridge_dir = self.path / "bridge-data"
         self.certs_dir = self.path / "certs"
         self.node_key_file = self.path / "node_key"
@@ -144,6 +145,7 @@ class Home:
     def _is_foreign(self) -> bool:
         ours = {self.config_file, self.replica, self.lock_file, self.path / "node_id", self.cache_dir, self.log_dir}
         ours |= {self.run_dir, self.state_dir, self.plugins_dir, self.bridge_dir, self.certs_dir, self.node_key_file}
+        ours.add(self.environments_dir)
         found = set(self.path.iterdir())
         return bool(found) and not found & ours
 

@@ -13,7 +13,6 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +22,7 @@ from mosaicfs_core.documents import ids, paths
 from mosaicfs_core.documents.paths import is_under
 from mosaicfs_core.errors import UserError
 from mosaicfs_core.hooks import Delete, FileOperation
-from mosaicfs_core.jobs.annotating import annotation_tombstone
+from mosaicfs_core.jobs import WhichAnnotations, forget
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.plugins.instances import Instance
 from mosaicfs_core.plugins.places import Places
@@ -63,7 +62,7 @@ class Removals:
         others = [path for one in current.values() for path in one.context.places.own]
         await self._unindex(name, name, [prefix], Places((prefix,), on_disk=False))
         await self._unindex(name, None, folders, Places((), tuple(others)))
-        await self._forget_annotations(name)
+        await forget(self._core.store, self._core.node_id, WhichAnnotations(plugin=name))
         kept = [self._core.home.state_dir / name]
         if not any(is_under(prefix, path) or is_under(path, prefix) for path in others):
             kept += self._provided(prefix)
@@ -88,18 +87,6 @@ class Removals:
         finally:
             session.close()
 
-    async def _forget_annotations(self, name: str) -> None:
-        """Take away what the instance said of files on this node; what one of the same name said elsewhere stays."""
-        store, theirs = self._core.store, 0
-        while True:
-            found = await store.read(partial(_annotations, name=name, offset=theirs))
-            mine = [annotation_tombstone(one) for one in found if one["annotated_by"] == self._core.node_id]
-            if mine:
-                await store.bulk(mine)
-            theirs += len(found) - len(mine)
-            if len(found) < PAGE:
-                return
-
     def _provided(self, prefix: str) -> list[Path]:
         """Where an instance kept the bytes of the files it provided, if that is a place of its own."""
         root = os.fspath(self._core.bridge_files)
@@ -109,10 +96,6 @@ class Removals:
             return []
         found = os.path.normpath(f"{root}/{native}")
         return [Path(found)] if found.startswith(f"{root}/") else []
-
-
-def _annotations(reader: Reader, name: str, offset: int) -> list[dict[str, Any]]:
-    return reader.documents_of("annotation.plugin", (name,), limit=PAGE, offset=offset)
 
 
 def _tombstones(reader: Reader, own: str, since: int) -> tuple[list[tuple[str, dict[str, Any]]], int]:

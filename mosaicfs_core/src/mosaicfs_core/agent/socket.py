@@ -51,13 +51,13 @@ from mosaicfs_core.errors import MosaicError, NoRoom, NotFound, Unavailable, Use
 from mosaicfs_core.hooks import FileRecord
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.supervision import end_tasks, supervised
+from mosaicfs_core.unix_sockets import reachable
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 VERSION: Final = 1
 LINE_LIMIT: Final = 1 << 20
-_PATH_LIMIT: Final = 100  # a Unix socket's address holds 108 bytes on Linux and 104 on macOS
 _CONNECTIONS: Final = 64
 _HANDLES: Final = 65536
 _PROGRESS_S: Final = 2.0
@@ -83,7 +83,8 @@ class AgentSocket:
         path.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.setblocking(False)
-        _bind(listener, path)
+        with reachable(path) as short:
+            listener.bind(short)
         path.chmod(0o600)
         listener.listen(_CONNECTIONS)
         self._listener = listener
@@ -374,17 +375,3 @@ def _same_user(client: socket.socket) -> bool:
     credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     _, uid, _ = struct.unpack("3i", credentials)
     return uid in (os.getuid(), 0)
-
-
-def _bind(listener: socket.socket, path: Path) -> None:
-    """Bind; a path too long for a socket's address is reached through its directory's descriptor."""
-    if len(os.fsencode(path)) <= _PATH_LIMIT:
-        listener.bind(str(path))
-        return
-    if sys.platform != "linux":
-        raise UserError(f"the home's path is too long for a socket: {path}")
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        listener.bind(f"/proc/self/fd/{directory}/{path.name}")
-    finally:
-        os.close(directory)

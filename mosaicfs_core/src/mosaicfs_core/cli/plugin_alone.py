@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+import os
+import sys
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, BinaryIO, Final, NoReturn
 
 import msgspec
 from importlib_metadata import EntryPoint
@@ -18,6 +21,17 @@ from mosaicfs_core.plugins.host import PluginHost
 from mosaicfs_core.plugins.loading import LoadedPlugin
 
 _CHUNK: Final = 1 << 20
+
+
+@contextmanager
+def own_output() -> Iterator[BinaryIO]:
+    """Standard output for the answer alone; what a plugin prints goes to standard error."""
+    with os.fdopen(os.dup(1), "wb") as output:
+        os.dup2(2, 1)
+        try:
+            yield output
+        finally:
+            sys.stdout.flush()
 
 
 def load_alone(name: str) -> tuple[PluginHost, LoadedPlugin]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -27,6 +27,7 @@ def register(cli: click.Group, context: TerminalContext) -> None:
     plugin_settings.register(plugin, context)
     _add_serve(plugin, context)
     plugin_jobs.register(plugin, context)
+    _add_describe(plugin)
     _add_run(plugin)
 
 
@@ -41,9 +42,11 @@ def _add_list(group: click.Group, context: TerminalContext) -> None:
         """
         from mosaicfs_core import config
         from mosaicfs_core.cli.plugin_listing import COLUMNS, instances_of, rows
+        from mosaicfs_core.plugins.environments import host_of
 
+        _quiet_log()
         configured = config.load(context.home.config_file).agent.disabled_plugins
-        host = _discover((*disable, *configured), safe_mode)
+        host = host_of(context.home, (*disable, *configured), safe_mode)
         found = rows(host.plugins.values(), instances_of(context.home))
         context.show(found, COLUMNS, empty="no plugin is installed")
         if context.verbose:
@@ -134,6 +137,24 @@ def _add_serve(group: click.Group, context: TerminalContext) -> None:
         asyncio.run(serve_package(name, path))
 
 
+def _add_describe(group: click.Group) -> None:
+    @group.command("describe")
+    @click.argument("name")
+    def describe(name: str) -> None:
+        """Say in JSON what the installed plugin NAME is: its manifest, and the hooks that it has.
+
+        MosaicFS asks this of a package that has a virtual environment of its own.
+        """
+        import msgspec
+
+        from mosaicfs_core.cli.plugin_alone import load_alone, own_output
+        from mosaicfs_core.plugins.environments import description_of
+
+        _quiet_log()
+        with own_output() as output:
+            output.write(msgspec.json.encode(description_of(load_alone(name)[1])))
+
+
 def _add_run(group: click.Group) -> None:
     @group.command("run")
     @click.argument("name")
@@ -148,13 +169,6 @@ def _add_run(group: click.Group) -> None:
         from mosaicfs_core.cli.plugin_running import run_package
 
         run_package(name)
-
-
-def _discover(disabled: tuple[str, ...], safe_mode: bool) -> Any:
-    from mosaicfs_core.plugins.host import PluginHost
-
-    _quiet_log()
-    return PluginHost.discover(disabled, safe_mode)
 
 
 def _quiet_log() -> None:

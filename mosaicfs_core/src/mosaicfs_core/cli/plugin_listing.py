@@ -86,6 +86,8 @@ def _row(plugin: LoadedPlugin, instances: Sequence[Mapping[str, Any]]) -> dict[s
         note = "announced, not available in this release"
     if note is None and off:
         note = f"`mosaicfs plugin enable {off[0]}` switches {off[0] if len(instances) > 1 else 'it'} on"
+    if note is None and plugin.python is not None:
+        note = f"in an environment of its own, {plugin.python.parents[1]}"
     all_off = bool(instances) and len(off) == len(instances)
     return {
         "name": plugin.name,

@@ -32,8 +32,8 @@ from mosaicfs_core.documents import paths as written
 from mosaicfs_core.documents.ids import CONTROL_PLANE
 from mosaicfs_core.errors import MosaicError, Unavailable
 from mosaicfs_core.home import Home
+from mosaicfs_core.plugins import environments
 from mosaicfs_core.plugins.context import CoreServices
-from mosaicfs_core.plugins.host import PluginHost
 from mosaicfs_core.plugins.node_settings import NodeSettings
 from mosaicfs_core.plugins.secrets import seal_plain
 from mosaicfs_core.replication import ConflictResolver
@@ -230,7 +230,7 @@ async def _open(stack: AsyncExitStack, home: Home) -> Store:
 
 
 async def _services(home: Home, config: Config, store: Store, node_id: str, *, safe_mode: bool) -> CoreServices:
-    host = await asyncio.to_thread(PluginHost.discover, config.agent.disabled_plugins, safe_mode)
+    host = await asyncio.to_thread(environments.host_of, home, config.agent.disabled_plugins, safe_mode)
     return CoreServices(home, config, store, Content([]), host, node_id)
 
 

@@ -47,7 +47,7 @@ from mosaicfs_core.hooks.events import EVENTS, FILE_EVENTS, EventName, FileEvent
 from mosaicfs_core.hooks.filesystems import filesystem_id, mounted_beneath
 from mosaicfs_core.hooks.health import HealthReport, Notice, Severity
 from mosaicfs_core.hooks.hub import Hub, HubAccess, HubAddress, HubNote
-from mosaicfs_core.hooks.kinds import KindContext, PluginKind, Program, RunningPlugin
+from mosaicfs_core.hooks.kinds import KindContext, PluginKind, Program, RunningPlugin, hooks_asked
 from mosaicfs_core.hooks.labels import rule_covers
 from mosaicfs_core.hooks.operations import (
     Checkpoint,
@@ -73,6 +73,7 @@ from mosaicfs_core.hooks.queries import (
     ResultEnvelope,
 )
 from mosaicfs_core.hooks.specs import ENTRY_POINT_GROUP, HOOK_API, PluginManifest, StepOp, hookimpl, hookspec
+from mosaicfs_core.hooks.trust import open_to_others
 from mosaicfs_core.hooks.versions import etag_matches, etag_of, require_fresh
 from mosaicfs_core.mount_table import resolved
 from mosaicfs_core.wording import in_words
@@ -149,6 +150,7 @@ __all__ = [
     "file_document_id",
     "filesystem_id",
     "hookimpl",
+    "hooks_asked",
     "hookspec",
     "in_words",
     "label_assignment_id",
@@ -156,6 +158,7 @@ __all__ = [
     "mounted_beneath",
     "node_argument",
     "now_text",
+    "open_to_others",
     "require_fresh",
     "resolved",
     "rule_covers",

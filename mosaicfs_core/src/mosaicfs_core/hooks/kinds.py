@@ -27,6 +27,16 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     hooks: frozenset[str] = frozenset()
 
 
+def hooks_asked(document: Mapping[str, Any]) -> frozenset[str]:
+    """What a foreign program is asked for, which it cannot say of itself: the document of its instance does."""
+    asked = {
+        "mosaicfs_file_event": document.get("subscribed_events"),
+        "mosaicfs_query": document.get("query_endpoints"),
+        "mosaicfs_crawl": document.get("provides_filesystem"),
+    }
+    return frozenset(hook for hook, wanted in asked.items() if wanted)
+
+
 class KindContext(Protocol):
     """What a kind gets for one instance: the instance's own context, and where things are on this node."""
 

@@ -53,7 +53,7 @@ def follow(tx: WriteTransaction, node_id: str, writes: Iterable[FileWrite]) -> N
     present = {document["_id"]: document for found in leaving.values() for document in found}
     coming = {document["_id"] for document in arriving}
     gone = [annotation_tombstone(document) for name, document in present.items() if name not in coming]
-    _put(tx, gone + [_over(document, present.get(document["_id"])) for document in arriving])
+    put_all(tx, gone + [_over(document, present.get(document["_id"])) for document in arriving])
 
 
 def _place(parts: FileParts | None) -> Place | None:
@@ -89,7 +89,8 @@ def _over(document: Mapping[str, Any], present: Mapping[str, Any] | None) -> dic
     return body if present is None else {**body, "_rev": present["_rev"]}
 
 
-def _put(tx: WriteTransaction, documents: Sequence[Mapping[str, Any]]) -> None:
+def put_all(tx: WriteTransaction, documents: Sequence[Mapping[str, Any]]) -> None:
+    """Write all of these, or raise why one cannot be."""
     for result in tx.bulk(documents):
         if result.error is not None:
             raise result.error

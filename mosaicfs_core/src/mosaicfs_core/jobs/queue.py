@@ -16,10 +16,11 @@ from mosaicfs_core.documents import now_micros
 from mosaicfs_core.documents.times import MICROS_PER_SECOND
 from mosaicfs_core.errors import MosaicError, NotFound, UserError
 from mosaicfs_core.hooks import StepOp, SyncTrigger
-from mosaicfs_core.jobs import finishing, instances, listing, schema, syncing, taking
+from mosaicfs_core.jobs import finishing, forgetting, instances, listing, schema, syncing, taking
 from mosaicfs_core.jobs.budgets import day_of
 from mosaicfs_core.jobs.enqueueing import Enqueuer
 from mosaicfs_core.jobs.finishing import LONGEST_PAUSE_S, Answer, Bench
+from mosaicfs_core.jobs.forgetting import WhichAnnotations
 from mosaicfs_core.jobs.instances import Instance
 from mosaicfs_core.jobs.matching import Matcher
 from mosaicfs_core.jobs.records import Job, JobPage, JobStatus, Standing, Subscription
@@ -291,6 +292,18 @@ class JobQueue:
             total += (changed := await self._store.transaction(some))
         self._wake()
         return total
+
+    async def forget(self, which: WhichAnnotations) -> int:
+        """Take away annotations that this node made; returns how many. Their files are due again for the instances
+        that made them, at once where those take jobs in, else once they do. What is in flight meanwhile is not done
+        again: its answer comes after this."""
+
+        def make_due(tx: WriteTransaction, gone: forgetting.Documents) -> None:
+            forgetting.make_due(tx, gone, self._enqueuer.matchers.of, self._clock())
+
+        count = await forgetting.forget(self._store, self._node_id, which, make_due)
+        self._wake()
+        return count
 
     async def sync(self, instance: str, trigger: SyncTrigger) -> bool:
         """Begin a full sync, or join the one under way (False). It goes on as jobs are taken, across restarts:

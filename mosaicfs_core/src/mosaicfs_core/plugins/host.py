@@ -67,18 +67,21 @@ class PluginHost:
         *,
         only: Collection[str] | None = None,
         entry_points: Iterable[EntryPoint] | None = None,
+        elsewhere: Iterable[LoadedPlugin] = (),
     ) -> PluginHost:
         """Load what is installed, ours first. Never raises for a plugin's sake.
 
         ``disabled`` names are listed without being imported, and a name among them that is none of a plugin's is
         logged as a warning; ``safe_mode`` imports first-party plugins alone; ``only``
-        limits the host to these names; ``entry_points`` replaces what is installed.
+        limits the host to these names; ``entry_points`` replaces what is installed; ``elsewhere`` are plugins in
+        environments of their own, each in place of one of its name that is installed here.
         """
         manager = pluggy.PluginManager("mosaicfs")
         manager.add_hookspecs(specs)
         plugins: dict[str, LoadedPlugin] = {}
-        found = installed_plugins(entry_points)
-        for problem in unknown_names(disabled, found):
+        apart = {plugin.name: plugin for plugin in elsewhere if only is None or plugin.name in only}
+        found = [plugin for plugin in installed_plugins(entry_points) if plugin.name not in apart]
+        for problem in unknown_names([name for name in disabled if name not in apart], found):
             logger.warning("asked to leave out a plugin: %s", problem)
         for installed in found:
             if only is not None and installed.name not in only:
@@ -89,9 +92,11 @@ class PluginHost:
                 plugin = not_loaded(installed, "not loaded in safe mode")
             else:
                 plugin = load_plugin(manager, installed)
+            plugins[plugin.name] = plugin
+        plugins |= apart
+        for plugin in plugins.values():
             if plugin.status == "failed":
                 logger.error("plugin %s cannot be used: %s", plugin.name, plugin.error, extra={"plugin": plugin.name})
-            plugins[plugin.name] = plugin
         return cls(manager, plugins)
 
     # -- what there is ---------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import msgspec
 from mosaicfs_core.documents import times
 from mosaicfs_core.documents.instances import instance_document, package_of
 from mosaicfs_core.errors import PluginError
+from mosaicfs_core.hooks import hooks_asked
 from mosaicfs_core.plugins.context import CoreServices, InstanceContext
 from mosaicfs_core.plugins.first_instances import seed_instances, seeded_names, was_seeded, with_facts, withdraw
 from mosaicfs_core.plugins.loading import LoadedPlugin
@@ -77,7 +78,7 @@ class Instance:
         """The hooks that it has: its package's, of a foreign program those that its document asks for."""
         if self.document.get("plugin_type", "package") == "package":
             return self.plugin.hooks if self.plugin is not None else frozenset()
-        return program_hooks(self.document)
+        return hooks_asked(self.document)
 
     def runs(self, hook: str) -> bool:
         """Whether the host should call this hook for it."""
@@ -208,16 +209,6 @@ class Instances:
         settings = schema.filled(given)
         wrong = schema.errors(settings)
         return settings, "; ".join(f"setting {field or '(all)'}: {text}" for field, text in wrong) or None
-
-
-def program_hooks(document: Mapping[str, Any]) -> frozenset[str]:
-    """What a foreign program is asked for, which it cannot say of itself: its instance's document does."""
-    asked = {
-        "mosaicfs_file_event": document.get("subscribed_events"),
-        "mosaicfs_query": document.get("query_endpoints"),
-        "mosaicfs_crawl": document.get("provides_filesystem"),
-    }
-    return frozenset(hook for hook, wanted in asked.items() if wanted)
 
 
 async def is_wanted(core: CoreServices, package: str) -> bool:

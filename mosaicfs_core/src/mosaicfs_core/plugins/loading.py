@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import traceback
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import pluggy
@@ -31,7 +32,8 @@ class LoadedPlugin:
 
     ``entry_point`` is what its entry point names (a module, or ``module:object``). ``error`` is one line for people,
     ``traceback`` the whole story of a failed one. ``hooks`` are the names of the hooks it implements (empty unless
-    ``status`` is ok).
+    ``status`` is ok). ``python`` is the interpreter of the environment that it has for itself: nothing of it is
+    imported here then.
     """
 
     name: str
@@ -44,6 +46,7 @@ class LoadedPlugin:
     error: str | None = None
     traceback: str | None = None
     hooks: frozenset[str] = frozenset()
+    python: Path | None = None
 
 
 def load_plugin(manager: pluggy.PluginManager, installed: InstalledPlugin) -> LoadedPlugin:
@@ -137,6 +140,13 @@ def _check_manifest(manifest: PluginManifest, name: str) -> None:
         raise PluginError(f"plugin {name}: its settings_schema is no schema of an object: {problem}", name, _MANIFEST)
     if manifest.watches is not None and manifest.watches not in (manifest.settings_schema or {}).get("properties", {}):
         raise PluginError(f"plugin {name}: it watches the setting {manifest.watches}, which it lacks", name, _MANIFEST)
+
+
+def check_described(manifest: PluginManifest, hooks: frozenset[str], name: str) -> None:
+    """Check what a package in another environment says of itself as if it were loaded here. Raises ``PluginError``."""
+    _check_manifest(manifest, name)
+    _check_hook_api(manifest, name)
+    _check_places(manifest, hooks, name)
 
 
 def _check_hook_api(manifest: PluginManifest, name: str) -> None:

@@ -22,6 +22,7 @@ from mosaicfs_core.documents import ids, paths, times
 from mosaicfs_core.home import Home
 from mosaicfs_core.hooks import ENTRY_POINT_GROUP, CrawlRequest, FileRecord
 from mosaicfs_core.plugins.context import CoreServices, InstanceContext
+from mosaicfs_core.plugins.environments import plugins_elsewhere
 from mosaicfs_core.plugins.host import PluginHost
 from mosaicfs_core.plugins.instances import Instances, default_document
 from mosaicfs_core.plugins.loading import LoadedPlugin
@@ -78,7 +79,8 @@ class Harness:
         ``routes`` are the ways to other nodes' files (none), ``cache`` are the limits of what is kept of those.
         """
         home = Home(path).prepare()
-        host = PluginHost.discover(disabled, safe_mode, only=only, entry_points=plugins)
+        elsewhere = await asyncio.to_thread(plugins_elsewhere, home, disabled, safe_mode)
+        host = PluginHost.discover(disabled, safe_mode, only=only, entry_points=plugins, elsewhere=elsewhere)
         store = await Store.open(home.replica)
         try:
             node_id = home.node_id("test")

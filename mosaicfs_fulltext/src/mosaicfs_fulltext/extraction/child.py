@@ -15,15 +15,15 @@ from typing import BinaryIO, Final
 
 import msgspec
 
+from mosaicfs_core.hooks.reading import limit_reader
 from mosaicfs_fulltext.extraction.messages import MOST_FRAME, Extracted, Wish
 
 _PR_SET_PDEATHSIG: Final = 1
-_MOST_WRITTEN: Final = 64 * 1024 * 1024
 
 
 def main(memory_mb: int, parent: int) -> None:
     """Serve until the input ends."""
-    _limit(memory_mb)
+    limit_reader(memory_mb)
     answers = _answers()
     _end_with(parent)
     from mosaicfs_fulltext.extraction.documents import extract
@@ -54,13 +54,6 @@ def write_frame(pipe: BinaryIO, frame: bytes) -> None:
     """Write a frame."""
     pipe.write(len(frame).to_bytes(4, "big") + frame)
     pipe.flush()
-
-
-def _limit(memory_mb: int) -> None:
-    """Bound what a document can make the process take: memory, and anything it writes."""
-    resource.setrlimit(resource.RLIMIT_DATA, (memory_mb * 1024 * 1024,) * 2)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (_MOST_WRITTEN,) * 2)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _answers() -> BinaryIO:

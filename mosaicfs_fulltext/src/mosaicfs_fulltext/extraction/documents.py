@@ -6,11 +6,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
-from mosaicfs_fulltext.extraction import opendocument
+from mosaicfs_core.hooks import UserError
+from mosaicfs_core.hooks.reading import SLIDES, decode_text, read_slides, without_surrogates
 from mosaicfs_fulltext.extraction.archives import bomb_problem
-from mosaicfs_fulltext.extraction.decoding import clean, decode
 from mosaicfs_fulltext.extraction.messages import Caps, Extracted, Wish
 
 if TYPE_CHECKING:
@@ -31,14 +29,16 @@ def extract(wish: Wish) -> Extracted:
     problem = bomb_problem(path, wish.caps.unpacked)
     if problem is not None:
         return Extracted(problem=problem)
-    if wish.mime_type in opendocument.MIME_TYPES:
-        found = opendocument.read(path, wish.caps.unpacked)
-        return msgspec.structs.replace(found, text=_within(clean(found.text), wish.caps))
     try:
+        if wish.mime_type in SLIDES:
+            lines = read_slides(path, wish.caps.unpacked).paragraphs
+            return Extracted(text=_within(without_surrogates("\n".join(lines)), wish.caps))
         result = _read(path, wish)
+    except UserError as error:
+        return Extracted(problem=f"it {error.message}")
     except kreuzberg.KreuzbergError as error:
         return Extracted(problem=_reason(str(error)))
-    text = clean(result.content)
+    text = without_surrogates(result.content)
     return Extracted(text=_within(text, wish.caps), title=_title(result.metadata))
 
 
@@ -49,7 +49,7 @@ def _read(path: Path, wish: Wish) -> kreuzberg.ExtractionResult:
     config = kreuzberg.ExtractionConfig(use_cache=False, enable_quality_processing=False, pages=pages)
     if wish.mime_type in _HTML:
         # The library takes everything for UTF-8.
-        text = decode(path.read_bytes()) or ""
+        text = decode_text(path.read_bytes()) or ""
         return kreuzberg.extract_bytes_sync(text.encode("utf-8", "replace"), wish.mime_type, config)
     return kreuzberg.extract_bytes_sync(path.read_bytes(), wish.mime_type, config)
 
@@ -64,7 +64,7 @@ def _within(text: str, caps: Caps) -> str:
 
 def _title(metadata: Any) -> str:
     found = metadata.get("title") or metadata.get("subject") if metadata else None
-    return " ".join(clean(found).split())[:_MOST_TITLE] if isinstance(found, str) else ""
+    return " ".join(without_surrogates(found).split())[:_MOST_TITLE] if isinstance(found, str) else ""
 
 
 def _reason(message: str) -> str:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from mosaicfs_fulltext.extraction.decoding import decode, looks_like_text
+from mosaicfs_core.hooks.reading import decode_text, looks_like_text
 from mosaicfs_fulltext.extraction.kinds import Kind
 from mosaicfs_fulltext.extraction.messages import Caps, Extracted, Wish
 from mosaicfs_fulltext.extraction.pool import Pool
@@ -35,9 +35,9 @@ class Extractor:
         with _regular_file(path) as descriptor:
             # Four bytes are the most that a character takes.
             beginning = os.read(descriptor, _LOOK)
-            if kind.way == "look" and not (looks_like_text(beginning) or decode(beginning) is not None):
+            if kind.way == "look" and not (looks_like_text(beginning) or decode_text(beginning) is not None):
                 return Extracted()
-            text = decode(beginning + _rest(descriptor, most * _WIDEST - len(beginning)))
+            text = decode_text(beginning + _rest(descriptor, most * _WIDEST - len(beginning)))
         return Extracted(text=(text or "")[:most])
 
     def read_document(self, path: Path, kind: Kind) -> Extracted:

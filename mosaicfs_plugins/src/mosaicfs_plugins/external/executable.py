@@ -24,10 +24,10 @@ from mosaicfs_core.hooks import (
     ResultEnvelope,
     Unavailable,
     UserError,
+    hooks_asked,
     now_text,
 )
-from mosaicfs_core.hooks.wire import Envelope, crawl_payload, event_envelope
-from mosaicfs_plugins.external.asked import hooks_asked
+from mosaicfs_core.hooks.wire import ANNOTATION_LIMIT, Envelope, crawl_payload, event_envelope
 from mosaicfs_plugins.external.crawling import Crawl
 from mosaicfs_plugins.external.execution import Execution, Outcome
 from mosaicfs_plugins.external.programs import Finder, Found, find_program, names_in
@@ -115,7 +115,10 @@ class Executable:
     async def file_event(self, event: FileEvent) -> Mapping[str, Any] | None:
         """Run it for the event; a non-empty object that it prints is the annotation."""
         envelope = event_envelope(event, self._context.plugin.config)
-        answer = await self._answer("mosaicfs_file_event", envelope, self._context.timeout_s)
+        hook = "mosaicfs_file_event"
+        answer = await self._answer(hook, envelope, self._context.timeout_s)
+        if len(msgspec.json.encode(answer)) > ANNOTATION_LIMIT:
+            raise self._failed(hook, f"it printed an annotation of more than {ANNOTATION_LIMIT:,} bytes")
         return answer or None
 
     async def query(self, request: QueryRequest) -> ResultEnvelope:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from mosaicfs_core.hooks import open_to_others
+
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 SOCKET_SUFFIX: Final = ".sock"
 
@@ -47,7 +49,7 @@ def _checked(path: Path, entry: os.stat_result, directory: Path) -> Found:
         return Found(None, f"{path} cannot be looked at: {error.strerror}")
     if real.parent != home:
         return Found(None, f"{path} is a link out of its directory; put the program itself there")
-    problem = _open_to_others(directory, above) or _open_to_others(path, entry)
+    problem = open_to_others(directory, above) or open_to_others(path, entry)
     if problem is None and not stat.S_ISREG(entry.st_mode):
         problem = f"{path} is no regular file"
     if problem is None and not os.access(real, os.X_OK):
@@ -98,21 +100,12 @@ def find_socket(name: str, directory: Path) -> Found:
         return Found(None, f"nothing listens on {path}")
     except OSError as error:
         return Found(None, f"{path} cannot be looked at: {error.strerror}")
-    problem = _open_to_others(directory, above)
+    problem = open_to_others(directory, above)
     if problem is None and not stat.S_ISSOCK(entry.st_mode):
         problem = f"{path} is no socket"
     if problem is None and entry.st_uid not in (0, os.geteuid()):
         problem = f"{path} belongs to somebody else"
     return Found(None, problem) if problem is not None else Found(path, None)
-
-
-def _open_to_others(path: Path, entry: os.stat_result) -> str | None:
-    """Why a file or directory cannot be relied on: others may write to it, or it is somebody else's."""
-    if entry.st_mode & stat.S_IWOTH:
-        return f"everybody may write to {path}: chmod o-w {path}"
-    if entry.st_uid not in (0, os.geteuid()):
-        return f"{path} belongs neither to this user nor to root"
-    return None
 
 
 def names_in(directory: Path, suffix: str = "") -> list[str]:

@@ -18,9 +18,9 @@ from mosaicfs_core.hooks import (
     QueryRequest,
     ResultEnvelope,
     Unavailable,
+    hooks_asked,
 )
 from mosaicfs_core.hooks.wire import REQUESTS, WINDOW, BrokenWire, Channel, connect, hello_of
-from mosaicfs_plugins.external.asked import hooks_asked
 from mosaicfs_plugins.external.programs import SOCKET_SUFFIX, find_socket, names_in
 
 FIRST_PAUSE_S: Final = 1.0

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from mosaicfs_core.unix_sockets import reachable
 from mosaicfs_vfs.fuse.remote import AgentFile, Fetched, Ranges, Stale
 
 _log = logging.getLogger(__name__)
@@ -28,7 +29,6 @@ _ANNOUNCE_S: Final = 10.0
 _ANNOUNCEMENT: Final = 0
 """The number of the request that tells the agent where the mount is; others have higher ones."""
 _DESCRIPTORS: Final = 16
-_PATH_LIMIT: Final = 100  # the address holds 108 bytes
 
 
 class _Broken(Exception):
@@ -135,16 +135,9 @@ class AgentClient:
         return True
 
     async def _connect(self, connection: socket.socket) -> None:
-        """Connect; a path that is too long for a socket's address is reached through its directory's descriptor."""
-        loop = asyncio.get_running_loop()
-        if len(os.fsencode(self._path)) <= _PATH_LIMIT:
-            await loop.sock_connect(connection, os.fspath(self._path))
-            return
-        directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            await loop.sock_connect(connection, f"/proc/self/fd/{directory}/{self._path.name}")
-        finally:
-            os.close(directory)
+        """Connect, however long the path is."""
+        with reachable(self._path) as short:
+            await asyncio.get_running_loop().sock_connect(connection, short)
 
     async def _receive(self, connection: socket.socket) -> None:
         received = b""

@@ -14,7 +14,7 @@ from mosaicfs_core.agent.jobs.keeper import JobKeeper
 from mosaicfs_core.documents import ids
 from mosaicfs_core.documents.patterns import END
 from mosaicfs_core.hooks import RunningPlugin
-from mosaicfs_core.jobs import JobStatus
+from mosaicfs_core.jobs import JobStatus, WhichAnnotations
 from mosaicfs_core.link import Method, params_of
 from mosaicfs_core.plugins.context import CoreServices
 
@@ -54,6 +54,7 @@ class JobMethods:
     def table(self) -> Mapping[str, Method]:
         """By name."""
         return {
+            "annotations_forget": self.annotations_forget,
             "full_sync": self.full_sync,
             "jobs": self.jobs,
             "jobs_retry": self.jobs_retry,
@@ -86,6 +87,10 @@ class JobMethods:
         """Let failed jobs be tried again."""
         asked = params_of(RetryParams, given)
         return {"retried": await self._keeper.queue.retry(asked.instance, asked.sequences)}
+
+    async def annotations_forget(self, given: dict[str, Any]) -> dict[str, int]:
+        """Take away annotations that this node made, and have their files processed again."""
+        return {"deleted": await self._keeper.queue.forget(params_of(WhichAnnotations, given))}
 
     async def full_sync(self, given: dict[str, Any]) -> dict[str, bool]:
         """Begin a full sync; of each instance whether it was begun or is under way already."""

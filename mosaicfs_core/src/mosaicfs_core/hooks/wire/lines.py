@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from mosaicfs_core.errors import MosaicError
+from mosaicfs_core.unix_sockets import reachable
 
 LINE_LIMIT: Final = 16 << 20
 """Bytes of the longest line that either side takes."""
-_ADDRESS_ROOM: Final = 104
-"""Bytes that every system has room for."""
-_OPEN_FILES: Final = Path("/proc/self/fd")
 _HIGH_WATER: Final = 1 << 20
 _encode: Final = msgspec.json.Encoder(enc_hook=str).encode
 
@@ -75,17 +70,3 @@ async def connect(path: Path) -> Lines:
     """Connect to a Unix socket. Raises ``OSError``."""
     with reachable(path) as short:
         return Lines(*await asyncio.open_unix_connection(short, limit=LINE_LIMIT))
-
-
-@contextlib.contextmanager
-def reachable(path: Path) -> Iterator[str]:
-    """A path for a socket's address, which has room for 108 bytes: a longer one is reached through its directory, which
-    is open for as long as the block runs. Raises ``OSError``."""
-    if len(os.fsencode(path)) < _ADDRESS_ROOM or not _OPEN_FILES.is_dir():
-        yield os.fspath(path)
-        return
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield f"{_OPEN_FILES}/{directory}/{path.name}"
-    finally:
-        os.close(directory)

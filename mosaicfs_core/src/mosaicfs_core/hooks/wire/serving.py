@@ -16,10 +16,11 @@ from mosaicfs_core.errors import MosaicError, UserError
 from mosaicfs_core.hooks.operations import CrawlRequest, FileOperation
 from mosaicfs_core.hooks.queries import QueryRequest
 from mosaicfs_core.hooks.wire import calls, messages
-from mosaicfs_core.hooks.wire.lines import LINE_LIMIT, BrokenWire, Lines, reachable
+from mosaicfs_core.hooks.wire.lines import LINE_LIMIT, BrokenWire, Lines
 from mosaicfs_core.hooks.wire.messages import FromHost, HostHello, PluginHello, ToldError
 from mosaicfs_core.hooks.wire.payloads import event_of, operation_body
 from mosaicfs_core.hooks.wire.remote import Asking, RemoteContext
+from mosaicfs_core.unix_sockets import reachable
 
 logger = logging.getLogger("mosaicfs.plugins")
 

@@ -89,7 +89,10 @@ def programs(core: CoreServices) -> list[Program]:
 
 def is_isolated(instance: Instance, plugin: LoadedPlugin) -> bool:
     """Whether a package runs in a process of its own: what its instance says, else its manifest, else what is not ours
-    does, for in our process it could block everything. What was given to this process alone can only run in it."""
+    does, for in our process it could block everything. What was given to this process alone can only run in it, what
+    has an environment of its own only there."""
+    if plugin.python is not None:
+        return True
     manifest = plugin.manifest.isolate if plugin.manifest is not None else None
     for wish in (instance.document.get("isolate"), manifest):
         if wish is not None:
@@ -110,6 +113,6 @@ def run(core: CoreServices, instances: Instances, instance: Instance, changed: C
         if not is_isolated(instance, plugin):
             return InProcess(core.host, plugin, context)
         served = plugin.name if plugin.distribution else f"{plugin.name}={plugin.entry_point}"
-        command = children.command(core.home.path, "plugin", "serve", served, "--socket")
+        command = children.command(core.home.path, "plugin", "serve", served, "--socket", python=plugin.python)
         inner = Child(command, plugin.hooks, plugin.manifest.workers if plugin.manifest else WORKERS, context)
     return Guarded(inner, core.host, context, lambda: instances.places(instance.name))

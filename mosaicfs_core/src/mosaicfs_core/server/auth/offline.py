@@ -12,10 +12,13 @@ from mosaicfs_core.plugins.context import CoreServices
 READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 ALLOWED: Final = frozenset(
     {
+        "annotations.delete_annotations",
         "auth.login",
         "auth.logout",
         "auth.refresh",
         "files.download_token",
+        "jobs.retry_jobs",
+        "jobs.sync_instance",
         "nodes.crawl",
         "nodes.sync",
         "system.reindex",

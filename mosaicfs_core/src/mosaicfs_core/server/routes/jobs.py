@@ -1,5 +1,4 @@
-"""What plugins have to do on a node, and what they said of files: ``/api/nodes/{id}/plugins/{name}/jobs`` and
-``/api/annotations``."""
+"""What plugins have to do on a node: ``/api/nodes/{id}/plugins/{name}/jobs`` and ``…/sync``."""
 
 from __future__ import annotations
 
@@ -10,17 +9,13 @@ from msgspec import Meta
 from quart import Blueprint, Response
 from quart_schema import document_response, validate_querystring, validate_request
 
-from mosaicfs_core.documents import ids, times
-from mosaicfs_core.documents.patterns import END
-from mosaicfs_core.errors import UserError
-from mosaicfs_core.server.listing import ListAnswer, Paging, json_answer
+from mosaicfs_core.documents import times
+from mosaicfs_core.server.listing import json_answer
 from mosaicfs_core.server.routes.nodes import ask_node
 from mosaicfs_core.server.routes.system import Started, started
-from mosaicfs_core.server.state import state
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/api")
 
-Instance = Annotated[str, Meta(pattern=f"^{ids.INSTANCE_PATTERN}{END}")]
 _TIMES = ("created_at", "not_before", "started_at", "last_sync", "last_at", "next_due")
 
 
@@ -58,14 +53,6 @@ class RetryAnswer(msgspec.Struct, kw_only=True):
     """How many jobs will be tried again."""
 
     retried: int
-
-
-class AnnotationFilter(Paging, kw_only=True, forbid_unknown_fields=True):
-    """Which annotations: of a node's files, of one file, of one plugin instance."""
-
-    node_id: str | None = None
-    path: Annotated[str, Meta(pattern="^/", max_length=8192)] | None = None
-    plugin: Instance | None = None
 
 
 @blueprint.get("/nodes/<node_id>/plugins/<name>/jobs")
@@ -107,30 +94,6 @@ async def sync_instance(node_id: str, name: str) -> Response:
     asking again while it runs changes nothing."""
     await ask_node(node_id, "full_sync", {"instance": name})
     return json_answer(started(node_id), 202)
-
-
-@blueprint.get("/annotations")
-@validate_querystring(AnnotationFilter)
-@document_response(ListAnswer)
-async def list_annotations(query_args: AnnotationFilter) -> Response:
-    """List what plugins said of files. ``path`` needs ``node_id``."""
-    asked = query_args
-    if asked.path is not None and asked.node_id is None:
-        raise UserError("node_id: say of which node the path is", field="node_id")
-    if asked.path is not None or asked.plugin is None:
-        index, key = "annotation", tuple(part for part in (asked.node_id, asked.path) if part is not None)
-        if asked.path is not None and asked.plugin is not None:
-            key = (*key, asked.plugin)
-    else:
-        index, key = "annotation.plugin", tuple(part for part in (asked.plugin, asked.node_id) if part is not None)
-    found, total = await state().core.store.read(
-        lambda reader: (
-            reader.documents_of(index, key, limit=asked.limit, offset=asked.offset),
-            reader.count_of(index, key),
-        )
-    )
-    items = [{name: value for name, value in one.items() if name[0] != "_" and name != "type"} for one in found]
-    return json_answer({"items": items, "total": total, "offset": asked.offset, "limit": asked.limit})
 
 
 def _readable(value: Any) -> Any:

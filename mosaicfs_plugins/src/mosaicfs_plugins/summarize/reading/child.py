@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import json
 import os
-import resource
-import signal
 import sys
 from pathlib import Path
 from typing import Any, Final
 
-_MOST_WRITTEN: Final = 64 << 20
 _GRACE_S: Final = 5
 
 
@@ -32,7 +29,10 @@ def main() -> None:
 
 def answer(given: dict[str, Any]) -> bytes:
     """Limit this process, for good, and read the document in it."""
-    _limit(given["memory_mb"], given["max_seconds"])
+    from mosaicfs_core.hooks.reading import limit_reader
+
+    # Whoever waits ends it sooner; this is for the time when nobody does.
+    limit_reader(given["memory_mb"], given["max_seconds"] + _GRACE_S)
     try:
         found = _read(given)
     except (OSError, MemoryError) as error:
@@ -56,17 +56,6 @@ def _read(given: dict[str, Any]) -> dict[str, Any]:
         "problem": document.problem,
         "text": document.text[: given["text_characters"]],
     }
-
-
-def _limit(memory_mb: int, seconds: int) -> None:
-    """Bound what a document can make the process take: memory, time, and anything it writes."""
-    resource.setrlimit(resource.RLIMIT_DATA, (memory_mb << 20,) * 2)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (_MOST_WRITTEN,) * 2)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # The time of all threads counts together.
-    resource.setrlimit(resource.RLIMIT_CPU, ((seconds + _GRACE_S) * (os.cpu_count() or 1),) * 2)
-    # Whoever waits ends it sooner; this is for the time when nobody does.
-    signal.alarm(seconds + _GRACE_S)
 
 
 if __name__ == "__main__":

@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import re
 import stat
-import zipfile
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final, NamedTuple
-from xml.etree import ElementTree
 
 import kreuzberg
 
+from mosaicfs_core.hooks import UserError
+from mosaicfs_core.hooks.reading import decode_text, read_slides
 from mosaicfs_plugins.summarize import formats
-from mosaicfs_plugins.summarize.reading.decoding import decode
 
 _MOST_TEXT: Final = 2_000_000
 _MOST_XML: Final = 100 << 20
@@ -47,12 +46,13 @@ def read(path: Path, mime_type: str, most: int) -> Document:
     if not data:
         return Document(problem="is empty")
     if formats.is_plain(mime_type):
-        return Document(text=decode(data)[:_MOST_TEXT])
+        text = decode_text(data)
+        return Document(problem="holds no text") if text is None else Document(text=text[:_MOST_TEXT])
     if formats.is_open_slides(mime_type):
         return _slides(data)
     if formats.is_marked_up(mime_type):
         # The library takes everything for UTF-8.
-        data = decode(data).encode("utf-8", "replace")
+        data = (decode_text(data) or "").encode("utf-8", "replace")
     try:
         found = kreuzberg.extract_bytes_sync(data, formats.library_type(mime_type), _CONFIG)
     except kreuzberg.KreuzbergError as error:
@@ -86,18 +86,12 @@ def _bytes_of(path: Path, most: int) -> bytes | None:
 def _slides(data: bytes) -> Document:
     """The paragraphs of an OpenDocument presentation or drawing."""
     try:
-        with zipfile.ZipFile(BytesIO(data)) as archive, archive.open("content.xml") as content:
-            xml = content.read(_MOST_XML + 1)
-        if len(xml) > _MOST_XML:
-            return Document(problem=f"unpacks to more than {_MOST_XML >> 20} MB")
-        root = ElementTree.fromstring(xml)
-    except (zipfile.BadZipFile, KeyError, NotImplementedError, RuntimeError, EOFError, ElementTree.ParseError) as error:
-        return Document(problem=f"cannot be read: {error}")
-    lines = ["".join(element.itertext()) for element in root.iter() if element.tag.endswith(("}p", "}h"))]
-    pages = sum(element.tag.endswith("}page") for element in root.iter())
-    text = "\n\n".join(lines)[:_MOST_TEXT]
-    problem = None if text.strip() else "holds no text: it has only pictures, or nothing"
-    return Document(text=text, page_count=pages or None, problem=problem)
+        found = read_slides(BytesIO(data), _MOST_XML)
+    except UserError as error:
+        return Document(problem=error.message)
+    text = "\n\n".join(found.paragraphs)[:_MOST_TEXT]
+    problem = None if text else "holds no text: it has only pictures, or nothing"
+    return Document(text=text, page_count=found.pages or None, problem=problem)
 
 
 def _reason(message: str) -> str:

@@ -19,7 +19,7 @@ _MOST_CONTROLS: Final = 0.02
 _surrogate: Final = re.compile("[\ud800-\udfff]")
 
 
-def decode(data: bytes) -> str | None:
+def decode_text(data: bytes) -> str | None:
     """The text that ``data`` (a file, or its beginning) is, None when it is none.
 
     UTF-8 and what carries a mark is known at once; UTF-16 without one is told by its NULs; the rest is guessed from a
@@ -27,16 +27,16 @@ def decode(data: bytes) -> str | None:
     """
     for mark, encoding in _MARKS:
         if data.startswith(mark):
-            return clean(data[len(mark) :].decode(encoding, "replace"))
+            return without_surrogates(data[len(mark) :].decode(encoding, "replace"))
     if (wide := _wide(data[:_SAMPLE])) is not None:
-        return clean(data.decode(wide, "replace"))
+        return without_surrogates(data.decode(wide, "replace"))
     if not looks_like_text(data[:_SAMPLE]):
         return None
     try:
         # The last character of a beginning may be cut.
         text, _ = codecs.utf_8_decode(data, "strict", False)
     except UnicodeDecodeError:
-        return clean(data.decode(_guess(data), "replace"))
+        return without_surrogates(data.decode(_guess(data), "replace"))
     return text
 
 
@@ -48,7 +48,7 @@ def looks_like_text(sample: bytes) -> bool:
     return controls <= _MOST_CONTROLS * len(sample)
 
 
-def clean(text: str) -> str:
+def without_surrogates(text: str) -> str:
     """A text without lone surrogates, which no UTF-8 can hold."""
     return _surrogate.sub("\ufffd", text) if _surrogate.search(text) else text
 
