@@ -67,7 +67,9 @@ class QueueMachine(RuleBasedStateMachine):
                         max_attempts=ATTEMPTS,
                     )
                     for name, one in self.model.instances.items()
-                }
+                    if not one.unknown
+                },
+                kept=[name for name, one in self.model.instances.items() if one.unknown],
             )
         )
 
@@ -235,7 +237,15 @@ class QueueMachine(RuleBasedStateMachine):
     def reconfigure(self, name: str, events: tuple[str, ...], everywhere: bool, small: bool, enabled: bool) -> None:
         one = self.model.instances.setdefault(name, ModelInstance(events))
         one.events, one.everywhere, one.small, one.enabled = events, everywhere, small, enabled
+        one.unknown = False
         self.subscribe()
+
+    @rule(name=names)
+    def lose_the_package(self, name: str) -> None:
+        """The instance is there, and nobody knows what it subscribes to."""
+        if name in self.model.instances:
+            self.model.instances[name].unknown, self.model.instances[name].enabled = True, False
+            self.subscribe()
 
     @rule(name=names)
     def remove(self, name: str) -> None:

@@ -29,7 +29,7 @@ from mosaicfs_core.hooks import (
     ResultEnvelope,
     hookimpl,
 )
-from mosaicfs_core.jobs import JobQueue
+from mosaicfs_core.jobs import Counts, JobQueue
 from mosaicfs_core.testing.harness import Harness, plugin_at
 
 EVENTS = ("file.added", "file.modified", "file.deleted", "sync.started", "sync.completed")
@@ -217,6 +217,44 @@ async def test_what_changed_while_nobody_ran_is_processed_once(bed: Bed, annotat
         await bed.until(lambda: _all_done(agent, annotator, 3))
     files = [name for event, name in annotator.seen() if event.startswith("file.")]
     assert sorted(files) == ["0.txt", "1.txt", "2.txt"]
+
+
+@pytest.mark.logs("annotator")
+@pytest.mark.parametrize("without", [{"disabled": ["annotator"]}, {"safe_mode": True}, {"only": ["localfs"]}])
+async def test_a_start_without_its_package_costs_no_instance_what_it_has_done(
+    annotator: Annotator, tmp_path: Path, without: dict[str, Any]
+) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "a.txt").write_text("abc")
+    plugins = [*entry_points(group="mosaicfs", name="localfs"), plugin_at("annotator", "annotator")]
+
+    @asynccontextmanager
+    async def life(**limits: Any) -> AsyncIterator[tuple[Bed, Agent]]:
+        async with asyncio.timeout(60), Harness.start(tmp_path / "home", plugins=plugins, **limits) as harness:
+            await harness.instances.refresh()
+            bed = Bed(harness, tmp_path / "tree")
+            if not harness.instances.current:
+                await harness.instance("localfs", {"paths": [str(bed.tree)]})
+                await harness.instance("annotator")
+            async with bed.agent() as agent:
+                yield bed, agent
+
+    async def all_done(agent: Agent) -> bool:
+        standing = await agent.jobs.queue.standing("annotator")
+        return standing.sync is None and standing.last_sync is not None and standing.counts == Counts()
+
+    async with life() as (bed, agent):
+        await bed.until(bed.annotations)
+        await bed.until(lambda: all_done(agent))
+    async with life(**without) as (bed, agent):
+        (standing,) = await agent.jobs.queue.standings()
+        assert (standing.instance, standing.enabled) == ("annotator", False)
+        (bed.tree / "b.txt").write_text("abcdef")
+        await agent.crawl("localfs")
+    annotator.events.clear()
+    async with life() as (bed, agent):
+        await bed.until(lambda: all_done(agent))
+    assert annotator.seen() == [("sync.started", ""), ("file.added", "b.txt"), ("sync.completed", "")]
 
 
 async def test_what_a_removed_instance_said_goes_with_it(bed: Bed) -> None:

@@ -72,7 +72,8 @@ class JobKeeper:
         current = self._instances()
         wanted = {name: subscription_of(instance) for name, instance in current.items()}
         subscriptions = {name: wish for name, wish in wanted.items() if wish is not None}
-        behind = await self.queue.subscribe(subscriptions)
+        # Whoever has a document keeps what was done, whatever has become of its package: only removing it ends that.
+        behind = await self.queue.subscribe(subscriptions, kept=current.keys())
         for name, instance in current.items():
             await self._set_paused(name, instance, subscribed=name in subscriptions)
         for name in behind:
