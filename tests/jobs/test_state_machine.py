@@ -18,7 +18,7 @@ from job_model import ADDED, DELETED, MODIFIED, SMALL, Model, ModelInstance, Sta
 
 from mosaicfs_core.jobs import Job, Subscription
 from mosaicfs_core.jobs.finishing import FIRST_PAUSE_S
-from mosaicfs_core.jobs.schema import STATUS_COLUMNS
+from mosaicfs_core.jobs.schema import FAILED, FINISHING, STATUS_COLUMNS
 from mosaicfs_core.testing.store import NODE, file_document
 
 OTHER = "node-other-bbbb"
@@ -318,6 +318,16 @@ class QueueMachine(RuleBasedStateMachine):
             f"SELECT name, {columns} FROM job_instances WHERE name NOT NULL"
         ):
             assert counts == [sum(row[0] == name and row[3] == status for row in stored) for status in STATUS_COLUMNS]
+
+    @invariant()
+    def syncs_come_to_their_end(self) -> None:
+        """One that waits for jobs has some to wait for."""
+        stuck = self.bed.store.reader.rows(
+            """SELECT instance FROM job_syncs s WHERE phase = ? AND NOT EXISTS (SELECT 1 FROM jobs j
+            WHERE j.instance = s.instance AND j.sequence <= s.last_sequence AND j.status != ?)""",
+            (FINISHING, FAILED),
+        )
+        assert stuck == []
 
     @invariant()
     def ledgers_agree(self) -> None:
