@@ -256,6 +256,14 @@ class QueueMachine(RuleBasedStateMachine):
             assert not self.runner.run(self.bed.queue.done(job, {"n": 4}))
         self.subscribe()
 
+    @rule(name=names)
+    def begin_anew(self, name: str) -> None:
+        """One that knows nothing is told of all by a full sync, of which most still waits."""
+        self.remove(name)
+        self.reconfigure(name, FILES, everywhere=True, small=False, enabled=True)
+        self.sync(name)
+        self.take(name, 1)
+
     @rule(seconds=st.integers(0, 10))
     def time_passes(self, seconds: int) -> None:
         self.bed.now += seconds * 1_000_000
