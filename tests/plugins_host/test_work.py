@@ -336,11 +336,11 @@ async def test_a_pause_gives_back_what_a_quick_plugin_had_ahead(bed: Bed, annota
         for number in range(600):
             (bed.tree / f"{number}.txt").write_text("x")
         await bed.until(lambda: _waiting(agent, 600))
-        never = asyncio.Event()
+        go_on = asyncio.Event()
 
         async def slow_at_last(event: FileEvent) -> dict[str, int]:
             if len(annotator.seen()) > 100:
-                await never.wait()
+                await go_on.wait()
             return {"size": 1}
 
         annotator.answer = slow_at_last
@@ -398,6 +398,8 @@ async def test_its_health_is_asked_and_told(bed: Bed, annotator: Annotator) -> N
         reports = agent.status()["subsystems"]["instances"]["reports"]
         assert reports["annotator"]["detail"] == "low"
         annotator.health = lambda: HealthReport(resolved=("battery",))
+        await bed.until(lambda: _in_flight(agent, 2))  # those that have begun
+        go_on.set()
         await bed.until(lambda: (bed.notification("plugin:annotator:battery") or {}).get("status") == "resolved")
 
         def dead() -> HealthReport:

@@ -86,7 +86,7 @@ class JobKeeper:
         if not subscribed:
             return
         standing = await self.queue.standing(name)
-        if bool(instance.document.get("paused")) is not standing.paused:
+        if instance.paused is not standing.paused:
             await (self.queue.resume(name) if standing.paused else self.queue.pause(name))
 
     async def _adapt(self, name: str, *, subscribed: bool) -> None:
