@@ -411,3 +411,13 @@ async def test_its_health_is_asked_and_told(bed: Bed, annotator: Annotator) -> N
         annotator.health = HealthReport
         await bed.until(lambda: (bed.notification(key) or {}).get("status") == "resolved")
     assert health_module.MISSED == 3
+        context = bed.harness.instances.current["annotator"].context
+        context.capability("asking", available=False)
+        await bed.until(lambda: capabilities() == [])
+        context.capability("asking", available=True)
+        await bed.until(lambda: capabilities() == ["asking"])
+        await bed.change(paused=True)
+        await bed.until(lambda: _paused(agent))
+        answers = await agent.job_methods.query({"capability": "asking", "query": "well?"})
+        assert [one["plugin_name"] for one in answers["envelopes"]] == ["annotator"]
+        assert capabilities() == ["asking"]

@@ -49,6 +49,7 @@ class JobKeeper:
         self.queue = JobQueue(core.store, core.node_id, core.step_ops(), gather_s=GATHER_S)
         self._at_work: dict[str, _AtWork] = {}
         self._capable = asyncio.Event()
+        core.capability_changed = self._capable.set
         self._open = False
 
     async def start(self) -> None:
