@@ -126,13 +126,22 @@ class JobKeeper:
         if not standing.counts.failed:
             await conditions.jobs_well()
 
+    async def let_go(self, name: str) -> None:
+        """What runs an instance is about to end: give back its jobs first, which must not be charged for that. The next
+        ``adapt`` puts it to work again, where it still is."""
+        made = self._at_work.get(name)
+        if made is not None:
+            await self._end_tasks(made)
+
     async def _end(self, name: str) -> None:
-        made = self._at_work.pop(name)
+        await self._end_tasks(self._at_work.pop(name))
+        self._core.withdrawn.pop(name, None)
+
+    async def _end_tasks(self, made: _AtWork) -> None:
         tasks = [*made.tasks, *([made.told] if made.told is not None else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._core.withdrawn.pop(name, None)
 
     # Whether plugins are there.
 
