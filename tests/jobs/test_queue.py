@@ -390,6 +390,31 @@ async def test_an_instance_that_is_gone_loses_all_it_had(bed: Bed) -> None:
     assert bed.store.reader.rows("SELECT name FROM job_instances ORDER BY name") == [("one",), ("two",)]
 
 
+async def test_an_instance_that_nothing_is_known_of_at_present_keeps_all_it_had(bed: Bed) -> None:
+    text = Subscription(events=FILES, mime_globs=("text/*",), version="1", reprocess=True, max_attempts=1)
+    await bed.subscribe(one=text)
+    await bed.write("/done", mime_type="text/plain")
+    (job,) = await bed.take()
+    await bed.queue.done(job, {"n": 1})
+    await bed.write("/failed", mime_type="text/plain")
+    (job,) = await bed.take()
+    await bed.queue.failed(job, "no")
+    await bed.write("/waits", mime_type="text/plain")
+    await bed.queue.sync("one", "scheduled")
+    assert await bed.queue.subscribe({}, kept=["one", "never-seen"]) == []
+    await bed.crash()
+    assert await bed.queue.subscribe({}, kept=["one", "never-seen"]) == []
+    assert [standing.instance for standing in await bed.queue.standings()] == ["one"]
+    standing = await bed.queue.standing("one")
+    assert (standing.enabled, standing.counts.pending, standing.counts.failed) == (False, 1, 1)
+    assert await bed.take() == []
+    await bed.write("/missed", mime_type="text/plain")
+    assert await bed.subscribe(one=text) == ["one"]
+    await bed.queue.sync("one", "scheduled")
+    assert sorted(await bed.told() + await bed.told()) == [("file.added", "/missed"), ("file.added", "/waits")]
+    assert (await bed.queue.standing("one")).counts.failed == 1
+
+
 async def test_what_widens_a_subscription_wants_a_sync_until_it_has_one(bed: Bed) -> None:
     text = Subscription(events=FILES, mime_globs=("text/*", "image/*"))
     await bed.subscribe(one=text)

@@ -18,7 +18,7 @@ from job_model import ADDED, DELETED, MODIFIED, SMALL, Model, ModelInstance, Sta
 
 from mosaicfs_core.jobs import Job, Subscription, WhichAnnotations
 from mosaicfs_core.jobs.finishing import FIRST_PAUSE_S
-from mosaicfs_core.jobs.schema import STATUS_COLUMNS
+from mosaicfs_core.jobs.schema import FAILED, FINISHING, STATUS_COLUMNS
 from mosaicfs_core.testing.store import NODE, file_document
 
 OTHER = "node-other-bbbb"
@@ -67,7 +67,9 @@ class QueueMachine(RuleBasedStateMachine):
                         max_attempts=ATTEMPTS,
                     )
                     for name, one in self.model.instances.items()
-                }
+                    if not one.unknown
+                },
+                kept=[name for name, one in self.model.instances.items() if one.unknown],
             )
         )
 
@@ -255,7 +257,15 @@ class QueueMachine(RuleBasedStateMachine):
     def reconfigure(self, name: str, events: tuple[str, ...], everywhere: bool, small: bool, enabled: bool) -> None:
         one = self.model.instances.setdefault(name, ModelInstance(events))
         one.events, one.everywhere, one.small, one.enabled = events, everywhere, small, enabled
+        one.unknown = False
         self.subscribe()
+
+    @rule(name=names)
+    def lose_the_package(self, name: str) -> None:
+        """The instance is there, and nobody knows what it subscribes to."""
+        if name in self.model.instances:
+            self.model.instances[name].unknown, self.model.instances[name].enabled = True, False
+            self.subscribe()
 
     @rule(name=names)
     def remove(self, name: str) -> None:
@@ -265,6 +275,14 @@ class QueueMachine(RuleBasedStateMachine):
             self.subscribe()
             assert not self.runner.run(self.bed.queue.done(job, {"n": 4}))
         self.subscribe()
+
+    @rule(name=names)
+    def begin_anew(self, name: str) -> None:
+        """One that knows nothing is told of all by a full sync, of which most still waits."""
+        self.remove(name)
+        self.reconfigure(name, FILES, everywhere=True, small=False, enabled=True)
+        self.sync(name)
+        self.take(name, 1)
 
     @rule(seconds=st.integers(0, 10))
     def time_passes(self, seconds: int) -> None:
@@ -328,6 +346,16 @@ class QueueMachine(RuleBasedStateMachine):
             f"SELECT name, {columns} FROM job_instances WHERE name NOT NULL"
         ):
             assert counts == [sum(row[0] == name and row[3] == status for row in stored) for status in STATUS_COLUMNS]
+
+    @invariant()
+    def syncs_come_to_their_end(self) -> None:
+        """One that waits for jobs has some to wait for."""
+        stuck = self.bed.store.reader.rows(
+            """SELECT instance FROM job_syncs s WHERE phase = ? AND NOT EXISTS (SELECT 1 FROM jobs j
+            WHERE j.instance = s.instance AND j.sequence <= s.last_sequence AND j.status != ?)""",
+            (FINISHING, FAILED),
+        )
+        assert stuck == []
 
     @invariant()
     def ledgers_agree(self) -> None:

@@ -35,6 +35,44 @@ async def test_what_the_ledger_does_not_show_is_told_between_start_and_end(bed: 
     assert (standing.sync, standing.last_sync) == (None, bed.now)
 
 
+async def test_one_whose_last_files_go_before_they_are_told_is_completed(bed: Bed) -> None:
+    documents = [await bed.write(f"/{number}") for number in range(3)]
+    await bed.subscribe(one=ALL)
+    await bed.queue.sync("one", "manual")
+    assert await bed.told() == [("sync.started", None)]
+    (job,) = await bed.take(limit=1)
+    await bed.queue.done(job)
+    for document in documents[1:]:
+        await bed.delete(document)
+    assert await bed.told() == [("sync.completed", None)]
+    assert (await bed.queue.standing("one")).sync is None
+    assert await bed.queue.sync("one", "manual")
+
+
+async def test_one_whose_last_jobs_were_given_back_and_whose_files_are_gone_is_completed(bed: Bed) -> None:
+    await bed.subscribe(one=("file.added", "sync.completed"))
+    document = await bed.write("/a")
+    jobs = await bed.take()
+    await bed.delete(document)  # nobody is told of that
+    await bed.queue.sync("one", "manual")
+    assert await bed.take() == []
+    await bed.queue.released(jobs)
+    assert await bed.told() == [("sync.completed", None)]
+    assert (await bed.queue.standing("one")).sync is None
+
+
+async def test_one_that_was_left_behind_without_jobs_ends_when_another_begins(bed: Bed) -> None:
+    await bed.write("/a")
+    await bed.subscribe(one=ALL)
+    await bed.queue.sync("one", "manual")
+    await bed.told()
+    assert len(await bed.take()) == 1
+    await bed.store.transaction(lambda tx: tx.execute("DELETE FROM jobs"))
+    assert await bed.queue.sync("one", "manual")
+    assert await bed.told() == [("sync.completed", None)]
+    assert await bed.told() == [("sync.started", None)]
+
+
 async def test_a_second_one_tells_nothing_and_a_change_meanwhile_only_itself(bed: Bed) -> None:
     for number in range(20):
         await bed.write(f"/{number}")

@@ -38,6 +38,8 @@ async def mosaicfs_file_event(context, event):
         import time
         while True:
             time.sleep(1)
+    if name == "wait":
+        await asyncio.Event().wait()
     if name == "fork":
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
         return {"child": child.pid}
@@ -180,6 +182,26 @@ async def test_one_that_hangs_is_killed_and_the_event_charged(apart: Apart) -> N
     await apart.until(up=False)
     await apart.until(up=True)
     assert (await apart.send("b"))["pid"]
+
+
+@pytest.mark.logs("its process will be started again|did not acknowledge")
+async def test_what_waits_behind_one_that_hangs_is_not_charged(apart: Apart) -> None:
+    await apart.send("a")
+    name = "plugin::" + apart.harness.core.node_id + "::apart"
+    await apart.harness.store.update(name, lambda present: {**(present or {}), "timeout_s": 0.5})
+    await apart.harness.instances.refresh()
+    outcomes = await asyncio.gather(apart.send("block"), apart.send("b"), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [PluginError, Unavailable]
+
+
+async def test_an_event_at_one_that_is_stopped_is_not_charged(apart: Apart) -> None:
+    await apart.send("a")
+    waiting = asyncio.create_task(apart.send("wait"))
+    await asyncio.sleep(0)
+    await apart.running.query(QueryRequest(capability="c", endpoint="e", query="has it begun?"))
+    await apart.running.stop()
+    with pytest.raises(Unavailable, match="it was stopped"):
+        await waiting
 
 
 async def test_what_it_started_ends_with_it(apart: Apart) -> None:

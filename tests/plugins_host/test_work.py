@@ -29,7 +29,8 @@ from mosaicfs_core.hooks import (
     ResultEnvelope,
     hookimpl,
 )
-from mosaicfs_core.jobs import JobQueue
+from mosaicfs_core.jobs import Counts, JobQueue
+from mosaicfs_core.plugins.running.in_process import InProcess
 from mosaicfs_core.testing.harness import Harness, plugin_at
 
 EVENTS = ("file.added", "file.modified", "file.deleted", "sync.started", "sync.completed")
@@ -219,6 +220,44 @@ async def test_what_changed_while_nobody_ran_is_processed_once(bed: Bed, annotat
     assert sorted(files) == ["0.txt", "1.txt", "2.txt"]
 
 
+@pytest.mark.logs("annotator")
+@pytest.mark.parametrize("without", [{"disabled": ["annotator"]}, {"safe_mode": True}, {"only": ["localfs"]}])
+async def test_a_start_without_its_package_costs_no_instance_what_it_has_done(
+    annotator: Annotator, tmp_path: Path, without: dict[str, Any]
+) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "a.txt").write_text("abc")
+    plugins = [*entry_points(group="mosaicfs", name="localfs"), plugin_at("annotator", "annotator")]
+
+    @asynccontextmanager
+    async def life(**limits: Any) -> AsyncIterator[tuple[Bed, Agent]]:
+        async with asyncio.timeout(60), Harness.start(tmp_path / "home", plugins=plugins, **limits) as harness:
+            await harness.instances.refresh()
+            bed = Bed(harness, tmp_path / "tree")
+            if not harness.instances.current:
+                await harness.instance("localfs", {"paths": [str(bed.tree)]})
+                await harness.instance("annotator")
+            async with bed.agent() as agent:
+                yield bed, agent
+
+    async def all_done(agent: Agent) -> bool:
+        standing = await agent.jobs.queue.standing("annotator")
+        return standing.sync is None and standing.last_sync is not None and standing.counts == Counts()
+
+    async with life() as (bed, agent):
+        await bed.until(bed.annotations)
+        await bed.until(lambda: all_done(agent))
+    async with life(**without) as (bed, agent):
+        (standing,) = await agent.jobs.queue.standings()
+        assert (standing.instance, standing.enabled) == ("annotator", False)
+        (bed.tree / "b.txt").write_text("abcdef")
+        await agent.crawl("localfs")
+    annotator.events.clear()
+    async with life() as (bed, agent):
+        await bed.until(lambda: all_done(agent))
+    assert annotator.seen() == [("sync.started", ""), ("file.added", "b.txt"), ("sync.completed", "")]
+
+
 async def test_what_a_removed_instance_said_goes_with_it(bed: Bed) -> None:
     (bed.tree / "a.txt").write_text("abc")
     async with bed.agent():
@@ -285,6 +324,56 @@ async def test_settings_take_effect_on_the_next_job_and_a_pause_holds_it(bed: Be
         assert ("file.added", "b.txt") not in annotator.seen()
 
 
+async def test_new_limits_and_a_pause_disturb_no_event_that_is_under_way(bed: Bed, annotator: Annotator) -> None:
+    finish = asyncio.Event()
+
+    async def slow(event: FileEvent) -> dict[str, Any]:
+        if event.file is not None:
+            await finish.wait()
+        return {}
+
+    annotator.answer = slow
+    await bed.change(workers=1, max_attempts=1)
+    async with bed.agent() as agent:
+        for name in ("a.txt", "b.txt"):
+            (bed.tree / name).write_text("abc")
+        await bed.until(lambda: _in_flight(agent, 1))
+        await bed.change(workers=2, timeout_s=30)
+        await bed.until(lambda: _in_flight(agent, 2))
+        await bed.change(paused=True)
+        await bed.until(lambda: _paused(agent))
+        finish.set()
+        await bed.until(lambda: _all_done(agent, annotator, 2))
+    assert sorted(name for event, name in annotator.seen() if event.startswith("file.")) == ["a.txt", "b.txt"]
+
+
+async def test_an_event_at_an_instance_that_is_switched_off_is_given_back(
+    bed: Bed, annotator: Annotator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopping = asyncio.Event()
+
+    async def until_it_ends(event: FileEvent) -> dict[str, Any]:
+        if event.file is not None:
+            await stopping.wait()
+            raise ValueError("it ended under it")
+        return {}
+
+    async def stop(running: InProcess) -> None:
+        stopping.set()
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(InProcess, "stop", stop)
+    annotator.answer = until_it_ends
+    await bed.change(max_attempts=1)
+    (bed.tree / "a.txt").write_text("abc")
+    async with bed.agent() as agent:
+        await bed.until(lambda: _in_flight(agent, 1))
+        await bed.change(enabled=False)
+        await bed.until(stopping.is_set)
+        standing = await agent.jobs.queue.standing("annotator")
+        assert (standing.counts.pending, standing.counts.in_flight, standing.counts.failed) == (1, 0, 0)
+
+
 async def _waiting(agent: Agent, count: int) -> bool:
     standing = await agent.jobs.queue.standing("annotator")
     return standing.counts.pending == count and standing.sync is None
@@ -298,24 +387,24 @@ async def test_a_pause_gives_back_what_a_quick_plugin_had_ahead(bed: Bed, annota
         for number in range(600):
             (bed.tree / f"{number}.txt").write_text("x")
         await bed.until(lambda: _waiting(agent, 600))
-        never = asyncio.Event()
+        go_on = asyncio.Event()
 
         async def slow_at_last(event: FileEvent) -> dict[str, int]:
             if len(annotator.seen()) > 100:
-                await never.wait()
+                await go_on.wait()
             return {"size": 1}
 
         annotator.answer = slow_at_last
         await bed.change(paused=False)
         await bed.until(lambda: len(annotator.seen()) > 101)
         await bed.change(paused=True)
+        await bed.until(lambda: _in_flight(agent, 2))  # those that have begun
+        go_on.set()
         await bed.until(lambda: _in_flight(agent, 0))
-        annotator.answer = lambda event: {"size": 1}
         await bed.change(paused=False)
         await bed.until(lambda: _all_done(agent, annotator, 600))
         files = [name for event, name in annotator.seen() if event.startswith("file.")]
-        # The two that had begun are done again.
-        assert (len(files), len(set(files))) == (602, 600)
+        assert (len(files), len(set(files))) == (600, 600)
 
 
 async def _paused(agent: Agent) -> bool:
@@ -339,10 +428,20 @@ async def test_what_it_can_be_asked_is_told_and_withdrawn(bed: Bed) -> None:
     def capabilities() -> Any:
         return (bed.harness.store.reader.get(f"node::{bed.harness.core.node_id}") or {}).get("capabilities")
 
-    async with bed.agent():
+    async with bed.agent() as agent:
         await bed.harness.store.put(_node(bed.harness.core.node_id))
         await bed.change(name="Stirred")
         await bed.until(lambda: capabilities() == ["asking"])
+        context = bed.harness.instances.current["annotator"].context
+        context.capability("asking", available=False)
+        await bed.until(lambda: capabilities() == [])
+        context.capability("asking", available=True)
+        await bed.until(lambda: capabilities() == ["asking"])
+        await bed.change(paused=True)
+        await bed.until(lambda: _paused(agent))
+        answers = await agent.job_methods.query({"capability": "asking", "query": "well?"})
+        assert [one["plugin_name"] for one in answers["envelopes"]] == ["annotator"]
+        assert capabilities() == ["asking"]
         await bed.change(enabled=False)
         await bed.until(lambda: capabilities() == [])
 

@@ -35,7 +35,7 @@ class FakeAgent:
     def __init__(self, harness: Harness) -> None:
         self.crawls: list[dict[str, Any]] = []
         instances = harness.instances
-        running = RunningInstances(harness.core, instances, lambda name: None)
+        running = RunningInstances(harness.core, instances, lambda name: None, lambda name: self.jobs.let_go(name))
         self.jobs = JobKeeper(harness.core, lambda: instances.current, running)
         self.job_methods = JobMethods(harness.core, self.jobs)
 

@@ -41,6 +41,8 @@ class ModelInstance:
     small: bool = False
     enabled: bool = True
     paused: bool = False
+    unknown: bool = False
+    """Whether nobody can say at present what it subscribes to."""
     sequence: int = 0
     sync_until: int | None = None
     """The last document number that the listing of a full sync has yet to look at; None when there is none."""

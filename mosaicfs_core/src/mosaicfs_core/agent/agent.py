@@ -54,7 +54,7 @@ class Agent:
         self._indexer = Indexer(core.store)
         self._removals = Removals(core, self._indexer)
         self._instances = Instances(core)
-        self._running = RunningInstances(core, self._instances, self._ran_otherwise)
+        self._running = RunningInstances(core, self._instances, self._ran_otherwise, self._ends)
         self.jobs = JobKeeper(core, lambda: self._instances.current, self._running)
         """What plugins do with files."""
         self.job_methods = JobMethods(core, self.jobs)
@@ -246,6 +246,10 @@ class Agent:
         if running is not None and running.problem is not None:
             self._board.error("plugins", f"{name}: {running.problem}")
         self.jobs.changed(name)
+
+    async def _ends(self, name: str) -> None:
+        """What runs an instance is about to end."""
+        await self.jobs.let_go(name)
 
     async def _run(self, instance: Instance, former: Runner | None = None) -> bool:
         """Begin to run an instance, in place of ``former``; False when it has nothing that runs by itself."""

@@ -3,7 +3,7 @@ it is to be run in another way."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from mosaicfs_core.hooks import RunningPlugin
@@ -25,10 +25,17 @@ WORK_HOOKS: Final = frozenset(
 
 
 class RunningInstances:
-    """By name. ``changed`` is called with the name of one that works, or does not, otherwise than before."""
+    """By name. ``changed`` is called with the name of one that works, or does not, otherwise than before; ``ending``
+    with that of one right before it ends, so that whoever has it work lets go of it."""
 
-    def __init__(self, core: CoreServices, instances: Instances, changed: Callable[[str], None]) -> None:
-        self._core, self._instances, self._changed = core, instances, changed
+    def __init__(
+        self,
+        core: CoreServices,
+        instances: Instances,
+        changed: Callable[[str], None],
+        ending: Callable[[str], Awaitable[None]],
+    ) -> None:
+        self._core, self._instances, self._changed, self._ending = core, instances, changed, ending
         self._running: dict[str, tuple[tuple[Any, ...], RunningPlugin]] = {}
 
     def get(self, name: str) -> RunningPlugin | None:
@@ -59,6 +66,7 @@ class RunningInstances:
         """End what runs an instance."""
         found = self._running.pop(name, None)
         if found is not None:
+            await self._ending(name)
             await found[1].stop()
 
     async def stop(self) -> None:
@@ -76,8 +84,6 @@ def _way(instance: Instance) -> tuple[Any, ...] | None:
         document.get("plugin_type", "package"),
         instance.package,
         document.get("isolate"),
-        document.get("workers"),
-        document.get("timeout_s"),
         instance.prefix,
         instance.hooks,
     )

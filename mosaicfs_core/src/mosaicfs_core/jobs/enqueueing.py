@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from mosaicfs_core.hooks import StepOp
-from mosaicfs_core.jobs import annotating, rows
+from mosaicfs_core.jobs import annotating, rows, syncing
 from mosaicfs_core.jobs.collapse import ADDED, DELETED, MODIFIED, back, collapse, place_known
 from mosaicfs_core.jobs.instances import Instance, Tally, all_instances
 from mosaicfs_core.jobs.matching import Matcher, Matchers
@@ -126,6 +126,8 @@ class _Part:
                 tx.execute("UPDATE job_ledger SET mtime = NULL WHERE instance = ? AND doc = ?", key)
             else:
                 tx.execute("DELETE FROM job_ledger WHERE instance = ? AND doc = ?", key)
+        # What a full sync waited for may have come to nothing.
+        syncing.complete(tx, self._instance, self._matcher.subscription, self.tally, self._now)
 
     def _meet(self, one: Happening, known: Known) -> Row | None:
         """Take away what waited for the file, unless it may stay; returns what waits instead."""

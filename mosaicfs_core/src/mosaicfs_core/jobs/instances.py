@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -81,12 +81,12 @@ def _instance(row: Sequence[Any]) -> Instance:
     return Instance(number, name, subscription, bool(enabled), bool(paused), sequence)
 
 
-def subscribe(tx: WriteTransaction, subscriptions: Mapping[str, Subscription]) -> list[str]:
-    """Make these the instances there are; returns the names that need a full sync."""
+def subscribe(tx: WriteTransaction, subscriptions: Mapping[str, Subscription], kept: Collection[str]) -> list[str]:
+    """Make these the instances there are, and let the ``kept`` ones, which no subscription is known of, keep what they
+    have; returns the names that need a full sync."""
     known = {instance.name: instance for instance in all_instances(tx)}
     for name in known.keys() - subscriptions.keys():
-        tx.execute("UPDATE job_instances SET name = NULL, enabled = 0 WHERE name = ?", (name,))
-        tx.execute("DELETE FROM job_syncs WHERE instance = ?", (known[name].number,))
+        (_hold if name in kept else _drop)(tx, known[name])
     for name, subscription in subscriptions.items():
         body, present = _encode(subscription), known.get(name)
         if present is None:
@@ -96,6 +96,19 @@ def subscribe(tx: WriteTransaction, subscriptions: Mapping[str, Subscription]) -
             _change(tx, present, subscription, body)
     wanting = "SELECT name FROM job_instances WHERE needs_sync = 1 AND enabled = 1 AND name IS NOT NULL ORDER BY name"
     return [name for (name,) in tx.execute(wanting)]
+
+
+def _hold(tx: WriteTransaction, present: Instance) -> None:
+    """Disable an instance under the subscription it had. Enabled by the next one, it wants a full sync."""
+    body = _encode(msgspec.structs.replace(present.parsed(), enabled=False))
+    sql = "UPDATE job_instances SET subscription = ?, enabled = 0 WHERE instance = ?"
+    tx.execute(sql, (body, present.number))
+
+
+def _drop(tx: WriteTransaction, gone: Instance) -> None:
+    """Take an instance's name; its rows are ``purge``'s."""
+    tx.execute("UPDATE job_instances SET name = NULL, enabled = 0 WHERE instance = ?", (gone.number,))
+    tx.execute("DELETE FROM job_syncs WHERE instance = ?", (gone.number,))
 
 
 def _change(tx: WriteTransaction, present: Instance, new: Subscription, body: bytes) -> None:

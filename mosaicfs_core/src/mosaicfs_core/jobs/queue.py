@@ -7,7 +7,7 @@ import contextlib
 import logging
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
@@ -98,8 +98,10 @@ class JobQueue:
 
     # What there is
 
-    async def subscribe(self, subscriptions: Mapping[str, Subscription]) -> list[str]:
-        """The instances there are, all of them, by name. One that is not named any more loses its queue and ledger.
+    async def subscribe(self, subscriptions: Mapping[str, Subscription], kept: Collection[str] = ()) -> list[str]:
+        """The instances there are, all of them, by name. One that is not named any more loses its queue and ledger;
+        one that is among ``kept`` alone (it is there, but nobody knows at present what it subscribes to) keeps them,
+        and is disabled.
 
         Returns the names that need a full sync because their subscription is new or wider, or because files were
         written while nobody watched; each is named until its ``sync`` was called, also after a restart. What of a
@@ -108,7 +110,7 @@ class JobQueue:
         for name, subscription in subscriptions.items():
             for problem in Matcher(subscription, self._node_id, self._step_ops).problems:
                 logger.warning("the subscription of %s: %s", name, problem)
-        found = await self._store.transaction(lambda tx: instances.subscribe(tx, subscriptions))
+        found = await self._store.transaction(lambda tx: instances.subscribe(tx, subscriptions, kept))
         self._purge()
         self._wake()
         return found

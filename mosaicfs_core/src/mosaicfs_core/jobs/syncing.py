@@ -65,6 +65,8 @@ class Found(NamedTuple):
 
 def begin(tx: WriteTransaction, instance: Instance, subscription: Subscription, trigger: SyncTrigger, now: int) -> bool:
     """Begin a full sync; False when one is under way, which looks at everything again if files may have been missed."""
+    tally = Tally(instance)
+    complete(tx, instance, subscription, tally, now)
     missed = tx.execute("SELECT needs_sync FROM job_instances WHERE instance = ?", (instance.number,)).fetchone()[0]
     tx.execute("UPDATE job_instances SET needs_sync = 0 WHERE instance = ?", (instance.number,))
     until = tx.execute("SELECT ifnull(max(doc), 0) FROM documents").fetchone()[0]
@@ -79,9 +81,8 @@ def begin(tx: WriteTransaction, instance: Instance, subscription: Subscription, 
     sql = "INSERT OR REPLACE INTO job_syncs(instance, trigger, phase, started_at, until) VALUES(?, ?, ?, ?, ?)"
     tx.execute(sql, (instance.number, trigger, STARTING if told else LISTING, now, until))
     if told:
-        tally = Tally(instance)
         _tell(tx, instance, tally, SYNC_STARTED, trigger, now)
-        tally.write(tx)
+    tally.write(tx)
     return True
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from mosaicfs_core.hooks import FileRecord
-from mosaicfs_core.jobs import rows
+from mosaicfs_core.jobs import rows, syncing
 from mosaicfs_core.jobs.collapse import DELETED
 from mosaicfs_core.jobs.instances import Instance, Tally, named
 from mosaicfs_core.jobs.records import Job
@@ -70,6 +70,8 @@ def take(tx: WriteTransaction, name: str, wish: Wish) -> Taken:
         tally.move(row.status, IN_FLIGHT)
         jobs.append(_job(name, row, record))
     _fly(tx, instance, jobs)
+    if dropped:
+        syncing.complete(tx, instance, instance.parsed(), tally, wish.now)
     tally.write(tx)
     _use(tx, instance, jobs, size, wish)
     listing = tx.execute(_LISTING, (instance.number, LISTING)).fetchone() is not None

@@ -94,8 +94,8 @@ class CoreServices:
     plane are read and never written; ``control_url`` then says where it is. ``settings`` are this node's own,
     ``reports`` what plugin instances say of themselves, by name. ``hub`` is set where the control plane has one;
     ``lease`` says whether this process does what must happen once. ``withdrawn`` are capabilities that instances do
-    not have at present, by name; ``offers`` is what this node can be asked, by the part that answers it. ``showing`` is
-    how far the mounts of this machine are."""
+    not have at present, by name, and ``capability_changed`` is called when they are others; ``offers`` is what this
+    node can be asked, by the part that answers it. ``showing`` is how far the mounts of this machine are."""
 
     home: Home
     config: Config
@@ -112,6 +112,7 @@ class CoreServices:
     lease: Lease = field(default_factory=SoleLease)
     reports: dict[str, dict[str, Any]] = field(default_factory=dict)
     withdrawn: dict[str, set[str]] = field(default_factory=dict)
+    capability_changed: Callable[[], None] = field(default=lambda: None)
     offers: dict[str, frozenset[str]] = field(default_factory=dict)
     showing: Showing = field(default_factory=Showing)
     settings: SettingsOfNode = field(init=False)
@@ -329,6 +330,7 @@ class InstanceContext:
             withdrawn.discard(name)
         else:
             withdrawn.add(name)
+        self._core.capability_changed()
 
     def _keeper(self) -> KeepingService:
         keeper = self._core.content.keeper

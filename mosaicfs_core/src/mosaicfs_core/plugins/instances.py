@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -24,6 +24,10 @@ from mosaicfs_core.security.node_keys import NodeKey
 
 if TYPE_CHECKING:
     from mosaicfs_core.store import Reader
+
+
+HELD_BY_A_PAUSE: Final = frozenset({"mosaicfs_crawl", "mosaicfs_watch", "mosaicfs_run"})
+"""What begins by itself. File events are held by the queue; questions are still answered."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +50,20 @@ class Instance:
 
     @property
     def enabled(self) -> bool:
-        """Whether the user switched it on, and did not pause it."""
-        return self.held_back is None
+        """Whether the user switched it on."""
+        return bool(self.document.get("enabled", True))
+
+    @property
+    def paused(self) -> bool:
+        """Whether it is to begin nothing more for now."""
+        return bool(self.document.get("paused"))
 
     @property
     def held_back(self) -> str | None:
         """That it is switched off or paused, in words; None when it is neither."""
-        if not self.document.get("enabled", True):
+        if not self.enabled:
             return "switched off"
-        return "paused" if self.document.get("paused") else None
+        return "paused" if self.paused else None
 
     @property
     def prefix(self) -> str:
@@ -82,6 +91,8 @@ class Instance:
 
     def runs(self, hook: str) -> bool:
         """Whether the host should call this hook for it."""
+        if self.paused and hook in HELD_BY_A_PAUSE:
+            return False
         return self.enabled and self.problem is None and hook in self.hooks
 
 

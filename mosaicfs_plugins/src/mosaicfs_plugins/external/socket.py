@@ -86,7 +86,7 @@ class SocketPlugin:
     def configure(self) -> None:
         """Tell it of the settings."""
         if self._channel is not None:
-            self._channel.configure(self._context.plugin.config)
+            self._channel.configure(hello_of(self._context))
 
     async def file_event(self, event: FileEvent) -> Mapping[str, Any] | None:
         """Send it the event."""

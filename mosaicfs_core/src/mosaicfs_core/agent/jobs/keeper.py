@@ -49,6 +49,7 @@ class JobKeeper:
         self.queue = JobQueue(core.store, core.node_id, core.step_ops(), gather_s=GATHER_S)
         self._at_work: dict[str, _AtWork] = {}
         self._capable = asyncio.Event()
+        core.capability_changed = self._capable.set
         self._open = False
 
     async def start(self) -> None:
@@ -72,7 +73,8 @@ class JobKeeper:
         current = self._instances()
         wanted = {name: subscription_of(instance) for name, instance in current.items()}
         subscriptions = {name: wish for name, wish in wanted.items() if wish is not None}
-        behind = await self.queue.subscribe(subscriptions)
+        # Whoever has a document keeps what was done, whatever has become of its package: only removing it ends that.
+        behind = await self.queue.subscribe(subscriptions, kept=current.keys())
         for name, instance in current.items():
             await self._set_paused(name, instance, subscribed=name in subscriptions)
         for name in behind:
@@ -85,7 +87,7 @@ class JobKeeper:
         if not subscribed:
             return
         standing = await self.queue.standing(name)
-        if bool(instance.document.get("paused")) is not standing.paused:
+        if instance.paused is not standing.paused:
             await (self.queue.resume(name) if standing.paused else self.queue.pause(name))
 
     async def _adapt(self, name: str, *, subscribed: bool) -> None:
@@ -124,13 +126,22 @@ class JobKeeper:
         if not standing.counts.failed:
             await conditions.jobs_well()
 
+    async def let_go(self, name: str) -> None:
+        """What runs an instance is about to end: give back its jobs first, which must not be charged for that. The next
+        ``adapt`` puts it to work again, where it still is."""
+        made = self._at_work.get(name)
+        if made is not None:
+            await self._end_tasks(made)
+
     async def _end(self, name: str) -> None:
-        made = self._at_work.pop(name)
+        await self._end_tasks(self._at_work.pop(name))
+        self._core.withdrawn.pop(name, None)
+
+    async def _end_tasks(self, made: _AtWork) -> None:
         tasks = [*made.tasks, *([made.told] if made.told is not None else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._core.withdrawn.pop(name, None)
 
     # Whether plugins are there.
 

@@ -18,12 +18,14 @@ _MAX_ATTEMPTS: Final = 3
 
 
 def subscription_of(instance: Instance) -> Subscription | None:
-    """Which events of which files an instance is told; None for one that has no use for any.
+    """Which events of which files an instance is told; None for one that has no use for any, and for one whose package
+    is not there (gone, broken, not loaded) to say so.
 
-    One that cannot run at present (its package is gone or broken) is as good as switched off: what waits for it waits
-    on.
+    One that cannot run at present for another reason is as good as switched off: what waits for it waits on.
     """
     document, manifest = instance.document, _manifest(instance)
+    if manifest is None and document.get("plugin_type", "package") == "package":
+        return None
     events = tuple(document.get("subscribed_events") or (manifest.subscribed_events if manifest else ()))
     if not events or (instance.problem is None and _FILE_EVENT not in instance.hooks):
         return None

@@ -8,7 +8,7 @@ import os
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -17,7 +17,7 @@ from mosaicfs_core.hooks.operations import CrawlRequest, FileOperation
 from mosaicfs_core.hooks.queries import QueryRequest
 from mosaicfs_core.hooks.wire import calls, messages
 from mosaicfs_core.hooks.wire.lines import LINE_LIMIT, BrokenWire, Lines
-from mosaicfs_core.hooks.wire.messages import FromHost, HostHello, PluginHello, ToldError
+from mosaicfs_core.hooks.wire.messages import FromHost, PluginHello, ToldError
 from mosaicfs_core.hooks.wire.payloads import event_of, operation_body
 from mosaicfs_core.hooks.wire.remote import Asking, RemoteContext
 from mosaicfs_core.unix_sockets import reachable
@@ -79,6 +79,13 @@ async def _session(lines: Lines, served: Served) -> None:
         logger.warning("the host said what the protocol does not know: %s", error)
 
 
+class _Limits(NamedTuple):
+    """Events at once, and the seconds that a hook may take."""
+
+    workers: int
+    timeout_s: float
+
+
 class Session:
     """One connection of a host."""
 
@@ -86,8 +93,8 @@ class Session:
         self._lines, self._served = lines, served
         self._asking = Asking(lines)
         self._context: RemoteContext | None = None
-        self._hello: HostHello | None = None
-        self._workers = asyncio.Semaphore(1)
+        self._limits = _Limits(1, 0.0)
+        self._places = asyncio.Semaphore(1)
         self._tasks: set[asyncio.Task[None]] = set()
         self._requests: dict[int, asyncio.Task[None]] = {}
 
@@ -108,13 +115,14 @@ class Session:
         if message.reply_to is not None:
             self._asking.answered(message)
         elif message.hello is not None:
-            self._hello = message.hello
-            self._workers = asyncio.Semaphore(message.hello.workers)
+            self._limit(_Limits(message.hello.workers, message.hello.timeout_s))
             self._context = RemoteContext(message.hello, self._asking)
         elif self._context is None:
             raise BrokenWire("the first message is not hello")
         elif message.config is not None:
             self._context.configure(message.config)
+            workers, timeout_s = self._limits
+            self._limit(_Limits(message.workers or workers, message.timeout_s or timeout_s))
         elif message.cancel is not None:
             task = self._requests.get(message.cancel)
             if task is not None:
@@ -126,6 +134,12 @@ class Session:
             self._requests[number] = task = self._spawn(self._request(number, message))
             task.add_done_callback(lambda _: self._requests.pop(number, None))
 
+    def _limit(self, limits: _Limits) -> None:
+        """These hold for the next events; what has begun ends as it began."""
+        if limits.workers != self._limits.workers:
+            self._places = asyncio.Semaphore(limits.workers)
+        self._limits = limits
+
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
@@ -135,13 +149,12 @@ class Session:
     async def _event(self, message: FromHost) -> None:
         assert message.event is not None
         assert message.sequence is not None
-        assert self._hello is not None
         answer: dict[str, Any] = {"ack": message.sequence}
-        async with self._workers:
+        async with self._places:
             try:
                 event = event_of(message.event, message.sequence, message.timestamp, message.node_id, message.payload)
                 data = await self._served.call(
-                    "mosaicfs_file_event", self._hello.timeout_s, context=self._context, event=event
+                    "mosaicfs_file_event", self._limits.timeout_s, context=self._context, event=event
                 )
                 if data:
                     answer["annotation"] = calls.encoded(data)
@@ -167,8 +180,7 @@ class Session:
 
     async def _answer(self, number: int, message: FromHost) -> Any:
         assert self._context is not None
-        assert self._hello is not None
-        context, limit = self._context, self._hello.timeout_s
+        context, limit = self._context, self._limits.timeout_s
         match message.event:
             case "query":
                 request = msgspec.convert(message.payload, QueryRequest)

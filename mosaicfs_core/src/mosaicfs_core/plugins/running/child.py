@@ -51,6 +51,7 @@ class Child:
         self._life: asyncio.Future[str]
         self._problem: str | None = None
         self._suspects = 0
+        self._stopped = False
         self._tried = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -75,6 +76,7 @@ class Child:
 
     async def stop(self) -> None:
         """End the child with all that it started."""
+        self._stopped = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -82,7 +84,7 @@ class Child:
     def configure(self) -> None:
         """Tell the child."""
         if self._channel is not None:
-            self._channel.configure(self._context.plugin.config)
+            self._channel.configure(hello_of(self._context, self._workers))
 
     # What it is asked.
 
@@ -95,7 +97,8 @@ class Child:
         except Unavailable:
             # With the reason, and once it is settled what comes next.
             reason = await asyncio.shield(life)
-            if channel.lost == 1:
+            # Not of a child that we ended, nor that hung: what it hung on was charged when its time was up.
+            if channel.lost == 1 and not self._stopped and not channel.timed_out.is_set():
                 hook = "mosaicfs_file_event"
                 raise PluginError(f"plugin {self._name}: {hook} failed: {reason}", self._name, hook) from None
             raise Unavailable(f"plugin {self._name} is not running: {reason}") from None
