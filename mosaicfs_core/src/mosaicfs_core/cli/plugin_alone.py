@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+import os
+import sys
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, BinaryIO, Final, NoReturn
 
 import msgspec
 from importlib_metadata import EntryPoint
@@ -30,6 +33,17 @@ def load_alone(name: str) -> tuple[PluginHost, LoadedPlugin]:
     if plugin.status != "ok":
         raise PluginError(f"plugin {name} cannot be used: {plugin.error}", name, "")
     return host, plugin
+
+
+@contextmanager
+def own_output() -> Iterator[BinaryIO]:
+    """Standard output for what the host is to read alone; what a plugin prints goes to standard error."""
+    with os.fdopen(os.dup(1), "wb") as output:
+        os.dup2(2, 1)
+        try:
+            yield output
+        finally:
+            sys.stdout.flush()
 
 
 class _Nobody:

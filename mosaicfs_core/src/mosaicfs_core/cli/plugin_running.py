@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Final
 
 import msgspec
 
-from mosaicfs_core.cli.plugin_alone import AloneContext, load_alone
+from mosaicfs_core.cli.plugin_alone import AloneContext, load_alone, own_output
 from mosaicfs_core.errors import MosaicError, PluginError, UserError
 from mosaicfs_core.hooks import EVENTS, CrawlRequest, QueryRequest
 from mosaicfs_core.hooks.wire import LINE_LIMIT, Envelope, operation_body
@@ -32,7 +32,7 @@ _NODE: Final = "MOSAICFS_NODE_ID"
 
 def run_package(name: str) -> None:
     """Answer what is on standard input. Raises ``PluginError``, whatever is wrong: nobody but the host reads it."""
-    with _own_output() as output, _state_dir() as state_dir:
+    with own_output() as output, _state_dir() as state_dir:
         try:
             run = _Run(name, sys.stdin.buffer.read(LINE_LIMIT + 1), state_dir)
             asyncio.run(run.answer(output))
@@ -112,17 +112,6 @@ def _converted(body: Any, kind: type[Any]) -> Any:
         return msgspec.convert(body, kind)
     except msgspec.ValidationError as error:
         raise UserError(f"standard input: {error}") from None
-
-
-@contextmanager
-def _own_output() -> Iterator[BinaryIO]:
-    """Standard output for the answer alone; what a plugin prints goes to standard error."""
-    with os.fdopen(os.dup(1), "wb") as output:
-        os.dup2(2, 1)
-        try:
-            yield output
-        finally:
-            sys.stdout.flush()
 
 
 @contextmanager

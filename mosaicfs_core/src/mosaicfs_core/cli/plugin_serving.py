@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mosaicfs_core.cli.foreground import stop_on_signals
-from mosaicfs_core.cli.plugin_alone import load_alone
+from mosaicfs_core.cli.plugin_alone import load_alone, own_output
 from mosaicfs_core.hooks import HOOK_API
 from mosaicfs_core.hooks.wire import PluginHello, serve
 from mosaicfs_core.plugins.host import PluginHost
@@ -44,14 +44,16 @@ class ServedPackage:
 async def serve_package(name: str, path: Path) -> None:
     """Serve until told to stop. Raises ``NotFound`` or ``PluginError`` for a package that cannot be served."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
-    host, plugin = load_alone(name)
-    stop = stop_on_signals()
-    _stop_at_the_end_of_input(stop)
+    with own_output() as output:
+        host, plugin = load_alone(name)
+        stop = stop_on_signals()
+        _stop_at_the_end_of_input(stop)
 
-    def ready() -> None:
-        print(json.dumps({"listening": os.fspath(path)}), flush=True)
+        def ready() -> None:
+            output.write(json.dumps({"listening": os.fspath(path)}).encode() + b"\n")
+            output.flush()
 
-    await serve(path, ServedPackage(host, plugin), ready, stop)
+        await serve(path, ServedPackage(host, plugin), ready, stop)
 
 
 def _stop_at_the_end_of_input(stop: asyncio.Event) -> None:
