@@ -139,7 +139,7 @@ class Executable:
         outcome = await self._run(hook, envelope, _CRAWL_TIMEOUT_S)
         try:
             operations = [operation_of(body) for body in _listed(outcome.output)]
-        except (msgspec.DecodeError, UserError) as error:
+        except (msgspec.DecodeError, ValueError, RecursionError, UserError) as error:
             raise self._failed(hook, f"it printed no list of files: {error}") from None
         for start in range(0, len(operations), _CHUNK):
             yield operations[start : start + _CHUNK]
@@ -156,7 +156,7 @@ class Executable:
         outcome = await self._run(hook, given, timeout_s)
         try:
             answer = msgspec.json.decode(outcome.output)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
             shown = outcome.output[:80].decode("utf-8", "replace").strip() or "nothing"
             raise self._failed(hook, f"it printed no JSON ({error}): {shown}", outcome) from None
         if not isinstance(answer, dict):
