@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -63,9 +65,16 @@ async def test_a_silent_child_is_ended(how: str, tmp_path: Path) -> None:
         await begin(how, "time.sleep(600)", tmp_path, timeout=0.5)
 
 
-async def test_a_child_that_says_something_else_than_that_it_is_ready_is_ended() -> None:
-    with pytest.raises(Unavailable, match=r"it said something else than that it is ready: b'hello\\n'"):
-        await children.start_here("it", program("print('hello', flush=True); time.sleep(600)"), 20)
+async def test_a_child_that_says_something_else_is_ended_with_what_it_started(tmp_path: Path) -> None:
+    held = tmp_path / "held by both"
+    os.mkfifo(held)
+    end = os.open(held, os.O_RDONLY | os.O_NONBLOCK)
+    text = "import os; os.open(sys.argv[1], os.O_WRONLY); os.fork(); print('hello', flush=True); time.sleep(600)"
+    with pytest.raises(Unavailable, match="it said something else than that it is ready"):
+        await children.start_here("it", [*program(text), str(held)], 30)
+    os.set_blocking(end, True)
+    assert await asyncio.to_thread(os.read, end, 1) == b""
+    os.close(end)
 
 
 async def test_a_child_that_is_ready_ends_with_its_tie(tmp_path: Path) -> None:

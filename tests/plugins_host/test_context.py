@@ -175,6 +175,20 @@ async def test_bytes_of_a_file_arrive_in_ranges(context: InstanceContext, tmp_pa
     assert await context.local_path(elsewhere) is None
 
 
+async def test_a_file_that_the_way_to_is_barred_has_no_path_here(
+    context: InstanceContext, mosaicfs_host: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").write_text("x")
+    record = await mosaicfs_host.index(tmp_path / "a")
+
+    def barred(*_: Any, **__: Any) -> Any:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.stat", barred)
+        assert await context.local_path(record) is None
+
+
 async def test_directories_are_private_and_paths_convert(context: InstanceContext, mosaicfs_host: Harness) -> None:
     assert context.state_dir == mosaicfs_host.home.path / "state" / "mine"
     assert context.state_dir.stat().st_mode & 0o777 == 0o700

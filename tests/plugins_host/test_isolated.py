@@ -18,10 +18,11 @@ from mosaicfs_core.plugins.running import child, kinds
 from mosaicfs_core.testing.harness import Harness, plugin_at
 
 PACKAGE = """
-import asyncio, os, signal, subprocess, sys
+import asyncio, os, signal, subprocess, sys, time
 from mosaicfs_core.hooks import *
 
-print("a module that talks while it is imported")
+print("hello from an import")
+os.write(1, b"x" * 300_000 + b"\\n")
 
 @hookimpl
 def mosaicfs_manifest():
@@ -34,8 +35,10 @@ async def mosaicfs_file_event(context, event):
     name = event.file.name
     if name == "poison":
         os.kill(os.getpid(), signal.SIGSEGV)
+    if name == "stuck":
+        async for chunk in context.open_file(event.file):
+            time.sleep(3600)
     if name == "block":
-        import time
         while True:
             time.sleep(1)
     if name == "wait":
@@ -79,10 +82,19 @@ class Apart:
         self.sequence = 0
 
     async def send(self, name: str) -> Any:
+        return await self.give(
+            FileRecord(file_id="n.u", node_id="n", export_path=f"/{name}", name=name, size=1, mtime=1, inode=1000)
+        )
+
+    async def give(self, file: FileRecord) -> Any:
         self.sequence += 1
-        file = FileRecord(file_id="n.u", node_id="n", export_path=f"/{name}", name=name, size=1, mtime=1, inode=1000)
         event = FileEvent(event="file.added", sequence=self.sequence, timestamp="t", node_id="n", file=file)
         return await self.running.file_event(event)
+
+    async def limit(self, timeout_s: float) -> None:
+        identifier = "plugin::" + self.harness.core.node_id + "::apart"
+        await self.harness.store.update(identifier, lambda present: {**(present or {}), "timeout_s": timeout_s})
+        await self.harness.instances.refresh()
 
     async def until(self, up: bool) -> None:
         while (self.running.problem is None) is not up:
@@ -174,9 +186,7 @@ async def test_killed_from_outside_it_is_back_at_once(apart: Apart) -> None:
 @pytest.mark.logs("its process will be started again|did not acknowledge")
 async def test_one_that_hangs_is_killed_and_the_event_charged(apart: Apart) -> None:
     await apart.send("a")
-    name = "plugin::" + apart.harness.core.node_id + "::apart"
-    await apart.harness.store.update(name, lambda present: {**(present or {}), "timeout_s": 0.5})
-    await apart.harness.instances.refresh()
+    await apart.limit(0.5)
     with pytest.raises(PluginError, match=r"within 0\.5 s"):
         await apart.send("block")
     await apart.until(up=False)
@@ -202,6 +212,19 @@ async def test_an_event_at_one_that_is_stopped_is_not_charged(apart: Apart) -> N
     await apart.running.stop()
     with pytest.raises(Unavailable, match="it was stopped"):
         await waiting
+
+
+async def test_one_that_hangs_with_bytes_on_their_way_to_it_is_killed_as_well(apart: Apart, tmp_path: Path) -> None:
+    await apart.send("a")
+    with (tmp_path / "stuck").open("wb") as file:
+        file.truncate(30 << 20)
+    record = await apart.harness.index(tmp_path / "stuck")
+    await apart.limit(0.5)
+    with pytest.raises(PluginError, match=r"within 0\.5 s"):
+        await apart.give(record)
+    await apart.until(up=False)
+    await apart.until(up=True)
+    assert (await apart.send("b"))["pid"]
 
 
 async def test_what_it_started_ends_with_it(apart: Apart) -> None:

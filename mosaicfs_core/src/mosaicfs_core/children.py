@@ -11,16 +11,20 @@ import json
 import os
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, Any, Final
 
 from mosaicfs_core.errors import MosaicError, Unavailable, error_told
 
 PROGRAM: Final = "from mosaicfs_core.cli.main import main; main()"
+_UNREAD: Final = 1 << 20
+"""Bytes that a child may print before it is ready while nobody reads them."""
 _END_S: Final = 1.0
 """How long a child that closed its standard output may take to end by itself."""
 
@@ -78,35 +82,45 @@ def start(
     return child, dict(json.loads(line))
 
 
-async def start_here(what: str, words: list[str], timeout: float) -> tuple[asyncio.subprocess.Process, dict[str, Any]]:
-    """As ``start``, for a ``tied`` child whose end the loop awaits."""
+async def start_here(
+    what: str, words: list[str], timeout: float, environment: Mapping[str, str] | None = None
+) -> tuple[asyncio.subprocess.Process, dict[str, Any]]:
+    """As ``start``, for a ``tied`` child whose end the loop awaits. ``environment`` is all of its own (None: ours). If
+    it does not get ready, what it has started ends with it."""
     child = await asyncio.create_subprocess_exec(
         *words,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
+        env=environment,
+        limit=_UNREAD,
     )
-    assert child.stdout is not None
-    assert child.stderr is not None
     try:
         async with asyncio.timeout(timeout):
-            line = await child.stdout.readline()
+            return child, await _facts(what, child)
     except BaseException as error:
-        child.kill()  # nobody listens to it any more
+        # Nobody listens to it any more, nor to what it has started.
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
         await child.wait()
         if isinstance(error, TimeoutError):
             raise Unavailable(f"{what} did not answer within {timeout:g} s") from None
         raise
-    if not line:
-        told = await child.stderr.read()
-        raise failure(told, await child.wait())
+
+
+async def _facts(what: str, child: asyncio.subprocess.Process) -> dict[str, Any]:
+    """What a child says once it is ready. Raises its own error, or ``Unavailable``."""
+    assert child.stdout is not None
+    assert child.stderr is not None
     try:
-        return child, dict(json.loads(line))
-    except ValueError:
-        child.kill()
-        await child.wait()
-        raise Unavailable(f"{what} said something else than that it is ready: {line[:80]!r}") from None
+        line = await child.stdout.readline()
+        if not line:
+            told = await child.stderr.read()
+            raise failure(told, await child.wait())
+        return dict(json.loads(line))
+    except (ValueError, TypeError):  # a line without end is a ValueError as well
+        raise Unavailable(f"{what} said something else than that it is ready") from None
 
 
 def failure(told: bytes, code: int) -> MosaicError:

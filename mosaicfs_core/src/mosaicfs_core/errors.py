@@ -31,14 +31,20 @@ from typing import Any, Final
 
 
 class MosaicError(Exception):
-    """Base of every error raised on purpose. ``code`` is the stable machine-readable name of the kind."""
+    """Base of every error raised on purpose. ``code`` is the stable machine-readable name of the kind, ``message`` is
+    for people, and for whatever shows or stores it: any encoder takes it."""
 
     code = "error"
 
     def __init__(self, message: str, **details: Any) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = readable(message)
+        super().__init__(self.message)
         self.details = details
+
+
+def readable(text: str) -> str:
+    """A text with what UTF-8 cannot hold written as escapes: messages name paths, and paths need not be UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class UserError(MosaicError):

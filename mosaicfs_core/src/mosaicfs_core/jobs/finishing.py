@@ -198,12 +198,19 @@ def release(bench: Bench, jobs: Iterable[Job]) -> int:
     return count
 
 
+def reclaim(tx: WriteTransaction, instance: Instance) -> int:
+    """Have wait again what is in flight and nobody works on; how many that were."""
+    tally = Tally(instance)
+    found = tx.execute(_OF_STATUS, (instance.number, IN_FLIGHT)).fetchall()
+    for values in found:
+        give_back(tx, tally, Row(*values), READY)
+    tally.write(tx)
+    return len(found)
+
+
 def recover(tx: WriteTransaction, instance: Instance, latest: int) -> None:
     """Have wait again what was in flight when the process ended, and no attempt later than ``latest``, which is where a
     clock that was set back would have them."""
-    tally = Tally(instance)
-    for values in tx.execute(_OF_STATUS, (instance.number, IN_FLIGHT)).fetchall():
-        give_back(tx, tally, Row(*values), READY)
-    tally.write(tx)
+    reclaim(tx, instance)
     sql = "UPDATE jobs INDEXED BY jobs_by_due SET due = ? WHERE instance = ? AND status = 1 AND due > ?"
     tx.execute(sql, (latest, instance.number, latest))

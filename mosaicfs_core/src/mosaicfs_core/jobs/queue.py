@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from mosaicfs_core.documents import now_micros
 from mosaicfs_core.documents.times import MICROS_PER_SECOND
-from mosaicfs_core.errors import MosaicError, NotFound, UserError
+from mosaicfs_core.errors import MosaicError, NotFound, Unavailable, UserError
 from mosaicfs_core.hooks import StepOp, SyncTrigger
 from mosaicfs_core.jobs import finishing, forgetting, instances, listing, schema, syncing, taking
 from mosaicfs_core.jobs.budgets import day_of
@@ -206,25 +206,27 @@ class JobQueue:
         are stored at once. Calls that wait together share a transaction.
 
         False when the job is not in flight any more (its instance is gone, it was given back already): nothing is
-        stored. Raises ``InvalidDocument`` for an annotation that no document can hold; the job stays in flight.
+        stored. Raises ``InvalidDocument`` for an annotation that no document can hold; the job stays in flight. Who is
+        cancelled here is so once the answer is stored, or cannot be.
         """
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._answers.append((Answer(job, annotation), future))
         if self._storing is None or self._storing.done():
             self._storing = asyncio.ensure_future(self._store_answers())
-        return await future
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await asyncio.wait([future])
+            if not future.cancelled():
+                future.exception()  # nobody asks any more
+            raise
 
     async def _store_answers(self) -> None:
         while self._answers:
             # More of them in one transaction, which costs the same whatever their number.
             await asyncio.sleep(self._gather_s)
             given, self._answers = self._answers[:TOGETHER], self._answers[TOGETHER:]
-            answers = [answer for answer, _ in given]
-            outcomes: Sequence[bool | BaseException]
-            try:
-                outcomes = await self._at_bench(partial(finishing.finish, answers=answers))
-            except Exception as error:  # noqa: BLE001 - it belongs to whoever waits
-                outcomes = [error] * len(given)
+            outcomes = await self._finished([answer for answer, _ in given])
             for (_, future), outcome in zip(given, outcomes, strict=True):
                 if future.done():
                     continue
@@ -233,6 +235,18 @@ class JobQueue:
                 else:
                     future.set_result(outcome)
             self._wake()
+
+    async def _finished(self, answers: Sequence[Answer]) -> Sequence[bool | BaseException]:
+        try:
+            outcomes: Sequence[bool | BaseException] = await self._at_bench(partial(finishing.finish, answers=answers))
+        except Unavailable as error:
+            return [error] * len(answers)
+        except Exception as error:  # noqa: BLE001 - it belongs to whoever waits
+            if len(answers) == 1:
+                return [error]
+            # One of them is to blame, and must not take the others along.
+            return [(await self._finished([answer]))[0] for answer in answers]
+        return outcomes
 
     async def failed(self, job: Job, message: str, now: int | None = None) -> JobStatus | None:
         """An attempt failed: again after a while, or for good after ``max_attempts``, which an annotation says with
@@ -248,6 +262,17 @@ class JobQueue:
         Returns how many were still in flight."""
         given = list(jobs)
         count: int = await self._at_bench(partial(finishing.release, jobs=given))
+        self._wake()
+        return count
+
+    async def reclaim(self, instance: str) -> int:
+        """Nobody works for an instance (any more): what is in flight waits again, no attempt. Returns how many."""
+
+        def back(tx: WriteTransaction) -> int:
+            found = instances.named(tx, instance)
+            return 0 if found is None else finishing.reclaim(tx, found)
+
+        count = await self._store.transaction(back)
         self._wake()
         return count
 

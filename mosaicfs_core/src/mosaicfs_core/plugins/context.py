@@ -273,7 +273,7 @@ class InstanceContext:
             return None
         native = os.fsdecode(paths.unescape(file.export_path))
         for candidate in (self._core.bridge_files / native.lstrip("/"), Path(native)):
-            if candidate.is_file():
+            if os.path.isfile(candidate):  # pathlib raises where the way there is barred
                 return candidate
         return None
 

@@ -21,7 +21,7 @@ from mosaicfs_core.plugins.hooktable import HOOKS, HookKind
 from mosaicfs_core.plugins.loading import LoadedPlugin, load_plugin, not_loaded
 from mosaicfs_core.plugins.operations import check_yielded
 from mosaicfs_core.plugins.places import Places
-from mosaicfs_core.plugins.results import check_result
+from mosaicfs_core.plugins.results import check_answer, check_result
 from mosaicfs_core.plugins.settings import SettingsSchema
 from mosaicfs_core.plugins.step_ops import attributed_op
 
@@ -207,7 +207,8 @@ class PluginHost:
     # -- work hooks ------------------------------------------------------------------------------------------------
 
     async def call(self, plugin: LoadedPlugin | str, hook: str, *, timeout: float | None, **arguments: Any) -> Any:
-        """Await a plugin's coroutine hook, at most ``timeout`` seconds. Raises ``PluginError`` (recorded)."""
+        """Await a plugin's coroutine hook, at most ``timeout`` seconds. Raises ``PluginError`` (recorded), also for an
+        answer that is not what the hook answers."""
         from mosaicfs_core.plugins import dispatch
 
         if "emit" in arguments:
@@ -215,7 +216,11 @@ class PluginHost:
             arguments["emit"] = _checked_emit(name, hook, arguments["emit"], _places(arguments))
         name, function, wanted = self._implementation(plugin, hook, arguments, HookKind.COROUTINE)
         try:
-            return await dispatch.call_coroutine(name, hook, function, wanted, timeout)
+            answer = await dispatch.call_coroutine(name, hook, function, wanted, timeout)
+            problem = check_answer(hook, answer)
+            if problem is not None:
+                raise PluginError(f"plugin {name}: {hook} returned {problem}", name, hook)
+            return answer
         except PluginError as error:
             self.record(error)
             raise

@@ -1,10 +1,11 @@
-"""Whether a registration hook returned what its specification says."""
+"""Whether a hook returned what its specification says."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from mosaicfs_core.hooks import Hub, PluginKind, StepOp
+from mosaicfs_core.hooks import HealthReport, Hub, PluginKind, ResultEnvelope, StepOp
 
 
 def check_result(hook: str, answer: Any) -> str | None:
@@ -19,6 +20,17 @@ def check_result(hook: str, answer: Any) -> str | None:
         return _check_sequence(answer, PluginKind)
     if hook == "mosaicfs_hub" and answer is not None and not isinstance(answer, Hub):
         return f"{type(answer).__name__}, which has not all that a Hub has"
+    return None
+
+
+def check_answer(hook: str, answer: Any) -> str | None:
+    """What is wrong with a coroutine hook's answer, completing "returned …", or None."""
+    if hook == "mosaicfs_file_event" and answer is not None and not isinstance(answer, Mapping):
+        return f"{type(answer).__name__}, not an object"
+    if hook == "mosaicfs_query" and not isinstance(answer, ResultEnvelope):
+        return f"{type(answer).__name__}, not a ResultEnvelope"
+    if hook == "mosaicfs_health" and not isinstance(answer, HealthReport):
+        return f"{type(answer).__name__}, not a HealthReport"
     return None
 
 

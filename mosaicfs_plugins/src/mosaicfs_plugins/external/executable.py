@@ -167,7 +167,7 @@ class Executable:
         outcome = await self._run(hook, given, timeout_s)
         try:
             answer = msgspec.json.decode(outcome.output)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
             shown = outcome.output[:80].decode("utf-8", "replace").strip() or "nothing"
             raise self._failed(hook, f"it printed no JSON ({error}): {shown}", outcome) from None
         if not isinstance(answer, dict):

@@ -23,6 +23,7 @@ ERROR_TAIL: Final = 4096
 _CHUNK: Final = 65536
 _LOOK_S: Final = 1.0
 _AFTERWARDS_S: Final = 0.2
+"""How long is listened to what a program has left running once it has ended itself."""
 
 
 class Outcome(NamedTuple):
@@ -110,23 +111,27 @@ class _Talk:
 
     def run(self, timeout_s: float) -> str | None:
         """Until the program has closed what it prints to; completing "it …", which limit ended that before."""
-        deadline = time.monotonic() + timeout_s
+        limit, ended = time.monotonic() + timeout_s, False
         reading = 2
         with self._selector:
             while reading:
-                left = deadline - time.monotonic()
-                ended = self._process.poll() is not None
+                if not ended and self._process.poll() is not None:
+                    # Something that it started may keep the streams open, and go on for ever: what there was counts.
+                    limit, ended = time.monotonic() + _AFTERWARDS_S, True
+                left = limit - time.monotonic()
                 if left <= 0 and not ended:
                     return f"did not finish within {timeout_s:g} s"
-                ready = self._selector.select(_AFTERWARDS_S if ended else min(left, _LOOK_S))
+                ready = self._selector.select(max(left, 0) if ended else min(left, _LOOK_S))
                 if ended and not ready:
-                    return None  # something that it started keeps the streams open: what there was counts
+                    return None
                 for key, _ in ready:
                     if not key.data(key.fd):
                         self._selector.unregister(key.fileobj)
                         reading -= key.data != self._write
                 if len(self.output) > OUTPUT_LIMIT:
                     return f"printed more than {OUTPUT_LIMIT:,} bytes"
+                if ended and time.monotonic() >= limit:
+                    return None  # after a look that took what the program itself had left
         return None
 
     def _write(self, descriptor: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -22,6 +23,8 @@ from mosaicfs_core.hooks import (
 )
 from mosaicfs_core.hooks.wire import REQUESTS, WINDOW, BrokenWire, Channel, connect, hello_of
 from mosaicfs_plugins.external.programs import SOCKET_SUFFIX, find_socket, names_in
+
+logger = logging.getLogger(__name__)
 
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
@@ -123,7 +126,14 @@ class SocketPlugin:
         loop, pause = asyncio.get_running_loop(), FIRST_PAUSE_S
         while True:
             begun = loop.time()
-            reason = await self._once()
+            try:
+                reason = await self._once()
+            except Exception as error:
+                # Nobody else would connect again.
+                logger.exception(
+                    "the connection to %s", self._name, extra={"plugin": self._name, "operation": "socket"}
+                )
+                reason = f"{type(error).__name__}: {error}"
             if loop.time() - begun > _STABLE_S:
                 pause = FIRST_PAUSE_S
             self._say(reason)

@@ -15,11 +15,12 @@ from typing import Any, Final, TypeVar
 from mosaicfs_core.agent.jobs.pace import Pace
 from mosaicfs_core.agent.jobs.subscriptions import budget_of, workers_of
 from mosaicfs_core.documents import times
-from mosaicfs_core.errors import InvalidDocument, MosaicError, PluginError, Unavailable
+from mosaicfs_core.errors import InvalidDocument, MosaicError, PluginError, Unavailable, readable
 from mosaicfs_core.hooks import FileEvent, RunningPlugin
 from mosaicfs_core.jobs import Allowance, Job, JobQueue, allowance
+from mosaicfs_core.plugins.containment import as_plugin_error
 from mosaicfs_core.plugins.instances import Instance
-from mosaicfs_core.supervision import Standing
+from mosaicfs_core.supervision import Standing, logged
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class Worker:
         self._stirred = asyncio.Event()
         self._busy = False
         self._unstored = Standing(logger)
+        self._begun = False
         self.waits: str = ""
         """Why it takes no jobs at present, in a sentence; empty when nothing is in the way."""
 
@@ -67,10 +69,19 @@ class Worker:
 
     async def run(self) -> None:
         """Take and run jobs. Cancelled, it gives back those that the plugin has not answered."""
+        self._begun, pause = False, FIRST_PAUSE_S
         try:
             while True:
                 self._stirred.clear()
-                await self._sleep(await self._round())
+                try:
+                    sleep = await self._round()
+                    pause = FIRST_PAUSE_S
+                except Unavailable as error:
+                    # The store cannot be written at present. What is under way must not end with this round.
+                    logger.warning("no jobs can be taken: %s", error, extra={"operation": "jobs"})
+                    await asyncio.sleep(pause)
+                    sleep, pause = 0.0, min(pause * 2, LONGEST_PAUSE_S)
+                await self._sleep(sleep)
         finally:
             # First of all, so that the end of one job begins no other.
             ahead, self._ahead = list(self._ahead), deque()
@@ -83,6 +94,10 @@ class Worker:
         """Begin what may be begun; how long to sleep, in seconds, unless something happens."""
         instance = self._instance()
         self.waits = self._in_the_way(instance)
+        if instance is not None and not self._begun:
+            # Nobody else works on these: a worker that came to a bad end has left them.
+            await self._queue.reclaim(instance.name)
+            self._begun = True
         if instance is None or self.waits:
             await self._put_back()
             return LOOK_S
@@ -136,9 +151,15 @@ class Worker:
             self._begin(instance, self._ahead.popleft())
 
     async def _put_back(self) -> None:
-        """Give back what was taken ahead."""
-        jobs, self._ahead = list(self._ahead), deque()
-        await self._given_back(*jobs)
+        """Give back what was taken ahead. Raises ``Unavailable``; then it is still ahead."""
+        jobs, self._ahead = self._ahead, deque()
+        if not jobs:
+            return
+        try:
+            await self._queue.released(jobs)
+        except Unavailable:
+            self._ahead.extendleft(reversed(jobs))
+            raise
 
     async def _allowance(self, instance: Instance, now: datetime) -> Allowance:
         if instance.document.get("budget") is None:
@@ -185,26 +206,36 @@ class Worker:
     # One job.
 
     async def _one(self, instance: Instance, job: Job) -> None:
-        store = await self._at_the_plugin(instance, job)
-        self._next()
-        if store is not None:
-            await store()
+        """However it ends, its job is in flight no longer."""
+        try:
+            store = await self._at_the_plugin(instance, job)
+            self._next()
+            if store is not None:
+                await store()
+        except asyncio.CancelledError:
+            await asyncio.shield(self._given_back(job))
+            raise
+        except Exception:
+            logger.exception("job %d of %s", job.sequence, job.instance, extra={"operation": "jobs"})
+            await asyncio.sleep(FIRST_PAUSE_S)
+            await self._given_back(job)
 
     async def _at_the_plugin(self, instance: Instance, job: Job) -> Callable[[], Awaitable[None]] | None:
         """Have the plugin do a job; what is to be stored of that. None when it was given back."""
         begun = time.monotonic()
         try:
             answer = await self._running.file_event(await _event(instance, job))
-        except asyncio.CancelledError:
-            await asyncio.shield(self._given_back(job))
-            raise
         except Unavailable:
-            await self._given_back(job)
+            await self._stored(lambda: self._queue.released([job]))
             # Whoever is not there needs a moment, whether it says that it has gone or not.
             await asyncio.sleep(FIRST_PAUSE_S)
             return None
         except PluginError as error:
             return partial(self._attempted, job, error.message)
+        except Exception as error:
+            # A running plugin raises nothing else. Should it, that is no reason to ask it again for ever.
+            logger.exception("job %d of %s", job.sequence, job.instance, extra={"operation": "jobs"})
+            return partial(self._attempted, job, as_plugin_error(job.instance, "mosaicfs_file_event", error).message)
         finally:
             self._at_plugin -= 1
         self._pace.took(time.monotonic() - begun)
@@ -215,18 +246,22 @@ class Worker:
             await self._stored(lambda: self._queue.done(job, answer))
         except InvalidDocument as error:
             await self._attempted(job, f"its annotation cannot be stored: {error.message}")
+        except Exception as error:
+            logger.exception("an annotation of %s", job.instance, extra={"operation": "jobs"})
+            await self._attempted(job, f"its annotation cannot be stored: {readable(str(error))}")
 
     async def _attempted(self, job: Job, message: str) -> None:
         if await self._stored(lambda: self._queue.failed(job, message)) == "failed":
-            await self._failed(message)
+            await logged(f"telling that jobs of {job.instance} failed", self._failed(message))
 
     async def _given_back(self, *jobs: Job) -> None:
+        """As far as that can be done at once: this one goes."""
         if not jobs:
             return
         try:
             await self._queue.released(jobs)
         except MosaicError as error:
-            # They are in flight until the next start, which makes them pending again.
+            # They are in flight until the next worker begins, which has them wait again.
             logger.info("%d jobs of %s were not given back: %s", len(jobs), jobs[0].instance, error)
 
     async def _stored(self, write: Callable[[], Awaitable[T]]) -> T:

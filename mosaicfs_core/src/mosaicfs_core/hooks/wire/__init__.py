@@ -4,11 +4,13 @@
 plugins in other languages.
 """
 
-from mosaicfs_core.hooks.wire.channel import ANNOTATION_LIMIT, WINDOW, WORKERS, Channel, hello_of
+from mosaicfs_core.hooks.wire.channel import Channel
+from mosaicfs_core.hooks.wire.greeting import WINDOW, WORKERS, hello_of
 from mosaicfs_core.hooks.wire.lines import LINE_LIMIT, BrokenWire, Lines, connect
 from mosaicfs_core.hooks.wire.messages import REQUESTS, Envelope, HostHello, PluginHello, schemas
 from mosaicfs_core.hooks.wire.payloads import crawl_payload, event_envelope, operation_body, operation_of
 from mosaicfs_core.hooks.wire.serving import Served, serve
+from mosaicfs_core.hooks.wire.told import ANNOTATION_LIMIT
 
 __all__ = [
     "ANNOTATION_LIMIT",

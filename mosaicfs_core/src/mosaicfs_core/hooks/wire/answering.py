@@ -25,19 +25,25 @@ AT_ONCE: Final = 64
 
 
 class Answering:
-    """The calls of one connection."""
+    """The calls of one connection. ``taken`` waits until the plugin has read most of what it was sent."""
 
     def __init__(
-        self, lines: Lines, context: PluginContext, emit: Callable[[Mapping[str, msgspec.Raw]], Awaitable[None]]
+        self,
+        lines: Lines,
+        context: PluginContext,
+        emit: Callable[[Mapping[str, msgspec.Raw]], Awaitable[None]],
+        taken: Callable[[], Awaitable[None]],
     ) -> None:
-        self._lines, self._context, self._emit = lines, context, emit
+        self._lines, self._context, self._emit, self._taken = lines, context, emit, taken
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._credits: dict[int, asyncio.Semaphore] = {}
 
-    def begin(self, number: int, name: str, params: Mapping[str, msgspec.Raw]) -> None:
-        """Begin to answer a call. Plain function."""
+    async def begin(self, number: int, name: str, params: Mapping[str, msgspec.Raw]) -> None:
+        """Begin to answer a call. One that calls beyond its limit is heard no further until it has read that it
+        must not. Raises ``ConnectionError``."""
         if number in self._tasks or len(self._tasks) >= AT_ONCE:
             self._refuse(number, Unavailable(f"at most {AT_ONCE} calls at once, each with an id of its own"))
+            await self._taken()
             return
         task = asyncio.create_task(self._answer(number, name, params), name=f"{self._context.instance} calls {name}")
         self._tasks[number] = task
@@ -63,16 +69,25 @@ class Answering:
 
     async def _answer(self, number: int, name: str, params: Mapping[str, msgspec.Raw]) -> None:
         try:
-            result = await self._result(number, name, params)
+            await self._say(number, name, params)
+            # It keeps its place until then, or answers that nobody reads would fill the memory.
+            await self._taken()
         except ConnectionError:
             return  # nobody is there to be answered
+
+    async def _say(self, number: int, name: str, params: Mapping[str, msgspec.Raw]) -> None:
+        """Raises ``ConnectionError``."""
+        try:
+            result = calls.encoded(await self._result(number, name, params))
+        except ConnectionError:
+            raise
         except MosaicError as error:
             self._refuse(number, error)
         except Exception as error:
             logger.exception("a call of plugin %s failed", self._context.instance, extra={"operation": name})
             self._refuse(number, MosaicError(f"{type(error).__name__}: {error}"))
         else:
-            self._lines.send({"reply_to": number, "result": calls.encoded(result)})
+            self._lines.send({"reply_to": number, "result": result})
 
     async def _result(self, number: int, name: str, params: Mapping[str, msgspec.Raw]) -> Any:
         if name == calls.EMIT:
@@ -92,7 +107,7 @@ class Answering:
                     # JSON has no bytes.
                     item = base64.b64encode(part).decode() if isinstance(part, bytes) else calls.encoded(part)
                     self._lines.send({"reply_to": number, "item": item})
-                    await self._lines.drain()
+                    await self._taken()
         finally:
             del self._credits[number]
 

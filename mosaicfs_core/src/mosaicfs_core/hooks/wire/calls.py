@@ -91,9 +91,12 @@ def decoded(raw: msgspec.Raw | bytes, kind: Any, what: str) -> Any:
         raise UserError(f"{what}: {error}") from None
 
 
-def encoded(value: Any) -> msgspec.Raw:
-    """A value as JSON."""
-    return msgspec.Raw(msgspec.json.encode(value, enc_hook=_encode))
+def encoded(value: Any, what: str = "the answer") -> msgspec.Raw:
+    """A value as JSON. Raises ``UserError`` that names ``what`` no JSON can be."""
+    try:
+        return msgspec.Raw(msgspec.json.encode(value, enc_hook=_encode))
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise UserError(f"{what} is no JSON: {error}") from None
 
 
 def _encode(value: Any) -> Any:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,21 +21,15 @@ from mosaicfs_core.hooks.health import HealthReport, Notice
 from mosaicfs_core.hooks.kinds import KindContext
 from mosaicfs_core.hooks.operations import CrawlRequest, FileOperation
 from mosaicfs_core.hooks.queries import QueryRequest, ResultEnvelope
-from mosaicfs_core.hooks.specs import HOOK_API
 from mosaicfs_core.hooks.wire import calls, messages
 from mosaicfs_core.hooks.wire.answering import Answering
 from mosaicfs_core.hooks.wire.lines import BrokenWire, Lines
 from mosaicfs_core.hooks.wire.messages import Envelope, FromPlugin, HostHello, PluginHello, ToldError
 from mosaicfs_core.hooks.wire.payloads import crawl_payload, event_envelope, operation_of
+from mosaicfs_core.hooks.wire.told import annotation_of, answered_by
 
 logger = logging.getLogger("mosaicfs.plugins")
 
-WINDOW: Final = 64
-"""Events that may be unacknowledged."""
-WORKERS: Final = 2
-"""Events that a plugin works on at once when nobody says."""
-ANNOTATION_LIMIT: Final = 1 << 20
-"""Bytes of the largest annotation."""
 ERROR_LIMIT: Final = 2000
 """Characters of a plugin's error that are kept."""
 _PARTS: Final = 32
@@ -62,10 +55,11 @@ class Channel:
         self._requests: dict[int, _Waiting] = {}
         self._streams: dict[int, asyncio.Queue[Any]] = {}
         self._emits: dict[int, Callable[[Sequence[FileOperation]], Awaitable[None]]] = {}
-        self._answering = Answering(lines, context.plugin, self._emit)
+        self._answering = Answering(lines, context.plugin, self._emit, self._taken)
         self._next_request = 0
         self._moved = 0.0
         self._over: Unavailable | None = None
+        self._hung_up: str | None = None
         self._watchdog: asyncio.TimerHandle | None = None
         self.lost = 0
         """How many events the plugin had in its hands when the connection ended."""
@@ -89,14 +83,27 @@ class Channel:
         reason = "it closed the connection"
         try:
             while (line := await self._lines.read()) is not None:
-                await self._take(messages.from_plugin(line))
-        except BrokenWire as error:
-            reason = error.message
-            raise
+                await self._hear(line)
+            if self._hung_up is not None:
+                raise BrokenWire(self._hung_up)
+        except (BrokenWire, ConnectionError) as error:
+            reason = self._hung_up or str(error)
+            raise BrokenWire(reason) from None
         finally:
             self._give_up(reason)
             await self._answering.close()
-            await self._lines.close()
+            # Not closed in peace: one that does not read would have us wait for ever.
+            await self._lines.abandon()
+
+    async def _taken(self) -> None:
+        """Wait until the plugin has read most of what it was sent. One that does not read for ``timeout_s`` is hung up
+        on, or what is sent to it would fill the memory. Raises ``ConnectionError``."""
+        try:
+            async with asyncio.timeout(self._context.timeout_s):
+                await self._lines.drain()
+        except TimeoutError:
+            self._hung_up = "it does not read what it is told"
+            self._lines.hang_up()
 
     def _give_up(self, reason: str) -> None:
         if self._watchdog is not None:
@@ -132,7 +139,7 @@ class Channel:
         self._lines.send(event_envelope(event))
         self._watch_over()
         try:
-            await self._lines.drain()
+            await self._taken()
             answer: Mapping[str, Any] | None = await waiting.answer
             return answer
         except ConnectionError as error:
@@ -171,7 +178,7 @@ class Channel:
             waiting.answer.set_exception(self._told(waiting.hook, message.error))
             return
         try:
-            waiting.answer.set_result(_annotation(message.annotation))
+            waiting.answer.set_result(annotation_of(message.annotation))
         except UserError as error:
             self._fail(waiting, f"answered with {error.message}")
 
@@ -258,10 +265,13 @@ class Channel:
         self._send(name, payload, number)
         try:
             async with asyncio.timeout(timeout):
+                await self._taken()
                 raw = await waiting.answer
         except TimeoutError:
             self._lines.send({"cancel": number})
             raise self._error(hook, f"did not finish within {timeout:g} s", timed_out=True) from None
+        except ConnectionError as error:
+            raise Unavailable(f"plugin {self._name} is not connected: {error}") from None
         except asyncio.CancelledError:
             self._lines.send({"cancel": number})
             raise
@@ -274,6 +284,27 @@ class Channel:
 
     # What comes.
 
+    async def _hear(self, line: bytes) -> None:
+        """Raises ``BrokenWire``."""
+        try:
+            message = messages.from_plugin(line)
+        except BrokenWire as error:
+            waiting = self._answered_by(line)
+            if waiting is None:
+                raise
+            # It is about one file or question, which would come again and again if that ended the connection.
+            self._fail(waiting, f"answered with what cannot be read: {error.message}")
+        else:
+            await self._take(message)
+
+    def _answered_by(self, line: bytes) -> _Waiting | None:
+        """What a line that cannot be read is the answer to, if it begins with that."""
+        kind, number = answered_by(line)
+        if number is None:
+            return None
+        self._moved = asyncio.get_running_loop().time()
+        return (self._events if kind == "ack" else self._requests).get(number)
+
     async def _take(self, message: FromPlugin) -> None:
         if message.hello is not None:
             self.hello = message.hello
@@ -283,7 +314,7 @@ class Channel:
         elif message.request_id is not None:
             await self._answered(message.request_id, message)
         elif message.call is not None and message.id is not None:
-            self._answering.begin(message.id, message.call, message.params)
+            await self._answering.begin(message.id, message.call, message.params)
         elif message.more is not None:
             self._answering.more(message.more)
         elif message.stop is not None:
@@ -294,8 +325,13 @@ class Channel:
             raise BrokenWire("a message that is neither hello, ack, answer, call nor notification")
 
     async def _notified(self, notice: Notice) -> None:
-        with suppress(UserError):  # a notice without a proper key is nobody's
+        try:
             await self._context.notify(notice)
+        except UserError as error:  # a notice without a proper key is nobody's
+            logger.info("plugin %s: %s", self._name, error)
+        except MosaicError as error:
+            # That it cannot be kept now (a full disk) is no reason to hang up.
+            logger.warning("a notification of plugin %s is lost: %s", self._name, error)
 
     async def _answered(self, number: int, message: FromPlugin) -> None:
         parts = self._streams.get(number)
@@ -326,11 +362,12 @@ class Channel:
             await parts.put(None)
 
     async def _emit(self, params: Mapping[str, msgspec.Raw]) -> None:
-        given = {key: msgspec.json.decode(raw) for key, raw in params.items()}
-        emit = self._emits.get(given.get("request_id", 0))
+        number = calls.decoded(params.get("request_id", b"0"), int, "request_id")
+        files = calls.decoded(params.get("files", b"[]"), list[Any], "files")
+        emit = self._emits.get(number)
         if emit is None:
             raise UserError("request_id: no watch of this id is under way", field="request_id")
-        await emit([operation_of(body) for body in given.get("files", ())])
+        await emit([operation_of(body) for body in files])
 
     def _fail(self, waiting: _Waiting, what: str, **details: Any) -> None:
         if not waiting.answer.done():
@@ -345,38 +382,6 @@ class Channel:
         text = " ".join(text.split())[:ERROR_LIMIT] or "it did not say why"
         prefix = f"plugin {self._name}: {hook} "
         return self._error(hook, text[len(prefix) :] if text.startswith(prefix) else f"failed: {text}")
-
-
-def hello_of(context: KindContext, workers: int = WORKERS) -> HostHello:
-    """What a plugin is told first of the instance that it runs as. ``workers`` is how many events it is to work on at
-    once unless the instance's document says."""
-    plugin, document = context.plugin, context.document
-    return HostHello(
-        hook_api=HOOK_API,
-        node_id=plugin.node_id,
-        instance=plugin.instance,
-        package=context.package,
-        config=plugin.config,
-        window=WINDOW,
-        workers=int(document.get("workers") or workers),
-        timeout_s=context.timeout_s,
-        state_dir=str(plugin.state_dir),
-        files_dir=str(plugin.files_dir) if plugin.prefix else "",
-        prefix=plugin.prefix,
-        excluded=tuple(str(path) for path in plugin.excluded),
-    )
-
-
-def _annotation(raw: messages.Part) -> Mapping[str, Any] | None:
-    """The object that an acknowledgement carries, or None. Raises ``UserError`` completing "answered with"."""
-    if raw is msgspec.UNSET:
-        return None
-    if len(bytes(raw)) > ANNOTATION_LIMIT:
-        raise UserError(f"an annotation of more than {ANNOTATION_LIMIT:,} bytes")
-    value = msgspec.json.decode(raw)
-    if value is not None and not isinstance(value, dict):
-        raise UserError(f"an annotation that is {type(value).__name__}, not an object")
-    return value or None
 
 
 def _put_last(parts: asyncio.Queue[Any], error: MosaicError) -> None:

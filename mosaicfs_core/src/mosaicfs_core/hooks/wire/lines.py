@@ -13,6 +13,8 @@ from mosaicfs_core.unix_sockets import reachable
 
 LINE_LIMIT: Final = 16 << 20
 """Bytes of the longest line that either side takes."""
+FLUSH_S: Final = 1.0
+"""How long the other side may take to read the last of what it was sent."""
 _HIGH_WATER: Final = 1 << 20
 _encode: Final = msgspec.json.Encoder(enc_hook=str).encode
 
@@ -57,8 +59,26 @@ class Lines:
         await self._writer.drain()
 
     async def close(self) -> None:
-        """Close the connection, whatever state it is in."""
+        """Close the connection, whatever state it is in: once the other side has read what was sent, for which it has
+        ``FLUSH_S``."""
         self._writer.close()
+        closed = asyncio.ensure_future(self._closed())
+        try:
+            await asyncio.wait({closed}, timeout=FLUSH_S)
+        finally:
+            self.hang_up()
+        await closed
+
+    def hang_up(self) -> None:
+        """Close the connection at once; what the other side has not read is lost. Plain function."""
+        self._writer.transport.abort()
+
+    async def abandon(self) -> None:
+        """``hang_up``, and wait until that is done."""
+        self.hang_up()
+        await self._closed()
+
+    async def _closed(self) -> None:
         try:
             await self._writer.wait_closed()
         except OSError:

@@ -24,6 +24,7 @@ from mosaicfs_core.hooks.operations import (
     Problem,
     Rename,
 )
+from mosaicfs_core.hooks.wire.calls import decoded
 from mosaicfs_core.hooks.wire.messages import Envelope
 
 T = TypeVar("T")
@@ -98,7 +99,7 @@ def operation_body(operation: FileOperation) -> dict[str, Any]:
 def operation_of(body: Any) -> FileOperation:
     """The file operation that ``body`` says. Times are ISO 8601 or microseconds. Raises ``UserError``."""
     if isinstance(body, msgspec.Raw):
-        body = msgspec.json.decode(body)
+        body = decoded(body, Any, "a file operation that is no JSON")
     if not isinstance(body, Mapping):
         raise UserError(f"a file operation is an object with an action, not {type(body).__name__}")
     action = body.get("action")
@@ -109,7 +110,8 @@ def operation_of(body: Any) -> FileOperation:
     if kind is Create:
         fields["mtime"] = _micros(fields.get("mtime"))
     if kind is Directory:
-        fields["files"] = [_entry(row) for row in fields.get("files", ())]
+        files = fields.get("files", ())
+        fields["files"] = [_entry(row) for row in files] if isinstance(files, list | tuple) else files
     operation: FileOperation = _converted(fields, kind)
     return operation
 

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from mosaicfs_core.errors import MosaicError, UserError
+from mosaicfs_core.errors import MosaicError, UserError, readable
 from mosaicfs_core.hooks.operations import CrawlRequest, FileOperation
 from mosaicfs_core.hooks.queries import QueryRequest
 from mosaicfs_core.hooks.wire import calls, messages
@@ -160,8 +160,9 @@ class Session:
                     answer["annotation"] = calls.encoded(data)
             except MosaicError as error:
                 answer["error"] = error.message
-            except (TypeError, ValueError) as error:
-                answer["error"] = f"the answer is no JSON object: {error}"
+            except Exception as error:
+                logger.exception("event %d", message.sequence)
+                answer["error"] = _unforeseen(error)
         self._lines.send(answer)
 
     async def _request(self, number: int, message: FromHost) -> None:
@@ -174,8 +175,9 @@ class Session:
                 answer = {"request_id": number, "result": calls.encoded(await self._answer(number, message))}
         except MosaicError as error:
             answer = {"request_id": number, "error": ToldError(message=error.message, code=error.code)}
-        except (TypeError, ValueError) as error:
-            answer = {"request_id": number, "error": ToldError(message=f"the answer is no JSON: {error}")}
+        except Exception as error:
+            logger.exception("request %d", number)
+            answer = {"request_id": number, "error": ToldError(message=_unforeseen(error))}
         self._lines.send(answer)
 
     async def _answer(self, number: int, message: FromHost) -> Any:
@@ -207,3 +209,8 @@ class Session:
                     body = [operation_body(operation) for operation in operations[start : start + _CHUNK]]
                     self._lines.send({"request_id": number, "files": body})
                     await self._lines.drain()
+
+
+def _unforeseen(error: Exception) -> str:
+    """An error that nobody raised on purpose, as the host is told: it waits for an answer of some kind."""
+    return readable(f"{type(error).__name__}: {error}")

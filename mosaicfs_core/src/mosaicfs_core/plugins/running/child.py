@@ -80,6 +80,7 @@ class Child:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        self._tried.set()  # whoever waits for it to begin waits in vain
 
     def configure(self) -> None:
         """Tell the child."""
@@ -147,6 +148,10 @@ class Child:
             reason = "it was stopped"
             try:
                 reason = await self._once(self._context.socket_dir.parent / "isolated" / f"{self._name}.sock")
+            except Exception as error:
+                # Nobody else would start it again.
+                logger.exception("the child of %s", self._name, extra={"plugin": self._name, "operation": "isolated"})
+                reason = f"{type(error).__name__}: {error}"
             finally:
                 self._life.set_result(reason)
             if asyncio.get_running_loop().time() - begun > LONGEST_PAUSE_S:
