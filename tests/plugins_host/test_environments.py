@@ -128,7 +128,7 @@ async def test_its_settings_are_checked_by_its_schema(home: Path) -> None:
         document = await harness.store.get(ids.plugin_document_id(harness.core.node_id, NAME))
         assert document is not None
         with pytest.raises(UserError, match=r"settings\.least"):
-            checked_settings(harness.host, document, {"least": 0})
+            checked_settings(harness.host, document, {"least": 0}, None)
         await harness.instance(NAME, {"least": "many"})
         assert "least" in str(harness.instances.current[NAME].problem)
 
