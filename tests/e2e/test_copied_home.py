@@ -31,7 +31,9 @@ def test_the_original_is_the_machine(hosts: list[Host], eventually: Any) -> None
     nas, laptop, copy = hosts
     url = nas.start("server", "run", "--port", "0")["url"]
     node_id = enrol(laptop, nas, url)
+    (laptop.tree / "first.txt").write_text("first")
     laptop.start("agent", "run", str(laptop.tree))
+    eventually(lambda: nas.names() == ["first.txt"])
     assert laptop.end() == 0
     shutil.copytree(laptop.home, copy.home)
 
