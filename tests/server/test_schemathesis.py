@@ -13,18 +13,14 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
-from api_feed import BODIES, PATHS, QUERIES, USED_UP, asking
+from api_feed import BODIES, QUERIES, asking, paths_of
 from api_run import Report, run
 from api_world import TIMEOUT_S, World, running_world
 
 UNREACHED = {
-    "GET /api/nodes/{node_id}/plugins/{name}/jobs": "no instance of this home works on files",
-    "POST /api/nodes/{node_id}/plugins/{name}/jobs/retry": "no instance of this home works on files",
-    "POST /api/nodes/{node_id}/plugins/{name}/sync": "no instance of this home works on files",
     "POST /api/agent/relay/{ticket}": "a ticket is given over the link, while somebody waits for a file",
 }
-"""Operations that are asked and cannot succeed here, and why; ``link/test_relay.py`` and
-``plugins_host/test_jobs_api.py`` reach them."""
+"""Operations that are asked and cannot succeed here, and why; ``link/test_relay.py`` reaches them."""
 
 HOSTILE = {
     "a NUL": r'"/a\u0000b"',
@@ -84,7 +80,7 @@ def refused_by_name(world: World, label: str, operation: dict[str, Any], wrong: 
     """Send a body that is right but for one field: it is refused as described, naming a place, or it is taken."""
     field, kind, value = wrong
     method, path = label.split(" ")
-    for name, make in {**PATHS, **USED_UP.get(label, {})}.items():
+    for name, make in paths_of(label).items():
         if f"{{{name}}}" in path:
             path = path.replace(f"{{{name}}}", quote(make(world), safe=""))
     query = urlencode({name: make(world) for name, make in QUERIES.get(label, {}).items()})

@@ -35,8 +35,18 @@ USED_UP: Final[Mapping[str, Mapping[str, Make]]] = {
 }
 """Path parameters of operations that take away what they name."""
 
+AT_WORK: Final[Mapping[str, Mapping[str, Make]]] = {
+    operation: {"name": lambda world: world.working}
+    for operation in (
+        "GET /api/nodes/{node_id}/plugins/{name}/jobs",
+        "POST /api/nodes/{node_id}/plugins/{name}/jobs/retry",
+        "POST /api/nodes/{node_id}/plugins/{name}/sync",
+    )
+}
+"""Path parameters of operations that ask something of an instance that works on files."""
+
 QUERIES: Final[Mapping[str, Mapping[str, Make]]] = {
-    "DELETE /api/annotations": {"plugin": lambda world: world.instance},
+    "DELETE /api/annotations": {"plugin": lambda world: world.working},
     "DELETE /api/labels/assignments": {"file_id": lambda world: world.label()},
     "DELETE /api/pins": {"name": lambda world: world.new_pin()},
     "DELETE /api/vfs/directory": {"path": lambda world: world.new_directory()},
@@ -124,12 +134,17 @@ def asking(world: World, operation: str, path: str) -> tuple[AuthBase, dict[str,
     return world.user, {}
 
 
+def paths_of(operation: str) -> dict[str, Make]:
+    """What an operation's path parameters are made of, by name."""
+    return {**PATHS, **USED_UP.get(operation, {}), **AT_WORK.get(operation, {})}
+
+
 def feed_path(case: Case, world: World) -> None:
     """Put what exists into the path, unless the case is about a path that is wrong."""
     operation = case.operation.label
     if case.meta is not None and case.meta.is_negative_at(ParameterLocation.PATH):
         return
-    known = {**PATHS, **USED_UP.get(operation, {})}
+    known = paths_of(operation)
     given = case.path_parameters or {}
     if set(given) & set(known):
         case.path_parameters = {name: known[name](world) if name in known else value for name, value in given.items()}

@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,11 @@ PROGRAM: Final = (sys.executable, "-c", "from mosaicfs_core.cli.main import main
 READY_S: Final = 60.0
 TIMEOUT_S: Final = 30.0
 AWAY_PATH: Final = "/home/owner/away.txt"
+WORKING: Final = "annotator"
+PROGRAM_AT_WORK: Final = """#!/bin/sh
+cat >/dev/null
+echo '{"seen": true}'
+"""
 COOKIE: Final = "mosaicfs_refresh"
 
 
@@ -110,7 +116,20 @@ class World:
         self.rule = self.new_rule()
         self.mount = self.new_mount()
         self.instance = self.new_instance()
+        self.working = self._put_to_work()
         self.label()
+
+    def _put_to_work(self) -> str:
+        """An instance that works on the files of this node: the program in the plugin directory."""
+        body = {"plugin_name": WORKING, "plugin_type": "executable", "subscribed_events": ["file.added"]}
+        self.ask("POST", f"/api/nodes/{self.own}/plugins", body, auth=self.user)
+        deadline = time.monotonic() + READY_S
+        found: dict[str, Any] = {}
+        while not found.get("total"):
+            assert time.monotonic() < deadline, "the program annotated nothing"
+            time.sleep(0.05)
+            found = self.ask("GET", f"/api/annotations?plugin={WORKING}", auth=self.user)
+        return WORKING
 
     def _enrol(self, name: str) -> tuple[str, Signed]:
         key = NodeKey.generate()
@@ -233,6 +252,10 @@ class World:
 def running_world(path: Path) -> Iterator[World]:
     """A process of MosaicFS over an empty home and a small tree, filled, around a block."""
     home, tree, log = path / "home", path / "tree", path / "stderr.log"
+    program = home / "plugins" / WORKING
+    program.parent.mkdir(mode=0o700, parents=True)
+    program.write_text(PROGRAM_AT_WORK)
+    program.chmod(0o700)
     (tree / "Work").mkdir(parents=True)
     (tree / "Work" / "report.txt").write_text("the report\n")
     (tree / "picture.png").write_bytes(bytes(range(256)) * 40)
