@@ -214,6 +214,7 @@ async def test_an_event_at_one_that_is_stopped_is_not_charged(apart: Apart) -> N
         await waiting
 
 
+@pytest.mark.logs("its process will be started again|did not acknowledge")
 async def test_one_that_hangs_with_bytes_on_their_way_to_it_is_killed_as_well(apart: Apart, tmp_path: Path) -> None:
     await apart.send("a")
     with (tmp_path / "stuck").open("wb") as file:
