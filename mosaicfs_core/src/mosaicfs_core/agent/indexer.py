@@ -276,7 +276,7 @@ class Session:
             case Delete():
                 await self._planned(lambda planner: planner.gone_at(operation.export_path), ())
             case Rename():
-                await self._rename(operation.previous_export_path, operation.export_path)
+                await self._rename(operation)
             case CompleteDirectory():
                 path = operation.export_path
                 named = self._named.whole(path)
@@ -294,6 +294,7 @@ class Session:
             part = files[start : start + LARGE_DIRECTORY]
             await self._planned(partial(Planner.named, path=path, entries=part), (path,))
         await self._planned(lambda planner: planner.gone_from(path, names, set(operation.directories)), (path,))
+        await self._planned(lambda planner: (planner.files_at([path]), []), ())
         self._named.whole(path)
         self.report.directories += 1
         self.report.seen += len(files)
@@ -306,12 +307,15 @@ class Session:
                 gone += planner.gone_from(directory, self._named.names(directory), None)[0]
         return gone
 
-    async def _rename(self, source: str, target: str) -> None:
+    async def _rename(self, operation: Rename) -> None:
+        source, target = operation.previous_export_path, operation.export_path
         await self.flush()
-        row = await self._indexer.store.read(lambda reader: reader.file_by_path(self._source.node_id, source))
-        if row is not None:
-            await self._move([row], source, target)
-            return
+        if not operation.directory:
+            row = await self._indexer.store.read(lambda reader: reader.file_by_path(self._source.node_id, source))
+            if row is not None:
+                await self._move([row], source, target)
+            if row is not None or operation.directory is False:
+                return
         position: tuple[str, str] | None = ("", "")
         while position is not None:
             rows, position = await self._page(source, position)
@@ -394,14 +398,15 @@ PlanFunction: TypeAlias = Callable[[Planner], tuple[Sequence[int], Sequence[str]
 
 
 def _plan_group(planner: Planner, group: Sequence[Directory | Create]) -> tuple[list[int], list[str]]:
-    gone: list[int] = []
+    listings = [operation for operation in group if isinstance(operation, Directory)]
+    gone = planner.files_at([listing.export_path for listing in listings])
     trees: list[str] = []
-    for operation in group:
-        if isinstance(operation, Directory):
-            files, directories = planner.directory(operation.export_path, operation.files, operation.directories)
-            gone += files
-            trees += directories
+    for listing in listings:
+        files, directories = planner.directory(listing.export_path, listing.files, listing.directories)
+        gone += files
+        trees += directories
     creates = [operation for operation in group if isinstance(operation, Create)]
     if creates:
         planner.creates(creates)
+        trees += planner.trees_at([operation.export_path for operation in creates])
     return gone, trees
