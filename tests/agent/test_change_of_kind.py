@@ -35,7 +35,7 @@ async def test_a_directory_takes_the_place_of_a_file(known: Any) -> None:
 
 
 async def test_so_does_a_very_large_one(known: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mosaicfs_core.agent.indexer.LARGE_DIRECTORY", 2)
+    monkeypatch.setattr("mosaicfs_core.agent.session.LARGE_DIRECTORY", 2)
     entries = tuple(Entry(name, 1, 10) for name in "abcde")
     await known.say("the disk", Directory(export_path="/t/x", files=entries, directories=()))
     assert {path for path in known.files() if path.startswith("/t/x")} == {f"/t/x/{name}" for name in "abcde"}

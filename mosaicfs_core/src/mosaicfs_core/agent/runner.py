@@ -13,9 +13,10 @@ from functools import partial
 from typing import Any, Final
 
 from mosaicfs_core.agent.board import Board
-from mosaicfs_core.agent.indexer import Indexer, Report, Session
+from mosaicfs_core.agent.indexer import Indexer, Report
 from mosaicfs_core.agent.planner import Source
 from mosaicfs_core.agent.schedule import joined
+from mosaicfs_core.agent.session import Session
 from mosaicfs_core.errors import MosaicError, PluginError
 from mosaicfs_core.hooks import Checkpoint, CrawlRequest, FileOperation, RunningPlugin
 from mosaicfs_core.plugins.context import CoreServices
