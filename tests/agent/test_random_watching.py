@@ -1,5 +1,5 @@
 """Protects the watcher from diverging: whatever happens to a tree that it watches, in whatever rhythm, the replica
-becomes equal to ``os.walk`` without a crawl."""
+becomes equal to ``os.walk``, without a crawl and while crawls look at it, too."""
 
 from __future__ import annotations
 
@@ -100,16 +100,20 @@ class Tree:
         return [path]
 
 
-async def play(node: Any, outside: Path, seed: int, rounds: int, steps: int) -> None:
+async def play(node: Any, outside: Path, seed: int, *, rounds: int, steps: int, crawls: bool) -> None:
     """A random history of a started node's tree. Each round ends with a mark: when it is indexed, all before it is."""
     choose = random.Random(seed)
     tree = Tree(node.tree, outside, choose)
     for turn in range(rounds):
+        crawling = []
         for _ in range(steps):
+            if crawls and choose.random() < 0.4:
+                crawling.append(asyncio.create_task(node.crawl()))
             tree.step()
             await asyncio.sleep(choose.choice(GAPS_S))
         tree.done.append(("mark",))
         (node.tree / MARK).write_text("m" * (turn + 1))
+        await asyncio.gather(*crawling)
         try:
             await node.settled(node.agrees, within=10)
         except TimeoutError:
@@ -119,10 +123,10 @@ async def play(node: Any, outside: Path, seed: int, rounds: int, steps: int) -> 
             pytest.fail(f"seed {seed}, round {turn}: {wrong} after {tree.done[-2 * steps :]}")
 
 
-@pytest.mark.parametrize("seed", [21, 33])
-async def test_any_history_of_a_watched_tree(node: Any, tmp_path: Path, seed: int) -> None:
+@pytest.mark.parametrize("crawls", [False, True])
+async def test_any_history_of_a_watched_tree(node: Any, tmp_path: Path, crawls: bool) -> None:
     (tmp_path / "outside").mkdir()
     (node.tree / "anchor").write_text("")  # an empty root would have to be looked at twice
     await node.configure(watch=True)
     await node.start()
-    await play(node, tmp_path / "outside", seed, rounds=2, steps=10)
+    await play(node, tmp_path / "outside", 21, rounds=2, steps=10, crawls=crawls)

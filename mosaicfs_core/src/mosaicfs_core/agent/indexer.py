@@ -6,13 +6,14 @@ Operations are planned in a worker thread (``session``), written in the store's,
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from mosaicfs_core.agent.planner import Batch
 from mosaicfs_core.errors import Conflict
+from mosaicfs_core.hooks import FileOperation
 from mosaicfs_core.store import BulkResult, Prepared, Reader, Store, WriteTransaction
 
 if TYPE_CHECKING:
@@ -61,6 +62,12 @@ class Indexer:
         """Document ids that the write under way gives to other paths."""
         return self._busy.moved if self._busy is not None else set()
 
+    def heard(self, operations: Sequence[FileOperation]) -> None:
+        """Tell the crawls that run what a watcher says."""
+        for session in self.sessions:
+            if not session.live:
+                session.spoken.note(operations)
+
     def touches(self, directories: Iterable[str]) -> bool:
         """Whether the write under way changes one of these directories."""
         return not self._busy_directories.isdisjoint(directories)
@@ -88,7 +95,7 @@ class Indexer:
         for attempt in range(ATTEMPTS):
             try:
                 for prepared in found.writes:
-                    await self.write(session, prepared, found.batch.identities)
+                    await self.write(session, prepared, found.batch.identities, found.batch.moved)
             except Conflict:
                 if attempt == ATTEMPTS - 1:
                     raise
@@ -96,14 +103,18 @@ class Indexer:
             else:
                 return
 
-    async def write(self, session: Session, prepared: Prepared, identities: Sequence[Any] = ()) -> None:
-        """Write documents with their identities in one transaction. Raises ``Conflict`` when one changed meanwhile."""
+    async def write(
+        self, session: Session, prepared: Prepared, identities: Sequence[Any] = (), moved: Collection[str] = ()
+    ) -> None:
+        """Write documents with their identities in one transaction; ``moved`` are ids of those that have another path.
+        Raises ``Conflict`` when one changed meanwhile."""
         wanted = {item.id for item in prepared.items}
         noted = [row for row in identities if row[0] in wanted] if len(identities) > len(prepared.items) else identities
         results = await self.store.transaction(lambda tx: _write(tx, prepared, noted))
         for other in self.sessions:
             if other is not session:
-                other.spared.update(wanted)
+                # A crawl's word on a file where it is counts less than that of a watcher who finds it gone.
+                other.spared.update(wanted.intersection(moved) if other.live and not session.live else wanted)
         failed = [result for result in results if result.error is not None]
         session.report.written += len(results) - len(failed)
         for result in failed:

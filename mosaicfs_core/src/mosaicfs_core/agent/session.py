@@ -1,7 +1,9 @@
 """One crawl, or one hand-over of a watcher: its operations become plans, and plans documents.
 
 What is gone is held back until the end of the crawl, a checkpoint in it, or the end of a watcher's hand-over, because a
-file that vanished at one path may turn up at another. Whatever another session wrote meanwhile is spared.
+file that vanished at one path may turn up at another. Whatever another session wrote meanwhile is spared; and of what a
+watcher spoke of while a crawl runs that crawl says nothing, because its listings may wait for long until they are
+planned.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from mosaicfs_core.agent import plan
 from mosaicfs_core.agent.indexer import ATTEMPTS, Indexer, Plan, Report
 from mosaicfs_core.agent.named import Named
 from mosaicfs_core.agent.planner import Planner, Source
+from mosaicfs_core.agent.spoken import Spoken
 from mosaicfs_core.documents import paths, times
 from mosaicfs_core.errors import Conflict
 from mosaicfs_core.hooks import (
@@ -26,6 +29,7 @@ from mosaicfs_core.hooks import (
     Create,
     Delete,
     Directory,
+    Entry,
     FileOperation,
     Problem,
     Rename,
@@ -42,15 +46,24 @@ LARGE_DIRECTORY: Final = 5_000
 
 
 class Session:
-    """One crawl, or one hand-over of a watcher. ``feed`` it, then ``finish``; leave it with ``close`` in any case."""
+    """One crawl, or one hand-over of a watcher (``live``). ``feed`` it, then ``finish``; leave it with ``close`` in any
+    case."""
 
     def __init__(
-        self, indexer: Indexer, source: Source, on_problem: Callable[[Problem], None], *, matching: bool
+        self,
+        indexer: Indexer,
+        source: Source,
+        on_problem: Callable[[Problem], None],
+        *,
+        matching: bool,
+        live: bool = False,
     ) -> None:
         self._indexer = indexer
         self._source = source
         self._on_problem = on_problem
         self._matching = matching
+        self.live = live
+        self.spoken = Spoken()
         self.report = Report()
         self.spared: set[str] = set()
         self.failure: BaseException | None = None
@@ -72,6 +85,8 @@ class Session:
 
     async def feed(self, operations: Sequence[FileOperation]) -> None:
         """Take operations in. Returns when they are planned; the write of the last ones may still be under way."""
+        if self.live:  # before they are planned: what a crawl has planned by then is seen, and mended
+            self._indexer.heard(operations)
         group: list[Directory | Create] = []
         weight = 0
         for operation in operations:
@@ -133,13 +148,14 @@ class Session:
             else:
                 self.report.seen += 1
                 self._named.files(directory, (paths.name_of(operation.export_path),))
-        await self._planned(lambda planner: _plan_group(planner, group), directories)
+        await self._planned(lambda planner: _plan_group(planner, self.spoken.left(group)), directories)
 
     async def _planned(self, function: PlanFunction, directories: Sequence[str]) -> None:
         """Plan, and begin to write when the write before has ended."""
         indexer = self._indexer
         async with indexer.lock:
-            if indexer.touches(directories):
+            # What is beneath a path goes with it, so a watcher must see whatever is written anywhere.
+            if self.live or indexer.touches(directories):
                 await indexer.settled()
             claimed = indexer.claimed
             found = await indexer.store.read(lambda reader: self._look(reader, function, claimed))
@@ -191,12 +207,15 @@ class Session:
         self._named.files(path, names)
         for start in range(0, len(files), LARGE_DIRECTORY):
             part = files[start : start + LARGE_DIRECTORY]
-            await self._planned(partial(Planner.named, path=path, entries=part), (path,))
+            await self._planned(partial(self._plan_part, path, part), (path,))
         await self._planned(lambda planner: planner.gone_from(path, names, set(operation.directories)), (path,))
         await self._planned(lambda planner: (planner.files_at([path]), []), ())
         self._named.whole(path)
         self.report.directories += 1
         self.report.seen += len(files)
+
+    def _plan_part(self, path: str, files: Sequence[Entry], planner: Planner) -> tuple[list[int], list[str]]:
+        return planner.named(path, self.spoken.files_left(path, files))
 
     def _unnamed(self, planner: Planner, prefix: str) -> list[int]:
         """Document numbers of files at ``prefix`` and beneath it that nobody named since the session began."""
@@ -240,7 +259,7 @@ class Session:
                     self._gone.append(row.doc)
             return documents
 
-        documents = await self._written(look)
+        documents = await self._written(look, moving=True)
         self._moved.update(document["_id"] for document in documents)
         self.report.moved += len(documents)
 
@@ -265,11 +284,14 @@ class Session:
                 and self._source.owns(document)
                 and document["_id"] not in self.spared
                 and document["_id"] not in self._moved
+                and not self.spoken.covers(document["source"]["export_path"])
             ]
 
         self.report.deleted += len(await self._written(look))
 
-    async def _written(self, look: Callable[[Reader], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    async def _written(
+        self, look: Callable[[Reader], list[dict[str, Any]]], *, moving: bool = False
+    ) -> list[dict[str, Any]]:
         """Write what ``look`` finds, looking again when a document changed meanwhile; returns what was written."""
         indexer = self._indexer
         async with indexer.lock:
@@ -279,7 +301,9 @@ class Session:
                 if not documents:
                     return []
                 try:
-                    await indexer.write(self, await asyncio.to_thread(indexer.store.prepare, documents))
+                    prepared = await asyncio.to_thread(indexer.store.prepare, documents)
+                    moved = {document["_id"] for document in documents} if moving else ()
+                    await indexer.write(self, prepared, moved=moved)
                 except Conflict:
                     if attempt == ATTEMPTS - 1:
                         raise
