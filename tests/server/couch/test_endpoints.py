@@ -17,10 +17,6 @@ from mosaicfs_core.server.couch import bodies, pages
 REV = "1-" + "a" * 32
 
 
-async def seqs(couch: Any, answer: Any) -> list[str]:
-    return [row["id"] for row in answer.json["results"]]
-
-
 async def test_the_root_and_the_database_say_who_they_are(couch: Any) -> None:
     for path in ("/db", "/db/"):
         answer = await couch.get(path)
