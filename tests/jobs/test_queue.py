@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 import pytest
 from job_bed import ALL, FILES, SECOND, Bed, seen
 
-from mosaicfs_core.errors import InvalidDocument, MosaicError, NotFound, UserError
-from mosaicfs_core.hooks import StepOp
+from mosaicfs_core.errors import MosaicError, UserError
 from mosaicfs_core.jobs import JobQueue, Subscription
 from mosaicfs_core.jobs.finishing import FIRST_PAUSE_S
 from mosaicfs_core.store import Store
-from mosaicfs_core.testing.store import EPOCH, NODE, annotation, assignment, file_document
+from mosaicfs_core.testing.store import NODE, assignment, file_document
 
 
 async def test_a_written_file_is_a_job_and_its_answer_an_annotation(bed: Bed) -> None:
@@ -128,90 +126,6 @@ async def test_a_tombstone_is_told_as_the_file_was_known_last(bed: Bed) -> None:
     assert (jobs[0].file.size, jobs[0].file.mime_type, jobs[0].file.status) == (3, "text/plain", "deleted")
 
 
-async def test_only_what_is_subscribed_to_is_told(bed: Bed) -> None:
-    await bed.subscribe(
-        one=("file.deleted",),
-        two=("file.modified",),
-        pdf=Subscription(events=FILES, mime_globs=("application/pdf", "image/*")),
-        deep=Subscription(events=FILES, steps=({"op": "glob", "pattern": "/deep/**"},)),
-        small=Subscription(events=FILES, budget_steps=({"op": "size", "max_bytes": 5},)),
-        all=Subscription(events=FILES, scope="instance"),
-        off=Subscription(events=FILES, enabled=False),
-    )
-    await bed.write("/a", size=9)
-    await bed.write("/deep/b.PDF", mime_type="Application/PDF")
-    await bed.write("/elsewhere", node_id="node-other-bbbb")
-    await bed.write("/a", size=8)
-    await bed.delete(await bed.write("/c"))
-    assert await bed.told("one") == [("file.deleted", "/c")]
-    assert await bed.told("two") == [("file.modified", "/a")]
-    assert await bed.told("pdf") == [("file.added", "/deep/b.PDF")]
-    assert await bed.told("deep") == [("file.added", "/deep/b.PDF")]
-    assert await bed.told("small") == [("file.added", "/deep/b.PDF")]
-    assert [path for _, path in await bed.told("all")] == ["/a", "/deep/b.PDF", "/elsewhere"]
-    assert await bed.told("off") == []
-
-
-async def test_what_passes_no_more_is_gone_to_who_knows_it(bed: Bed) -> None:
-    await bed.subscribe(one=Subscription(events=FILES, steps=({"op": "glob", "pattern": "/in/**"},)))
-    known, unknown = await bed.write("/in/a"), await bed.write("/out/b")
-    assert await bed.told() == [("file.added", "/in/a")]
-    known = await bed.move(known, "/out/a")
-    unknown = await bed.move(unknown, "/in/b")
-    assert await bed.told() == [("file.deleted", "/out/a"), ("file.added", "/in/b")]
-    new = await bed.write("/in/c")
-    await bed.move(new, "/out/c")
-    assert await bed.told() == []
-
-
-async def test_labels_and_annotations_decide_where_steps_ask_for_them(bed: Bed) -> None:
-    await bed.subscribe(
-        one=Subscription(events=FILES, steps=({"op": "label", "labels": ["red"]},)),
-        two=Subscription(events=FILES, steps=({"op": "annotation", "plugin_name": "sum", "key": "x"},)),
-    )
-    await bed.store.bulk([assignment("/a", "red"), annotation("/b", "sum", {"x": 1})])
-    await bed.write("/a")
-    await bed.write("/b")
-    assert await bed.told("one") == [("file.added", "/a")]
-    assert await bed.told("two") == [("file.added", "/b")]
-
-
-async def test_the_ops_of_plugins_are_asked(tmp_path: Path) -> None:
-    op = StepOp(name="even", description="", compile=lambda fields: lambda facts: facts.size % 2 == 0)
-    bed = Bed(tmp_path / "replica.db", {"even": op})
-    await bed.open()
-    await bed.subscribe(one=Subscription(events=FILES, steps=({"op": "even"},)))
-    await bed.write("/a", size=1)
-    await bed.write("/b", size=2)
-    assert await bed.told() == [("file.added", "/b")]
-    await bed.close()
-
-
-@pytest.mark.logs("the subscription of one: ")
-async def test_what_cannot_be_understood_of_a_subscription_hinders_nobody(bed: Bed) -> None:
-    await bed.subscribe(one=Subscription(events=(*FILES, "file.dreamt"), mime_globs=("", "text/*")), two=FILES)
-    await bed.write("/a", mime_type="text/plain")
-    assert len(await bed.take("one")) == len(await bed.take("two")) == 1
-
-
-async def test_files_that_arrive_by_replication_are_told(bed: Bed) -> None:
-    await bed.subscribe(one=Subscription(events=FILES, scope="instance"))
-    there = file_document("/r", node_id="node-other-bbbb")
-    sent = {**there, "_rev": "1-" + "a" * 32}
-    await bed.store.bulk([sent], new_edits=False)
-    await bed.store.bulk([sent], new_edits=False)
-    assert await bed.told() == [("file.added", "/r")]
-    history = {"_rev": "2-" + "b" * 32, "_revisions": {"start": 2, "ids": ["b" * 32, "a" * 32]}}
-    await bed.store.bulk([{**there, "size": 5, **history}], new_edits=False)
-    assert await bed.told() == [("file.modified", "/r")]
-    losing = {"_rev": "2-" + "a" * 32, "_revisions": {"start": 2, "ids": ["a" * 32, "a" * 32]}}
-    await bed.store.bulk([{**there, "size": 6, **losing}], new_edits=False)
-    assert await bed.told() == []
-    worse = {"_rev": "3-" + "c" * 32, "_revisions": {"start": 3, "ids": ["c" * 32, "b" * 32, "a" * 32]}}
-    await bed.store.bulk([{**there, "size": -5, **worse}], new_edits=False)  # goes into quarantine
-    assert await bed.told() == [("file.deleted", "/r")]
-
-
 async def test_a_failed_job_comes_again_later_and_stays_at_last(bed: Bed) -> None:
     await bed.subscribe(one=FILES)
     await bed.write("/a")
@@ -258,154 +172,6 @@ async def test_a_change_of_a_failed_file_is_a_new_chance(bed: Bed) -> None:
     await bed.write("/a", size=3)
     assert await bed.queue.failed(again, "no") == "pending"  # the newer one is in its place
     assert await bed.told() == [("file.added", "/a")]
-
-
-async def test_an_answer_says_of_which_state_of_the_file_it_is(bed: Bed) -> None:
-    await bed.subscribe(one=FILES)
-    document = await bed.write("/a", size=1)
-    (job,) = await bed.take()
-    document = await bed.write("/a", size=2, mtime=EPOCH + 5)
-    document = await bed.move(document, "/b")
-    await bed.queue.done(job, {"n": 1})
-    made = await bed.annotation("/b")
-    assert made is not None
-    assert made["source_size"] == 1
-    (job,) = await bed.take()
-    assert (job.event, job.previous_export_path) == ("file.modified", "/a")
-    await bed.delete(document)
-    assert await bed.annotation("/b") is None
-    assert await bed.queue.done(job, {"n": 2})
-    assert await bed.annotation("/b") is None  # the file is gone
-    assert await bed.told() == [("file.deleted", "/b")]
-
-
-async def test_the_same_answer_again_writes_nothing(bed: Bed) -> None:
-    await bed.subscribe(one=FILES)
-    await bed.write("/a")
-    (job,) = await bed.take()
-    await bed.queue.done(job, {"n": 1})
-    first = await bed.annotation("/a")
-    await bed.write("/a")
-    bed.now += SECOND
-    (job,) = await bed.take()
-    await bed.queue.done(job, {"n": 1})
-    assert await bed.annotation("/a") == first
-    await bed.write("/a")
-    (job,) = await bed.take()
-    await bed.queue.done(job, {"n": 2})
-    second = await bed.annotation("/a")
-    assert first is not None
-    assert second is not None
-    assert (second["annotated_at"], second["updated_at"] > first["updated_at"]) == (first["annotated_at"], True)
-
-
-async def test_an_answer_that_cannot_be_stored_is_refused_alone(bed: Bed) -> None:
-    await bed.subscribe(one=FILES)
-    await bed.write("/a")
-    await bed.write("/b")
-    bad, good = await bed.take()
-    with pytest.raises(InvalidDocument):
-        await bed.queue.done(bad, {"n": object()})
-    assert await bed.queue.done(good, {"n": 1})
-    assert (await bed.queue.standing("one")).counts.in_flight == 1
-    assert await bed.queue.failed(bad, "not JSON") == "pending"
-
-
-async def test_annotations_go_where_their_file_goes(bed: Bed) -> None:
-    await bed.subscribe(one=FILES)
-    a, b, c = await bed.write("/a"), await bed.write("/b"), await bed.write("/c")
-    for job in await bed.take():
-        assert job.file is not None
-        await bed.queue.done(job, {"of": job.file.export_path})
-    await bed.store.put(
-        {**annotation("/a", "theirs", {}), "annotated_by": "node-other-bbbb"}
-        | {"_id": annotation("/a", "theirs", {})["_id"] + "@node-other-bbbb"}
-    )
-    moved = [{**a, **place(b)}, {**b, **place(a)}, {**c, "status": "deleted"}]
-    assert all(result.error is None for result in await bed.store.bulk(moved))
-    assert {path: (await bed.annotation(path) or {"data": None})["data"] for path in ("/a", "/b", "/c")} == {
-        "/a": {"of": "/b"},
-        "/b": {"of": "/a"},
-        "/c": None,
-    }
-    assert await bed.annotation("/a", "theirs") is not None
-
-
-async def test_a_file_that_takes_the_place_of_another_brings_its_annotation(bed: Bed) -> None:
-    await bed.subscribe(one=FILES)
-    old, new = await bed.write("/old"), await bed.write("/new")
-    for job in await bed.take():
-        assert job.file is not None
-        await bed.queue.done(job, {"of": job.file.export_path})
-    await bed.move(new, "/old")
-    assert (await bed.annotation("/old") or {})["data"] == {"of": "/new"}
-    await bed.delete(old)  # a crawl learns of it only later
-    assert (await bed.annotation("/old") or {})["data"] == {"of": "/new"}
-
-
-def place(document: dict[str, Any]) -> dict[str, Any]:
-    return {"name": document["name"], "source": document["source"]}
-
-
-async def test_pausing_and_disabling(bed: Bed) -> None:
-    await bed.subscribe(one=FILES)
-    document = await bed.write("/a")
-    other = await bed.write("/b")
-    await bed.queue.pause("one")
-    assert await bed.take() == []
-    assert not await bed.queue.wait("one", 0)
-    await bed.write("/c")
-    await bed.queue.resume("one")
-    assert len(await bed.take(limit=1)) == 1
-    await bed.subscribe(one=Subscription(events=FILES, enabled=False))
-    assert await bed.take() == []
-    await bed.write("/d")
-    await bed.delete(other)  # keeps what waits true
-    await bed.write("/a", size=2)
-    assert (await bed.queue.standing("one")).counts.pending == 1
-    assert await bed.subscribe(one=FILES) == ["one"]
-    assert await bed.told() == [("file.added", "/c")]
-    await bed.delete(document)
-
-
-async def test_an_instance_that_is_gone_loses_all_it_had(bed: Bed) -> None:
-    await bed.subscribe(one=FILES, two=FILES)
-    await bed.write("/a")
-    (job,) = await bed.take()
-    await bed.subscribe(two=FILES)
-    assert not await bed.queue.done(job, {"n": 1})
-    assert await bed.annotation("/a") is None
-    with pytest.raises(NotFound):
-        await bed.queue.standing("one")
-    with pytest.raises(NotFound):
-        await bed.queue.pause("one")
-    assert await bed.subscribe(one=FILES, two=FILES) == ["one", "two"]
-    assert not await bed.queue.done(job, {"n": 1})
-    assert (await bed.queue.standing("one")).counts.pending == 0
-    assert [standing.instance for standing in await bed.queue.standings()] == ["one", "two"]
-    while bed.queue._purging is not None and not bed.queue._purging.done():
-        await bed.queue._purging
-    assert bed.store.reader.rows("SELECT name FROM job_instances ORDER BY name") == [("one",), ("two",)]
-
-
-async def test_what_widens_a_subscription_wants_a_sync_until_it_has_one(bed: Bed) -> None:
-    text = Subscription(events=FILES, mime_globs=("text/*", "image/*"))
-    await bed.subscribe(one=text)
-    await bed.queue.sync("one", "scheduled")
-    narrower = Subscription(events=FILES[:2], mime_globs=("text/*",))
-    assert await bed.subscribe(one=narrower) == []
-    for wider in (
-        Subscription(events=FILES, mime_globs=("text/*",)),
-        Subscription(events=FILES),
-        Subscription(events=FILES, scope="instance"),
-        Subscription(events=FILES, scope="instance", steps=({"op": "size", "min_bytes": 1},)),
-        Subscription(events=FILES, scope="instance", reprocess=True, version="2"),
-    ):
-        assert await bed.subscribe(one=wider) == ["one"]
-        await bed.crash()
-        assert await bed.subscribe(one=wider) == ["one"]
-        await bed.queue.sync("one", "scheduled")
-        assert await bed.subscribe(one=wider) == []
 
 
 async def test_bytes_and_limits_bound_what_is_taken(bed: Bed) -> None:
@@ -492,29 +258,3 @@ async def test_jobs_that_nobody_waits_for_any_more_are_given_back(bed: Bed) -> N
     await asyncio.gather(taking, return_exceptions=True)
     await asyncio.wait(bed.queue._returning)
     assert await bed.told() == [("file.added", "/a")]
-
-
-async def test_files_of_other_nodes_are_annotated_beside_their_own_node(bed: Bed) -> None:
-    await bed.subscribe(one=Subscription(events=FILES, scope="instance"))
-    there = file_document("/a", node_id="node-other-bbbb")
-    await bed.store.bulk([{**there, "_rev": "1-" + "a" * 32}], new_edits=False)
-    (job,) = await bed.take()
-    await bed.queue.done(job, {"n": 1})
-    moved = {**there, "name": "b", "source": file_document("/b", node_id="node-other-bbbb")["source"]}
-    history = {"_rev": "2-" + "b" * 32, "_revisions": {"start": 2, "ids": ["b" * 32, "a" * 32]}}
-    await bed.store.bulk([{**moved, **history}], new_edits=False)
-    (made,) = bed.store.reader.documents_of("annotation")
-    assert (made["node_id"], made["export_path"], made["annotated_by"]) == ("node-other-bbbb", "/b", NODE)
-    assert made["_id"].endswith(f"::one@{NODE}")
-
-
-async def test_answers_given_together_are_stored_together(bed: Bed) -> None:
-    await bed.subscribe(one=FILES)
-    await bed.store.bulk([file_document(f"/{number}") for number in range(50)])
-    jobs = await bed.take()
-    before = bed.store.seq
-    stored = asyncio.gather(*(bed.queue.done(job, {"n": job.sequence}) for job in jobs))
-    await bed.queue.close()  # waits for what was given
-    assert await stored == [True] * 50
-    assert bed.store.reader.seq() == before + 50
-    assert (await bed.queue.standing("one")).counts.in_flight == 0
