@@ -13,8 +13,9 @@ import pytest
 
 from mosaicfs_core import config
 from mosaicfs_core.agent import Agent
-from mosaicfs_core.agent.indexer import Indexer, Session
+from mosaicfs_core.agent.indexer import Indexer
 from mosaicfs_core.agent.planner import Source
+from mosaicfs_core.agent.session import Session
 from mosaicfs_core.content import Content, LocalTier
 from mosaicfs_core.documents import paths
 from mosaicfs_core.home import Home

@@ -256,7 +256,7 @@ async def test_a_root_taken_out_of_the_settings_leaves_the_index(node: Any, writ
 
 
 async def test_a_large_directory_is_indexed_in_parts(node: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mosaicfs_core.agent.indexer.LARGE_DIRECTORY", 50)
+    monkeypatch.setattr("mosaicfs_core.agent.session.LARGE_DIRECTORY", 50)
     for number in range(120):
         (node.tree / str(number)).write_text("x")
     (node.tree / "sub").mkdir()

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mosaicfs_core.agent.indexer import Session
+from mosaicfs_core.agent.session import Session
 from mosaicfs_core.errors import MosaicError
 from mosaicfs_core.home import Home
 from mosaicfs_core.store import Reader

@@ -151,7 +151,7 @@ async def test_files_in_listed_directories_move_and_their_hard_links_do_not(
     sources: Any, large: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if large:
-        monkeypatch.setattr("mosaicfs_core.agent.indexer.LARGE_DIRECTORY", 1)
+        monkeypatch.setattr("mosaicfs_core.agent.session.LARGE_DIRECTORY", 1)
 
     def listing(**directories: list[tuple[str, int]]) -> list[FileOperation]:
         top = Directory(export_path="/mail", files=(), directories=tuple(directories))

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from mosaicfs_core.agent import disk
-from mosaicfs_core.agent.indexer import Indexer, Session
+from mosaicfs_core.agent.indexer import Indexer
+from mosaicfs_core.agent.session import Session
 from mosaicfs_core.errors import MosaicError
 from mosaicfs_core.hooks import filesystem_id
 

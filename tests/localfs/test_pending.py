@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import sys
+from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -60,6 +63,7 @@ def test_a_move_waits_for_both_its_ends() -> None:
     pending.move("/a", "/b", 0.0, directory=False)
     pending.touch("/b", 0.4)
     assert pending.settle(0.6).moves == []
+    assert pending.next_due() == 0.4 + DEBOUNCE_S
     assert pending.settle(1.0).moves == [("/a", "/b", False)]
 
 
@@ -73,26 +77,58 @@ def test_moves_inside_a_moved_directory_keep_their_order() -> None:
     assert not pending
 
 
+def steps(work: Callable[[], object]) -> int:
+    """What something costs: in steps of the interpreter, which no other process disturbs."""
+    taken = 0
+
+    def step(frame: FrameType, event: str, argument: Any) -> Any:
+        nonlocal taken
+        taken += event == "line"
+        return step
+
+    sys.settrace(step)
+    try:
+        work()
+    finally:
+        sys.settrace(None)
+    return taken
+
+
 @pytest.mark.parametrize("directory", [False, True])
 def test_what_a_move_costs_does_not_grow_with_what_is_pending(directory: bool) -> None:
-    """Counted in steps of the interpreter, which no other process disturbs."""
-
-    def steps(count: int) -> int:
+    def moves(count: int) -> None:
         pending = Pending()
-        taken = 0
+        for number in range(count):
+            pending.touch(f"/from/{number}/in", 0.0)
+            pending.move(f"/from/{number}", f"/to/{number}", 0.0, directory)
 
-        def step(frame: FrameType, event: str, argument: Any) -> Any:
-            nonlocal taken
-            taken += event == "line"
-            return step
+    assert steps(partial(moves, 400)) < 2.2 * steps(partial(moves, 200))
 
-        sys.settrace(step)
-        try:
-            for number in range(count):
-                pending.touch(f"/from/{number}/in", 0.0)
-                pending.move(f"/from/{number}", f"/to/{number}", 0.0, directory)
-        finally:
-            sys.settrace(None)
-        return taken
 
-    assert steps(400) < 2.2 * steps(200)
+def test_a_look_at_what_is_due_does_not_cost_more_the_more_is_pending() -> None:
+    def looks(count: int) -> None:
+        pending = Pending()
+        for number in range(count):
+            pending.touch(f"/{number}", number / 1000)
+            assert pending.next_due() == DEBOUNCE_S
+            assert pending.settle(0.1).touched == {}
+
+    assert steps(partial(looks, 400)) < 2.2 * steps(partial(looks, 200))
+
+
+def test_what_is_due_next_is_right_whatever_happened() -> None:
+    """Compared with a look at everything."""
+    chance = random.Random(7)
+    pending, heard, now = Pending(), dict[str, tuple[float, float]](), 0.0
+    for _ in range(5000):
+        now += chance.random() / 10
+        if chance.random() < 0.8:
+            path = f"/{chance.randrange(30)}"
+            pending.touch(path, now)
+            heard[path] = (heard.get(path, (now, 0.0))[0], now)
+        else:
+            for path in pending.settle(now).touched:
+                del heard[path]
+            assert all(min(last + DEBOUNCE_S, first + PATIENCE_S) > now for first, last in heard.values())
+        dues = [min(last + DEBOUNCE_S, first + PATIENCE_S) for first, last in heard.values()]
+        assert pending.next_due() == min(dues, default=None)

@@ -1,45 +1,24 @@
-"""From crawl and watch operations to documents: plan in a worker thread, write in the store's, scan meanwhile.
+"""What the crawls and watchers of one node share when they write: one plan at a time, one write under way at most.
 
-What is gone is held back until the end of the crawl, a checkpoint in it, or the end of a watcher's hand-over, because a
-file that vanished at one path may turn up at another. Whatever another session wrote meanwhile is spared.
+Operations are planned in a worker thread (``session``), written in the store's, and read on meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from array import array
 from collections.abc import Callable, Collection, Iterable, Sequence
-from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from mosaicfs_core.agent import plan
-from mosaicfs_core.agent.named import Named
-from mosaicfs_core.agent.planner import Batch, Planner, Source
-from mosaicfs_core.documents import paths, times
+from mosaicfs_core.agent.planner import Batch
 from mosaicfs_core.errors import Conflict
-from mosaicfs_core.hooks import (
-    Checkpoint,
-    Complete,
-    CompleteDirectory,
-    Create,
-    Delete,
-    Directory,
-    FileOperation,
-    Problem,
-    Rename,
-)
-from mosaicfs_core.store import BulkResult, FileRow, Prepared, Reader, Store, WriteTransaction
-from mosaicfs_core.store import crawl_queries as queries
+from mosaicfs_core.hooks import FileOperation
+from mosaicfs_core.store import BulkResult, Prepared, Reader, Store, WriteTransaction
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from mosaicfs_core.agent.session import Session
 
-BATCH: Final = 1_000
-"""Documents in one transaction, at most."""
-LARGE_DIRECTORY: Final = 5_000
-"""A directory with more files is planned in parts."""
 ATTEMPTS: Final = 3
 
 
@@ -83,6 +62,12 @@ class Indexer:
         """Document ids that the write under way gives to other paths."""
         return self._busy.moved if self._busy is not None else set()
 
+    def heard(self, operations: Sequence[FileOperation]) -> None:
+        """Tell the crawls that run what a watcher says."""
+        for session in self.sessions:
+            if not session.live:
+                session.spoken.note(operations)
+
     def touches(self, directories: Iterable[str]) -> bool:
         """Whether the write under way changes one of these directories."""
         return not self._busy_directories.isdisjoint(directories)
@@ -110,7 +95,7 @@ class Indexer:
         for attempt in range(ATTEMPTS):
             try:
                 for prepared in found.writes:
-                    await self.write(session, prepared, found.batch.identities)
+                    await self.write(session, prepared, found.batch.identities, found.batch.moved)
             except Conflict:
                 if attempt == ATTEMPTS - 1:
                     raise
@@ -118,14 +103,18 @@ class Indexer:
             else:
                 return
 
-    async def write(self, session: Session, prepared: Prepared, identities: Sequence[Any] = ()) -> None:
-        """Write documents with their identities in one transaction. Raises ``Conflict`` when one changed meanwhile."""
+    async def write(
+        self, session: Session, prepared: Prepared, identities: Sequence[Any] = (), moved: Collection[str] = ()
+    ) -> None:
+        """Write documents with their identities in one transaction; ``moved`` are ids of those that have another path.
+        Raises ``Conflict`` when one changed meanwhile."""
         wanted = {item.id for item in prepared.items}
         noted = [row for row in identities if row[0] in wanted] if len(identities) > len(prepared.items) else identities
         results = await self.store.transaction(lambda tx: _write(tx, prepared, noted))
         for other in self.sessions:
             if other is not session:
-                other.spared.update(wanted)
+                # A crawl's word on a file where it is counts less than that of a watcher who finds it gone.
+                other.spared.update(wanted.intersection(moved) if other.live and not session.live else wanted)
         failed = [result for result in results if result.error is not None]
         session.report.written += len(results) - len(failed)
         for result in failed:
@@ -140,268 +129,3 @@ def _write(tx: WriteTransaction, prepared: Prepared, identities: Sequence[Any]) 
     refused = {result.id for result in results if result.error is not None}
     tx.set_identities([row for row in identities if row[0] not in refused] if refused else identities)
     return results
-
-
-class Session:
-    """One crawl, or one hand-over of a watcher. ``feed`` it, then ``finish``; leave it with ``close`` in any case."""
-
-    def __init__(
-        self, indexer: Indexer, source: Source, on_problem: Callable[[Problem], None], *, matching: bool
-    ) -> None:
-        self._indexer = indexer
-        self._source = source
-        self._on_problem = on_problem
-        self._matching = matching
-        self.report = Report()
-        self.spared: set[str] = set()
-        self.failure: BaseException | None = None
-        self._gone = array("q")
-        self._gone_trees: list[str] = []
-        self._named = Named()
-        self._gone_again: set[int] = set()  # of a provider: all that is or was in ``_gone``
-        self._moved: set[str] = set()
-        indexer.sessions.add(self)
-
-    def close(self) -> None:
-        """Forget the session."""
-        self._indexer.sessions.discard(self)
-
-    def refuse(self, result: BulkResult) -> None:
-        """Report a document that the store did not take."""
-        logger.error("a file cannot be indexed: %s", result.error, extra={"file_id": result.id, "operation": "index"})
-        self._problem(Problem(kind="unreadable", export_path="/", message=str(result.error)))
-
-    async def feed(self, operations: Sequence[FileOperation]) -> None:
-        """Take operations in. Returns when they are planned; the write of the last ones may still be under way."""
-        group: list[Directory | Create] = []
-        weight = 0
-        for operation in operations:
-            if isinstance(operation, Problem):
-                self._problem(operation)
-            elif isinstance(operation, Directory) and len(operation.files) <= LARGE_DIRECTORY:
-                group.append(operation)
-                weight += len(operation.files)
-            elif isinstance(operation, Create):
-                group.append(operation)
-                weight += 1
-            else:
-                await self._apply(group)
-                group, weight = [], 0
-                await self._special(operation)
-            if weight >= BATCH:
-                await self._apply(group)
-                group, weight = [], 0
-        await self._apply(group)
-
-    async def finish(self) -> Report:
-        """Delete what is gone and stayed away, so that all that was said is durable; more may follow."""
-        await self.flush()
-        for start in range(0, len(self._gone), BATCH):
-            await self._delete_documents(self._gone[start : start + BATCH].tolist())
-        for tree in self._gone_trees:
-            position: tuple[str, str] | None = ("", "")
-            while position is not None:
-                position = await self._delete_page(tree, position)
-        self._gone, self._gone_trees = array("q"), []
-        return self.report
-
-    async def flush(self) -> None:
-        """Wait until what was fed is durable."""
-        async with self._indexer.lock:
-            await self._indexer.settled()
-        self._check()
-
-    def _check(self) -> None:
-        """Raise what made a write of this session fail: what came after it must not be taken for complete."""
-        if self.failure is not None:
-            raise self.failure
-
-    # Listings and single files.
-
-    async def _apply(self, group: Sequence[Directory | Create]) -> None:
-        if not group:
-            return
-        directories = [
-            operation.export_path if isinstance(operation, Directory) else paths.parent_of(operation.export_path)
-            for operation in group
-        ]
-        # Before planning: what is named in the same breath is no file that has moved away.
-        for operation, directory in zip(group, directories, strict=True):
-            if isinstance(operation, Directory):
-                self.report.directories += 1
-                self.report.seen += len(operation.files)
-                self._named.whole(directory)
-            else:
-                self.report.seen += 1
-                self._named.files(directory, (paths.name_of(operation.export_path),))
-        await self._planned(lambda planner: _plan_group(planner, group), directories)
-
-    async def _planned(self, function: PlanFunction, directories: Sequence[str]) -> None:
-        """Plan, and begin to write when the write before has ended."""
-        indexer = self._indexer
-        async with indexer.lock:
-            if indexer.touches(directories):
-                await indexer.settled()
-            claimed = indexer.claimed
-            found = await indexer.store.read(lambda reader: self._look(reader, function, claimed))
-            if found.batch.documents:
-                await indexer.start(self, found, directories, lambda reader: self._look(reader, function, frozenset()))
-        self._check()
-        self.report.created += found.batch.created
-        self.report.changed += found.batch.changed
-        self.report.moved += len(found.batch.moved)
-        self._moved |= found.batch.moved
-        self._gone.extend(found.gone)
-        if not self._source.on_disk:
-            self._gone_again.update(found.gone)
-        self._gone_trees.extend(found.trees)
-
-    def _look(self, reader: Reader, function: PlanFunction, claimed: Collection[str]) -> Plan:
-        planner = Planner(reader, self._source, claimed, self._stands, matching=self._matching)
-        gone, trees = function(planner)
-        batch, prepare = planner.finish(gone), self._indexer.store.prepare
-        parts = range(0, len(batch.documents), BATCH)
-        return Plan(batch, [prepare(batch.documents[start : start + BATCH]) for start in parts], gone, trees)
-
-    def _stands(self, row: FileRow) -> bool:
-        """Whether this session has named a file where the replica has it. What was not named yet may have moved."""
-        return row.doc not in self._gone_again and self._named.covers(row.export_path)
-
-    # The other operations.
-
-    async def _special(self, operation: FileOperation) -> None:
-        match operation:
-            case Directory():
-                await self._large_directory(operation)
-            case Delete():
-                await self._planned(lambda planner: planner.gone_at(operation.export_path), ())
-            case Rename():
-                await self._rename(operation.previous_export_path, operation.export_path)
-            case CompleteDirectory():
-                path = operation.export_path
-                named = self._named.whole(path)
-                await self._planned(lambda planner: (planner.gone_from(path, named, None)[0], []), (path,))
-            case Complete():
-                await self._planned(lambda planner: (self._unnamed(planner, operation.prefix), []), ())
-            case Checkpoint():
-                await self.finish()
-
-    async def _large_directory(self, operation: Directory) -> None:
-        path, files = operation.export_path, operation.files
-        names = {entry.name for entry in files}
-        self._named.files(path, names)
-        for start in range(0, len(files), LARGE_DIRECTORY):
-            part = files[start : start + LARGE_DIRECTORY]
-            await self._planned(partial(Planner.named, path=path, entries=part), (path,))
-        await self._planned(lambda planner: planner.gone_from(path, names, set(operation.directories)), (path,))
-        self._named.whole(path)
-        self.report.directories += 1
-        self.report.seen += len(files)
-
-    def _unnamed(self, planner: Planner, prefix: str) -> list[int]:
-        """Document numbers of files at ``prefix`` and beneath it that nobody named since the session began."""
-        gone: list[int] = []
-        for directory in planner.directories_under(prefix):
-            if not self._named.is_whole(directory):
-                gone += planner.gone_from(directory, self._named.names(directory), None)[0]
-        return gone
-
-    async def _rename(self, source: str, target: str) -> None:
-        await self.flush()
-        row = await self._indexer.store.read(lambda reader: reader.file_by_path(self._source.node_id, source))
-        if row is not None:
-            await self._move([row], source, target)
-            return
-        position: tuple[str, str] | None = ("", "")
-        while position is not None:
-            rows, position = await self._page(source, position)
-            await self._move(rows, source, target)
-
-    async def _move(self, rows: Sequence[FileRow], source: str, target: str) -> None:
-        """Give files beneath ``source`` (or at it) their places beneath ``target``. One whose new place is taken by
-        another document is gone: that one is written anew by the listing of its directory."""
-
-        def look(reader: Reader) -> list[dict[str, Any]]:
-            documents = []
-            for row in rows:
-                path = target + row.export_path[len(source) :]
-                if reader.file_by_path(self._source.node_id, path) is None:
-                    document = reader.get(row.document_id)
-                    if (
-                        document is not None
-                        and self._source.owns(document)
-                        and document["source"]["export_path"] == row.export_path
-                    ):
-                        documents.append(plan.moved_document(document, path))
-                else:
-                    self._gone.append(row.doc)
-            return documents
-
-        documents = await self._written(look)
-        self._moved.update(document["_id"] for document in documents)
-        self.report.moved += len(documents)
-
-    # Deletions.
-
-    async def _page(self, tree: str, after: tuple[str, str]) -> tuple[list[FileRow], tuple[str, str] | None]:
-        node_id = self._source.node_id
-        return await self._indexer.store.read(lambda reader: queries.files_under(reader, node_id, tree, after, BATCH))
-
-    async def _delete_page(self, tree: str, after: tuple[str, str]) -> tuple[str, str] | None:
-        rows, position = await self._page(tree, after)
-        await self._delete_documents([row.doc for row in rows])
-        return position
-
-    async def _delete_documents(self, docs: Sequence[int]) -> None:
-        def look(reader: Reader) -> list[dict[str, Any]]:
-            now = times.now_micros()
-            return [
-                plan.deleted_document(document, now)
-                for document in reader.documents(docs)
-                if document["status"] == "active"
-                and self._source.owns(document)
-                and document["_id"] not in self.spared
-                and document["_id"] not in self._moved
-            ]
-
-        self.report.deleted += len(await self._written(look))
-
-    async def _written(self, look: Callable[[Reader], list[dict[str, Any]]]) -> list[dict[str, Any]]:
-        """Write what ``look`` finds, looking again when a document changed meanwhile; returns what was written."""
-        indexer = self._indexer
-        async with indexer.lock:
-            await indexer.settled()
-            for attempt in range(ATTEMPTS):
-                documents = await indexer.store.read(look)
-                if not documents:
-                    return []
-                try:
-                    await indexer.write(self, await asyncio.to_thread(indexer.store.prepare, documents))
-                except Conflict:
-                    if attempt == ATTEMPTS - 1:
-                        raise
-                else:
-                    return documents
-        return []
-
-    def _problem(self, problem: Problem) -> None:
-        if not problem.resolved:
-            self.report.problems[problem.kind] = self.report.problems.get(problem.kind, 0) + problem.count
-        self._on_problem(problem)
-
-
-PlanFunction: TypeAlias = Callable[[Planner], tuple[Sequence[int], Sequence[str]]]
-
-
-def _plan_group(planner: Planner, group: Sequence[Directory | Create]) -> tuple[list[int], list[str]]:
-    gone: list[int] = []
-    trees: list[str] = []
-    for operation in group:
-        if isinstance(operation, Directory):
-            files, directories = planner.directory(operation.export_path, operation.files, operation.directories)
-            gone += files
-            trees += directories
-    creates = [operation for operation in group if isinstance(operation, Create)]
-    if creates:
-        planner.creates(creates)
-    return gone, trees

@@ -97,9 +97,18 @@ class Planner:
         return difference.gone, [paths.join(path, name) for name in known.directories if name not in names]
 
     def gone_at(self, path: str) -> tuple[list[int], list[str]]:
-        """What a deletion at ``path`` takes: a file, or a directory with all beneath it."""
-        row = self._reader.file_by_path(self._source.node_id, path)
-        return ([row.doc], []) if row is not None else ([], [path])
+        """What a deletion at ``path`` takes: a file and a directory with all beneath it. Both are known there while a
+        path changes from one to the other."""
+        return self.files_at([path]), self.trees_at([path])
+
+    def files_at(self, places: Sequence[str]) -> list[int]:
+        """Document numbers of the files known at some paths, where there is something else now."""
+        named = [(paths.parent_of(path), paths.name_of(path)) for path in places if path != "/"]
+        return queries.files_at(self._reader, self._source.node_id, named)
+
+    def trees_at(self, places: Sequence[str]) -> list[str]:
+        """Those of some paths that are known as directories, where there is something else now."""
+        return queries.trees_at(self._reader, self._source.node_id, places)
 
     def directories_under(self, prefix: str) -> Iterator[str]:
         """Known directories with files, at ``prefix`` and beneath it."""

@@ -16,8 +16,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from mosaicfs_core.agent.indexer import Indexer, Session
+from mosaicfs_core.agent.indexer import Indexer
 from mosaicfs_core.agent.planner import Source
+from mosaicfs_core.agent.session import Session
 from mosaicfs_core.documents import ids, paths
 from mosaicfs_core.documents.paths import is_under
 from mosaicfs_core.errors import UserError

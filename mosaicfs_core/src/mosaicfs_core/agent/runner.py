@@ -13,11 +13,12 @@ from functools import partial
 from typing import Any, Final
 
 from mosaicfs_core.agent.board import Board
-from mosaicfs_core.agent.indexer import Indexer, Report, Session
+from mosaicfs_core.agent.indexer import Indexer, Report
 from mosaicfs_core.agent.planner import Source
 from mosaicfs_core.agent.schedule import joined
+from mosaicfs_core.agent.session import Session
 from mosaicfs_core.errors import MosaicError, PluginError
-from mosaicfs_core.hooks import Checkpoint, CrawlRequest, FileOperation, RunningPlugin
+from mosaicfs_core.hooks import Checkpoint, CrawlRequest, FileOperation, Problem, RunningPlugin
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.plugins.instances import Instance
 from mosaicfs_core.store import crawl_queries as queries
@@ -210,10 +211,11 @@ class Runner:
             await asyncio.sleep(interval_s)
             self._ask(CrawlRequest(trigger="poll"))
 
-    def _session(self, *, matching: bool) -> Session:
-        return Session(
-            self._indexer, self._source, lambda problem: self._board.problem(self.name, problem), matching=matching
-        )
+    def _session(self, *, matching: bool, live: bool = False) -> Session:
+        def noted(problem: Problem) -> None:
+            self._board.problem(self.name, problem)
+
+        return Session(self._indexer, self._source, noted, matching=matching, live=live)
 
     # Watching, and work in the background.
 
@@ -271,7 +273,7 @@ class Runner:
         self._watch_ready.set()
         if not operations:
             return
-        session = self._session(matching=True)
+        session = self._session(matching=True, live=True)
         try:
             await session.feed(operations)
             await session.finish()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -47,10 +49,22 @@ def can_mount(host: PluginHost) -> bool:
     return "mount" in found.commands
 
 
-async def start_mount(
+@asynccontextmanager
+async def mounted(
+    runtime: AgentRuntime, directory: Path | None, stop: asyncio.Event, *, safe_mode: bool
+) -> AsyncIterator[tuple[MountKeeper | None, str | None]]:
+    """The mount while a block runs, or why there is none."""
+    keeper, problem = await _start_mount(runtime, directory, stop, safe_mode=safe_mode)
+    try:
+        yield keeper, problem
+    finally:
+        if keeper is not None:
+            await keeper.stop()
+
+
+async def _start_mount(
     runtime: AgentRuntime, directory: Path | None, stop: asyncio.Event, *, safe_mode: bool
 ) -> tuple[MountKeeper | None, str | None]:
-    """The running mount, or why there is none."""
     from mosaicfs_core.cli.mounting import MountKeeper
     from mosaicfs_core.errors import Unavailable
 

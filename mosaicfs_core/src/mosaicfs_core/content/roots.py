@@ -33,19 +33,25 @@ def root_path(text: str) -> str:
     return paths.escape(os.path.abspath(os.fsencode(os.path.expanduser(text))))
 
 
+def may_be_path(text: str) -> bool:
+    """Whether a text names a path of any system: no NUL, and nothing that is no character."""
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def watched_roots(plugin_documents: Iterable[Mapping[str, Any]]) -> Iterator[WatchedRoot]:
     """The watched roots of all nodes, in order and without doubles.
 
     A root is an entry of the setting that a plugin document says its package watches the folders of, one that is
     switched off included: its files stay indexed and readable. The document says it, so that it is known where the
-    package is not installed. What it does not say opens nothing, whatever a setting is called.
+    package is not installed. What it does not say opens nothing, whatever a setting is called. What can be no path is
+    passed over: nothing is found at it.
     """
     seen: set[WatchedRoot] = set()
     for document in plugin_documents:
         setting = document.get("watches")
         configured = settings_of(document).get(setting) if setting else None
         for path in configured if isinstance(configured, list) else []:
-            if isinstance(path, str) and path:
+            if isinstance(path, str) and path and may_be_path(path):
                 root = WatchedRoot(document["node_id"], root_path(path))
                 if root not in seen:
                     seen.add(root)

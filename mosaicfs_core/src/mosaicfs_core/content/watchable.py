@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from mosaicfs_core.content.roots import root_path
+from mosaicfs_core.content.roots import may_be_path, root_path
 from mosaicfs_core.errors import UserError
 from mosaicfs_core.home import Home
 from mosaicfs_core.mount_table import own_points, resolved
@@ -28,9 +28,9 @@ def why_not_watchable(text: str, home: Home, mount: Path | None = None) -> str |
     MosaicFS anything. Blocks."""
     if not text.strip():
         return f"{text!r} is no path: name a folder (an empty variable in a script?)"
+    if not may_be_path(text):
+        return f"{text!a} has a name that is not UTF-8, or a NUL: name a folder above it"
     path = os.path.abspath(os.path.expanduser(text))
-    if not text.isascii() and text.encode("utf-8", "replace").decode() != text:
-        return f"{text!a} has a name that is not UTF-8: name a folder above it"
     real = Path(resolved(path, own_points()))
     if mount is not None and _within(real, Path(os.path.realpath(mount))):
         return f"{text} lies inside the mount {mount}, MosaicFS's own tree: name the original folder"

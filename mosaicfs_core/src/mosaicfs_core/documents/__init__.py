@@ -37,14 +37,19 @@ from mosaicfs_core.documents.ids import (
     type_of_id,
     utilization_document_id,
 )
+from mosaicfs_core.documents.machines import (
+    NODE_AGENT_FIELDS,
+    NODE_CONTROL_FIELDS,
+    AgentStatus,
+    NetworkMount,
+    Node,
+    UtilizationSnapshot,
+)
 from mosaicfs_core.documents.owners import may_write, owner_of
 from mosaicfs_core.documents.paths import escape, is_under, join, name_of, normalize_virtual, parent_of, unescape
 from mosaicfs_core.documents.times import MICROS_PER_DAY, format_time, now_micros, parse_canonical, parse_time
 from mosaicfs_core.documents.types import (
     DOCUMENT_TYPES,
-    NODE_AGENT_FIELDS,
-    NODE_CONTROL_FIELDS,
-    AgentStatus,
     Annotation,
     Credential,
     FileDocument,
@@ -54,11 +59,8 @@ from mosaicfs_core.documents.types import (
     LabelTime,
     Mount,
     MountSource,
-    NetworkMount,
-    Node,
     Notification,
     PluginDocument,
-    UtilizationSnapshot,
     VirtualDirectory,
 )
 

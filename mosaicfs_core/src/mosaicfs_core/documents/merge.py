@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from mosaicfs_core.documents.types import NODE_AGENT_FIELDS, NODE_CONTROL_FIELDS
+from mosaicfs_core.documents.machines import NODE_AGENT_FIELDS, NODE_CONTROL_FIELDS
 
 Body: TypeAlias = dict[str, Any]
 Merge: TypeAlias = Callable[[Body, Body], Body]

@@ -50,7 +50,7 @@ class Entry(NamedTuple):
 
 
 class Create(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that is new or has changed.
+    """A file that is new or has changed. What was known beneath its path, as of a directory, is gone.
 
     ``identity`` is opaque text that recognizes the file after a move (a message id, say), unique on the instance.
     ``fingerprint`` tells a change that size and mtime do not. ``mime_type`` is taken over when the file is new, has
@@ -68,10 +68,14 @@ class Create(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rename(msgspec.Struct, frozen=True, kw_only=True):
-    """A file or a directory with all beneath it is now called ``export_path``."""
+    """A file or a directory with all beneath it is now called ``export_path``.
+
+    ``directory`` says which of the two; None: whichever is known at ``previous_export_path``.
+    """
 
     export_path: str
     previous_export_path: str
+    directory: bool | None = None
 
 
 class Delete(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +88,8 @@ class Directory(msgspec.Struct, frozen=True, kw_only=True):
     """A directory and all its direct files: cheaper than a ``Create`` for each and a ``CompleteDirectory``.
 
     Files that the replica knows directly in ``export_path`` and ``files`` does not name are gone; sub-directories that
-    it knows and ``directories`` (names) does not list are gone with all beneath them.
+    it knows and ``directories`` (names) does not list are gone with all beneath them. So is a file that it knows at
+    ``export_path`` itself.
     """
 
     export_path: str

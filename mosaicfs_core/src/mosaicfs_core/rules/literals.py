@@ -29,10 +29,10 @@ def needed_literal(pattern: str) -> str:
             at = end
         elif character == "\\":
             escaped = pattern[at + 1 : at + 2]
-            if escaped.isalnum() and escaped not in _CLASSES:
-                return ""
             if escaped in _CLASSES:
                 runs.append("")
+            elif escaped.isalnum():
+                return ""
             else:
                 runs[-1] += escaped
             at += 2
@@ -40,10 +40,10 @@ def needed_literal(pattern: str) -> str:
             # What stands before may be absent.
             runs[-1] = runs[-1][:-1]
             runs.append("")
-            count = _count(pattern, at) if character == "{" else None
-            if character == "{" and count is None:
+            end = _quantifier_end(pattern, at)
+            if end is None:
                 return ""
-            at = at + 1 if count is None else count.end()
+            at = end
         else:
             if character in ".^$+":
                 runs.append("")
@@ -51,6 +51,14 @@ def needed_literal(pattern: str) -> str:
                 runs[-1] += character
             at += 1
     return max(runs, key=len)
+
+
+def _quantifier_end(pattern: str, at: int) -> int | None:
+    """The index after the quantifier that begins at ``at``; None for one that is not plain."""
+    if pattern[at] != "{":
+        return at + 1
+    count = _count(pattern, at)
+    return None if count is None else count.end()
 
 
 def _set_end(pattern: str, at: int) -> int | None:

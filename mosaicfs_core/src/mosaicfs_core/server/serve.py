@@ -106,12 +106,7 @@ async def serving(app: Quart, listener: socket.socket, home: Home) -> AsyncItera
     if tls is not None:
         renewing = supervised("renewal of the certificate", tls.keep_fresh, state.core.failing)
         tasks.append(asyncio.create_task(renewing, name="certificate"))
-    endpoint = {"url": url_of(listener, tls=tls is not None)}
-    if tls is not None:
-        endpoint["ca"] = tls.authority.pem
-    if not is_loopback(str(listener.getsockname()[0])):
-        endpoint["others"] = url_of(listener, tls=tls is not None, local=False)
-    write_private(home.endpoint_file, json.dumps(endpoint).encode())
+    write_private(home.endpoint_file, json.dumps(_endpoint(listener, tls)).encode())
     try:
         yield url_of(listener, tls=tls is not None, local=False)
     finally:
@@ -127,6 +122,16 @@ async def serving(app: Quart, listener: socket.socket, home: Home) -> AsyncItera
         await tasks[0]
         await asyncio.gather(*tasks[1:], return_exceptions=True)
         listener.close()
+
+
+def _endpoint(listener: socket.socket, tls: Tls | None) -> dict[str, str]:
+    """Where the command line of this machine finds the API, the authority to trust, and the address for others."""
+    endpoint = {"url": url_of(listener, tls=tls is not None)}
+    if tls is not None:
+        endpoint["ca"] = tls.authority.pem
+    if not is_loopback(str(listener.getsockname()[0])):
+        endpoint["others"] = url_of(listener, tls=tls is not None, local=False)
+    return endpoint
 
 
 def listener_config(context: ssl.SSLContext | None) -> ListenerConfig:

@@ -73,6 +73,24 @@ def named_files(reader: Reader, node_id: str, path: str, names: Sequence[str]) -
     return DirectoryContents(files, [])
 
 
+def files_at(reader: Reader, node_id: str, places: Sequence[tuple[str, str]]) -> list[int]:
+    """Document numbers of the shown files at some places, each a directory's path and a name."""
+    sql = """SELECT d.doc FROM nodes n CROSS JOIN json_each(?) AS wanted
+        CROSS JOIN directories x ON x.node = n.node AND x.path = json_extract(wanted.value, '$[0]')
+        CROSS JOIN documents d ON d.dir = x.dir AND d.name = json_extract(wanted.value, '$[1]') AND d.shown = 1
+        WHERE n.node_id = ?"""
+    rows = reader._connection.execute(sql, (msgspec.json.encode(list(places)).decode(), node_id)).fetchall()
+    return [row[0] for row in rows]
+
+
+def trees_at(reader: Reader, node_id: str, paths: Sequence[str]) -> list[str]:
+    """Those of the paths at which a directory with shown files at or beneath it is known."""
+    sql = """SELECT x.path FROM nodes n CROSS JOIN json_each(?) AS wanted
+        CROSS JOIN directories x ON x.node = n.node AND x.path = wanted.value WHERE n.node_id = ? AND x.below > 0"""
+    rows = reader._connection.execute(sql, (msgspec.json.encode(list(paths)).decode(), node_id)).fetchall()
+    return [row[0] for row in rows]
+
+
 def count_below(reader: Reader, node_id: str, path: str) -> int:
     """Shown files of a node in a directory and beneath it."""
     directory = reader.directory(node_id, path)

@@ -80,6 +80,7 @@ class CrawlModel:
         match operation:
             case Create():
                 self._put(operation.export_path, (operation.size, operation.mtime, operation.fingerprint))
+                self._drop(lambda path: _within(path, operation.export_path) and path != operation.export_path)
             case Directory():
                 self._list(operation)
             case Delete():
@@ -108,15 +109,18 @@ class CrawlModel:
 
         def gone(path: str) -> bool:
             if not path.startswith(f"{base}/"):
-                return False
+                return path == base
             below = f"{base}/{path[len(base) + 1 :].partition('/')[0]}"
             return path not in listed if below == path else below not in kept
 
         self._drop(gone)
 
     def _rename(self, operation: Rename) -> None:
-        for path in [path for path in self.files if _within(path, operation.previous_export_path)]:
-            new = operation.export_path + path[len(operation.previous_export_path) :]
+        source = operation.previous_export_path
+        for path in [path for path in self.files if _within(path, source)]:
+            if operation.directory is not None and operation.directory == (path == source):
+                continue  # known as the other kind
+            new = operation.export_path + path[len(source) :]
             self.files[new] = self.files.pop(path)
             self._named.add(new)
             self.changes.append(f"renamed: {path}")

@@ -30,7 +30,7 @@ SETTINGS: Final = {
             "items": {
                 "type": "string",
                 "minLength": 1,
-                "pattern": "^(/|~)",
+                "pattern": r"^(/|~)[^\u0000]*$",
                 "description": "An absolute path, or one below ~.",
             },
             "default": [],

@@ -6,6 +6,7 @@ of, or ``PATIENCE_S`` after it was first, for files that never rest.
 
 from __future__ import annotations
 
+from heapq import heappop, heappush, heapreplace
 from typing import Final, NamedTuple
 
 DEBOUNCE_S: Final = 0.5
@@ -21,11 +22,13 @@ class Settled(NamedTuple):
 
 
 class _Times:
-    __slots__ = ("content", "first", "last")
+    __slots__ = ("content", "first", "gone", "last", "path")
 
-    def __init__(self, now: float, content: bool) -> None:
+    def __init__(self, path: str, now: float, content: bool) -> None:
+        self.path = path
         self.first = self.last = now
         self.content = content
+        self.gone = False
 
     @property
     def due(self) -> float:
@@ -36,6 +39,37 @@ class _Move(NamedTuple):
     source: str
     directory: bool
     serial: int
+
+
+class _Queue:
+    """Which times are due first. What is due later than it was when it was put in is found out when its turn comes."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, _Times]] = []
+        self._serial = 0  # of two that are due at once the first goes first
+
+    def put(self, times: _Times, due: float) -> None:
+        """Each of them once."""
+        self._serial += 1
+        heappush(self._heap, (due, self._serial, times))
+
+    def first(self) -> float | None:
+        while self._heap:
+            due, serial, times = self._heap[0]
+            if times.gone:
+                heappop(self._heap)
+            elif times.due > due:
+                heapreplace(self._heap, (times.due, serial, times))
+            else:
+                return due
+        return None
+
+    def take(self, now: float) -> list[_Times]:
+        """Take out what is due."""
+        found: list[_Times] = []
+        while (due := self.first()) is not None and due <= now:
+            found.append(heappop(self._heap)[2])
+        return found
 
 
 class _Tree:
@@ -78,11 +112,12 @@ class _Tree:
 
 
 class Pending:
-    """Changes heard and not yet settled. For one thread. What one event costs does not grow with what is pending, but
-    for a moved directory with what is pending in it."""
+    """Changes heard and not yet settled. For one thread. What one event costs, and a look at what is due next, does not
+    grow with what is pending, but for a moved directory with what is pending in it."""
 
     def __init__(self) -> None:
         self._touched: dict[str, _Times] = {}
+        self._queue = _Queue()  # of the same
         self._tree = _Tree()  # of what is touched
         self._moves: dict[str, _Move] = {}  # by the new path, which is touched, too
         self._serial = 0
@@ -94,7 +129,8 @@ class Pending:
         """Something happened at ``path``; ``content`` asks to look at all a directory holds."""
         times = self._touched.get(path)
         if times is None:
-            self._touched[path] = _Times(now, content)
+            times = self._touched[path] = _Times(path, now, content)
+            self._queue.put(times, times.due)
             self._tree.add(path)
         else:
             times.last = now
@@ -128,7 +164,10 @@ class Pending:
         moves: list[tuple[str, _Move]] = []
         for path in self._tree.beneath(source):
             now_at = target + path[len(source) :]
-            self._touched[now_at] = self._touched.pop(path)
+            if now_at in self._touched:
+                self._touched[now_at].gone = True
+            times = self._touched[now_at] = self._touched.pop(path)
+            times.path = now_at
             self._tree.discard(path)
             self._tree.add(now_at)
             if path in self._moves:
@@ -137,20 +176,24 @@ class Pending:
 
     def next_due(self) -> float | None:
         """When something settles next."""
-        return min((times.due for times in self._touched.values()), default=None)
+        return self._queue.first()
 
     def settle(self, now: float) -> Settled:
         """Take out what is due. A move is due with the last of its two ends."""
-        due = {path for path, times in self._touched.items() if times.due <= now}
+        due = {times.path: times for times in self._queue.take(now)}
         for target, move in self._moves.items():
             ends = (move.source, target)
-            if any(end in self._touched and end not in due for end in ends):
-                due.difference_update(ends)
+            waiting = [self._touched[end].due for end in ends if end in self._touched and end not in due]
+            for end in ends if waiting else ():
+                held = due.pop(end, None)
+                if held is not None:
+                    self._queue.put(held, max(waiting))
         moves = [(move.source, target, move.directory) for target, move in self._moves.items() if target in due]
         for _, target, _ in moves:
             del self._moves[target]
-        touched = {path: self._touched.pop(path).content for path in list(self._touched) if path in due}
+        touched = {path: times.content for path, times in due.items()}
         for path in touched:
+            del self._touched[path]
             self._tree.discard(path)
         return Settled(moves, touched)
 

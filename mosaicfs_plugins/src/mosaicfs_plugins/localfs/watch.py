@@ -282,7 +282,10 @@ class Watcher:
             if scope is None or scope.is_excluded(target) or os.path.lexists(source) or not os.path.lexists(target):
                 continue
             if not scope.hides(target, is_directory=directory):
-                operations.append(Rename(export_path=scope.write(target), previous_export_path=scope.write(source)))
+                before = scope.write(source)
+                operations.append(
+                    Rename(export_path=scope.write(target), previous_export_path=before, directory=directory)
+                )
         for path, content in settled.touched.items():
             scope = self._scope_of(path, usable)
             if scope is None:

@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mosaicfs_core import config
 from mosaicfs_core.errors import UserError
@@ -19,6 +19,10 @@ from mosaicfs_core.home import Home
 from mosaicfs_core.hooks import StepOp
 from mosaicfs_core.supervision import end_tasks, supervised
 from mosaicfs_vfs.fuse import mountpoint
+
+if TYPE_CHECKING:
+    from mosaicfs_vfs.fuse.agent import AgentClient
+    from mosaicfs_vfs.fuse.session import Wishes
 
 _log = logging.getLogger(__name__)
 _EXTRA_HINT: Final = (
@@ -43,13 +47,10 @@ async def run(
     Raises ``UserError`` with the way out when the mount cannot be made.
     """
     check_requirements()
-    from mosaicfs_vfs.fuse import session
     from mosaicfs_vfs.fuse.agent import AgentClient
-    from mosaicfs_vfs.fuse.opener import ReplicaOpener
     from mosaicfs_vfs.fuse.policy import ReadPolicy
-    from mosaicfs_vfs.fuse.replica import LocalRoots, ReplicaTree, local_tier, require_replica
-    from mosaicfs_vfs.fuse.source import Source
-    from mosaicfs_vfs.fuse.space import Disks
+    from mosaicfs_vfs.fuse.replica import require_replica
+    from mosaicfs_vfs.fuse.session import Wishes
 
     require_replica(home)
     settings = config.load(home.config_file).mount
@@ -58,25 +59,38 @@ async def run(
     _prepare_process()
     if tied_to is not None:
         _tie(tied_to)
-    roots = LocalRoots(home)
-    source = Source(lambda: ReplicaTree(home, roots, step_ops))
     agent = AgentClient(home.agent_socket, point)
     connecting = asyncio.create_task(supervised("connection to the agent", agent.run, {}))
     try:
         await agent.announced()
         mountpoint.make(point)
-        await source.open()
-        opener = ReplicaOpener(local_tier(home, roots), agent, home.cache_dir)
-
-        def told() -> None:
-            ready(point, agent.connected)
-
-        disks = Disks(roots, os.fsencode(home.path))
-        await session.serve(
-            point, source, opener, agent, disks, told, policy=policy, allow_other=allow_other, xattr=xattr
-        )
+        await _serve(home, point, agent, ready, step_ops, Wishes(policy, allow_other, xattr))
     finally:
         await end_tasks(connecting)
+
+
+async def _serve(
+    home: Home,
+    point: Path,
+    agent: AgentClient,
+    ready: Callable[[Path, bool], None],
+    step_ops: Mapping[str, StepOp],
+    wishes: Wishes,
+) -> None:
+    from mosaicfs_vfs.fuse import session
+    from mosaicfs_vfs.fuse.opener import ReplicaOpener
+    from mosaicfs_vfs.fuse.replica import LocalRoots, ReplicaTree, local_tier
+    from mosaicfs_vfs.fuse.source import Source
+    from mosaicfs_vfs.fuse.space import Disks
+
+    roots = LocalRoots(home)
+    source = Source(lambda: ReplicaTree(home, roots, step_ops))
+    try:
+        await source.open()
+        opener = ReplicaOpener(local_tier(home, roots), agent, home.cache_dir)
+        disks = Disks(roots, os.fsencode(home.path))
+        await session.serve(point, source, opener, agent, disks, lambda: ready(point, agent.connected), wishes)
+    finally:
         await source.close()
 
 

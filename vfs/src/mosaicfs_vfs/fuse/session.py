@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -30,6 +31,16 @@ from mosaicfs_vfs.fuse.xattrs import XattrOperations
 _log = logging.getLogger(__name__)
 # A thread that works on the tree must not keep requests waiting for the interpreter lock for long (default: 5 ms).
 _SWITCH_INTERVAL_S: Final = 0.0005
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """How to mount: who may read files of other machines, whether other users see it, whether files have extended
+    attributes."""
+
+    policy: ReadPolicy
+    allow_other: bool = False
+    xattr: bool = False
 
 
 def options(allow_other: bool) -> set[str]:
@@ -57,10 +68,7 @@ async def serve(
     pings: Pings,
     disks: Disks,
     ready: Callable[[], None],
-    *,
-    policy: ReadPolicy | None = None,
-    allow_other: bool = False,
-    xattr: bool = False,
+    wishes: Wishes,
 ) -> None:
     """Mount ``point``, call ``ready`` once requests are answered, and serve until unmounted or told to stop (SIGTERM).
 
@@ -68,13 +76,10 @@ async def serve(
     """
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     notifier = Notifier()
-    kind = XattrOperations if xattr else MountOperations
-    operations = kind(source, opener, notifier, time.time_ns() // 1000, disks, policy)
+    kind = XattrOperations if wishes.xattr else MountOperations
+    operations = kind(source, opener, notifier, time.time_ns() // 1000, disks, wishes.policy)
     readiness.install(lambda: source.busy)
-    try:
-        pyfuse3.init(operations, os.fspath(point), options(allow_other))
-    except RuntimeError as error:
-        raise UserError(_reason(point, allow_other)) from error
+    _mount(operations, point, wishes.allow_other)
     loop = asyncio.get_running_loop()
     stop = _Stop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -92,6 +97,13 @@ async def serve(
         notifier.close()
         operations.close()
         pyfuse3.close(unmount=True)
+
+
+def _mount(operations: MountOperations, point: Path, allow_other: bool) -> None:
+    try:
+        pyfuse3.init(operations, os.fspath(point), options(allow_other))
+    except RuntimeError as error:
+        raise UserError(_reason(point, allow_other)) from error
 
 
 class _Stop:

@@ -62,7 +62,7 @@ async def _run(context: TerminalContext, options: AgentOptions) -> None:
     from mosaicfs_core import config as configuration
     from mosaicfs_core import logs
     from mosaicfs_core.cli.enrolled import control_plane_of
-    from mosaicfs_core.cli.foreground import keep_the_terminal_quiet, start_mount, stop_on_signals
+    from mosaicfs_core.cli.foreground import keep_the_terminal_quiet, mounted, stop_on_signals
     from mosaicfs_core.cli.runtime import running_agent
     from mosaicfs_core.config import ServerConfig
     from mosaicfs_core.content.watchable import check_watch_paths
@@ -80,25 +80,23 @@ async def _run(context: TerminalContext, options: AgentOptions) -> None:
     logs.configure(config.logging, home.log_dir)
     if not context.verbose:
         keep_the_terminal_quiet()
-    async with running_agent(
-        home, config, listener, control_plane, stop, paths=roots, mount=directory, safe_mode=options.safe_mode
-    ) as runtime:
-        keeper, problem = await start_mount(runtime, directory, stop, safe_mode=options.safe_mode)
-        try:
-            facts = {
-                "ready": True,
-                "url": runtime.url,
-                "node_id": runtime.core.node_id,
-                "control_plane": control_plane.url,
-                "mount": str(keeper.directory) if keeper else None,
-                "mount_problem": problem,
-            }
-            _say_ready(context, facts)
-            await stop.wait()
-            context.say("Stopping…")
-        finally:
-            if keeper is not None:
-                await keeper.stop()
+    async with (
+        running_agent(
+            home, config, listener, control_plane, stop, paths=roots, mount=directory, safe_mode=options.safe_mode
+        ) as runtime,
+        mounted(runtime, directory, stop, safe_mode=options.safe_mode) as (keeper, problem),
+    ):
+        facts = {
+            "ready": True,
+            "url": runtime.url,
+            "node_id": runtime.core.node_id,
+            "control_plane": control_plane.url,
+            "mount": str(keeper.directory) if keeper else None,
+            "mount_problem": problem,
+        }
+        _say_ready(context, facts)
+        await stop.wait()
+        context.say("Stopping…")
 
 
 def _say_ready(context: TerminalContext, facts: dict[str, Any]) -> None:

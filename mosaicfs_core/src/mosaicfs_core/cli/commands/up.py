@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
@@ -77,7 +77,7 @@ async def _run(context: TerminalContext, options: Options) -> None:
     from mosaicfs_core import config as configuration
     from mosaicfs_core import logs
     from mosaicfs_core.cli.enrolled import refuse_enrolled
-    from mosaicfs_core.cli.foreground import keep_the_terminal_quiet, start_mount, stop_on_signals
+    from mosaicfs_core.cli.foreground import keep_the_terminal_quiet, mounted, stop_on_signals
     from mosaicfs_core.cli.mounting import default_mount
     from mosaicfs_core.cli.runtime import running
     from mosaicfs_core.content.watchable import check_watch_paths
@@ -106,15 +106,11 @@ async def _run(context: TerminalContext, options: Options) -> None:
         safe_mode=options.safe_mode,
     ) as runtime:
         indexed = await _wait_for_first_crawl(context, runtime, stop)
-        keeper, problem = await start_mount(runtime, directory, stop, safe_mode=options.safe_mode)
-        try:
+        async with mounted(runtime, directory, stop, safe_mode=options.safe_mode) as (keeper, problem):
             if not stop.is_set():
                 await _announce(context, runtime, keeper, problem, indexed)
             await stop.wait()
             context.say("Stopping…")
-        finally:
-            if keeper is not None:
-                await keeper.stop()
 
 
 def _port(config: Config, options: Options) -> int:
@@ -148,7 +144,30 @@ async def _announce(
     context: TerminalContext, runtime: AgentRuntime, keeper: MountKeeper | None, problem: str | None, indexed: Indexed
 ) -> None:
     """Say where everything is: the ready message, or one line of JSON."""
+    facts = await _facts(runtime, keeper, problem, indexed)
+    if context.json:
+        click.echo(json.dumps(facts, ensure_ascii=False))
+        return
     from mosaicfs_core.cli.foreground import NO_MOUNT
+
+    if keeper is not None:
+        context.say(f"Mounted   {keeper.directory}")
+    elif problem is not None:
+        context.say(f"Mounted   nowhere: {problem}")
+        context.say("          Everything else works" + (TREE if problem != NO_MOUNT else "."))
+    context.say(f"API       {runtime.url}/api/docs")
+    if runtime.url.startswith("https:"):
+        from mosaicfs_core.security.authority import Authority
+
+        context.say(f"Authority {Authority.of_home(runtime.core.home).fingerprint}")
+    click.echo(login_line(facts["login_link"], facts["login_problem"]))
+    context.say("Ctrl-C stops it.")
+
+
+async def _facts(
+    runtime: AgentRuntime, keeper: MountKeeper | None, problem: str | None, indexed: Indexed
+) -> dict[str, Any]:
+    """What the ready message tells, as ``--json`` has it. It makes the login link."""
     from mosaicfs_core.errors import MosaicError
 
     roots = await runtime.roots()
@@ -157,7 +176,7 @@ async def _announce(
         link = await runtime.login_link()
     except MosaicError as error:  # the disk is full, say: what runs goes on
         unable = f"{error.message} Once that is mended, `mosaicfs credentials link` makes a login link."
-    facts = {
+    return {
         "ready": True,
         "url": runtime.url,
         "login_link": link,
@@ -170,18 +189,3 @@ async def _announce(
         "crawling": runtime.agent.awaited(),
         "node_id": runtime.core.node_id,
     }
-    if context.json:
-        click.echo(json.dumps(facts, ensure_ascii=False))
-        return
-    if keeper is not None:
-        context.say(f"Mounted   {keeper.directory}")
-    elif problem is not None:
-        context.say(f"Mounted   nowhere: {problem}")
-        context.say("          Everything else works" + (TREE if problem != NO_MOUNT else "."))
-    context.say(f"API       {runtime.url}/api/docs")
-    if runtime.url.startswith("https:"):
-        from mosaicfs_core.security.authority import Authority
-
-        context.say(f"Authority {Authority.of_home(runtime.core.home).fingerprint}")
-    click.echo(login_line(link, unable))
-    context.say("Ctrl-C stops it.")
