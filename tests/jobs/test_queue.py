@@ -11,7 +11,7 @@ from job_bed import ALL, FILES, SECOND, Bed, seen
 
 from mosaicfs_core.errors import InvalidDocument, MosaicError, NotFound, UserError
 from mosaicfs_core.hooks import StepOp
-from mosaicfs_core.jobs import JobQueue, Subscription
+from mosaicfs_core.jobs import JobQueue, Subscription, finishing
 from mosaicfs_core.jobs.finishing import FIRST_PAUSE_S
 from mosaicfs_core.store import Store
 from mosaicfs_core.testing.store import EPOCH, NODE, annotation, assignment, file_document
@@ -246,6 +246,36 @@ async def test_a_failed_job_comes_again_later_and_stays_at_last(bed: Bed) -> Non
     assert await bed.annotation("/a") is None  # it says nothing now, so nothing is said of a failure either
 
 
+async def test_what_cannot_be_done_at_present_costs_no_attempt_for_about_a_day(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finishing, "MOST_POSTPONED", 2)
+    await bed.subscribe(one=Subscription(events=FILES, max_attempts=2))
+    await bed.write("/a")
+    for pause in (5, 10, 5):
+        (job,) = await bed.take()
+        assert await bed.queue.failed(job, "the server is away", unavailable=True) == "pending"
+        (row,) = (await bed.queue.jobs("one", "pending")).items
+        assert (row.not_before, row.last_error) == (bed.now + pause * SECOND, "the server is away")
+        assert await bed.annotation("/a") is None
+        assert await bed.take() == []
+        bed.now += pause * SECOND
+    (job,) = await bed.take()
+    assert job.attempts == 1
+    assert await bed.queue.failed(job, "the server is away", unavailable=True) == "failed"
+    await bed.queue.retry("one")
+    (job,) = await bed.take()
+    await bed.queue.failed(job, "the server is away", unavailable=True)
+    bed.now += 5 * SECOND
+    await bed.write("/b")
+    (new,) = await bed.take(limit=1, fresh=True)
+    assert (new.file and new.file.name, new.attempts) == ("b", 0)
+    (old,) = await bed.take(limit=1, fresh=True)
+    assert (old.file and old.file.name, old.attempts) == ("a", 0)
+    assert await bed.queue.failed(old, "it is broken") == "pending"
+    assert await bed.queue.failed(old, "it is not in flight", unavailable=True) is None
+
+
 async def test_a_change_of_a_failed_file_is_a_new_chance(bed: Bed) -> None:
     await bed.subscribe(one=Subscription(events=FILES, max_attempts=1))
     await bed.write("/a")
@@ -471,6 +501,19 @@ async def test_a_replica_of_the_former_layout_gets_the_tables_in_place(tmp_path:
     await bed.queue.sync("one", "scheduled")
     assert await bed.told() == [("file.added", "/old")]
     await bed.close()
+
+
+async def test_tables_of_the_former_version_are_brought_up_to_date(bed: Bed) -> None:
+    await bed.subscribe(one=FILES)
+    await bed.write("/a")
+    statements = ("ALTER TABLE jobs DROP COLUMN postponed", "UPDATE job_state SET value = 1 WHERE key = 'layout'")
+    for statement in statements:
+        await bed.store.transaction(lambda tx, sql=statement: tx.execute(sql) and None)
+    await bed.crash()
+    (job,) = await bed.take()
+    assert await bed.queue.failed(job, "the server is away", unavailable=True) == "pending"
+    await bed.crash()
+    assert (await bed.queue.standing("one")).counts.retrying == 1
 
 
 async def test_tables_of_another_version_are_refused(bed: Bed) -> None:

@@ -200,6 +200,15 @@ class QueueMachine(RuleBasedStateMachine):
             self.model.annotations[state.node, state.path, name] = ("failed", {})
         assert status == ("failed" if expected == "failed" else "pending")
 
+    @precondition(lambda self: self.taken)
+    @rule(data=st.data())
+    def postpone(self, data: st.DataObject) -> None:
+        name, identifier, job = self.draw(data)
+        pause = FIRST_PAUSE_S * 2 ** self.model.instances[name].flying[identifier].postponed
+        assert self.runner.run(self.bed.queue.failed(job, "away", unavailable=True)) == "pending"
+        del self.taken[name, identifier]
+        self.model.give_back(name, identifier, due=self.bed.now + int(pause * 1_000_000), unavailable=True)
+
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:
         chosen = data.draw(st.sets(st.sampled_from(sorted(self.taken)))) if self.taken else set()
@@ -214,7 +223,7 @@ class QueueMachine(RuleBasedStateMachine):
             failed = [job for job in self.model.instances[name].waiting.values() if job.status == "failed"]
             assert self.runner.run(self.bed.queue.retry(name)) == len(failed)
             for job in failed:
-                job.status, job.attempts = "ready", 0
+                job.status, job.attempts, job.postponed = "ready", 0, 0
 
     @rule(name=names)
     def pause_or_resume(self, name: str) -> None:
@@ -288,7 +297,8 @@ class QueueMachine(RuleBasedStateMachine):
     @invariant()
     def jobs_agree(self) -> None:
         rows = self.bed.store.reader.rows(
-            """SELECT i.name, j.doc, j.event, j.status, j.sequence, j.attempts, j.due, j.delivered, j.previous
+            """SELECT i.name, j.doc, j.event, j.status, j.sequence, j.attempts, j.postponed, j.due, j.delivered,
+            j.previous
             FROM jobs j JOIN job_instances i USING(instance) WHERE i.name IS NOT NULL"""
         )
         numbers = (None, ADDED, MODIFIED, DELETED)
@@ -298,9 +308,9 @@ class QueueMachine(RuleBasedStateMachine):
                 self.bed.store.reader.id_of_doc(doc),
                 numbers[event],
                 STATUS_COLUMNS[status],
-                *rest[:3],
-                bool(rest[3]),
-                rest[4] or "",
+                *rest[:4],
+                bool(rest[4]),
+                rest[5] or "",
             )
             for name, doc, event, status, *rest in rows
         )
@@ -312,6 +322,7 @@ class QueueMachine(RuleBasedStateMachine):
                 job.status,
                 job.sequence,
                 job.attempts,
+                job.postponed,
                 job.due,
                 job.delivered,
                 job.previous or "",

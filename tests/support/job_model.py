@@ -28,6 +28,7 @@ class ModelJob:
     sequence: int
     status: str = "ready"
     attempts: int = 0
+    postponed: int = 0
     due: int = 0
     delivered: bool = False
     previous: str | None = None
@@ -172,7 +173,8 @@ class Model:
     def _take(self, one: ModelInstance, limit: int, now: int) -> list[tuple[str, ModelJob]]:
         due = [item for item in one.waiting.items() if item[1].status == "retrying" and item[1].due <= now]
         ready = [item for item in one.waiting.items() if item[1].status == "ready"]
-        chosen = sorted(due, key=lambda item: item[1].due) + sorted(ready, key=lambda item: item[1].sequence)
+        due.sort(key=lambda item: (item[1].due, self.numbers[item[0]]))
+        chosen = due + sorted(ready, key=lambda item: item[1].sequence)
         taken = []
         for name, job in chosen[:limit]:
             del one.waiting[name]
@@ -212,8 +214,10 @@ class Model:
         if file in one.waiting:
             one.waiting[file].status = "ready"
 
-    def give_back(self, name: str, file: str, *, due: int | None = None, for_good: bool = False) -> str:
-        """``due``: an attempt failed."""
+    def give_back(
+        self, name: str, file: str, *, due: int | None = None, for_good: bool = False, unavailable: bool = False
+    ) -> str:
+        """``due``: an attempt failed, or with ``unavailable`` was none."""
         one = self.instances[name]
         job, newer = one.flying.pop(file), one.waiting.get(file)
         if newer is not None:
@@ -221,6 +225,7 @@ class Model:
             newer.status, newer.delivered = "ready", True
             return "ready"
         status = "failed" if for_good else "retrying" if due is not None else "ready"
-        attempts = job.attempts + (due is not None)
-        one.waiting[file] = replace(job, status=status, attempts=attempts, due=0 if for_good else due or 0)
+        attempts, postponed = job.attempts + (due is not None and not unavailable), job.postponed + unavailable
+        due = 0 if for_good else due or 0
+        one.waiting[file] = replace(job, status=status, attempts=attempts, postponed=postponed, due=due)
         return status

@@ -32,6 +32,7 @@ class Wish(NamedTuple):
     now: int
     max_bytes: int | None
     day: str
+    fresh: bool = False
 
 
 class Taken(NamedTuple):
@@ -49,9 +50,11 @@ def take(tx: WriteTransaction, name: str, wish: Wish) -> Taken:
     instance = named(tx, name)
     if instance is None or instance.paused or not instance.enabled:
         return Taken([], None, False, False)
-    found = [Row(*row) for row in tx.execute(_DUE, (instance.number, wish.now, wish.limit))]
-    if len(found) < wish.limit:
-        found += [Row(*row) for row in tx.execute(_NEXT, (instance.number, wish.limit - len(found)))]
+    found: list[Row] = []
+    due, new = (_DUE, (instance.number, wish.now)), (_NEXT, (instance.number,))
+    for walk, parameters in (new, due) if wish.fresh else (due, new):
+        if len(found) < wish.limit:
+            found += [Row(*row) for row in tx.execute(walk, (*parameters, wish.limit - len(found)))]
     records = _records(tx, found)
     tally = Tally(instance)
     jobs: list[Job] = []

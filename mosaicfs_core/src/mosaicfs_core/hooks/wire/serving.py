@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from mosaicfs_core.errors import MosaicError, UserError
+from mosaicfs_core.errors import MosaicError, PluginError, Unavailable, UserError
 from mosaicfs_core.hooks.operations import CrawlRequest, FileOperation
 from mosaicfs_core.hooks.queries import QueryRequest
 from mosaicfs_core.hooks.wire import calls, messages
@@ -158,7 +158,7 @@ class Session:
                 if data:
                     answer["annotation"] = calls.encoded(data)
             except MosaicError as error:
-                answer["error"] = error.message
+                answer["error"] = _told(error)
             except (TypeError, ValueError) as error:
                 answer["error"] = f"the answer is no JSON object: {error}"
         self._lines.send(answer)
@@ -206,3 +206,10 @@ class Session:
                     body = [operation_body(operation) for operation in operations[start : start + _CHUNK]]
                     self._lines.send({"request_id": number, "files": body})
                     await self._lines.drain()
+
+
+def _told(error: MosaicError) -> str | ToldError:
+    """An attempt's error as the host is told it; one that is no fault of the event has a code that says so."""
+    if isinstance(error, PluginError) and error.unavailable:
+        return ToldError(message=error.message, code=Unavailable.code)
+    return error.message
