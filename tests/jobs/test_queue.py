@@ -475,6 +475,25 @@ async def test_bytes_and_limits_bound_what_is_taken(bed: Bed) -> None:
     assert (usage.day, usage.jobs, usage.bytes, usage.last_at) == ("2026-01-02", 2, 20, bed.now)
 
 
+async def test_what_is_given_back_was_not_used(bed: Bed) -> None:
+    await bed.subscribe(one=FILES)
+    for number in range(3):
+        await bed.write(f"/{number}", size=10)
+    today = await bed.take(limit=2, day="2026-01-02")
+    await bed.queue.released(today[:1])
+    await bed.queue.failed(today[1], "no")
+    usage = (await bed.queue.standing("one")).usage
+    assert (usage.day, usage.jobs, usage.bytes) == ("2026-01-02", 1, 10)
+    late = await bed.take(limit=1, day="2026-01-02")
+    tomorrow = await bed.take(limit=1, day="2026-01-03")
+    await bed.queue.released(late)  # of another day
+    usage = (await bed.queue.standing("one")).usage
+    assert (usage.day, usage.jobs, usage.bytes) == ("2026-01-03", 1, 10)
+    await bed.queue.released([*late, *tomorrow])
+    usage = (await bed.queue.standing("one")).usage
+    assert (usage.jobs, usage.bytes) == (0, 0)
+
+
 async def test_who_waits_is_woken(bed: Bed) -> None:
     await bed.subscribe(one=FILES)
     waiting = asyncio.ensure_future(bed.queue.wait("one", 60))

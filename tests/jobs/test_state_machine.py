@@ -27,6 +27,7 @@ NEW_PATHS = ["/a", "/b", "/m", "/d/n"]
 NAMES = ["one", "two"]
 EVENTS = [FILES, FILES, (ADDED, MODIFIED), (MODIFIED, DELETED), (DELETED,)]
 ATTEMPTS = 2
+DAY = "2026-01-02"
 
 places = st.sampled_from(PLACES)
 sizes = st.integers(1, 2 * SMALL)
@@ -157,7 +158,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(name=names, limit=st.integers(1, 3))
     def take(self, name: str, limit: int) -> None:
-        jobs = self.runner.run(self.bed.queue.take(name, limit))
+        jobs = self.runner.run(self.bed.queue.take(name, limit, day=DAY))
         if name not in self.model.instances:
             assert jobs == []
             return
@@ -214,8 +215,10 @@ class QueueMachine(RuleBasedStateMachine):
         chosen = data.draw(st.sets(st.sampled_from(sorted(self.taken)))) if self.taken else set()
         jobs = [self.taken.pop(key) for key in sorted(chosen)]
         assert self.runner.run(self.bed.queue.released(jobs)) == len(jobs)
-        for key in sorted(chosen):
-            self.model.give_back(*key)
+        for name, identifier in sorted(chosen):
+            one = self.model.instances[name]
+            one.use([one.flying[identifier]], -1)
+            self.model.give_back(name, identifier)
 
     @rule(name=names)
     def retry(self, name: str) -> None:
@@ -347,6 +350,13 @@ class QueueMachine(RuleBasedStateMachine):
             (FINISHING, FAILED),
         )
         assert stuck == []
+
+    @invariant()
+    def usage_agrees(self) -> None:
+        rows = self.bed.store.reader.rows("SELECT name, day_jobs, day_bytes FROM job_instances WHERE name NOT NULL")
+        assert {name: (jobs, size) for name, jobs, size in rows} == {
+            name: one.used for name, one in self.model.instances.items()
+        }
 
     @invariant()
     def ledgers_agree(self) -> None:

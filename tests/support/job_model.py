@@ -45,6 +45,8 @@ class ModelInstance:
     unknown: bool = False
     """Whether nobody can say at present what it subscribes to."""
     sequence: int = 0
+    used: tuple[int, int] = (0, 0)
+    """Jobs that were taken and not given back, and their bytes."""
     sync_until: int | None = None
     """The last document number that the listing of a full sync has yet to look at; None when there is none."""
     waiting: dict[str, ModelJob] = field(default_factory=dict)
@@ -54,6 +56,10 @@ class ModelInstance:
     def next(self) -> int:
         self.sequence += 1
         return self.sequence
+
+    def use(self, jobs: list[ModelJob], sign: int) -> None:
+        size = sum(job.given.size for job in jobs if job.given is not None)
+        self.used = (self.used[0] + sign * len(jobs), self.used[1] + sign * size)
 
     def wants(self, state: State | None) -> bool:
         if state is None or not state.shown or (state.node != NODE and not self.everywhere):
@@ -168,6 +174,7 @@ class Model:
             self._list(one, one.sync_until)
             one.sync_until = None
             taken = self._take(one, limit, now)
+        one.use([job for _, job in taken], 1)
         return taken
 
     def _take(self, one: ModelInstance, limit: int, now: int) -> list[tuple[str, ModelJob]]:

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from mosaicfs_core.backoff import pause_after
 from mosaicfs_core.documents.times import MICROS_PER_SECOND
 from mosaicfs_core.errors import MosaicError
-from mosaicfs_core.jobs import annotating, rows, syncing
+from mosaicfs_core.jobs import annotating, rows, syncing, taking
 from mosaicfs_core.jobs.annotating import Place, Said
 from mosaicfs_core.jobs.collapse import DELETED, collapse
 from mosaicfs_core.jobs.instances import Instance, Tally, named
@@ -207,12 +207,13 @@ def give_back(tx: WriteTransaction, tally: Tally, row: Row, status: int) -> int:
 
 
 def release(bench: Bench, jobs: Iterable[Job]) -> int:
-    """Give jobs back without an attempt; how many were in flight still."""
+    """Give jobs back without an attempt, and what they were counted for; how many were in flight still."""
     count = 0
     for job in jobs:
         row, place = bench.in_flight(job), bench.of(job.instance)
         if row is not None and place is not None:
             give_back(bench.tx, place[2], row, READY)
+            taking.unuse(bench.tx, place[0], job)
             count += 1
     return count
 
