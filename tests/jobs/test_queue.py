@@ -9,7 +9,7 @@ import pytest
 from job_bed import ALL, FILES, SECOND, Bed, seen
 
 from mosaicfs_core.errors import MosaicError, UserError
-from mosaicfs_core.jobs import JobQueue, Subscription
+from mosaicfs_core.jobs import JobQueue, Subscription, finishing
 from mosaicfs_core.jobs.finishing import FIRST_PAUSE_S
 from mosaicfs_core.store import Store
 from mosaicfs_core.testing.store import NODE, assignment, file_document
@@ -160,6 +160,36 @@ async def test_a_failed_job_comes_again_later_and_stays_at_last(bed: Bed) -> Non
     assert await bed.annotation("/a") is None  # it says nothing now, so nothing is said of a failure either
 
 
+async def test_what_cannot_be_done_at_present_costs_no_attempt_for_about_a_day(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finishing, "MOST_POSTPONED", 2)
+    await bed.subscribe(one=Subscription(events=FILES, max_attempts=2))
+    await bed.write("/a")
+    for pause in (5, 10, 5):
+        (job,) = await bed.take()
+        assert await bed.queue.failed(job, "the server is away", unavailable=True) == "pending"
+        (row,) = (await bed.queue.jobs("one", "pending")).items
+        assert (row.not_before, row.last_error) == (bed.now + pause * SECOND, "the server is away")
+        assert await bed.annotation("/a") is None
+        assert await bed.take() == []
+        bed.now += pause * SECOND
+    (job,) = await bed.take()
+    assert job.attempts == 1
+    assert await bed.queue.failed(job, "the server is away", unavailable=True) == "failed"
+    await bed.queue.retry("one")
+    (job,) = await bed.take()
+    await bed.queue.failed(job, "the server is away", unavailable=True)
+    bed.now += 5 * SECOND
+    await bed.write("/b")
+    (new,) = await bed.take(limit=1, fresh=True)
+    assert (new.file and new.file.name, new.attempts) == ("b", 0)
+    (old,) = await bed.take(limit=1, fresh=True)
+    assert (old.file and old.file.name, old.attempts) == ("a", 0)
+    assert await bed.queue.failed(old, "it is broken") == "pending"
+    assert await bed.queue.failed(old, "it is not in flight", unavailable=True) is None
+
+
 async def test_a_change_of_a_failed_file_is_a_new_chance(bed: Bed) -> None:
     await bed.subscribe(one=Subscription(events=FILES, max_attempts=1))
     await bed.write("/a")
@@ -184,6 +214,25 @@ async def test_bytes_and_limits_bound_what_is_taken(bed: Bed) -> None:
     assert await bed.take(limit=0) == []
     usage = (await bed.queue.standing("one")).usage
     assert (usage.day, usage.jobs, usage.bytes, usage.last_at) == ("2026-01-02", 2, 20, bed.now)
+
+
+async def test_what_is_given_back_was_not_used(bed: Bed) -> None:
+    await bed.subscribe(one=FILES)
+    for number in range(3):
+        await bed.write(f"/{number}", size=10)
+    today = await bed.take(limit=2, day="2026-01-02")
+    await bed.queue.released(today[:1])
+    await bed.queue.failed(today[1], "no")
+    usage = (await bed.queue.standing("one")).usage
+    assert (usage.day, usage.jobs, usage.bytes) == ("2026-01-02", 1, 10)
+    late = await bed.take(limit=1, day="2026-01-02")
+    tomorrow = await bed.take(limit=1, day="2026-01-03")
+    await bed.queue.released(late)  # of another day
+    usage = (await bed.queue.standing("one")).usage
+    assert (usage.day, usage.jobs, usage.bytes) == ("2026-01-03", 1, 10)
+    await bed.queue.released([*late, *tomorrow])
+    usage = (await bed.queue.standing("one")).usage
+    assert (usage.jobs, usage.bytes) == (0, 0)
 
 
 async def test_who_waits_is_woken(bed: Bed) -> None:
@@ -212,6 +261,19 @@ async def test_a_replica_of_the_former_layout_gets_the_tables_in_place(tmp_path:
     await bed.queue.sync("one", "scheduled")
     assert await bed.told() == [("file.added", "/old")]
     await bed.close()
+
+
+async def test_tables_of_the_former_version_are_brought_up_to_date(bed: Bed) -> None:
+    await bed.subscribe(one=FILES)
+    await bed.write("/a")
+    statements = ("ALTER TABLE jobs DROP COLUMN postponed", "UPDATE job_state SET value = 1 WHERE key = 'layout'")
+    for statement in statements:
+        await bed.store.transaction(lambda tx, sql=statement: tx.execute(sql) and None)
+    await bed.crash()
+    (job,) = await bed.take()
+    assert await bed.queue.failed(job, "the server is away", unavailable=True) == "pending"
+    await bed.crash()
+    assert (await bed.queue.standing("one")).counts.retrying == 1
 
 
 async def test_tables_of_another_version_are_refused(bed: Bed) -> None:

@@ -27,6 +27,7 @@ NEW_PATHS = ["/a", "/b", "/m", "/d/n"]
 NAMES = ["one", "two"]
 EVENTS = [FILES, FILES, (ADDED, MODIFIED), (MODIFIED, DELETED), (DELETED,)]
 ATTEMPTS = 2
+DAY = "2026-01-02"
 
 places = st.sampled_from(PLACES)
 sizes = st.integers(1, 2 * SMALL)
@@ -157,7 +158,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(name=names, limit=st.integers(1, 3))
     def take(self, name: str, limit: int) -> None:
-        jobs = self.runner.run(self.bed.queue.take(name, limit))
+        jobs = self.runner.run(self.bed.queue.take(name, limit, day=DAY))
         if name not in self.model.instances:
             assert jobs == []
             return
@@ -200,13 +201,24 @@ class QueueMachine(RuleBasedStateMachine):
             self.model.annotations[state.node, state.path, name] = ("failed", {})
         assert status == ("failed" if expected == "failed" else "pending")
 
+    @precondition(lambda self: self.taken)
+    @rule(data=st.data())
+    def postpone(self, data: st.DataObject) -> None:
+        name, identifier, job = self.draw(data)
+        pause = FIRST_PAUSE_S * 2 ** self.model.instances[name].flying[identifier].postponed
+        assert self.runner.run(self.bed.queue.failed(job, "away", unavailable=True)) == "pending"
+        del self.taken[name, identifier]
+        self.model.give_back(name, identifier, due=self.bed.now + int(pause * 1_000_000), unavailable=True)
+
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:
         chosen = data.draw(st.sets(st.sampled_from(sorted(self.taken)))) if self.taken else set()
         jobs = [self.taken.pop(key) for key in sorted(chosen)]
         assert self.runner.run(self.bed.queue.released(jobs)) == len(jobs)
-        for key in sorted(chosen):
-            self.model.give_back(*key)
+        for name, identifier in sorted(chosen):
+            one = self.model.instances[name]
+            one.use([one.flying[identifier]], -1)
+            self.model.give_back(name, identifier)
 
     @rule(name=names)
     def retry(self, name: str) -> None:
@@ -214,7 +226,7 @@ class QueueMachine(RuleBasedStateMachine):
             failed = [job for job in self.model.instances[name].waiting.values() if job.status == "failed"]
             assert self.runner.run(self.bed.queue.retry(name)) == len(failed)
             for job in failed:
-                job.status, job.attempts = "ready", 0
+                job.status, job.attempts, job.postponed = "ready", 0, 0
 
     @precondition(lambda self: self.model.annotations)
     @rule(data=st.data(), whole=st.sampled_from(["plugin", "node_id", "path", ""]))
@@ -308,7 +320,8 @@ class QueueMachine(RuleBasedStateMachine):
     @invariant()
     def jobs_agree(self) -> None:
         rows = self.bed.store.reader.rows(
-            """SELECT i.name, j.doc, j.event, j.status, j.sequence, j.attempts, j.due, j.delivered, j.previous
+            """SELECT i.name, j.doc, j.event, j.status, j.sequence, j.attempts, j.postponed, j.due, j.delivered,
+            j.previous
             FROM jobs j JOIN job_instances i USING(instance) WHERE i.name IS NOT NULL"""
         )
         numbers = (None, ADDED, MODIFIED, DELETED)
@@ -318,9 +331,9 @@ class QueueMachine(RuleBasedStateMachine):
                 self.bed.store.reader.id_of_doc(doc),
                 numbers[event],
                 STATUS_COLUMNS[status],
-                *rest[:3],
-                bool(rest[3]),
-                rest[4] or "",
+                *rest[:4],
+                bool(rest[4]),
+                rest[5] or "",
             )
             for name, doc, event, status, *rest in rows
         )
@@ -332,6 +345,7 @@ class QueueMachine(RuleBasedStateMachine):
                 job.status,
                 job.sequence,
                 job.attempts,
+                job.postponed,
                 job.due,
                 job.delivered,
                 job.previous or "",
@@ -356,6 +370,13 @@ class QueueMachine(RuleBasedStateMachine):
             (FINISHING, FAILED),
         )
         assert stuck == []
+
+    @invariant()
+    def usage_agrees(self) -> None:
+        rows = self.bed.store.reader.rows("SELECT name, day_jobs, day_bytes FROM job_instances WHERE name NOT NULL")
+        assert {name: (jobs, size) for name, jobs, size in rows} == {
+            name: one.used for name, one in self.model.instances.items()
+        }
 
     @invariant()
     def ledgers_agree(self) -> None:

@@ -15,7 +15,7 @@ from fpdf import FPDF
 from pdfs import SENTENCES
 from summarizing import Files
 
-from mosaicfs_core.hooks import NotFound, Unavailable, UserError
+from mosaicfs_core.hooks import MosaicError, NotFound, UserError
 from mosaicfs_plugins.summarize.reading import child, processes
 from mosaicfs_plugins.summarize.settings import SCHEMA, Settings, read_settings
 
@@ -252,7 +252,7 @@ async def test_reading_ends_at_the_time_limit_and_with_whoever_waits(
 
     task = asyncio.create_task(files.summarize("slow.pdf", "application/pdf", max_seconds=2))
     limited = int(await asyncio.to_thread(pipe.read_text))
-    with pytest.raises(Unavailable, match="longer than 2 s"):
+    with pytest.raises(MosaicError, match="longer than 2 s"):
         await task
     assert not running(limited)
 
@@ -269,7 +269,7 @@ async def test_a_reader_that_breaks_down_is_an_error(
 ) -> None:
     instead(monkeypatch, tmp_path, "import os; os.kill(os.getpid(), 9)")
     files.write("bad.pdf", pdf())
-    with pytest.raises(Unavailable, match="broke down, or ran out of memory"):
+    with pytest.raises(MosaicError, match="broke down, or ran out of memory"):
         await files.summarize("bad.pdf", "application/pdf")
 
 

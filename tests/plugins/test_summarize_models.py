@@ -101,11 +101,11 @@ def answering(status: int, body: str, **headers: str) -> Any:
         (404, "<h1>Not  Found</h1>", UserError, "answered 404: <h1>Not Found</h1>"),
         (429, '{"error": "slow down"}', Unavailable, "answered 429: slow down"),
         (500, "", Unavailable, "answered 500: nothing"),
-        (200, "not json", Unavailable, "cannot be understood"),
-        (200, '{"choices": [{"message": {}}]}', Unavailable, "answered nothing"),
-        (200, '{"choices": []}', Unavailable, "answered nothing"),
-        (200, "[" * 100_000, Unavailable, "cannot be understood"),
-        (200, "x" * (2 << 20), Unavailable, "more than 1,048,576 bytes"),
+        (200, "not json", MosaicError, "cannot be understood"),
+        (200, '{"choices": [{"message": {}}]}', MosaicError, "answered nothing"),
+        (200, '{"choices": []}', MosaicError, "answered nothing"),
+        (200, "[" * 100_000, MosaicError, "cannot be understood"),
+        (200, "x" * (2 << 20), MosaicError, "more than 1,048,576 bytes"),
     ],
 )
 async def test_answers_that_are_none(bed: Bed, status: int, body: str, error: type[MosaicError], says: str) -> None:

@@ -49,6 +49,8 @@ async def mosaicfs_file_event(context, event):
     if name == "noise":
         print("x" * 300_000, file=sys.stderr)
         print("y" * 300_000)
+    if name == "away":
+        raise Unavailable("the server is away")
     if name == "raise":
         raise ValueError("cannot be read")
     (context.state_dir / name).write_text("seen")
@@ -141,10 +143,13 @@ async def test_new_settings_arrive_without_a_restart(apart: Apart) -> None:
     assert (after["tone"], after["pid"]) == ("high", before["pid"])
 
 
-@pytest.mark.logs("cannot be read")
+@pytest.mark.logs("cannot be read|the server is away")
 async def test_its_errors_are_attempts_and_its_noise_hurts_nobody(apart: Apart) -> None:
     with pytest.raises(PluginError, match=r"^plugin apart: mosaicfs_file_event failed: ValueError: cannot be read$"):
         await apart.send("raise")
+    with pytest.raises(PluginError, match=r"^plugin apart: mosaicfs_file_event failed: the server is away$") as told:
+        await apart.send("away")
+    assert told.value.unavailable
     assert (await apart.send("noise"))["pid"]
     assert (await apart.send("a"))["pid"]
 

@@ -16,6 +16,7 @@ from importlib_metadata import entry_points
 
 from mosaicfs_core.agent import Agent
 from mosaicfs_core.agent.jobs import health as health_module
+from mosaicfs_core.agent.jobs import outage as outage_module
 from mosaicfs_core.documents import ids
 from mosaicfs_core.errors import Unavailable
 from mosaicfs_core.hooks import (
@@ -29,7 +30,7 @@ from mosaicfs_core.hooks import (
     ResultEnvelope,
     hookimpl,
 )
-from mosaicfs_core.jobs import Counts, JobQueue
+from mosaicfs_core.jobs import Counts, JobQueue, finishing
 from mosaicfs_core.plugins.running.in_process import InProcess
 from mosaicfs_core.testing.harness import Harness, plugin_at
 
@@ -307,6 +308,32 @@ async def test_a_file_that_always_fails_is_given_up_and_told_and_can_be_tried_ag
         assert await agent.jobs.queue.retry("annotator") == 1
         await bed.until(lambda: _data(bed, "a.txt", {"fine": True}))
         await bed.until(lambda: (bed.notification("plugin_jobs_failed:annotator") or {}).get("status") == "resolved")
+
+
+@pytest.mark.logs("the server is away")
+async def test_while_what_it_needs_is_away_nothing_fails_and_all_is_done_after(
+    bed: Bed, annotator: Annotator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outage_module, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(finishing, "FIRST_PAUSE_S", 0.01)
+    away = True
+
+    def answer(event: FileEvent) -> dict[str, Any]:
+        if away and event.file is not None:
+            raise Unavailable("the server is away")
+        return {"fine": True}
+
+    annotator.answer = answer
+    await bed.change(max_attempts=1)
+    for number in range(5):
+        (bed.tree / f"{number}.txt").write_text("abc")
+    async with bed.agent() as agent:
+        await bed.until(lambda: "the server is away" in agent.jobs.waits("annotator"))
+        await bed.until(lambda: sum(event == "file.added" for event, _ in annotator.seen()) > 5)
+        away = False
+        await bed.until(lambda: _all_done(agent, annotator, 5))
+        assert (await agent.jobs.queue.standing("annotator")).counts.failed == 0
+    assert bed.notification("plugin_jobs_failed:annotator") is None
 
 
 async def test_settings_take_effect_on_the_next_job_and_a_pause_holds_it(bed: Bed, annotator: Annotator) -> None:

@@ -38,6 +38,8 @@ class Bed:
     async def crash(self) -> None:
         """Open the file again as it is: what was in flight was never given back."""
         self.queue._closed = True
+        if self.queue._purging is not None:
+            self.queue._purging.cancel()
         await self.store.close()
         await self.open()
 

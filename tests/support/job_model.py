@@ -28,6 +28,7 @@ class ModelJob:
     sequence: int
     status: str = "ready"
     attempts: int = 0
+    postponed: int = 0
     due: int = 0
     delivered: bool = False
     previous: str | None = None
@@ -44,6 +45,8 @@ class ModelInstance:
     unknown: bool = False
     """Whether nobody can say at present what it subscribes to."""
     sequence: int = 0
+    used: tuple[int, int] = (0, 0)
+    """Jobs that were taken and not given back, and their bytes."""
     sync_until: int | None = None
     """The last document number that the listing of a full sync has yet to look at; None when there is none."""
     waiting: dict[str, ModelJob] = field(default_factory=dict)
@@ -53,6 +56,10 @@ class ModelInstance:
     def next(self) -> int:
         self.sequence += 1
         return self.sequence
+
+    def use(self, jobs: list[ModelJob], sign: int) -> None:
+        size = sum(job.given.size for job in jobs if job.given is not None)
+        self.used = (self.used[0] + sign * len(jobs), self.used[1] + sign * size)
 
     def wants(self, state: State | None) -> bool:
         if state is None or not state.shown or (state.node != NODE and not self.everywhere):
@@ -167,12 +174,14 @@ class Model:
             self._list(one, one.sync_until)
             one.sync_until = None
             taken = self._take(one, limit, now)
+        one.use([job for _, job in taken], 1)
         return taken
 
     def _take(self, one: ModelInstance, limit: int, now: int) -> list[tuple[str, ModelJob]]:
         due = [item for item in one.waiting.items() if item[1].status == "retrying" and item[1].due <= now]
         ready = [item for item in one.waiting.items() if item[1].status == "ready"]
-        chosen = sorted(due, key=lambda item: item[1].due) + sorted(ready, key=lambda item: item[1].sequence)
+        due.sort(key=lambda item: (item[1].due, self.numbers[item[0]]))
+        chosen = due + sorted(ready, key=lambda item: item[1].sequence)
         taken = []
         for name, job in chosen[:limit]:
             del one.waiting[name]
@@ -233,8 +242,10 @@ class Model:
         if waiting is None and file not in one.flying and one.enabled and one.wants(state) and event is not None:
             one.waiting[file] = ModelJob(event, one.next())
 
-    def give_back(self, name: str, file: str, *, due: int | None = None, for_good: bool = False) -> str:
-        """``due``: an attempt failed."""
+    def give_back(
+        self, name: str, file: str, *, due: int | None = None, for_good: bool = False, unavailable: bool = False
+    ) -> str:
+        """``due``: an attempt failed, or with ``unavailable`` was none."""
         one = self.instances[name]
         job, newer = one.flying.pop(file), one.waiting.get(file)
         if newer is not None:
@@ -242,6 +253,7 @@ class Model:
             newer.status, newer.delivered = "ready", True
             return "ready"
         status = "failed" if for_good else "retrying" if due is not None else "ready"
-        attempts = job.attempts + (due is not None)
-        one.waiting[file] = replace(job, status=status, attempts=attempts, due=0 if for_good else due or 0)
+        attempts, postponed = job.attempts + (due is not None and not unavailable), job.postponed + unavailable
+        due = 0 if for_good else due or 0
+        one.waiting[file] = replace(job, status=status, attempts=attempts, postponed=postponed, due=due)
         return status

@@ -115,6 +115,12 @@ class PluginError(MosaicError):
         self.plugin = plugin
         self.hook = hook
 
+    @property
+    def unavailable(self) -> bool:
+        """Whether the plugin raised ``Unavailable``: what it needs is not there at present, which is no fault of what
+        it was given."""
+        return bool(self.details.get("unavailable"))
+
 
 class Unavailable(MosaicError):
     """Cannot be done at present. ``retry_after`` is a number of seconds, or None when unknown."""

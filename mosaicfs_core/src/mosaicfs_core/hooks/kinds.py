@@ -76,7 +76,8 @@ class RunningPlugin(Protocol):
     """One instance that runs, whatever runs it. Made by ``PluginKind.run``; nothing happens before ``start``.
 
     What is asked raises ``PluginError`` when the plugin answered with an error, crashed on it or took too long: that
-    counts as an attempt. It raises ``Unavailable`` when the plugin is not there at present: that counts as none.
+    counts as an attempt, unless it says that what the plugin needs is not there (``PluginError.unavailable``). It
+    raises ``Unavailable`` when the plugin is not there at present: that counts as none.
     """
 
     @property

@@ -139,8 +139,9 @@ def mosaicfs_file_event(context: PluginContext, event: FileEvent) -> Awaitable[M
 
     Called for the events and files that the instance subscribes to, ``workers`` at once, never two for one file. None
     or an empty object leaves nothing to write. Raising (or taking longer than the instance's ``timeout_s``) is a failed
-    attempt: the event comes again later, ``max_attempts`` times in all. The answer and the end of the job are stored
-    in one transaction, so after a crash an event may come again whose answer was lost: be idempotent.
+    attempt: the event comes again later, ``max_attempts`` times in all. Raising ``Unavailable`` (what is needed is not
+    there at present) is none for about a day. The answer and the end of the job are stored in one transaction, so after
+    a crash an event may come again whose answer was lost: be idempotent.
     """
 
 

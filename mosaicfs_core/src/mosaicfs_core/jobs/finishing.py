@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from mosaicfs_core.backoff import pause_after
 from mosaicfs_core.documents.times import MICROS_PER_SECOND
 from mosaicfs_core.errors import MosaicError
-from mosaicfs_core.jobs import annotating, rows, syncing
+from mosaicfs_core.jobs import annotating, rows, syncing, taking
 from mosaicfs_core.jobs.annotating import Place, Said
 from mosaicfs_core.jobs.collapse import DELETED, collapse
 from mosaicfs_core.jobs.instances import Instance, Tally, named
@@ -20,6 +20,8 @@ from mosaicfs_core.store import FileRow, WriteTransaction
 
 FIRST_PAUSE_S: Final = 5.0
 LONGEST_PAUSE_S: Final = 3600.0
+MOST_POSTPONED: Final = 32
+"""Times that a job comes again before it counts that what the plugin needs is not there: about a day."""
 ERROR_LENGTH: Final = 2_000
 """Characters of an error that are kept."""
 
@@ -140,6 +142,23 @@ def _forward(tx: WriteTransaction, tally: Tally, row: Row) -> None:
     tally.move(BEHIND, READY, changed)
 
 
+def postpone(bench: Bench, job: Job, message: str, chance: Callable[[], float]) -> int | None:
+    """Have a job come again that was not to be done at present, without an attempt unless that goes on for too long;
+    otherwise as ``fail``."""
+    row, place = bench.in_flight(job), bench.of(job.instance)
+    if row is None or place is None:
+        return None
+    if row.postponed >= MOST_POSTPONED:
+        return fail(bench, job, message, chance)
+    again = row._replace(postponed=row.postponed + 1, due=_due(bench, row.postponed, chance))
+    return give_back(bench.tx, place[2], again._replace(last_error=message[:ERROR_LENGTH]), RETRYING)
+
+
+def _due(bench: Bench, failures: int, chance: Callable[[], float]) -> int:
+    pause = pause_after(failures, chance(), first_s=FIRST_PAUSE_S, longest_s=LONGEST_PAUSE_S)
+    return bench.now + int(pause * MICROS_PER_SECOND)
+
+
 def fail(bench: Bench, job: Job, message: str, chance: Callable[[], float]) -> int | None:
     """Count an attempt; returns the status that the job has now, None when it was not in flight."""
     row, place = bench.in_flight(job), bench.of(job.instance)
@@ -148,8 +167,7 @@ def fail(bench: Bench, job: Job, message: str, chance: Callable[[], float]) -> i
     instance, subscription, tally = place
     text, attempts = message[:ERROR_LENGTH], row.attempts + 1
     if attempts < subscription.max_attempts:
-        pause = pause_after(row.attempts, chance(), first_s=FIRST_PAUSE_S, longest_s=LONGEST_PAUSE_S)
-        due = bench.now + int(pause * MICROS_PER_SECOND)
+        due = _due(bench, row.attempts, chance)
         return give_back(bench.tx, tally, row._replace(attempts=attempts, due=due, last_error=text), RETRYING)
     status = give_back(bench.tx, tally, row._replace(attempts=attempts, last_error=text), FAILED)
     if status != FAILED:
@@ -171,9 +189,10 @@ def give_back(tx: WriteTransaction, tally: Tally, row: Row, status: int) -> int:
     is ready at once. Returns the status it came to."""
     newer = rows.of_files(tx, row.instance, rows.numbers([row.doc]))[0].get(row.doc) if row.doc != SYNC_DOC else None
     if newer is None:
-        sql = """UPDATE jobs SET status = ?, attempts = ?, due = ?, last_error = ?
+        sql = """UPDATE jobs SET status = ?, attempts = ?, due = ?, last_error = ?, postponed = ?
             WHERE instance = ? AND doc = ? AND sequence = ?"""
-        tx.execute(sql, (status, row.attempts, row.due, row.last_error, row.instance, row.doc, row.sequence))
+        said = (status, row.attempts, row.due, row.last_error, row.postponed)
+        tx.execute(sql, (*said, row.instance, row.doc, row.sequence))
         tally.move(IN_FLIGHT, status)
         return status
     event = collapse(row.event, newer.event, known=True)
@@ -188,12 +207,13 @@ def give_back(tx: WriteTransaction, tally: Tally, row: Row, status: int) -> int:
 
 
 def release(bench: Bench, jobs: Iterable[Job]) -> int:
-    """Give jobs back without an attempt; how many were in flight still."""
+    """Give jobs back without an attempt, and what they were counted for; how many were in flight still."""
     count = 0
     for job in jobs:
         row, place = bench.in_flight(job), bench.of(job.instance)
         if row is not None and place is not None:
             give_back(bench.tx, place[2], row, READY)
+            taking.unuse(bench.tx, place[0], job)
             count += 1
     return count
 

@@ -145,7 +145,7 @@ def retry(tx: WriteTransaction, instance: Instance, sequences: Sequence[int] | N
         chosen += " AND sequence IN (SELECT value FROM json_each(?))"
         parameters.append(_encode(list(sequences)).decode())
     changed = tx.execute(
-        f"""UPDATE jobs SET status = ?, attempts = 0, due = 0
+        f"""UPDATE jobs SET status = ?, attempts = 0, postponed = 0, due = 0
         WHERE instance = ? AND (doc, sequence) IN ({chosen} ORDER BY sequence LIMIT ?)""",
         (READY, instance.number, *parameters, limit),
     ).rowcount

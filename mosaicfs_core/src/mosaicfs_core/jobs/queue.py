@@ -146,17 +146,25 @@ class JobQueue:
     # Working
 
     async def take(
-        self, instance: str, limit: int, now: int | None = None, *, max_bytes: int | None = None, day: str = ""
+        self,
+        instance: str,
+        limit: int,
+        now: int | None = None,
+        *,
+        max_bytes: int | None = None,
+        day: str = "",
+        fresh: bool = False,
     ) -> list[Job]:
         """At most ``limit`` jobs that may be run at ``now`` (microseconds), which are in flight from then on; never one
         of a file that another one in flight is of. Empty for an instance that is unknown, paused or disabled.
 
-        Retries that are due come first, then by ``sequence``. With ``max_bytes``, no more once the files taken have so
-        many bytes together; the first is always taken. ``day`` is the day that they are counted to (``usage``), by
-        default the local day of ``now``.
+        Retries that are due come first (with ``fresh`` last), then by ``sequence``. With ``max_bytes``, no more once
+        the files taken have so many bytes together; the first is always taken. ``day`` is the day that they are counted
+        to (``usage``), by default the local day of ``now``.
         """
         moment = self._clock() if now is None else now
-        wish = Wish(limit, moment, max_bytes, day or day_of(datetime.fromtimestamp(moment / MICROS_PER_SECOND)))
+        today = day or day_of(datetime.fromtimestamp(moment / MICROS_PER_SECOND))
+        wish = Wish(limit, moment, max_bytes, today, fresh)
         while limit > 0:
             taken = await self._take(instance, wish)
             if taken.jobs or taken.instance is None:
@@ -248,10 +256,14 @@ class JobQueue:
             return [(await self._finished([answer]))[0] for answer in answers]
         return outcomes
 
-    async def failed(self, job: Job, message: str, now: int | None = None) -> JobStatus | None:
+    async def failed(
+        self, job: Job, message: str, now: int | None = None, *, unavailable: bool = False
+    ) -> JobStatus | None:
         """An attempt failed: again after a while, or for good after ``max_attempts``, which an annotation says with
-        ``status: failed``. Returns ``pending`` or ``failed``, None when it was not in flight any more."""
-        status = await self._at_bench(partial(finishing.fail, job=job, message=message, chance=self._chance), now)
+        ``status: failed``. Where what the plugin needs was ``unavailable``, it is no attempt for about a day. Returns
+        ``pending`` or ``failed``, None when it was not in flight any more."""
+        end = finishing.postpone if unavailable else finishing.fail
+        status = await self._at_bench(partial(end, job=job, message=message, chance=self._chance), now)
         self._wake()
         if status is None:
             return None

@@ -42,7 +42,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     that failed before. ``created_at`` is in microseconds. ``file`` is there for file events: as the document said when
     the job was taken, of a deleted one as it was known last. ``previous_export_path`` is where the plugin knows the
     file when it moved since. ``trigger`` is there for sync events. ``doc`` is the file's number in this replica, 0 for
-    a sync event.
+    a sync event. ``day`` is the one that it was counted to.
     """
 
     instance: str
@@ -54,6 +54,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     file: FileRecord | None = None
     previous_export_path: str | None = None
     trigger: SyncTrigger | None = None
+    day: str = ""
 
 
 class JobRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,7 +111,7 @@ class SyncProgress(msgspec.Struct, frozen=True, kw_only=True):
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """What an instance was given on a day (``2026-02-16``, the day of the ``day`` it was taken with): jobs with a file
-    and their bytes; ``last_at`` is when, in microseconds."""
+    and their bytes, without those that were given back; ``last_at`` is when, in microseconds."""
 
     day: str = ""
     jobs: int = 0

@@ -34,6 +34,7 @@ class Row(NamedTuple):
     previous: str | None = None
     record: bytes | None = None
     last_error: str | None = None
+    postponed: int = 0
 
 
 def numbers(docs: Iterable[int]) -> str:

@@ -16,7 +16,7 @@ from mosaicfs_core.hooks import EventName
 from mosaicfs_core.jobs.collapse import ADDED, DELETED, MODIFIED
 from mosaicfs_core.store import WriteTransaction
 
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 
 # ``jobs.event``; the first three are ``collapse``'s.
 SYNC_STARTED: Final = 4
@@ -53,7 +53,8 @@ SYNC_DOC: Final = 0
 """``jobs.doc`` of a sync event; documents have numbers from 1 on."""
 
 JOB_COLUMNS: Final = (
-    "instance, doc, sequence, event, status, attempts, due, delivered, created_at, previous, record, last_error"
+    "instance, doc, sequence, event, status, attempts, due, delivered, created_at, previous, record, last_error, "
+    "postponed"
 )
 
 SCHEMA: Final = """
@@ -99,6 +100,7 @@ CREATE TABLE jobs(
     record BLOB,                             -- JSON of the file as it was known last, when its document tells no more;
                                              -- of a sync event its trigger
     last_error TEXT,                         -- of the last attempt
+    postponed INTEGER NOT NULL DEFAULT 0,    -- times that the plugin could not do it for want of something else
     PRIMARY KEY(instance, doc, sequence)
 ) WITHOUT ROWID;
 CREATE INDEX jobs_by_status ON jobs(instance, status, sequence);
@@ -130,12 +132,17 @@ CREATE TABLE job_syncs(
 
 
 def prepare(tx: WriteTransaction) -> None:
-    """Create the tables unless they are there. Raises ``MosaicError`` for those of another version."""
+    """Create the tables unless they are there, and bring those of the former version up to date. Raises ``MosaicError``
+    for those of another version."""
     if tx.execute("SELECT 1 FROM sqlite_master WHERE name = 'job_state'").fetchone() is None:
         for statement in _statements(SCHEMA):
             tx.execute(statement)
         tx.execute("INSERT INTO job_state(key, value) VALUES('layout', ?), ('seq', ?)", (LAYOUT, tx.seq))
     found = tx.execute("SELECT value FROM job_state WHERE key = 'layout'").fetchone()[0]
+    if found == 1:
+        tx.execute("ALTER TABLE jobs ADD COLUMN postponed INTEGER NOT NULL DEFAULT 0")
+        tx.execute("UPDATE job_state SET value = 2 WHERE key = 'layout'")
+        found = 2
     if found != LAYOUT:
         raise MosaicError(f"The job queue has layout {found}; this version of MosaicFS reads layout {LAYOUT}.")
 

@@ -32,6 +32,7 @@ class Wish(NamedTuple):
     now: int
     max_bytes: int | None
     day: str
+    fresh: bool = False
 
 
 class Taken(NamedTuple):
@@ -49,9 +50,11 @@ def take(tx: WriteTransaction, name: str, wish: Wish) -> Taken:
     instance = named(tx, name)
     if instance is None or instance.paused or not instance.enabled:
         return Taken([], None, False, False)
-    found = [Row(*row) for row in tx.execute(_DUE, (instance.number, wish.now, wish.limit))]
-    if len(found) < wish.limit:
-        found += [Row(*row) for row in tx.execute(_NEXT, (instance.number, wish.limit - len(found)))]
+    found: list[Row] = []
+    due, new = (_DUE, (instance.number, wish.now)), (_NEXT, (instance.number,))
+    for walk, parameters in (new, due) if wish.fresh else (due, new):
+        if len(found) < wish.limit:
+            found += [Row(*row) for row in tx.execute(walk, (*parameters, wish.limit - len(found)))]
     records = _records(tx, found)
     tally = Tally(instance)
     jobs: list[Job] = []
@@ -68,7 +71,7 @@ def take(tx: WriteTransaction, name: str, wish: Wish) -> Taken:
             break
         size += 0 if record is None else record.size
         tally.move(row.status, IN_FLIGHT)
-        jobs.append(_job(name, row, record))
+        jobs.append(_job(name, row, record, wish.day))
     _fly(tx, instance, jobs)
     if dropped:
         syncing.complete(tx, instance, instance.parsed(), tally, wish.now)
@@ -95,7 +98,15 @@ def _use(tx: WriteTransaction, instance: Instance, jobs: Sequence[Job], size: in
         tx.execute(sql, (wish.now, wish.day, files, size, instance.number))
 
 
-def _job(name: str, row: Row, record: FileRecord | None) -> Job:
+def unuse(tx: WriteTransaction, instance: Instance, job: Job) -> None:
+    """Take off its day a job that was given back."""
+    if job.file is not None:
+        sql = """UPDATE job_instances SET day_jobs = max(0, day_jobs - 1), day_bytes = max(0, day_bytes - ?)
+            WHERE instance = ? AND day = ?"""
+        tx.execute(sql, (job.file.size, instance.number, job.day))
+
+
+def _job(name: str, row: Row, record: FileRecord | None, day: str) -> Job:
     trigger: Any = row.record.decode() if row.doc == SYNC_DOC and row.record is not None else None
     return Job(
         instance=name,
@@ -107,6 +118,7 @@ def _job(name: str, row: Row, record: FileRecord | None) -> Job:
         file=record,
         previous_export_path=row.previous,
         trigger=trigger,
+        day=day,
     )
 
 

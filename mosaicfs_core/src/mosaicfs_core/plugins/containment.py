@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
-from mosaicfs_core.errors import MosaicError, PluginError
+from mosaicfs_core.errors import MosaicError, PluginError, Unavailable
 
 Arguments = Mapping[str, Any]
 
@@ -30,7 +30,8 @@ def as_plugin_error(plugin: str, hook: str, error: BaseException) -> PluginError
     text = " ".join(str(error).split())
     if not isinstance(error, MosaicError) or not text:
         text = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    wrapped = PluginError(f"plugin {plugin}: {hook} failed: {text}", plugin, hook)
+    details = {"unavailable": True} if isinstance(error, Unavailable) else {}
+    wrapped = PluginError(f"plugin {plugin}: {hook} failed: {text}", plugin, hook, **details)
     wrapped.__cause__ = error
     return wrapped
 

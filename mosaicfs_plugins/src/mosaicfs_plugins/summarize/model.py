@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import aiohttp
 import msgspec
 
-from mosaicfs_core.hooks import NotAllowed, Unavailable, UserError
+from mosaicfs_core.hooks import MosaicError, NotAllowed, Unavailable, UserError
 from mosaicfs_plugins.summarize.reading.reader import Reading
 from mosaicfs_plugins.summarize.settings import Settings
 
@@ -45,8 +45,8 @@ class _Completion(msgspec.Struct):
 async def ask(settings: Settings, found: Reading) -> Answer:
     """Have the model summarize a document.
 
-    Raises ``Unavailable`` when it does not answer (in time), ``NotAllowed`` when the key does not hold, and
-    ``UserError`` when the request is refused.
+    Raises ``Unavailable`` when it does not answer (in time), ``NotAllowed`` when the key does not hold, ``UserError``
+    when the request is refused, and ``MosaicError`` when the answer is of no use.
     """
     headers = {"Authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}
     url = f"{settings.endpoint.rstrip('/')}/chat/completions"
@@ -83,7 +83,7 @@ async def _limited(answer: aiohttp.ClientResponse) -> bytes:
     async for part in answer.content.iter_any():
         body += part
         if len(body) > _MOST_ANSWER:
-            raise Unavailable(f"the model answered more than {_MOST_ANSWER:,} bytes")
+            raise MosaicError(f"the model answered more than {_MOST_ANSWER:,} bytes")
     return bytes(body)
 
 
@@ -91,10 +91,10 @@ def _answer(settings: Settings, body: bytes) -> Answer:
     try:
         completion = msgspec.json.decode(body, type=_Completion)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise Unavailable(f"the model's answer cannot be understood: {error}") from None
+        raise MosaicError(f"the model's answer cannot be understood: {error}") from None
     content = completion.choices[0].message.content if completion.choices else None
     if content is None or not content.strip():
-        raise Unavailable("the model answered nothing")
+        raise MosaicError("the model answered nothing")
     return Answer(content.strip()[:_LONGEST_SUMMARY], completion.model or settings.model)
 
 

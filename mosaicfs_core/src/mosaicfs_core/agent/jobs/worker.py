@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from mosaicfs_core.agent.jobs.outage import Outage
 from mosaicfs_core.agent.jobs.pace import Pace
 from mosaicfs_core.agent.jobs.subscriptions import budget_of, workers_of
 from mosaicfs_core.documents import times
@@ -56,6 +57,7 @@ class Worker:
         """Jobs in flight that have not begun."""
         self._at_plugin = 0
         self._pace = Pace()
+        self._outage = Outage()
         self._stirred = asyncio.Event()
         self._busy = False
         self._unstored = Standing(logger)
@@ -100,7 +102,7 @@ class Worker:
             self._begun = True
         if instance is None or self.waits:
             await self._put_back()
-            return LOOK_S
+            return self._outage.left or LOOK_S
         self._fill(instance)
         room = self._room(instance)
         if room <= 0:
@@ -110,9 +112,9 @@ class Worker:
         self.waits = may.why
         if may.jobs == 0:
             return _until(may.not_before, now)
-        jobs = await self._queue.take(
-            instance.name, room if may.jobs is None else min(room, may.jobs), max_bytes=may.bytes
-        )
+        limit = room if may.jobs is None else min(room, may.jobs)
+        # What could not be done before says least of whether it can be now.
+        jobs = await self._queue.take(instance.name, limit, max_bytes=may.bytes, fresh=self._outage.lasts)
         self._ahead.extend(jobs)
         self._fill(instance)
         if not jobs and self._idle and self._busy:
@@ -126,14 +128,14 @@ class Worker:
         if instance.held_back is not None:
             return f"The plugin is {instance.held_back}."
         problem = self._running.problem
-        return "" if problem is None else f"The plugin does not work at present: {problem}."
+        return self._outage.why if problem is None else f"The plugin does not work at present: {problem}."
 
     @property
     def _idle(self) -> bool:
         return not self._tasks and not self._ahead
 
     def _width(self, instance: Instance) -> int:
-        return self._running.window or workers_of(instance)
+        return 1 if self._outage.lasts else self._running.window or workers_of(instance)
 
     def _room(self, instance: Instance) -> int:
         """How many jobs to take now: none while half of what is to be ahead is there, so that it is many at once."""
@@ -231,7 +233,11 @@ class Worker:
             await asyncio.sleep(FIRST_PAUSE_S)
             return None
         except PluginError as error:
-            return partial(self._attempted, job, error.message)
+            if error.unavailable:
+                self._outage.told(error.message)
+            else:
+                self._outage.over()
+            return partial(self._attempted, job, error.message, unavailable=error.unavailable)
         except Exception as error:
             # A running plugin raises nothing else. Should it, that is no reason to ask it again for ever.
             logger.exception("job %d of %s", job.sequence, job.instance, extra={"operation": "jobs"})
@@ -239,6 +245,7 @@ class Worker:
         finally:
             self._at_plugin -= 1
         self._pace.took(time.monotonic() - begun)
+        self._outage.over()
         return partial(self._answered, job, answer)
 
     async def _answered(self, job: Job, answer: Mapping[str, Any] | None) -> None:
@@ -250,8 +257,8 @@ class Worker:
             logger.exception("an annotation of %s", job.instance, extra={"operation": "jobs"})
             await self._attempted(job, f"its annotation cannot be stored: {readable(str(error))}")
 
-    async def _attempted(self, job: Job, message: str) -> None:
-        if await self._stored(lambda: self._queue.failed(job, message)) == "failed":
+    async def _attempted(self, job: Job, message: str, *, unavailable: bool = False) -> None:
+        if await self._stored(lambda: self._queue.failed(job, message, unavailable=unavailable)) == "failed":
             await logged(f"telling that jobs of {job.instance} failed", self._failed(message))
 
     async def _given_back(self, *jobs: Job) -> None:

@@ -381,7 +381,8 @@ class Channel:
         text = error if isinstance(error, str) else error.message
         text = " ".join(text.split())[:ERROR_LIMIT] or "it did not say why"
         prefix = f"plugin {self._name}: {hook} "
-        return self._error(hook, text[len(prefix) :] if text.startswith(prefix) else f"failed: {text}")
+        details = {"unavailable": True} if isinstance(error, ToldError) and error.code == Unavailable.code else {}
+        return self._error(hook, text[len(prefix) :] if text.startswith(prefix) else f"failed: {text}", **details)
 
 
 def _put_last(parts: asyncio.Queue[Any], error: MosaicError) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from mosaicfs_core.errors import MosaicError, UserError, readable
+from mosaicfs_core.errors import MosaicError, PluginError, Unavailable, UserError, readable
 from mosaicfs_core.hooks.operations import CrawlRequest, FileOperation
 from mosaicfs_core.hooks.queries import QueryRequest
 from mosaicfs_core.hooks.wire import calls, messages
@@ -159,7 +159,7 @@ class Session:
                 if data:
                     answer["annotation"] = calls.encoded(data)
             except MosaicError as error:
-                answer["error"] = error.message
+                answer["error"] = _told(error)
             except Exception as error:
                 logger.exception("event %d", message.sequence)
                 answer["error"] = _unforeseen(error)
@@ -214,3 +214,10 @@ class Session:
 def _unforeseen(error: Exception) -> str:
     """An error that nobody raised on purpose, as the host is told: it waits for an answer of some kind."""
     return readable(f"{type(error).__name__}: {error}")
+
+
+def _told(error: MosaicError) -> str | ToldError:
+    """An attempt's error as the host is told it; one that is no fault of the event has a code that says so."""
+    if isinstance(error, PluginError) and error.unavailable:
+        return ToldError(message=error.message, code=Unavailable.code)
+    return error.message

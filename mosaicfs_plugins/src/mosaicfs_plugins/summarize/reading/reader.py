@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from mosaicfs_core.hooks import NotFound, Unavailable
+from mosaicfs_core.hooks import MosaicError, NotFound
 from mosaicfs_plugins.summarize.reading.processes import answer_of
 from mosaicfs_plugins.summarize.settings import Settings
 
@@ -28,7 +28,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def read_document(path: Path, mime_type: str, settings: Settings, text_characters: int) -> Reading:
-    """Read a file. Raises ``NotFound`` when it is gone, ``Unavailable`` when it cannot be read within the limits."""
+    """Read a file. Raises ``NotFound`` when it is gone, ``MosaicError`` when it cannot be read within the limits."""
     wish = {
         "file": os.fspath(path),
         "mime_type": mime_type,
@@ -43,11 +43,11 @@ async def read_document(path: Path, mime_type: str, settings: Settings, text_cha
     try:
         answer: dict[str, Any] = json.loads(await answer_of(wish, settings.max_seconds))
     except TimeoutError:
-        raise Unavailable(f"reading it took longer than {settings.max_seconds} s") from None
+        raise MosaicError(f"reading it took longer than {settings.max_seconds} s") from None
     except ValueError:
-        raise Unavailable("the program that read it broke down, or ran out of memory") from None
+        raise MosaicError("the program that read it broke down, or ran out of memory") from None
     if "error" not in answer:
         return msgspec.convert(answer, Reading)
     if answer["gone"]:
         raise NotFound(f"{path} is gone")
-    raise Unavailable(f"{path} cannot be read: {answer['error']}")
+    raise MosaicError(f"{path} cannot be read: {answer['error']}")
