@@ -12,7 +12,16 @@ import pytest
 
 from mosaicfs_core.agent.jobs.asking import Asked, Question, ask_all
 from mosaicfs_core.errors import PluginError
-from mosaicfs_core.hooks import HOOK_API, Endpoint, Hit, PluginManifest, QueryRequest, ResultEnvelope, hookimpl
+from mosaicfs_core.hooks import (
+    HOOK_API,
+    Endpoint,
+    HealthReport,
+    Hit,
+    PluginManifest,
+    QueryRequest,
+    ResultEnvelope,
+    hookimpl,
+)
 from mosaicfs_core.plugins.running import kinds
 from mosaicfs_core.testing.harness import Harness, plugin_at
 
@@ -59,8 +68,10 @@ async def test_an_answer_that_is_wrong_inside_is_left_out_and_named(wrong: dict[
     assert answers.omitted[0].reason.startswith("It answered wrongly: ")
 
 
-@pytest.mark.logs("not a ResultEnvelope")
-async def test_what_is_no_envelope_is_the_plugins_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.logs("not a ResultEnvelope|a HealthReport that is wrong inside")
+async def test_what_is_no_envelope_or_report_is_the_plugins_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     module = ModuleType("liar")
 
     @hookimpl
@@ -71,10 +82,17 @@ async def test_what_is_no_envelope_is_the_plugins_error(tmp_path: Path, monkeypa
     async def mosaicfs_query(context: Any, request: Any) -> Any:
         return {"results": []}
 
-    vars(module).update(mosaicfs_manifest=mosaicfs_manifest, mosaicfs_query=mosaicfs_query)
+    @hookimpl
+    async def mosaicfs_health(context: Any) -> Any:
+        return HealthReport(notices=None)  # type: ignore[arg-type]  # that is what is wrong
+
+    hooks = {"mosaicfs_query": mosaicfs_query, "mosaicfs_health": mosaicfs_health}
+    vars(module).update(mosaicfs_manifest=mosaicfs_manifest, **hooks)
     monkeypatch.setitem(sys.modules, "liar", module)
     async with Harness.start(tmp_path / "home", plugins=[plugin_at("liar", "liar")]) as harness:
         await harness.instance("liar")
         made = kinds.run(harness.core, harness.instances, harness.instances.current["liar"], lambda: None)
         with pytest.raises(PluginError, match="plugin liar: mosaicfs_query returned dict, not a ResultEnvelope"):
             await made.query(QueryRequest(capability="search", endpoint="s", query="x"))
+        with pytest.raises(PluginError, match="mosaicfs_health returned a HealthReport that is wrong inside"):
+            await made.health()
