@@ -24,6 +24,12 @@ def test_an_error_that_was_told_is_of_the_class_that_its_code_names(code: str, k
     assert (error.code, error.message, error.details["field"]) == (code, "a message", "f")
 
 
+def test_a_message_is_what_every_encoder_takes() -> None:
+    error = NotFound("/caf\udce9.txt is gone")
+    assert error.message == str(error) == "/caf\\udce9.txt is gone"
+    assert NotFound("/café.txt is gone").message == "/café.txt is gone"
+
+
 def test_what_is_told_beside_the_message_goes_where_the_class_has_it() -> None:
     failed = error_told("plugin_failed", "it failed", {"plugin": "p", "hook": "h"})
     assert isinstance(failed, PluginError)

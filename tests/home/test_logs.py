@@ -109,6 +109,13 @@ def test_files_rotate_and_are_private(tmp_path: Path) -> None:
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
 
 
+@pytest.mark.logs("cannot read")
+def test_a_path_that_is_not_utf8_costs_no_line(tmp_path: Path) -> None:
+    logs.configure(LoggingConfig(), tmp_path, io.StringIO())
+    log.error("cannot read %s", "/caf\udce9.txt")
+    assert json.loads((tmp_path / "mosaicfs.log").read_text())["message"] == "cannot read /caf\udce9.txt"
+
+
 def test_the_level_changes_at_run_time() -> None:
     stream = io.StringIO()
     logs.configure(LoggingConfig(level="warning"), stream=stream)

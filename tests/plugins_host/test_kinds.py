@@ -10,8 +10,8 @@ import pytest
 
 from mosaicfs_core.documents import times
 from mosaicfs_core.documents.instances import instance_document
-from mosaicfs_core.errors import PluginError
-from mosaicfs_core.hooks import HOOK_API, FileEvent, PluginManifest, hookimpl
+from mosaicfs_core.errors import PluginError, Unavailable
+from mosaicfs_core.hooks import HOOK_API, FileEvent, PluginManifest, Program, hookimpl
 from mosaicfs_core.plugins.running import kinds
 from mosaicfs_core.testing.harness import Harness, plugin_at
 
@@ -66,6 +66,53 @@ def adding(*added: Any) -> Any:
     return SimpleNamespace(mosaicfs_manifest=mosaicfs_manifest, mosaicfs_plugin_kinds=mosaicfs_plugin_kinds)
 
 
+class Clumsy(Running):
+    """Raises wherever it is asked at once, or to begin and end."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__({"beep": 1})
+        self._what = what
+
+    def _oil(self, what: str) -> None:
+        if what == self._what:
+            raise RuntimeError("no oil")
+
+    @property
+    def problem(self) -> str | None:  # type: ignore[override]  # read only
+        self._oil("problem")
+        return None
+
+    @property
+    def window(self) -> int | None:  # type: ignore[override]  # read only
+        self._oil("window")
+        return None
+
+    async def start(self) -> None:
+        self._oil("start")
+
+    async def stop(self) -> None:
+        self._oil("stop")
+
+    def configure(self) -> None:
+        self._oil("configure")
+
+
+class ClumsyKind(Kind):
+    def run(self, context: Any) -> Any:
+        if self.name == "void":
+            return None
+        if self.name == "run":
+            raise RuntimeError("no oil")
+        return Clumsy(self.name)
+
+    def programs(self, plugin_dirs: Any, socket_dir: Any) -> Any:
+        if self.name == "run":
+            raise RuntimeError("no oil")
+        return ["no program"] if self.name == "void" else [Program(name="fine", plugin_type=self.name)]
+
+
+CLUMSY = ("run", "void", "problem", "window", "start", "configure", "stop")
+clumsy = adding(*map(ClumsyKind, CLUMSY))
 good = adding(Kind("robot", {"beep": 1}), Kind("broken", RuntimeError("no oil")), Kind("liar", [1]))
 twin = adding(Kind("robot"))
 nonsense = adding(object())
@@ -100,3 +147,38 @@ async def test_instances_of_a_kind_run_and_what_they_do_wrong_is_theirs(tmp_path
         with pytest.raises(PluginError, match="plugin liar: mosaicfs_file_event returned list, not an object"):
             await (await instance_of(harness, "liar")).file_event(EVENT)
         assert await instance_of(harness, "unknown") == "no installed plugin runs plugins of type unknown"
+
+
+@pytest.mark.logs("no oil|is no RunningPlugin")
+@pytest.mark.parametrize("name", CLUMSY)
+async def test_a_kind_that_raises_stops_nobody_and_its_instance_says_so(name: str, tmp_path: Path) -> None:
+    async with Harness.start(tmp_path / "home", plugins=[plugin_at("clumsy", f"{HERE}:clumsy")]) as harness:
+        running = await instance_of(harness, name)
+        await running.start()
+        running.configure()
+        assert running.window is None
+        wrong = {"void": "it made a NoneType, which is no RunningPlugin", "stop": ""}.get(name, "no oil")
+        assert wrong in (running.problem or "")
+        assert running.problem or name == "stop"
+        if name in ("run", "void"):
+            with pytest.raises(Unavailable, match=r"it does not run: plugin clumsy: mosaicfs_plugin_kinds failed"):
+                await running.file_event(EVENT)
+        await running.stop()
+        assert "clumsy" in {failure.plugin for failure in harness.host.failures} or name not in ("run", "void")
+
+
+async def test_a_kind_that_cannot_list_its_programs_is_listed_in_their_place(tmp_path: Path) -> None:
+    async with Harness.start(tmp_path / "home", plugins=[plugin_at("clumsy", f"{HERE}:clumsy")]) as harness:
+        found = kinds.programs(harness.core)
+        problems = {one.plugin_type: one.problem for one in found}
+        assert "no oil" in (problems.pop("run") or "")
+        assert "it lists a str, which is no Program" in (problems.pop("void") or "")
+        assert set(problems.values()) == {None}
+
+
+@pytest.mark.logs("no oil")
+async def test_an_agent_starts_and_tells_of_a_kind_that_raises(tmp_path: Path) -> None:
+    async with Harness.start(tmp_path / "home", plugins=[plugin_at("clumsy", f"{HERE}:clumsy")]) as harness:
+        await instance_of(harness, "run")
+        async with harness.agent() as agent:
+            assert "no oil" in agent.status()["subsystems"]["plugins"]["detail"]

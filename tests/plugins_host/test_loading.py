@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 from pathlib import Path
+from types import MappingProxyType, ModuleType
+from typing import Any
 
 import pytest
 from importlib_metadata import EntryPoint
 
-from mosaicfs_core.hooks import HOOK_API
+from mosaicfs_core.hooks import HOOK_API, Endpoint, PluginManifest, hookimpl
 from mosaicfs_core.plugins import discovery, loading
 from mosaicfs_core.plugins.host import PluginHost
 from mosaicfs_core.testing.faults import FAULTS, faulty
@@ -114,3 +117,55 @@ def test_every_fault_together_leaves_a_host_that_works() -> None:
     host = PluginHost.discover(entry_points=FAULTS.values())
     assert {name for name, plugin in host.plugins.items() if plugin.status == "failed"} == set(EXPECTED)
     assert host.step_ops().keys() == {"boom", "lie"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("queries", ("search",), r"Expected `object`, got `str` - at `\$\.queries\[0\]`"),
+        ("subscribed_events", "file.added", r"Expected `array`, got `str` - at `\$\.subscribed_events`"),
+        ("subscribed_events", ("file.appeared",), "there is no event file.appeared"),
+        ("mime_globs", (1,), r"Expected `str`, got `int` - at `\$\.mime_globs\[0\]`"),
+        ("workers", 0, "workers is not above 0"),
+        ("workers", "many", "Expected `int`"),
+        ("health_check_interval_s", 0, "health_check_interval_s is not above 0"),
+        ("poll_interval_s", float("nan"), "poll_interval_s is not above 0"),
+        ("poll_interval_s", True, "Expected `float"),
+        ("isolate", "yes", "Expected `bool"),
+        ("settings_schema", {"properties": {"a": object()}}, "object is nothing that JSON has"),
+    ],
+)
+def test_a_manifest_is_checked_whole(field: str, value: Any, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = discovered({field: value}, monkeypatch)
+    found = host.plugins["odd"]
+    assert found.status == "failed"
+    assert re.search(reason, found.error or "")
+
+
+def test_a_manifest_may_be_written_in_plain_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = discovered(
+        {
+            "queries": [{"name": "q", "capability": "search"}],
+            "subscribed_events": ["file.added"],
+            "settings_schema": MappingProxyType({"type": "object"}),
+        },
+        monkeypatch,
+    )
+    manifest = host.plugins["odd"].manifest
+    assert manifest is not None, host.plugins["odd"].error
+    assert manifest.queries == (Endpoint(name="q", capability="search"),)
+    assert manifest.subscribed_events == ("file.added",)
+    assert manifest.settings_schema == {"type": "object"}
+
+
+def discovered(fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> PluginHost:
+    """A host with a plugin whose manifest has these fields."""
+    module = ModuleType("odd_manifest")
+
+    @hookimpl
+    def mosaicfs_manifest() -> PluginManifest:
+        return PluginManifest(**{"title": "t", "description": "d", "version": "1", "hook_api": HOOK_API, **fields})
+
+    vars(module)["mosaicfs_manifest"] = mosaicfs_manifest
+    monkeypatch.setitem(sys.modules, "odd_manifest", module)
+    return PluginHost.discover(entry_points=[EntryPoint(name="odd", value="odd_manifest", group="mosaicfs")])

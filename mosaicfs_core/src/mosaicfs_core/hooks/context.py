@@ -197,13 +197,15 @@ class PluginContext(Protocol):
         """The native bytes of a written path. Plain function. Raises ``UserError`` for text that is no written path."""
 
     async def read_document(self, document_id: str) -> dict[str, Any] | None:
-        """A document by its full id, with ``_id`` and ``_rev``; None when there is none or it is deleted.
+        """A document by its full id, with ``_id`` and ``_rev``; None when there is none or it is deleted. Secrets in
+        the settings of other instances read ``{"set": true}``.
 
         Raises ``NotAllowed`` for a credential.
         """
 
     async def find_documents(self, query: DocumentQuery) -> Page[dict[str, Any]]:
-        """Live documents of a type, with ``_id`` and ``_rev``. ``total`` is exact.
+        """Live documents of a type, with ``_id`` and ``_rev``, secrets masked as by ``read_document``. ``total`` is
+        exact.
 
         Raises ``UserError`` for a limit, an offset or a key that the index does not have, and for files, which
         ``find_files`` finds; ``NotAllowed`` for credentials.

@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, get_args
 
+import msgspec
+
 from mosaicfs_core.documents import ids, owners, paths
+from mosaicfs_core.documents.instances import package_of
 from mosaicfs_core.errors import InvalidDocument, NotAllowed, Unavailable, UserError
 from mosaicfs_core.hooks import (
     DocumentQuery,
@@ -30,6 +33,7 @@ from mosaicfs_core.plugins import notifying, selecting
 from mosaicfs_core.plugins.node_settings import SettingsOfNode
 from mosaicfs_core.plugins.own_places import OwnPlaces
 from mosaicfs_core.plugins.places import Places
+from mosaicfs_core.plugins.settings import masked_plugin
 from mosaicfs_core.plugins.showing import Showing
 from mosaicfs_core.store.indexes import KEYS
 from mosaicfs_core.store.search import MAX_LIMIT
@@ -225,15 +229,18 @@ class InstanceContext:
         return paths.unescape(path)
 
     async def read_document(self, document_id: str) -> dict[str, Any] | None:
-        """A document or None. Raises ``NotAllowed`` for credentials."""
+        """A document or None, secrets in others' settings masked. Raises ``NotAllowed`` for credentials."""
         _refuse_of_the_server(ids.type_of_id(document_id))
-        return await self._core.store.get(document_id)
+        document = await self._core.store.get(document_id)
+        return None if document is None else self._shown(document)
 
     async def find_documents(self, query: DocumentQuery) -> Page[dict[str, Any]]:
-        """Documents of a type. Raises ``UserError``, or ``NotAllowed`` for credentials."""
+        """Documents of a type, secrets in others' settings masked. Raises ``UserError``, or ``NotAllowed`` for
+        credentials."""
         _refuse_of_the_server(query.type.partition(".")[0])
         _check_query(query)
-        return await self._core.store.read(lambda reader: _page_of(reader, query))
+        page = await self._core.store.read(lambda reader: _page_of(reader, query))
+        return msgspec.structs.replace(page, items=tuple(map(self._shown, page.items)))
 
     async def count_documents(self, index: str) -> Mapping[str, int]:
         """Documents by the first field of an index. Raises ``UserError``, or ``NotAllowed`` for credentials."""
@@ -332,6 +339,15 @@ class InstanceContext:
             withdrawn.add(name)
         self._core.capability_changed()
 
+    def _owns(self, plugin: Mapping[str, Any]) -> bool:
+        """Whether a plugin document is this instance's own."""
+        return (plugin.get("node_id"), plugin.get("plugin_name")) == (self._core.node_id, self._instance)
+
+    def _shown(self, document: dict[str, Any]) -> dict[str, Any]:
+        if document.get("type") != "plugin" or self._owns(document):
+            return document
+        return masked_plugin(self._core.host, document)
+
     def _keeper(self) -> KeepingService:
         keeper = self._core.content.keeper
         if keeper is None:
@@ -351,6 +367,9 @@ class InstanceContext:
             )
         if body.get("type") == "annotation" and body.get("plugin_name") != self._instance:
             raise NotAllowed(f"{self._instance} may not write annotations of {body.get('plugin_name')}", id=document_id)
+        if body.get("type") == "plugin" and not self._owns(body):
+            # It has read masks where secrets are, and could send them where it likes by other settings.
+            raise NotAllowed(f"{self._instance} may not write settings of {package_of(body)}", id=document_id)
 
 
 class RoutesContextImpl(InstanceContext):
@@ -364,6 +383,10 @@ class RoutesContextImpl(InstanceContext):
         super().__init__(core, plugin)
         self._writer = ids.CONTROL_PLANE if core.control else core.node_id
         self._whoami = whoami
+
+    def _owns(self, plugin: Mapping[str, Any]) -> bool:
+        """Whether a plugin document is of an instance of this package, on whichever node."""
+        return package_of(plugin) == self._instance
 
     async def whoami(self) -> Mapping[str, Any]:
         """Who is asking, inside a view."""

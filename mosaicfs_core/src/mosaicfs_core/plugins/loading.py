@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import inspect
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import msgspec
 import pluggy
 
 from mosaicfs_core.errors import PluginError
-from mosaicfs_core.hooks import HOOK_API, PluginManifest
+from mosaicfs_core.hooks import EVENTS, HOOK_API, PluginManifest
 from mosaicfs_core.plugins.discovery import InstalledPlugin
 from mosaicfs_core.plugins.hooktable import HOOKS, PREFIX, kind_of
 from mosaicfs_core.plugins.patience import within
@@ -120,21 +122,31 @@ def _read_manifest(plugin: Any, name: str) -> PluginManifest:
     if not isinstance(manifest, PluginManifest):
         kind = type(manifest).__name__
         raise PluginError(f"plugin {name}: {_MANIFEST} returned {kind} instead of a PluginManifest", name, _MANIFEST)
+    try:
+        # Structs do not check their fields when they are made.
+        manifest = msgspec.convert(msgspec.to_builtins(manifest, enc_hook=_plain), PluginManifest)
+    except (TypeError, ValueError, RecursionError, msgspec.ValidationError) as error:
+        raise PluginError(f"plugin {name}: the manifest cannot be used as given: {error}", name, _MANIFEST) from None
     _check_manifest(manifest, name)
     return manifest
 
 
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is nothing that JSON has")
+
+
 def _check_manifest(manifest: PluginManifest, name: str) -> None:
-    # Structs do not check their fields when they are made.
-    wrong = [field for field in ("title", "description", "version") if not isinstance(getattr(manifest, field), str)]
-    if type(manifest.hook_api) is not int:
-        wrong.append("hook_api")
-    interval = manifest.poll_interval_s
-    if interval is not None and (isinstance(interval, bool) or not isinstance(interval, int | float) or interval <= 0):
-        wrong.append("poll_interval_s")
+    amounts = {
+        "poll_interval_s": manifest.poll_interval_s,
+        "workers": manifest.workers,
+        "health_check_interval_s": manifest.health_check_interval_s,
+    }
+    wrong = [f"{field} is not above 0" for field, amount in amounts.items() if amount is not None and not amount > 0]
+    wrong += [f"there is no event {event}" for event in manifest.subscribed_events if event not in EVENTS]
     if wrong:
-        fields = ", ".join(wrong)
-        raise PluginError(f"plugin {name}: the manifest's {fields} cannot be used as given", name, _MANIFEST)
+        raise PluginError(f"plugin {name}: its manifest is wrong: {'; '.join(wrong)}", name, _MANIFEST)
     problem = None if manifest.settings_schema is None else structure_problem(manifest.settings_schema)
     if problem is not None:
         raise PluginError(f"plugin {name}: its settings_schema is no schema of an object: {problem}", name, _MANIFEST)

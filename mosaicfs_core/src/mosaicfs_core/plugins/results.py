@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from mosaicfs_core.hooks import HealthReport, Hub, PluginKind, ResultEnvelope, StepOp
 
 
@@ -29,8 +31,16 @@ def check_answer(hook: str, answer: Any) -> str | None:
         return f"{type(answer).__name__}, not an object"
     if hook == "mosaicfs_query" and not isinstance(answer, ResultEnvelope):
         return f"{type(answer).__name__}, not a ResultEnvelope"
-    if hook == "mosaicfs_health" and not isinstance(answer, HealthReport):
+    return _check_report(answer) if hook == "mosaicfs_health" else None
+
+
+def _check_report(answer: Any) -> str | None:
+    if not isinstance(answer, HealthReport):
         return f"{type(answer).__name__}, not a HealthReport"
+    try:
+        msgspec.json.decode(msgspec.json.encode(answer), type=HealthReport)
+    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.DecodeError) as error:
+        return f"a HealthReport that is wrong inside: {error}"
     return None
 
 

@@ -140,6 +140,15 @@ def schema_for(host: PluginHost, document: Mapping[str, Any]) -> SettingsSchema:
         return SettingsSchema(package, None)
 
 
+def masked_plugin(host: PluginHost, document: Mapping[str, Any]) -> dict[str, Any]:
+    """A valid plugin document without its secrets, which the package's schema names, or else the document's own."""
+    schema = schema_for(host, document)
+    return {
+        **document,
+        **{part: schema.masked(document[part]) for part in ("settings", "config") if document.get(part)},
+    }
+
+
 def translate(schema: Any) -> Any:
     """A schema with the shorthands written out, at any depth. The given one is left as it is."""
     if isinstance(schema, list | tuple):

@@ -70,14 +70,24 @@ async def _ask(node_id: str, question: Question, asked: Asked, running: RunningP
         envelope = await running.query(request)
     except (PluginError, Unavailable) as error:
         return Omitted(node_id=node_id, plugin_name=asked.name, reason=error.message[:_MOST_TEXT])
+    try:
+        answer = _checked(envelope)
+    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.DecodeError) as error:
+        return Omitted(node_id=node_id, plugin_name=asked.name, reason=f"It answered wrongly: {error}"[:_MOST_TEXT])
     return msgspec.structs.replace(
-        envelope,
+        answer,
         # A plugin that does not keep to the limit must not fill the answer of all.
-        results=envelope.results[: question.limit],
-        description=envelope.description or asked.endpoint.description,
+        results=answer.results[: question.limit],
+        description=answer.description or asked.endpoint.description,
         node_id=node_id,
         plugin_name=asked.name,
         package=asked.package,
         capability=question.capability,
         took_ms=round((time.monotonic() - begun) * 1000, 3),
     )
+
+
+def _checked(envelope: ResultEnvelope) -> ResultEnvelope:
+    """An envelope that is what it says, also inside, and can go on as JSON beside those of others: structs check
+    nothing when they are made. Raises what msgspec does."""
+    return msgspec.json.decode(msgspec.json.encode(envelope), type=ResultEnvelope)

@@ -28,6 +28,7 @@ from mosaicfs_core.hooks import (
     ResultEnvelope,
 )
 from mosaicfs_core.hooks.wire import WINDOW, BrokenWire, Channel, connect, hello_of
+from mosaicfs_core.plugins.running.environment import environment_of_child
 
 logger = logging.getLogger("mosaicfs.plugins")
 
@@ -171,7 +172,8 @@ class Child:
         """One life of the child; why it ended."""
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            child, _ = await children.start_here(f"plugin {self._name}", [*self._command, os.fspath(path)], START_S)
+            command = [*self._command, os.fspath(path)]
+            child, _ = await children.start_here(f"plugin {self._name}", command, START_S, environment_of_child())
         except (MosaicError, OSError) as error:
             return f"it did not start: {error}"
         logs = [asyncio.create_task(self._log(stream)) for stream in (child.stdout, child.stderr) if stream]

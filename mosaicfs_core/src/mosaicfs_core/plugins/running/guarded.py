@@ -3,9 +3,10 @@ named and recorded, and only ``PluginError`` and ``Unavailable`` come out."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn, TypeVar
 
 from mosaicfs_core.errors import PluginError, Unavailable
 from mosaicfs_core.hooks import (
@@ -22,6 +23,11 @@ from mosaicfs_core.plugins.containment import as_plugin_error
 from mosaicfs_core.plugins.host import PluginHost
 from mosaicfs_core.plugins.operations import check_yielded
 from mosaicfs_core.plugins.places import Places
+from mosaicfs_core.plugins.results import check_answer
+
+T = TypeVar("T")
+PATIENCE_S: Final = 30.0
+"""How long it may take to begin or to end."""
 
 
 class Guarded:
@@ -32,50 +38,48 @@ class Guarded:
     ) -> None:
         self._inner, self._host, self._places = inner, host, places
         self._name = context.plugin.instance
+        self._failed: str | None = None
 
     @property
     def hooks(self) -> frozenset[str]:
         """As the inner one."""
-        return self._inner.hooks
+        return self._told(lambda: self._inner.hooks, frozenset())
 
     @property
     def problem(self) -> str | None:
-        """As the inner one."""
-        return self._inner.problem
+        """As the inner one, or what that failed at which nobody waits for."""
+        return self._failed or self._told(lambda: self._inner.problem, None) or self._failed
 
     @property
     def window(self) -> int | None:
         """As the inner one."""
-        return self._inner.window
+        return self._told(lambda: self._inner.window, None)
 
     async def start(self) -> None:
-        """Start it."""
-        await self._contained("start", self._inner.start())
+        """Start it. What goes wrong stands in ``problem``."""
+        self._failed = await self._ended("start", self._inner.start)
 
     async def stop(self) -> None:
-        """Stop it."""
-        await self._contained("stop", self._inner.stop())
+        """Stop it. What goes wrong is recorded."""
+        await self._ended("stop", self._inner.stop)
 
     def configure(self) -> None:
         """Tell it."""
-        self._inner.configure()
+        self._told(self._inner.configure, None)
 
     async def file_event(self, event: FileEvent) -> Mapping[str, Any] | None:
         """Give it an event."""
-        hook = "mosaicfs_file_event"
-        answer = await self._contained(hook, self._inner.file_event(event))
-        if answer is not None and not isinstance(answer, Mapping):
-            self._wrong(hook, f"returned {type(answer).__name__}, not an object")
+        answer: Mapping[str, Any] | None = await self._contained("mosaicfs_file_event", self._inner.file_event(event))
         return answer
 
     async def query(self, request: QueryRequest) -> ResultEnvelope:
         """Ask it."""
-        answer: ResultEnvelope = await self._contained("mosaicfs_query", self._inner.query(request), ResultEnvelope)
+        answer: ResultEnvelope = await self._contained("mosaicfs_query", self._inner.query(request))
         return answer
 
     async def health(self) -> HealthReport:
         """Ask how it is."""
-        answer: HealthReport = await self._contained("mosaicfs_health", self._inner.health(), HealthReport)
+        answer: HealthReport = await self._contained("mosaicfs_health", self._inner.health())
         return answer
 
     async def crawl(self, request: CrawlRequest) -> AsyncGenerator[Sequence[FileOperation], None]:
@@ -106,13 +110,37 @@ class Guarded:
         """Work."""
         await self._contained("mosaicfs_run", self._inner.run())
 
-    async def _contained(self, hook: str, work: Awaitable[Any], kind: type | None = None) -> Any:
+    def _told(self, ask: Callable[[], T], otherwise: T) -> T:
+        """What it says at once. What goes wrong there is recorded once, and a ``problem`` from then on."""
+        try:
+            return ask()
+        except Exception as error:  # noqa: BLE001 - the edge to foreign code
+            if self._failed is None:
+                self._failed = self._noted("running", error)
+            return otherwise
+
+    async def _ended(self, what: str, work: Callable[[], Awaitable[None]]) -> str | None:
+        """Have it begin or end; what went wrong, None when nothing did."""
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await work()
+        except Exception as error:  # noqa: BLE001 - the edge to foreign code
+            return self._noted(what, error)
+        return None
+
+    def _noted(self, what: str, error: Exception) -> str:
+        failed = as_plugin_error(self._name, what, error)
+        self._host.record(failed)
+        return failed.message
+
+    async def _contained(self, hook: str, work: Awaitable[Any]) -> Any:
         try:
             answer = await work
         except Exception as error:  # noqa: BLE001 - the edge to foreign code
             self._fail(hook, error)
-        if kind is not None and not isinstance(answer, kind):
-            self._wrong(hook, f"returned {type(answer).__name__}, not {kind.__name__}")
+        problem = check_answer(hook, answer)
+        if problem is not None:
+            self._wrong(hook, f"returned {problem}")
         return answer
 
     def _wrong(self, hook: str, what: str) -> NoReturn:

@@ -9,12 +9,14 @@ from typing import Any, Final
 from mosaicfs_core import children
 from mosaicfs_core.hooks import Notice, PluginContext, Program, RunningPlugin
 from mosaicfs_core.hooks.wire import WORKERS
+from mosaicfs_core.plugins.containment import as_plugin_error
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.plugins.instances import Instance, Instances
 from mosaicfs_core.plugins.loading import LoadedPlugin
 from mosaicfs_core.plugins.running.child import Child
 from mosaicfs_core.plugins.running.guarded import Guarded
 from mosaicfs_core.plugins.running.in_process import InProcess
+from mosaicfs_core.plugins.running.not_running import NotRunning
 
 _DEFAULT_TIMEOUT_S: Final = 60.0
 SYSTEM_PLUGINS: Final = Path("/usr/lib/mosaicfs/plugins")
@@ -80,10 +82,18 @@ def socket_dir(core: CoreServices) -> Path:
 
 
 def programs(core: CoreServices) -> list[Program]:
-    """The foreign programs of this node, good and bad."""
+    """The foreign programs of this node, good and bad; a kind that cannot tell of its own stands for them."""
     found: list[Program] = []
-    for _, kind in core.host.kinds().values():
-        found += kind.programs(plugin_dirs(core), socket_dir(core))
+    for name, (plugin, kind) in core.host.kinds().items():
+        try:
+            told = list(kind.programs(plugin_dirs(core), socket_dir(core)))
+            wrong = [type(one).__name__ for one in told if not isinstance(one, Program)]
+            if wrong:
+                raise TypeError(f"it lists a {wrong[0]}, which is no Program")
+        except Exception as error:  # noqa: BLE001 - the edge to foreign code
+            problem = as_plugin_error(plugin, "mosaicfs_plugin_kinds", error).message
+            told = [Program(name=name, plugin_type=name, problem=problem)]
+        found += told
     return found
 
 
@@ -106,7 +116,7 @@ def run(core: CoreServices, instances: Instances, instance: Instance, changed: C
     kind = str(instance.document.get("plugin_type", "package"))
     inner: RunningPlugin
     if kind != "package":
-        inner = core.host.kinds()[kind][1].run(context)
+        inner = _of_kind(core, kind, context)
     else:
         plugin = instance.plugin
         assert plugin is not None
@@ -116,3 +126,17 @@ def run(core: CoreServices, instances: Instances, instance: Instance, changed: C
         command = children.command(core.home.path, "plugin", "serve", served, "--socket", python=plugin.python)
         inner = Child(command, plugin.hooks, plugin.manifest.workers if plugin.manifest else WORKERS, context)
     return Guarded(inner, core.host, context, lambda: instances.places(instance.name))
+
+
+def _of_kind(core: CoreServices, kind: str, context: Surroundings) -> RunningPlugin:
+    """An instance of a kind that a plugin adds, or one that says why that plugin could not make it."""
+    plugin, made = core.host.kinds()[kind]
+    try:
+        running = made.run(context)
+        if not isinstance(running, RunningPlugin):
+            raise TypeError(f"it made a {type(running).__name__}, which is no RunningPlugin")
+    except Exception as error:  # noqa: BLE001 - the edge to foreign code
+        failed = as_plugin_error(plugin, "mosaicfs_plugin_kinds", error)
+        core.host.record(failed)
+        return NotRunning(failed.message)
+    return running

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
 from mosaicfs_core.documents import ids
 from mosaicfs_core.documents.standing import why_refused
 from mosaicfs_core.errors import NotAllowed
 from mosaicfs_core.plugins.host import PluginHost
-from mosaicfs_core.plugins.settings import schema_for
+from mosaicfs_core.plugins.settings import masked_plugin
 from mosaicfs_core.replication.flows import Access
 from mosaicfs_core.server.state import Principal, ServerState
 
@@ -39,12 +37,3 @@ async def still_allowed(who: Principal, server: ServerState) -> bool:
         if key is None or not key.get("enabled", True):
             return False
     return who.node_id is None or not why_refused(store.reader.get, who.node_id)
-
-
-def masked_plugin(host: PluginHost, document: Mapping[str, Any]) -> dict[str, Any]:
-    """A valid plugin document without its secrets, which the package's schema names, or else the document's own."""
-    schema = schema_for(host, document)
-    return {
-        **document,
-        **{part: schema.masked(document[part]) for part in ("settings", "config") if document.get(part)},
-    }

@@ -1,0 +1,98 @@
+"""Protects a question to several plugins from the one that answers it wrongly: that one is left out, and named."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+
+from mosaicfs_core.agent.jobs.asking import Asked, Question, ask_all
+from mosaicfs_core.errors import PluginError
+from mosaicfs_core.hooks import (
+    HOOK_API,
+    Endpoint,
+    HealthReport,
+    Hit,
+    PluginManifest,
+    QueryRequest,
+    ResultEnvelope,
+    hookimpl,
+)
+from mosaicfs_core.plugins.running import kinds
+from mosaicfs_core.testing.harness import Harness, plugin_at
+
+ENDPOINT = Endpoint(name="s", capability="search")
+
+
+def answering(answer: Any) -> Any:
+    async def query(request: QueryRequest) -> Any:
+        return answer
+
+    return SimpleNamespace(query=query)
+
+
+def deep() -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(3000):
+        value = {"a": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"results": None},
+        {"results": ["a"]},
+        {"results": [{"score": "high"}]},
+        {"data": {"x": object()}},
+        {"data": {"x": "\ud800"}},
+        {"data": deep()},
+        {"description": 7},
+    ],
+    ids=["none", "texts", "score", "object", "surrogate", "deep", "description"],
+)
+async def test_an_answer_that_is_wrong_inside_is_left_out_and_named(wrong: dict[str, Any]) -> None:
+    good = answering(ResultEnvelope(results=(Hit(file_id="a.b", score=1.0),)))
+    asked = {
+        Asked(name="good", package="g", endpoint=ENDPOINT): good,
+        Asked(name="bad", package="b", endpoint=ENDPOINT): answering(ResultEnvelope(**wrong)),
+    }
+    answers = await ask_all("n", Question(capability="search", query="x"), asked)
+    msgspec.json.encode(answers)
+    assert [one.plugin_name for one in answers.envelopes] == ["good"]
+    assert [one.plugin_name for one in answers.omitted] == ["bad"]
+    assert answers.omitted[0].reason.startswith("It answered wrongly: ")
+
+
+@pytest.mark.logs("not a ResultEnvelope|a HealthReport that is wrong inside")
+async def test_what_is_no_envelope_or_report_is_the_plugins_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = ModuleType("liar")
+
+    @hookimpl
+    def mosaicfs_manifest() -> PluginManifest:
+        return PluginManifest(title="t", description="d", version="1", hook_api=HOOK_API, queries=(ENDPOINT,))
+
+    @hookimpl
+    async def mosaicfs_query(context: Any, request: Any) -> Any:
+        return {"results": []}
+
+    @hookimpl
+    async def mosaicfs_health(context: Any) -> Any:
+        return HealthReport(notices=None)  # type: ignore[arg-type]  # that is what is wrong
+
+    hooks = {"mosaicfs_query": mosaicfs_query, "mosaicfs_health": mosaicfs_health}
+    vars(module).update(mosaicfs_manifest=mosaicfs_manifest, **hooks)
+    monkeypatch.setitem(sys.modules, "liar", module)
+    async with Harness.start(tmp_path / "home", plugins=[plugin_at("liar", "liar")]) as harness:
+        await harness.instance("liar")
+        made = kinds.run(harness.core, harness.instances, harness.instances.current["liar"], lambda: None)
+        with pytest.raises(PluginError, match="plugin liar: mosaicfs_query returned dict, not a ResultEnvelope"):
+            await made.query(QueryRequest(capability="search", endpoint="s", query="x"))
+        with pytest.raises(PluginError, match="mosaicfs_health returned a HealthReport that is wrong inside"):
+            await made.health()
