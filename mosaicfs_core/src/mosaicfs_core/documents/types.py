@@ -146,6 +146,7 @@ class Node(Document, frozen=True, kw_only=True):
 
     Each group has a version counter that its owner raises with every change; a merge takes each group from the branch
     with the higher counter. ``access_key_id`` is the key that the node was enrolled with: disabling it ends the node.
+    ``heard_by`` is the control plane that hears of the node, and so says whether it is there.
     """
 
     type: Literal["node"] = "node"
@@ -158,6 +159,7 @@ class Node(Document, frozen=True, kw_only=True):
     public_key: str | None = None
     access_key_id: Annotated[str, Meta(pattern="^MOSAICFS_[0-9a-fA-F]{16}" + END)] | None = None
     revocation: Revocation | None = None
+    heard_by: NodeId | None = None
     vfs_capable: bool | None = None
     vfs_backend: str | None = None
     capabilities: tuple[str, ...] = ()
@@ -190,6 +192,7 @@ NODE_CONTROL_FIELDS: Final = (
     "public_key",
     "access_key_id",
     "revocation",
+    "heard_by",
     "bridge_type",
     "network_mounts",
     "control_version",

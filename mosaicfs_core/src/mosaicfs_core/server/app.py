@@ -148,7 +148,13 @@ async def _server_state(core: CoreServices) -> ServerState:
         local_token=local_token,
         dummy_hash=await asyncio.to_thread(keys.dummy_hash),
         links=links,
-        liveness=Liveness(core.store, links.connected, core.node_id),
+        liveness=Liveness(
+            core.store,
+            links.connected,
+            core.node_id,
+            plane=identity.node_id,
+            leads=lambda: core.lease.held(),  # it is put in place once there is a hub
+        ),
         relay=relay,
         identity=identity,
         verifier=verifier(core, identity, wrapping_key),

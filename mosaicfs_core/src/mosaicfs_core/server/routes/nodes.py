@@ -133,7 +133,7 @@ class ExclusionsAnswer(msgspec.Struct, kw_only=True):
 
 def node_body(document: Mapping[str, Any]) -> dict[str, Any]:
     """A node as the API shows it."""
-    hidden = ("node_id", "agent_version", "control_version", "revocation")
+    hidden = ("node_id", "agent_version", "control_version", "revocation", "heard_by")
     return shown(document, document["node_id"], without=hidden) | {"status": node_status(document)}
 
 
