@@ -25,12 +25,13 @@ class World:
         self.slept: list[float] = []
         self.go = asyncio.Semaphore(0)
         self.checked = asyncio.Semaphore(0)
-        self.leads = leads
+        self.alone, self.leads = False, leads
         self.liveness = Liveness(
             store,
             self.connected.__contains__,
             "node-here",
             plane=plane,
+            alone=lambda: self.alone,
             leads=lambda: self.leads,
             pause=self._pause,
             clock=lambda: self.now,
@@ -185,3 +186,11 @@ class TestTwoControlPlanesOfOneHub:
         for _ in range(4):
             await first.liveness.check()
         assert await control_plane.status_of("node-left") == ("offline" if leads else "online")
+
+    async def test_the_only_one_left_judges_what_another_heard_of(self, control_plane: Any, first: World) -> None:
+        """A control plane that was made anew from a backup, or whose hub was given up."""
+        first.alone = True
+        await control_plane.add_node("node-left", status="online", heard_by=SECOND)
+        for _ in range(4):
+            await first.liveness.check()
+        assert await control_plane.status_of("node-left") == "offline"

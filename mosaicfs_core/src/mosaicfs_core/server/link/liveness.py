@@ -2,7 +2,8 @@
 
 A node is heard of at one control plane, which notes that in the node's document (``heard_by``). Of several that share a
 hub only that one judges the node: the others hear nothing of it in any case. A node that nobody has noted, or whose
-control plane is no more (its own node is disabled or gone), is judged by the one that holds the lease.
+control plane is no more (its own node is disabled or gone), is judged by the one that holds the lease. Without a hub
+there is one control plane, which judges all, whoever heard of them before.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ MAX_NODES: Final = 10_000
 
 
 class Liveness:
-    """Judges the nodes that are this control plane's to judge; ``plane`` is its node id, and ``leads`` tells whether it
-    holds the lease. Never judged are control planes, disabled ones, and ``here``, the one of this very process. One
-    whose access key was disabled is away, whatever is heard of it.
+    """Judges the nodes that are this control plane's to judge. ``plane`` is its node id, ``alone`` tells whether there
+    is no other, and ``leads`` whether it holds the lease. Never judged are control planes, disabled ones, and ``here``,
+    the one of this very process. One whose access key was disabled is away, whatever is heard of it.
 
     Checks are counted, not seconds: a control plane that slept itself judges nobody by the hours it missed. ``pause``
     waits between them and ``clock`` is seconds since 1970.
@@ -42,6 +43,7 @@ class Liveness:
         here: str | None = None,
         *,
         plane: str,
+        alone: Callable[[], bool],
         leads: Callable[[], bool],
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.time,
@@ -50,6 +52,7 @@ class Liveness:
         self._connected = connected
         self._here = here
         self._plane = plane
+        self._alone = alone
         self._leads = leads
         self._pause = pause
         self._clock = clock
@@ -105,7 +108,7 @@ class Liveness:
         """Whether it is for this control plane to say that a node is away. ``planes`` are the control planes there
         are."""
         heard_by: str | None = node.get("heard_by")
-        return heard_by == self._plane or (heard_by not in planes and self._leads())
+        return heard_by == self._plane or self._alone() or (heard_by not in planes and self._leads())
 
     async def _is_there(self, node: Mapping[str, Any]) -> None:
         """Note of a node that was heard of what its document does not say yet."""
