@@ -194,3 +194,12 @@ class TestTwoControlPlanesOfOneHub:
         for _ in range(4):
             await first.liveness.check()
         assert await control_plane.status_of("node-left") == "offline"
+
+    async def test_the_only_one_writes_down_nothing_that_nobody_needs(self, control_plane: Any, first: World) -> None:
+        first.alone = True
+        for node in ("node-here", "node-left"):
+            await control_plane.add_node(node, status="online")
+        first.connected.add("node-left")
+        before = control_plane.store.reader.seq()
+        await first.liveness.check()
+        assert control_plane.store.reader.seq() == before

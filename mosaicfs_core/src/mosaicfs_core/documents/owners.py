@@ -58,7 +58,8 @@ def takes_other_inode(document: Mapping[str, Any]) -> bool:
     return (
         document_id.startswith("file::")
         and not document.get("_deleted")
-        and not is_own_inode(document_id, document.get("inode"))
+        and "inode" in document
+        and not is_own_inode(document_id, document["inode"])
     )
 
 

@@ -111,11 +111,10 @@ class Liveness:
         return heard_by == self._plane or self._alone() or (heard_by not in planes and self._leads())
 
     async def _is_there(self, node: Mapping[str, Any]) -> None:
-        """Note of a node that was heard of what its document does not say yet."""
-        status = node.get("status", "offline")
-        facts = {"status": "online" if status == "offline" else status, "heard_by": self._plane}
-        if any(node.get(name) != value for name, value in facts.items()):
-            await self._write(node, facts)
+        """Note of a node that was heard of what its document does not say yet; where, only if others need to know."""
+        status, noted = node.get("status", "offline"), node.get("heard_by") == self._plane or self._alone()
+        if status == "offline" or not noted:
+            await self._write(node, {"status": "online" if status == "offline" else status, "heard_by": self._plane})
 
     async def _write(self, node: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
         before = node.get("status", "offline")
