@@ -17,6 +17,7 @@ from mosaicfs_core.agent.link.connect import connector
 from mosaicfs_core.config import ServerConfig
 from mosaicfs_core.documents import ids
 from mosaicfs_core.security.node_keys import NodeKey, NodeSigner
+from mosaicfs_core.security.presence import UNTOLD, Process
 from mosaicfs_core.security.requests import PlainRequests, SignedRequests
 from mosaicfs_core.server.app import running_app
 from mosaicfs_core.server.serve import bind, serving
@@ -50,17 +51,17 @@ class ControlPlane:
         state: ServerState = self.app.extensions[EXTENSION]
         return state
 
-    def requests(self, node_id: str) -> SignedRequests:
-        """Requests of a node, signed by it."""
+    def requests(self, node_id: str, process: Process = UNTOLD) -> SignedRequests:
+        """Requests of a process of a node, signed by it."""
         known = self.server.identity
         signer = NodeSigner(node_id, self.keys[node_id], {known.node_id: known.key.public}.get)
-        return SignedRequests(self.url, known.node_id, signer)
+        return SignedRequests(self.url, known.node_id, signer, process=process)
 
-    def connect(self, node_id: str, process: str = "") -> Connect:
-        """How a node opens its link."""
-        requests = self.requests(node_id)
+    def connect(self, node_id: str, process: str = "", *, moved: bool = False) -> Connect:
+        """How a process of a node opens its link."""
+        requests = self.requests(node_id, Process(name=process, moved=moved))
         self.opened.append(requests)
-        return connector(requests, process)
+        return connector(requests)
 
     async def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """Ask as the owner of its home; status and decoded body."""

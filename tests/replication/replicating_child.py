@@ -1,7 +1,8 @@
 """One side of the kill test: writes files into its store, and to the other side's, replicating both ways all the time.
 
-Arguments: the store's path, the other side's address and token, the number of the round. It prints ``{id} {rev}`` of
-every document once the side that it was written to has acknowledged it, and goes on until it is killed.
+Arguments of ``main``: the store's path, the other side's address and token, the number of the round. It prints
+``{id} {rev}`` of every document once the side that it was written to has acknowledged it, and goes on until it is
+killed.
 """
 
 import asyncio
@@ -14,15 +15,15 @@ from mosaicfs_core.security.requests import PlainRequests
 from mosaicfs_core.store import Store
 from mosaicfs_core.testing.store import file_document
 
-SIZE = 40
+SIZE = 20
 
 
 def peer(url: str, token: str) -> HttpPeer:
     return HttpPeer(PlainRequests(url, {"Authorization": f"Bearer {token}"}))
 
 
-async def main(path: Path, url: str, token: str, round_number: int) -> None:
-    store = await Store.open(path)
+async def main(path: str, url: str, token: str, round_number: int) -> None:
+    store = await Store.open(Path(path))
     near = StorePeer(store)
     push = Replicator(near, peer(url, token), direction="push", checkpoint_every=0.02)
     pull = Replicator(peer(url, token), near, direction="pull", checkpoint_every=0.02)
@@ -43,6 +44,3 @@ async def main(path: Path, url: str, token: str, round_number: int) -> None:
             await asyncio.sleep(0.01)
         sys.stdout.flush()
         number += 1
-
-
-asyncio.run(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])))

@@ -14,6 +14,7 @@ import pytest
 
 from mosaicfs_core.documents import ids
 from mosaicfs_core.errors import Unavailable
+from mosaicfs_core.plugins.secrets import opened
 from mosaicfs_core.testing.store import file_document
 
 
@@ -170,7 +171,8 @@ async def test_secrets_stay_hidden_without_their_package(instance: Any, how: str
     changed = await instance.ask("PATCH", f"{base}/mailbox", json={"settings": {**hidden, "more": 1}})
     assert (await body_of(changed))["settings"] == {**hidden, "more": 1}
     document = await instance.harness.store.get(f"plugin::{instance.node_id}::mailbox")
-    assert document["settings"] == {**settings, "more": 1}
+    assert "hunter2" not in str(document)
+    assert opened(document, lambda: instance.server.identity.key) == ({**settings, "more": 1}, None)
 
 
 async def test_a_new_folder_that_cannot_be_indexed_is_refused_and_one_that_was_there_may_be_missing(

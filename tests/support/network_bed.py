@@ -1,13 +1,15 @@
 """Several hosts on one machine: network namespaces on a bridge of their own, with links that can be cut and shaped.
 
 Every host has its own address, loopback and port space; files and processes are those of the machine. Bandwidth is
-shaped by the kernel (tbf); delay comes from ``Relay``, a proxy in the wire's place, where the kernel has no netem.
-Needs root and iproute2. Nothing here reaches beyond the namespaces that it makes itself.
+shaped by the kernel (tbf), delay and loss too where it has netem (``has_netem``). Where it has none, ``Relay``, a proxy
+in the wire's place, delays, and nothing can be lost: what needs that is skipped, and says so. Needs root and iproute2.
+Nothing here reaches beyond the namespaces that it makes itself.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import os
 import shutil
@@ -33,6 +35,20 @@ def available() -> bool:
     if made:
         subprocess.run(["ip", "netns", "del", name], check=False)
     return made
+
+
+@functools.cache
+def has_netem() -> bool:
+    """Whether the kernel can delay and lose packets; asked of it on the loopback of a namespace made for that."""
+    name = f"mosaic-netem-{os.getpid()}"
+    if not available() or shutil.which("tc") is None:
+        return False
+    _ip("netns", "add", name)
+    try:
+        asked = ["tc", "-n", name, "qdisc", "add", "dev", "lo", "root", "netem", "delay", "1ms", "loss", "1%"]
+        return subprocess.run(asked, capture_output=True, check=False).returncode == 0
+    finally:
+        _ip("netns", "del", name)
 
 
 def _ip(*words: str, inside: str | None = None) -> None:
@@ -107,9 +123,16 @@ class Host:
 
     def shape(self, rate: str) -> None:
         """Bound what leaves and reaches it (``1gbit``)."""
-        words = ["root", "tbf", "rate", rate, "burst", "256k", "latency", "50ms"]
+        self._queue("tbf", "rate", rate, "burst", "256k", "latency", "50ms")
+
+    def disturb(self, delay_ms: float = 0.0, loss_percent: float = 0.0) -> None:
+        """Keep what leaves and reaches it back for so long, and lose so much of it (needs ``has_netem``); the last of
+        ``shape`` and this holds."""
+        self._queue("netem", "delay", f"{delay_ms}ms", "loss", f"{loss_percent}%")
+
+    def _queue(self, *words: str) -> None:
         for namespace, device in ((self.namespace, "wire"), (self.switch, self.port)):
-            command = [*self._enter(namespace), "tc", "qdisc", "replace", "dev", device, *words]
+            command = [*self._enter(namespace), "tc", "qdisc", "replace", "dev", device, "root", *words]
             subprocess.run(command, check=True, capture_output=True)
 
     def kill(self, process: subprocess.Popen[bytes]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from network_bed import Network, available
+from network_bed import Network, available, has_netem
 
 
 @pytest.fixture
@@ -17,3 +17,11 @@ def network(tmp_path: Path) -> Iterator[Network]:
     made = Network(tmp_path)
     yield made
     made.close()
+
+
+@pytest.fixture
+def netem() -> bool:
+    """For what needs packets delayed or lost by the kernel."""
+    if not has_netem():
+        pytest.skip("delay and loss on the wire need a kernel with netem (the module sch_netem)")
+    return True

@@ -35,6 +35,20 @@ def test_hosts_reach_each_other_until_a_link_is_cut(network: Any) -> None:
     assert other.run(ask).stdout.strip() == "b'x'"
 
 
+def test_a_link_delays(network: Any, netem: bool) -> None:
+    one, other = network.host("one"), network.host("other")
+    server = one.start([sys.executable, "-c", SERVE])
+    assert server.stdout.readline() == b"up\n"
+    one.disturb(delay_ms=40)
+    timed = f"import time; begun = time.monotonic(); {ASK}; print(time.monotonic() - begun)"
+    answer, seconds = other.run([sys.executable, "-c", timed, one.address]).stdout.split()
+    # There and back for the connection and for the byte, and the wire holds both directions up.
+    assert answer == "b'x'"
+    assert float(seconds) >= 0.08
+    one.disturb(loss_percent=100)
+    assert "timed out" in other.run([sys.executable, "-c", ASK, one.address]).stderr
+
+
 @pytest.mark.skipif(not FAKETIME.exists(), reason="libfaketime is not installed")
 def test_a_clock_can_be_moved(network: Any) -> None:
     host = network.host("one")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -15,6 +16,7 @@ from machines import Machine, eventually, read_at
 
 FILM = 192 << 20
 SEEKS = 12
+PINNED = 3
 
 pytestmark = pytest.mark.fuse
 
@@ -68,6 +70,7 @@ def test_three_hosts_from_the_first_command_to_the_thief(machines: tuple[Machine
 
     play(laptop, desktop, film)
     appear(laptop, desktop)
+    pack(nas, laptop, desktop)
     train(nas, laptop, desktop)
     thief(nas, laptop, desktop)
 
@@ -93,13 +96,35 @@ def appear(laptop: Machine, desktop: Machine) -> None:
     assert eventually(lambda: desktop.seen(laptop, "reply.txt").read_text()) == "reply"
 
 
+def pack(nas: Machine, laptop: Machine, desktop: Machine) -> None:
+    """A directory of the tree is pinned for the laptop: all of it is fetched without anybody reading it."""
+    for number in range(PINNED):
+        place = desktop.tree / "trip" / f"map-{number}.pdf"
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(map_number(number))
+    nas.run("vfs", "mkdir", "/journey")
+    mounts = nas.host.directory / "mounts.json"
+    mounts.write_text(json.dumps([{"source": {"node_id": desktop.node_id, "export_path": str(desktop.tree / "trip")}}]))
+    nas.run("vfs", "edit", "/journey", "--file", str(mounts))
+    nas.run("pins", "add", "/journey", "--node", laptop.node_id)
+
+    def fetched() -> bool:
+        (pin,) = laptop.run("pins", "list")["items"] or [{"nodes": [{"state": ""}]}]
+        return pin["nodes"][0]["state"] == "complete" and pin["nodes"][0].get("files_present") == PINNED
+
+    eventually(fetched, 60)
+
+
 def train(nas: Machine, laptop: Machine, desktop: Machine) -> None:
-    """Offline the whole tree is there, cached files open, others fail soon, and edits arrive at home later."""
+    """Offline the whole tree is there, pinned and cached files open, others fail soon, and edits arrive at home
+    later."""
     notes = laptop.seen(desktop, "notes.txt")
     assert notes.read_text() == "the desktop's notes"
     laptop.host.cut()
     assert notes.read_text() == "the desktop's notes"
-    assert sorted(os.listdir(laptop.seen(desktop))) == ["film.mkv", "fresh.txt", "notes.txt"]
+    for number in range(PINNED):
+        assert (laptop.mount / "journey" / f"map-{number}.pdf").read_bytes() == map_number(number)
+    assert sorted(os.listdir(laptop.seen(desktop))) == ["film.mkv", "fresh.txt", "notes.txt", "trip"]
     begun = time.monotonic()
     with pytest.raises(OSError, match="Input/output"):
         laptop.seen(desktop, "film.mkv").read_bytes()
@@ -108,6 +133,13 @@ def train(nas: Machine, laptop: Machine, desktop: Machine) -> None:
     (laptop.tree / "train.txt").write_text("written on the train")
     (laptop.tree / "holiday/ticket.pdf").unlink()
     eventually(lambda: "train.txt" in laptop.names())
+    essay = str(laptop.tree / "essay.txt")
+    laptop.run("labels", "add", essay, "draft")
+    nas.run("labels", "add", essay, "urgent", "--node", laptop.node_id)
+    # Directories are the control plane's, and the laptop says so; what was made there meanwhile arrives.
+    refused = laptop.run("vfs", "mkdir", "/written-on-the-train", code=4)["error"]
+    assert (refused["code"], nas.host.address in refused["message"]) == ("not_allowed", True)
+    nas.run("vfs", "mv", "/journey", "/journey-1")
     (desktop.tree / "meanwhile.txt").write_text("meanwhile")
     eventually(lambda: "meanwhile.txt" in nas.names())
     laptop.host.heal()
@@ -118,6 +150,11 @@ def train(nas: Machine, laptop: Machine, desktop: Machine) -> None:
             ),
             90,
         )
+    for machine in (nas, laptop, desktop):
+        eventually(lambda machine=machine: labels_of(machine, laptop, essay) == {"draft", "urgent"}, 60)
+    for machine in (laptop, desktop):
+        eventually(lambda machine=machine: len(os.listdir(machine.mount / "journey-1")) == PINNED, 60)
+        assert not (machine.mount / "journey").exists()
     assert eventually(lambda: desktop.seen(laptop, "train.txt").read_text(), 60) == "written on the train"
     assert eventually(lambda: desktop.seen(laptop, "essay.txt").read_text() == "an essay, longer", 60)
 
@@ -134,6 +171,16 @@ def thief(nas: Machine, laptop: Machine, desktop: Machine) -> None:
     assert "spam.txt" not in nas.names()
     with pytest.raises(OSError, match=r"Input/output|Permission"):
         laptop.seen(desktop, "film.mkv").read_bytes()
+
+
+def map_number(number: int) -> bytes:
+    """The content of a pinned file."""
+    return random.Random(f"map {number}").randbytes(200_000)
+
+
+def labels_of(machine: Machine, owner: Machine, path: str) -> set[str]:
+    """The labels of a file of ``owner`` as ``machine`` shows them."""
+    return {row["label"] for row in machine.run("labels", "show", path, "--node", owner.node_id)}
 
 
 def cached_bytes(machine: Machine) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+from typing import Final
 
 from mosaicfs_core.agent.link.connect import connector
 from mosaicfs_core.cli.runtime import ControlPlane
@@ -10,7 +10,12 @@ from mosaicfs_core.errors import UserError
 from mosaicfs_core.home import Home
 from mosaicfs_core.security import enrolment, joining
 from mosaicfs_core.security.node_keys import NodeKey
-from mosaicfs_core.security.requests import SignedRequests
+from mosaicfs_core.security.presence import Process, place_of
+from mosaicfs_core.security.requests import CONNECT_SECONDS, SignedRequests
+from mosaicfs_core.security.several import Several
+
+NEXT_SECONDS: Final = 4.0
+"""How long an address may take to be connected with where there are others."""
 
 
 def control_plane_of(home: Home) -> ControlPlane:
@@ -22,8 +27,15 @@ def control_plane_of(home: Home) -> ControlPlane:
             " to have everything on this machine alone, start: mosaicfs up"
         )
     signer = joining.signer_of(known, NodeKey.of_home(home))
-    requests = SignedRequests(known.urls[0], known.control_plane_id, signer, known.ca_pem)
-    return ControlPlane(known, requests, connector(requests, secrets.token_hex(8)))
+    process = Process.new(moved=known.place not in (None, place_of(home)))
+    wait = CONNECT_SECONDS if len(known.urls) == 1 else NEXT_SECONDS
+    requests = Several(
+        [
+            SignedRequests(url, known.control_plane_id, signer, known.ca_pem, connect_s=wait, process=process)
+            for url in known.urls
+        ]
+    )
+    return ControlPlane(known, requests, connector(requests))
 
 
 def refuse_enrolled(home: Home) -> None:

@@ -35,6 +35,7 @@ from mosaicfs_core.home import Home
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.plugins.host import PluginHost
 from mosaicfs_core.plugins.node_settings import NodeSettings
+from mosaicfs_core.plugins.secrets import seal_plain
 from mosaicfs_core.replication import ConflictResolver
 from mosaicfs_core.security.addresses import is_loopback
 from mosaicfs_core.security.enrolment import Enrolment
@@ -129,6 +130,7 @@ async def running(
         reached = endpoints(config.agent.endpoints, str(host), port) if tls and not is_loopback(str(host)) else ()
         await write_node(core, endpoints=reached)
         await register_control_plane(core, identity)
+        await seal_plain(core, identity.key)
         signer = NodeSigner(core.node_id, identity.key, public_key_of(store))
 
         def authority() -> str:
@@ -159,6 +161,7 @@ async def running_server(
         core = dataclasses.replace(nameless, node_id=identity.node_id)
         core.settings.apply.append(_apply_log_level)
         await register_control_plane(core, identity)
+        await seal_plain(core, identity.key)
         await _beside(stack, core, "settings", core.settings.run)
         await stack.enter_async_context(running_hub(core))
         app = await stack.enter_async_context(running_app(core))

@@ -156,10 +156,10 @@ class Node(Document, frozen=True, kw_only=True):
     friendly_name: Text
     platform: str | None = None
     status: Literal["online", "offline", "degraded", "disabled"] = "offline"
+    heard_by: NodeId | None = None
     public_key: str | None = None
     access_key_id: Annotated[str, Meta(pattern="^MOSAICFS_[0-9a-fA-F]{16}" + END)] | None = None
     revocation: Revocation | None = None
-    heard_by: NodeId | None = None
     vfs_capable: bool | None = None
     vfs_backend: str | None = None
     capabilities: tuple[str, ...] = ()
@@ -189,10 +189,10 @@ NODE_CONTROL_FIELDS: Final = (
     "role",
     "friendly_name",
     "status",
+    "heard_by",
     "public_key",
     "access_key_id",
     "revocation",
-    "heard_by",
     "bridge_type",
     "network_mounts",
     "control_version",

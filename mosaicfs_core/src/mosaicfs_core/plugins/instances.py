@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mosaicfs_core.documents import times
-from mosaicfs_core.documents.instances import instance_document, package_of, settings_of
+from mosaicfs_core.documents.instances import instance_document, package_of
 from mosaicfs_core.errors import PluginError
 from mosaicfs_core.plugins.context import CoreServices, InstanceContext
 from mosaicfs_core.plugins.first_instances import seed_instances, seeded_names, was_seeded, with_facts, withdraw
@@ -18,6 +18,8 @@ from mosaicfs_core.plugins.loading import LoadedPlugin
 from mosaicfs_core.plugins.node_settings import RESERVED
 from mosaicfs_core.plugins.places import Places
 from mosaicfs_core.plugins.prefixes import clashes, own_prefix, places_of
+from mosaicfs_core.plugins.secrets import opened
+from mosaicfs_core.security.node_keys import NodeKey
 
 if TYPE_CHECKING:
     from mosaicfs_core.store import Reader
@@ -90,6 +92,7 @@ class Instances:
         self._contexts: dict[str, InstanceContext] = {}
         self._places: Mapping[str, Places] = {}
         self._seeded: frozenset[str] = frozenset()
+        self._key: NodeKey | None = None
         self.current: Mapping[str, Instance] = {}
 
     async def ensure_defaults(self, settings: Mapping[str, Mapping[str, Any]] | None = None) -> list[str]:
@@ -157,14 +160,19 @@ class Instances:
             return None
         package = package_of(document)
         plugin = self._core.host.plugins.get(package)
-        given = settings_of(document)
+        given, unopened = opened(document, self._own_key)
         settings, problem = self._check(document, package, plugin, given)
         context = self._contexts.get(name)
         if context is None:
             context = InstanceContext(self._core, name, lambda: self._settings_of(name), lambda: self.places(name))
             self._contexts[name] = context
         left_behind = plugin is None and name in self._seeded
-        return Instance(name, package, document, settings, plugin, problem or clash, context, left_behind)
+        return Instance(name, package, document, settings, plugin, unopened or problem or clash, context, left_behind)
+
+    def _own_key(self) -> NodeKey:
+        if self._key is None:
+            self._key = NodeKey.of_home(self._core.home)
+        return self._key
 
     def _settings_of(self, name: str) -> Mapping[str, Any]:
         instance = self.current.get(name)

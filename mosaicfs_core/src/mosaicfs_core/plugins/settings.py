@@ -1,21 +1,23 @@
-"""Plugin settings: a manifest's JSON Schema, checked, defaults filled in, secrets masked.
+"""Plugin settings: a manifest's JSON Schema, checked, defaults filled in, secrets masked and sealed.
 
 A schema is plain JSON Schema (2020-12) of an object. Two shorthands are translated on reading: ``"type": "secret"`` is
 ``{"type": "string", "format": "secret", "writeOnly": true}``, and ``"type": "enum"`` with ``"values": […]`` (or
 ``"enum"``) is ``{"enum": […]}``.
 
 What no schema describes may be a secret as well: where a setting is unknown, or its schema branches (``$ref``,
-``anyOf`` and their like), every text of it is masked.
+``anyOf`` and their like), every text of it is masked. It is sealed as well where there is no schema at all, or one that
+speaks of secrets in such a branch.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from mosaicfs_core.documents.instances import package_of
 from mosaicfs_core.errors import PluginError
+from mosaicfs_core.security.sealing import is_sealed
 
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
@@ -42,6 +44,8 @@ _BRANCHES: Final = frozenset(
         "unevaluatedProperties",
     ]
 )
+_DEFINITIONS: Final = frozenset(["$defs", "definitions"])
+Hide: TypeAlias = Callable[[Any], Any]
 _ANYTHING: Final[Mapping[str, Any]] = {"type": "object"}
 
 
@@ -66,10 +70,16 @@ class SettingsSchema:
             message = f"plugin {plugin}: its settings_schema is not a JSON Schema: {error.message}"
             raise PluginError(message, plugin, "mosaicfs_manifest") from error
         self._validator: Validator = Draft202012Validator(self.schema)
+        self._seals_texts = schema is None or _branches_to_secrets(self.schema)
 
     def errors(self, settings: Mapping[str, Any]) -> list[FieldError]:
-        """What is wrong with settings, by field; empty when they are right. Secret values are never repeated."""
-        found = [self._field_error(error) for error in self._validator.iter_errors(dict(settings))]
+        """What is wrong with settings, by field; empty when they are right. Secret values are never repeated; of a
+        sealed one only the node that opens it can tell."""
+        found = [
+            self._field_error(error)
+            for error in self._validator.iter_errors(dict(settings))
+            if not _concerns_sealed(error)
+        ]
         return sorted(set(found))
 
     def filled(self, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,7 +88,16 @@ class SettingsSchema:
 
     def masked(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The settings with ``{"set": true}`` for each secret that is set."""
-        return {key: _mask(_part(self.schema, key), value) for key, value in settings.items()}
+        return {key: _hidden(_part(self.schema, key), value, _mask, _mask) for key, value in settings.items()}
+
+    def sealed(self, settings: Mapping[str, Any], seal: Callable[[Any], str]) -> dict[str, Any]:
+        """The settings with ``seal`` of each secret that is set and not sealed yet."""
+
+        def once(value: Any) -> Any:
+            return value if value in (None, "") or is_sealed(value) else seal(value)
+
+        texts = once if self._seals_texts else _as_it_is
+        return {key: _hidden(_part(self.schema, key), value, once, texts) for key, value in settings.items()}
 
     def unmasked(self, settings: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
         """New settings in which a mask stands for the stored secret (what a form sends back untouched)."""
@@ -194,19 +213,54 @@ def _plain(schema: Any) -> Mapping[str, Any] | None:
     return schema if isinstance(schema, Mapping) and not _BRANCHES & schema.keys() else None
 
 
-def _mask(schema: Mapping[str, Any] | None, value: Any) -> Any:
+def _mask(value: Any) -> Any:
+    return dict(MASK) if value not in (None, "") else None
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _hidden(schema: Mapping[str, Any] | None, value: Any, secret: Hide, text: Hide) -> Any:
+    """A value with each secret in it replaced by ``secret`` of it, and each text that may be one by ``text`` of it."""
     if _is_secret(schema):
-        return dict(MASK) if value not in (None, "") else None
+        return secret(value)
     if isinstance(value, Mapping):
-        return {key: _mask(_part(schema, key), inner) for key, inner in value.items()}
+        return {key: _hidden(_part(schema, key), inner, secret, text) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_mask(_items(schema), inner) for inner in value]
-    return dict(MASK) if schema is None and isinstance(value, str) and value else value
+        return [_hidden(_items(schema), inner, secret, text) for inner in value]
+    return text(value) if schema is None and isinstance(value, str) and value else value
+
+
+def _branches_to_secrets(schema: Any, branched: bool = False) -> bool:
+    """Whether a schema speaks of secrets where only a validator finds the way to them."""
+    if isinstance(schema, list | tuple):
+        return any(_branches_to_secrets(part, branched) for part in schema)
+    if not isinstance(schema, Mapping):
+        return False
+    if branched and _is_secret(schema):
+        return True
+    return any(
+        _branches_to_secrets(part, branched or key in _BRANCHES or key in _DEFINITIONS) for key, part in schema.items()
+    )
+
+
+def _concerns_sealed(error: Any) -> bool:
+    """Whether what is wrong is, or may be, that a value is sealed."""
+    return is_sealed(error.instance) or (error.validator in _BRANCHES and _holds_sealed(error.instance))
+
+
+def _holds_sealed(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(_holds_sealed(inner) for inner in value.values())
+    return any(_holds_sealed(inner) for inner in value) if isinstance(value, list) else is_sealed(value)
 
 
 def _unmask(schema: Mapping[str, Any] | None, value: Any, stored: Any) -> Any:
     if value == MASK and (schema is None or _is_secret(schema)):
         return stored
+    if value is None and stored == "" and _is_secret(schema):
+        return stored  # which is how an empty one is shown
     if isinstance(value, Mapping):
         known = stored if isinstance(stored, Mapping) else {}
         return {key: _unmask(_part(schema, key), inner, known.get(key)) for key, inner in value.items()}

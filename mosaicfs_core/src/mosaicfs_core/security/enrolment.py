@@ -13,7 +13,8 @@ class Enrolment(msgspec.Struct, frozen=True, kw_only=True):
 
     ``urls`` are the control plane's addresses, the preferred one first; ``control_plane_key`` is its public key and
     ``ca_pem`` its authority, which was compared with what the user pinned. ``access_key_id`` is the key that the node
-    was enrolled with, or None when a signed-in user enrolled it.
+    was enrolled with, or None when a signed-in user enrolled it. ``place`` is where the home lay then
+    (``presence.place_of``).
     """
 
     urls: tuple[str, ...]
@@ -23,6 +24,7 @@ class Enrolment(msgspec.Struct, frozen=True, kw_only=True):
     control_plane_key: str
     ca_pem: str
     access_key_id: str | None = None
+    place: str | None = None
 
 
 def load(home: Home) -> Enrolment | None:

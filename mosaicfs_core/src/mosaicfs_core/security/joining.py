@@ -17,7 +17,7 @@ import msgspec
 from mosaicfs_core.documents.ids import CONTROL_PLANE
 from mosaicfs_core.errors import Conflict, NotAllowed, NotSignedIn, UserError
 from mosaicfs_core.home import Home, write_private
-from mosaicfs_core.security import certificates, enrolment
+from mosaicfs_core.security import certificates, enrolment, presence
 from mosaicfs_core.security.authority import ServerCertificate, utc_now
 from mosaicfs_core.security.enrolment import Enrolment
 from mosaicfs_core.security.node_keys import NodeKey, NodeSigner, Signer
@@ -177,6 +177,7 @@ def _enrolment(home: Home, url: str, answer: _Answer, name: str) -> Enrolment:
         control_plane_key=answer.control_plane_key,
         ca_pem=answer.ca,
         access_key_id=answer.access_key_id,
+        place=presence.place_of(home),
     )
 
 

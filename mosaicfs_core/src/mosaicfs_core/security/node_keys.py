@@ -71,16 +71,22 @@ class NodeKey:
         return self._shared(own_id, peer_id, peer_public)
 
     def _derive(self, own_id: str, peer_id: str, peer_public: str) -> bytes:
-        raw = _raw(peer_public.encode("utf-8", "replace"))
+        first, second = sorted((own_id, peer_id))
+        return self.agreed(peer_public, b"\0".join((_CONTEXT, first.encode(), second.encode())), f" of {peer_id}")
+
+    def agreed(self, public: str, purpose: bytes, whose: str = "") -> bytes:
+        """32 bytes that the holder of the other private key gets as well; each ``purpose`` has its own.
+
+        Raises ``UserError`` when ``public`` is no public key (``whose``: " of …", for its words).
+        """
+        raw = _raw(public.encode("utf-8", "replace"))
         if raw is None:
-            raise UserError(f"the public key of {peer_id} is damaged")
+            raise UserError(f"the public key{whose} is damaged")
         try:
             secret = self._private.exchange(X25519PublicKey.from_public_bytes(raw))
         except ValueError:  # a point of low order, with which everybody shares the same secret
-            raise UserError(f"the public key of {peer_id} is no safe key") from None
-        first, second = sorted((own_id, peer_id))
-        info = b"\0".join((_CONTEXT, first.encode(), second.encode()))
-        return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=info).derive(secret)
+            raise UserError(f"the public key{whose} is no safe key") from None
+        return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=purpose).derive(secret)
 
     def __repr__(self) -> str:
         return f"NodeKey({self.public})"

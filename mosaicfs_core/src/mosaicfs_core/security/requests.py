@@ -22,6 +22,7 @@ from mosaicfs_core.security import signatures
 from mosaicfs_core.security.answers import error_of
 from mosaicfs_core.security.authority import client_context
 from mosaicfs_core.security.node_keys import Signer
+from mosaicfs_core.security.presence import HEADER, UNTOLD, Process
 
 CONNECT_SECONDS: Final = 10.0
 OPENING_SECONDS: Final = 20.0
@@ -196,7 +197,7 @@ class SignedRequests(PlainRequests):
 
     With ``ca_pem``, the other side must show a certificate of that authority for the node id ``destination``: its
     address does not matter, and no other node can answer in its place. Without, the system's authorities and the
-    address decide (a control plane behind a proxy of its own).
+    address decide (a control plane behind a proxy of its own). ``process`` is told with each request.
     """
 
     def __init__(
@@ -207,8 +208,10 @@ class SignedRequests(PlainRequests):
         ca_pem: str | None = None,
         *,
         connect_s: float = CONNECT_SECONDS,
+        process: Process = UNTOLD,
     ) -> None:
-        super().__init__(base_url, ca_pem=ca_pem, connect_s=connect_s)
+        headers = {HEADER: process.header} if process.name else None
+        super().__init__(base_url, headers, ca_pem, connect_s=connect_s)
         self.destination = destination
         self._signer = signer
 

@@ -46,6 +46,7 @@ from mosaicfs_core.server.routes import (
     plugins,
     queries,
     system,
+    utilization,
 )
 from mosaicfs_core.server.routes.transfer import transfer_blueprint
 from mosaicfs_core.server.state import EXTENSION, ServerState, whoami
@@ -65,6 +66,7 @@ _BLUEPRINTS = (
     plugins.blueprint,
     queries.blueprint,
     system.blueprint,
+    utilization.blueprint,
 )
 
 

@@ -15,6 +15,7 @@ from quart import Request, Websocket, g, request, websocket
 
 from mosaicfs_core.documents import ids
 from mosaicfs_core.errors import MosaicError, NotAllowed, NotSignedIn
+from mosaicfs_core.security import presence
 from mosaicfs_core.security.addresses import is_loopback
 from mosaicfs_core.security.signatures import is_signed
 from mosaicfs_core.server.auth import signed
@@ -67,6 +68,10 @@ async def require_key() -> None:
     if request.endpoint is None and not (request.path + "/").startswith(CLOSED):
         return  # an unknown address elsewhere is plainly 404
     g.principal = await identify(state(), request)
+    if g.principal.kind == "node" and request.path.startswith(signed.PLACES["node"]):
+        # Where a node reads and writes as itself; that it may enrol again is how a copy becomes a node of its own.
+        caller = presence.parse(request.headers.get(presence.HEADER, ""))
+        await state().links.refuse_double(g.principal.node_id, caller, client_address(request))
 
 
 async def require_key_of_websocket() -> str | None:

@@ -62,6 +62,24 @@ class RateLimit:
         self._buckets.pop(key, None)
 
 
+class Proven:
+    """Callers who have proved themselves, the ``most`` who did so last."""
+
+    def __init__(self, most: int = MAX_TRACKED) -> None:
+        self._most = most
+        self._known: OrderedDict[str, None] = OrderedDict()
+
+    def __contains__(self, caller: str) -> bool:
+        return caller in self._known
+
+    def add(self, caller: str) -> None:
+        """It has proved itself just now."""
+        self._known[caller] = None
+        self._known.move_to_end(caller)
+        if len(self._known) > self._most:
+            self._known.popitem(last=False)
+
+
 def address_group(address: str) -> str:
     """What one caller can hold: the address itself for IPv4, the /64 network for IPv6."""
     try:

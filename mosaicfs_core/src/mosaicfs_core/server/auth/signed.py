@@ -18,7 +18,7 @@ from mosaicfs_core.server.errors import TooManyRequests
 from mosaicfs_core.server.state import Principal, ServerState
 
 # By kind of caller: beginnings of addresses, and views by name. Who is not listed may ask for everything.
-_PLACES: Final[dict[str, tuple[str, ...]]] = {
+PLACES: Final[dict[str, tuple[str, ...]]] = {
     "agent": (),
     "hub": ("/db/",),
     "node": ("/db/", "/api/agent/"),
@@ -46,6 +46,7 @@ async def identify(server: ServerState, asked: Request | Websocket, address: str
         if not is_loopback(address):
             server.failed_by_address.take(address_group(address))
         raise
+    server.proven.add(claimed)
     found = Principal(kind=caller.kind, name=caller.name, access_key_id=caller.access_key_id, node_id=caller.node_id)
     require_place(found, asked)
     return found
@@ -53,18 +54,19 @@ async def identify(server: ServerState, asked: Request | Websocket, address: str
 
 def require_place(caller: Principal, asked: Request | Websocket) -> None:
     """Raise ``NotAllowed`` unless such a caller has business at the address."""
-    if caller.kind not in _PLACES or asked.endpoint in _VIEWS[caller.kind]:
+    if caller.kind not in PLACES or asked.endpoint in _VIEWS[caller.kind]:
         return
-    if not asked.path.startswith(_PLACES[caller.kind] or ("\0",)):
+    if not asked.path.startswith(PLACES[caller.kind] or ("\0",)):
         known_by = {"agent": "an agent's access key", "node": "a node's key", "hub": "a hub's access key"}
         raise NotAllowed(f"{known_by[caller.kind]} does not open this")
 
 
 def _throttle(server: ServerState, address: str, claimed: str) -> None:
     """Raise ``TooManyRequests`` after many signatures that did not hold. All users of this machine share its loopback
-    address: there only the key counts."""
+    address: there only the key counts, and so it does of who has proved himself from an address, which all machines
+    of a house may have in common, the one that was revoked among them."""
     wait = server.failed_by_key.wait(claimed)
-    if not is_loopback(address):
+    if not is_loopback(address) and claimed not in server.proven:
         wait = max(wait, server.failed_by_address.wait(address_group(address)))
     if wait:
         raise TooManyRequests("too many requests whose signature did not hold; wait and try again", retry_after=wait)

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 
 from mosaicfs_core.errors import Conflict, MosaicError, NotAllowed, Unavailable
 from mosaicfs_core.link import Peer, converse
+from mosaicfs_core.security.presence import UNTOLD, Process
 from mosaicfs_core.supervision import end_tasks
 
 logger = logging.getLogger(__name__)
@@ -20,6 +21,10 @@ MAX_LINKS: Final = 1000
 ALIVE_S: Final = 5.0
 """How long a process may take to show that it is there, when another one comes with the same node's key."""
 TWICE: Final = "another machine runs as this node: its home is a copy of this one, or this one of that"
+WHAT_TO_DO: Final = (
+    "Stop one of them. If this one is to stay, run mosaicfs agent init URL here once the other is stopped; for a copy"
+    " to be a machine of its own, start it with an empty home and a key of its own"
+)
 
 NodeMethod: TypeAlias = Callable[[str, dict[str, Any]], Awaitable[Any]]
 """What an agent may ask of the control plane: takes its node id, which its signature proved, and the params."""
@@ -28,6 +33,8 @@ NodeMethod: TypeAlias = Callable[[str, dict[str, Any]], Awaitable[Any]]
 class Links:
     """One link for each node: a newer one takes the place of an older one, which a machine that slept has forgotten.
     Not so where the older one's process is another and still answers: a home was copied, and two machines are one node.
+    Who holds the link is the node then, in what it replicates too; but a home that lies where it was enrolled goes
+    before one that does not.
 
     ``methods`` may be added to as long as no link is there. ``arrived`` are called with the node's id when it has
     connected. ``why_refused`` says why a node may not be linked, or nothing.
@@ -39,7 +46,7 @@ class Links:
         self.arrived: list[Callable[[str], Awaitable[None]]] = []
         self._idle_s = idle_s
         self._peers: dict[str, Peer] = {}
-        self._processes: dict[Peer, str] = {}
+        self._processes: dict[Peer, tuple[Process, str]] = {}
         self._doubles: dict[str, str] = {}
         self._closed = False
 
@@ -69,7 +76,7 @@ class Links:
         send: Callable[[str], Awaitable[None]],
         receive: Callable[[], Awaitable[str | bytes | None]],
         *,
-        process: str = "",
+        process: Process = UNTOLD,
         address: str = "",
     ) -> str:
         """Be the control plane's end of a link until it ends; why it ended. ``process`` tells the node's processes
@@ -78,7 +85,8 @@ class Links:
         Raises ``Unavailable`` when there are too many, ``NotAllowed`` for a node that was disabled since it proved
         itself, and ``Conflict`` when another process of it is there.
         """
-        await self._refuse_double(node_id, process, address)
+        if await self._is_double(node_id, process, address):
+            raise Conflict(TWICE, node_id=node_id)
         if self._closed or (node_id not in self._peers and len(self._peers) >= MAX_LINKS):
             raise Unavailable("no more agents can be connected", retry_after=30)
         # Nothing is awaited from here until the link stands where whoever cuts off disabled nodes finds it.
@@ -88,7 +96,7 @@ class Links:
         peer = Peer(send, methods, node_id)
         former = self._peers.get(node_id)
         self._peers[node_id] = peer
-        self._processes[peer] = process
+        self._processes[peer] = (process, address)
         if former is not None:
             await former.close("the node has connected anew")
         logger.info("%s connected", node_id, extra={"operation": "link"})
@@ -104,11 +112,22 @@ class Links:
         logger.info("%s disconnected: %s", node_id, reason, extra={"operation": "link"})
         return reason
 
-    async def _refuse_double(self, node_id: str, process: str, address: str) -> None:
+    async def refuse_double(self, node_id: str, process: Process, address: str) -> None:
+        """Raise ``Conflict``, which says what to do, when the node is another process than the one that asks."""
+        if await self._is_double(node_id, process, address):
+            present = self._peers.get(node_id)
+            there = "" if present is None else self._processes[present][1]
+            raise Conflict(f"{TWICE}{f'; it is at {there}' if there else ''}. {WHAT_TO_DO}", node_id=node_id)
+
+    async def _is_double(self, node_id: str, process: Process, address: str) -> bool:
         present = self._peers.get(node_id)
-        known = "" if present is None else self._processes.get(present, "")
-        if present is None or not process or known in ("", process) or not await _answers(present):
-            return
+        if present is None:
+            return False
+        known, _ = self._processes[present]
+        if not process.name or known.name in ("", process.name) or (known.moved and not process.moved):
+            return False
+        if not await _answers(present):
+            return False
         if self._doubles.get(node_id) != address:
             self._doubles[node_id] = address
             logger.warning(
@@ -117,7 +136,7 @@ class Links:
                 address,
                 extra={"operation": "link"},
             )
-        raise Conflict(TWICE, node_id=node_id)
+        return True
 
     async def _welcome(self, node_id: str) -> None:
         for arrived in self.arrived:

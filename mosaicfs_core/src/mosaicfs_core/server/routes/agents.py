@@ -12,6 +12,7 @@ from quart_schema import document_response, validate_querystring, validate_reque
 from mosaicfs_core.documents import ids, owners, times
 from mosaicfs_core.errors import InvalidDocument, MosaicError, NotAllowed, UserError
 from mosaicfs_core.replication.flows import NOT_ITS_INODE
+from mosaicfs_core.security import presence
 from mosaicfs_core.server.auth.guard import client_address, refuse_websocket
 from mosaicfs_core.server.couch.writes import log_refused
 from mosaicfs_core.server.listing import json_answer
@@ -22,7 +23,6 @@ blueprint = Blueprint("agents", __name__, url_prefix="/api/agent")
 
 MAX_DOCUMENTS: Final = 1000
 GOING_AWAY: Final = 1001
-MAX_PROCESS: Final = 64
 REFUSALS: Final = frozenset({"not_allowed", InvalidDocument.code})
 
 
@@ -125,8 +125,8 @@ async def link() -> None:
         return await socket.receive()
 
     try:
-        address, process = client_address(socket), socket.args.get("process", "")[:MAX_PROCESS]
-        await server.links.serve(node_id, socket.send, receive, process=process, address=address)
+        caller = presence.parse(socket.headers.get(presence.HEADER, ""))
+        await server.links.serve(node_id, socket.send, receive, process=caller, address=client_address(socket))
     except MosaicError as error:
         await refuse_websocket(error)
         return

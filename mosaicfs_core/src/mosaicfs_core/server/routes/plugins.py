@@ -25,6 +25,7 @@ from mosaicfs_core.plugins.loading import LoadedPlugin
 from mosaicfs_core.plugins.node_settings import RESERVED, SCHEMA, empty_document
 from mosaicfs_core.plugins.node_settings import schema as node_settings_schema
 from mosaicfs_core.plugins.prefixes import clashes, tombstone_of
+from mosaicfs_core.plugins.secrets import sealer
 from mosaicfs_core.plugins.settings import SettingsSchema, schema_for, translate
 from mosaicfs_core.server.listing import (
     ListAnswer,
@@ -167,12 +168,14 @@ def instance_body(document: Mapping[str, Any], warnings: list[str] | None = None
     return body
 
 
-def checked_settings(host: PluginHost, document: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def checked_settings(
+    host: PluginHost, document: Mapping[str, Any], given: Mapping[str, Any], public_key: str | None
+) -> dict[str, Any]:
     """What to change of an instance's document to set ``given`` over its settings: ``settings``, and the schema that
-    tells its secrets when the package is gone.
+    tells its secrets when the package is gone. Secrets are sealed to ``public_key``, its node's.
 
     They are checked where the package is installed and works. Raises ``UserError`` whose ``details.fields`` names each
-    wrong field.
+    wrong field, ``Conflict`` for secrets of a node without a key.
     """
     package = package_of(document)
     stored = document.get("settings") or {}
@@ -183,10 +186,11 @@ def checked_settings(host: PluginHost, document: Mapping[str, Any], given: Mappi
         _refuse_wrong(schema, merged)
         return {"settings": merged}
     plugin = host.plugins.get(package)
+    secret = sealer(document["_id"], document["node_id"], public_key)
     if plugin is None or plugin.status != "ok" or plugin.manifest is None:
-        return {"settings": merged}
+        return {"settings": schema.sealed(merged, secret)}
     _refuse_wrong(schema, schema.filled(merged))
-    return {"settings": merged, **remembered(plugin)}
+    return {"settings": schema.sealed(merged, secret), **remembered(plugin)}
 
 
 def _schema(host: PluginHost, document: Mapping[str, Any]) -> SettingsSchema:
@@ -301,7 +305,7 @@ async def create_instance(node_id: str, data: NewInstance) -> Response:
         document |= {"provides_filesystem": True, "file_path_prefix": f"/{data.plugin_name}"}
     elif data.plugin_type == "package" and package in host.plugins:
         document |= provided_filesystem(data.plugin_name, host.plugins[package])
-    settings = checked_settings(host, document, changes.get("settings", {}))
+    settings = checked_settings(host, document, changes.get("settings", {}), await _public_key(node_id))
     await refuse_unwatchable(document, settings["settings"])
     document |= settings
     others = await documents_of(state().core.store, "plugin", node_id)
@@ -337,11 +341,12 @@ async def change_instance(node_id: str, name: str, data: InstanceChange) -> Resp
     host = state().core.host
     if name == RESERVED and changes.keys() - {"settings"}:
         raise UserError("only its settings can be changed", field=sorted(changes.keys() - {"settings"})[0])
-    here = state().core.node_id
+    here, key = state().core.node_id, await _public_key(node_id) if "settings" in changes else None
     known = await documents_of(state().core.store, "plugin", node_id)
     for document in known:
         if document["plugin_name"] == name and "settings" in changes:
-            refuse_clash(host, known, {**document, **changes, **checked_settings(host, document, changes["settings"])})
+            settings = checked_settings(host, document, changes["settings"], key)
+            refuse_clash(host, known, {**document, **changes, **settings})
             await refuse_unwatchable(document, changes["settings"])
     warnings = check_work(changes, host.step_ops())
     if changes.get("enabled") and node_id == state().core.node_id:
@@ -350,7 +355,7 @@ async def change_instance(node_id: str, name: str, data: InstanceChange) -> Resp
         warnings += [text for package in packages for text in package_warnings(package)]
 
     def apply(document: dict[str, Any]) -> dict[str, Any]:
-        settings = checked_settings(host, document, changes["settings"]) if "settings" in changes else {}
+        settings = checked_settings(host, document, changes["settings"], key) if "settings" in changes else {}
         changed = {**document, **changes, **settings}
         refuse_shorthand(changed, here)
         refuse_clash(host, known, changed)
@@ -380,6 +385,15 @@ async def remove_instance(node_id: str, name: str) -> Response:
     missing = _missing(node_id, name, await documents_of(state().core.store, "plugin", node_id))
     await replace(state().core.store, ids.plugin_document_id(node_id, name), bury, missing)
     return json_answer(RemovedAnswer(removed=name))
+
+
+async def _public_key(node_id: str) -> str | None:
+    """The key that a node's secrets are sealed to, None while it has told none. This machine's is at hand."""
+    server = state()
+    if node_id in (server.core.node_id, server.identity.node_id):
+        return server.identity.key.public
+    node = await server.core.store.get(ids.node_document_id(node_id))
+    return None if node is None else node.get("public_key")
 
 
 async def _instance_document(node_id: str, name: str) -> Mapping[str, Any]:
