@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mosaicfs_core import documents
-from mosaicfs_core.store import Store, indexes, rows, schema
+from mosaicfs_core.store import Store, crawl_queries, indexes, rows, schema
 from mosaicfs_core.store.numbering import Numbering
 from mosaicfs_core.store.revisions import encode
 from mosaicfs_core.testing.store import NODE, annotation, assignment, file_document, rule
@@ -114,3 +114,5 @@ async def test_an_inode_that_a_node_chose_counts_for_nothing(tmp_path: Path, cla
         assert [one.inode for one in store.reader.files_in(row.dir)] == [shown]
         assert [one.inode for one in store.reader.changes_since(0)] == [shown]
         assert (await store.get(document["_id"]) or {})["inode"] == document["inode"]
+        taken = crawl_queries.taken_inodes(store.reader, [document["inode"]])
+        assert taken == ({document["inode"]} if believed else set())
