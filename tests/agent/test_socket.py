@@ -232,6 +232,31 @@ async def test_progress_is_told_and_bytes_that_are_kept_nowhere_are_lent(
         assert os.pread(client.descriptors[0], 100, 0) == b"low"
 
 
+class Ended(ByteSource):
+    """Work that is cancelled by others than who asked for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tier, self.size, self.mtime, self.etag = "ended", 4, 0, '"1"'
+
+    async def read(self, offset: int, length: int, executor: Any = None) -> bytes:
+        raise asyncio.CancelledError
+
+
+async def test_whoever_asked_is_answered_even_when_the_work_was_cancelled(started: Any) -> None:
+    class Anywhere:
+        async def open(self, file: Any) -> ByteSource:
+            return Ended()
+
+    started.core.content = Anywhere()
+    async with connected(started) as client:
+        await client.send({"id": 1, "open": started.rows()["f"].file_id})
+        handle = (await client.answer(1))["handle"]
+        for number in range(2, 5):
+            await client.send({"id": number, "fetch": handle, "offset": 0, "length": 4})
+            assert (await client.answer(number))["error"]["code"] == "unavailable"
+
+
 def test_of_very_many_ranges_the_nearest_are_told() -> None:
     ranges = tuple((start, start + 1) for start in range(0, 100_000, 2))
     near = agent_socket._nearest(ranges, 50_000)

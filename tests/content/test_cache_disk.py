@@ -218,6 +218,43 @@ async def test_a_film_larger_than_the_cache_plays(make_bed: Any) -> None:
     assert bed.cache.usage.cached_bytes <= 10 * MIB
 
 
+async def test_forty_readers_of_a_film_in_a_full_cache(make_bed: Any) -> None:
+    """At forty places at once, which is more than is held for any of them, and the last ones leave early."""
+    bed = await make_bed(capacity=0)
+    data = content(BIG)
+    places = [(number * 17 * MIB // 10) % (BIG - MIB) for number in range(40)]
+    with await bed.open(bed.put("film", data)) as film:
+        readers = [asyncio.create_task(film.read(place, MIB)) for place in places]
+        leaving = [asyncio.create_task(film.read(place, MIB)) for place in places[:5]]
+        await asyncio.sleep(0)
+        for reader in leaving:
+            reader.cancel()
+        for place, part in zip(places, await asyncio.gather(*readers), strict=True):
+            assert part == data[place : place + MIB]
+        assert film._past is not None
+        assert len(film._past._held) <= 8
+
+
+async def test_readers_of_a_file_that_is_closed_are_told(make_bed: Any) -> None:
+    bed = await make_bed(capacity=0)
+    film = await bed.open(bed.put("film", content(BIG)))
+    await film.read(0, 1)
+    arrived, answer = asyncio.Event(), asyncio.Event()
+
+    async def hold(_: Any, body: bytes) -> bytes:
+        arrived.set()
+        await answer.wait()
+        return body
+
+    bed.owner.disturb = hold
+    reader = asyncio.create_task(film.read(20 * MIB, MIB))
+    await arrived.wait()
+    film.close()
+    with pytest.raises(Unavailable, match="closed"):
+        await reader
+    answer.set()
+
+
 async def test_free_space_is_kept(make_bed: Any) -> None:
     bed = await make_bed(minimum_free=1 << 60)
     data = content(MIB)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from mosaicfs_core import documents
 from mosaicfs_core.documents.merge import (
     MERGES,
+    merge_credentials,
     merge_label_assignments,
     merge_leaves,
     merge_nodes,
@@ -19,12 +20,37 @@ from mosaicfs_core.documents.merge import (
 from mosaicfs_core.testing.store import NODE
 
 TIMES = st.integers(0, 4).map(lambda second: documents.format_time(1_700_000_000_000_000 + second * 1_000_000))
+KEY = "MOSAICFS_0123456789abcdef"
 UNKNOWN = st.dictionaries(st.sampled_from(["later", "newer"]), st.integers(0, 2) | st.none(), max_size=2)
 
 
 def some(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
     """Objects with any of these fields."""
     return st.fixed_dictionaries({}, optional=fields)
+
+
+REVOCATIONS = st.fixed_dictionaries({"number": st.integers(0, 2), "proof": st.sampled_from("pq")})
+
+
+@st.composite
+def credentials(draw: st.DrawFn) -> dict[str, Any]:
+    optional = some(
+        enabled=st.booleans(),
+        revocation=REVOCATIONS,
+        node_id=st.sampled_from([NODE, "node-other"]),
+        last_seen=TIMES,
+        permissions=st.just({"scope": "full"}),
+    )
+    return {
+        "type": "credential",
+        "access_key_id": KEY,
+        "secret_key_hash": "$argon2id$x",
+        "name": draw(st.sampled_from(["Laptop", "My laptop"])),
+        "kind": "agent",
+        "created_at": documents.format_time(1_700_000_000_000_000),
+        **draw(optional),
+        **draw(UNKNOWN),
+    }
 
 
 @st.composite
@@ -39,6 +65,7 @@ def nodes(draw: st.DrawFn) -> dict[str, Any]:
         status=st.sampled_from(["online", "offline"]),
         role=st.sampled_from(["bridge"]),
         control_version=st.integers(0, 2),
+        revocation=REVOCATIONS,
     )
     name = draw(st.sampled_from(["desk", "lap"]))
     return {"type": "node", "node_id": NODE, "friendly_name": name, **draw(agent), **draw(control), **draw(UNKNOWN)}
@@ -85,9 +112,10 @@ def same_type(bodies: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[tu
     return st.tuples(bodies, bodies, bodies)
 
 
-THREE = same_type(nodes()) | same_type(assignments()) | same_type(notifications())
+THREE = same_type(nodes()) | same_type(credentials()) | same_type(assignments()) | same_type(notifications())
 IDS = {
     "node": documents.node_document_id(NODE),
+    "credential": documents.credential_document_id(KEY),
     "label_assignment": documents.label_assignment_id(NODE, "/a"),
     "notification": documents.notification_document_id(NODE, "cache_near_capacity"),
 }
@@ -199,3 +227,27 @@ def test_a_resolved_condition_stays_resolved() -> None:
 def test_a_type_with_one_writer_keeps_the_winner() -> None:
     winner, loser = {"_id": "x", "_rev": "2-b", "type": "plugin", "a": 1}, {"_id": "x", "_rev": "2-a", "type": "plugin"}
     assert merge_leaves("plugin", [winner, loser]) == {"type": "plugin", "a": 1}
+
+
+@given(nodes(), nodes())
+def test_a_later_revocation_of_a_node_outweighs_any_other_changes(a: dict[str, Any], b: dict[str, Any]) -> None:
+    a = {**a, "status": "disabled", "revocation": {"number": 3, "proof": "p"}, "control_version": 0}
+    merged = merge_nodes(a, {**b, "control_version": 99})
+    assert (merged["status"], merged["revocation"]) == ("disabled", a["revocation"])
+
+
+@given(credentials(), credentials())
+def test_a_key_that_was_disabled_at_one_side_is_disabled(a: dict[str, Any], b: dict[str, Any]) -> None:
+    a = {**a, "enabled": False, "revocation": {"number": 3, "proof": "p"}}
+    merged = merge_credentials(a, b)
+    assert (merged["enabled"], merged["revocation"]) == (False, a["revocation"])
+    again = {**b, "enabled": True, "revocation": {"number": 3, "proof": "p"}}
+    assert merge_credentials(a, again)["enabled"] is False
+    known_since = {**b, "enabled": True, "revocation": {"number": 4, "proof": "p"}}
+    assert merge_credentials(a, known_since)["enabled"] is True
+
+
+@given(credentials(), credentials())
+def test_a_key_that_one_side_bound_to_a_machine_stays_bound(a: dict[str, Any], b: dict[str, Any]) -> None:
+    bound = {side["node_id"] for side in (a, b) if "node_id" in side}
+    assert {merge_credentials(a, b).get("node_id")} <= (bound or {None})

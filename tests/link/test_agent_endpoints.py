@@ -99,6 +99,15 @@ async def test_files_are_written_each_for_itself(control_plane: Any, caplog: pyt
         assert (await tell(control_plane, "files/bulk", wrong))[0] == 400
 
 
+@pytest.mark.parametrize("inode", [1, 999, 123_456_789, None])
+async def test_the_inode_of_another_file_or_of_a_directory_is_refused(control_plane: Any, inode: int | None) -> None:
+    chosen = {**file_of(NODE, "/a/chosen"), "inode": inode}
+    _, answer = await tell(control_plane, "files/bulk", {"documents": [chosen, file_of(NODE, "/a/good")]})
+    assert [one.get("error") for one in answer["results"]] == ["not_allowed", None]
+    assert answer["results"][0]["reason"].startswith("inode:")
+    assert await control_plane.store.get(chosen["_id"]) is None
+
+
 async def test_status_and_utilization_are_kept_under_the_nodes_own_name(control_plane: Any) -> None:
     report = {"overall": "degraded", "subsystems": {"crawler": {"status": "degraded", "detail": "a disk is missing"}}}
     assert (await tell(control_plane, "status", report))[0] == 200

@@ -5,25 +5,36 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from mosaicfs_core.documents import ids
 from mosaicfs_core.server.link.liveness import CHECK_S, Liveness
 
 NODE = "node-laptop-aaaa"
 OTHER = "node-desktop-bbbb"
-CONTROL, SECOND = "control-plane-one-aaaa", "control-plane-two-bbbb"
+PLANE = "control-plane-nas-cccc"
+SECOND = "control-plane-attic-dddd"
 
 
 class World:
     """What a liveness sees: connections, and time that passes when it is told to."""
 
-    def __init__(self, store: Any, own: str = CONTROL) -> None:
+    def __init__(self, store: Any, plane: str = PLANE, *, leads: bool = True) -> None:
         self.connected: set[str] = set()
         self.now = 1_000_000.0
         self.slept: list[float] = []
         self.go = asyncio.Semaphore(0)
         self.checked = asyncio.Semaphore(0)
+        self.alone, self.leads = False, leads
         self.liveness = Liveness(
-            store, self.connected.__contains__, own, "node-here", pause=self._pause, clock=lambda: self.now
+            store,
+            self.connected.__contains__,
+            "node-here",
+            plane=plane,
+            alone=lambda: self.alone,
+            leads=lambda: self.leads,
+            pause=self._pause,
+            clock=lambda: self.now,
         )
 
     async def _pause(self, seconds: float) -> None:
@@ -114,52 +125,81 @@ async def test_some_are_not_judged(control_plane: Any) -> None:
     }
 
 
-async def test_the_control_plane_that_hears_of_a_node_judges_it(control_plane: Any) -> None:
-    """Two of them share the documents; the laptop is connected to the first, and later to the second."""
-    store = control_plane.store
-    for name in (CONTROL, SECOND):
-        await control_plane.add_node(name, role="control-plane")
-    first, second = World(store), World(store, SECOND)
-    await first.liveness.heard(NODE)
-    first.connected.add(NODE)
-    before = store.reader.seq()
-    for _ in range(5):
+class TestTwoControlPlanesOfOneHub:
+    """They share the documents; each hears of its own nodes alone."""
+
+    @pytest.fixture
+    async def first(self, control_plane: Any) -> World:
+        for plane in (PLANE, SECOND):
+            await control_plane.add_node(plane, status="online", role="control-plane")
+        return World(control_plane.store)
+
+    @pytest.fixture
+    def second(self, control_plane: Any, first: World) -> World:
+        world = World(control_plane.store, SECOND, leads=False)
+        world.liveness._here = "node-there"
+        return world
+
+    @pytest.mark.parametrize("leader", [1, 2])
+    async def test_neither_judges_what_the_other_hears_of(
+        self, control_plane: Any, first: World, second: World, leader: int
+    ) -> None:
+        first.leads, second.leads = leader == 1, leader == 2
+        second.connected.add(NODE)
+        await control_plane.add_node("node-there", status="online")
+        await second.liveness.check()
+        before = control_plane.store.reader.seq()
+        for _ in range(10):
+            await first.liveness.check()
+            await second.liveness.check()
+        for node in (NODE, "node-there"):
+            assert await control_plane.status_of(node) == "online"
+        assert control_plane.store.reader.seq() == before
+        second.connected.clear()
+        for _ in range(4):
+            await first.liveness.check()
+            await second.liveness.check()
+        assert await control_plane.status_of(NODE) == "offline"
+
+    async def test_a_node_that_moves_over_is_judged_where_it_is_heard_of(
+        self, control_plane: Any, first: World, second: World
+    ) -> None:
+        await first.liveness.heard(NODE)
+        await second.liveness.heard(NODE)
+        for _ in range(5):
+            await first.liveness.check()
+        assert await control_plane.status_of(NODE) == "online"
+        for _ in range(5):
+            await second.liveness.check()
+        assert await control_plane.status_of(NODE) == "offline"
+
+    @pytest.mark.parametrize("leads", [True, False])
+    @pytest.mark.parametrize("heard_by", [None, SECOND, "control-plane-gone-eeee"])
+    async def test_who_holds_the_lease_judges_for_one_that_is_no_more(
+        self, control_plane: Any, first: World, leads: bool, heard_by: str | None
+    ) -> None:
+        first.leads = leads
+        identifier = ids.node_document_id(SECOND)
+        await control_plane.store.update(identifier, lambda now: {**(now or {}), "status": "disabled"})
+        noted = {} if heard_by is None else {"heard_by": heard_by}
+        await control_plane.add_node("node-left", status="online", **noted)
+        for _ in range(4):
+            await first.liveness.check()
+        assert await control_plane.status_of("node-left") == ("offline" if leads else "online")
+
+    async def test_the_only_one_left_judges_what_another_heard_of(self, control_plane: Any, first: World) -> None:
+        """A control plane that was made anew from a backup, or whose hub was given up."""
+        first.alone = True
+        await control_plane.add_node("node-left", status="online", heard_by=SECOND)
+        for _ in range(4):
+            await first.liveness.check()
+        assert await control_plane.status_of("node-left") == "offline"
+
+    async def test_the_only_one_writes_down_nothing_that_nobody_needs(self, control_plane: Any, first: World) -> None:
+        first.alone = True
+        for node in ("node-here", "node-left"):
+            await control_plane.add_node(node, status="online")
+        first.connected.add("node-left")
+        before = control_plane.store.reader.seq()
         await first.liveness.check()
-        await second.liveness.check()
-    assert await control_plane.status_of(NODE) == "online"
-    assert store.reader.seq() == before
-    # It goes over to the second, whose word holds from now on.
-    first.connected.clear()
-    await second.liveness.heard(NODE)
-    for _ in range(5):
-        await first.liveness.check()
-    assert await control_plane.status_of(NODE) == "online"
-    for _ in range(4):
-        await second.liveness.check()
-    assert await control_plane.status_of(NODE) == "offline"
-
-
-async def test_a_node_of_a_control_plane_that_was_disabled_is_judged_by_the_others(control_plane: Any) -> None:
-    first, second = World(control_plane.store), World(control_plane.store, SECOND)
-    await control_plane.add_node(CONTROL, role="control-plane")
-    await first.liveness.heard(NODE)
-    for _ in range(4):
-        await second.liveness.check()
-    assert await control_plane.status_of(NODE) == "online"
-    await control_plane.store.update(
-        ids.node_document_id(CONTROL), lambda document: {**(document or {}), "status": "disabled"}
-    )
-    for _ in range(4):
-        await second.liveness.check()
-    assert await control_plane.status_of(NODE) == "offline"
-
-
-async def test_the_machine_that_a_control_plane_runs_on_is_its_own(control_plane: Any) -> None:
-    await control_plane.add_node("node-here", status="online")
-    await control_plane.add_node(CONTROL, role="control-plane")
-    await World(control_plane.store).liveness.check()
-    second = World(control_plane.store, SECOND)
-    second.liveness = Liveness(control_plane.store, second.connected.__contains__, SECOND)
-    for _ in range(4):
-        await second.liveness.check()
-    assert await control_plane.status_of("node-here") == "online"
+        assert control_plane.store.reader.seq() == before

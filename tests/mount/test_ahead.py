@@ -18,6 +18,7 @@ class Entry(msgspec.Struct, frozen=True):
     mtime: int = 0
     file: object = None
     derived: bool = True
+    identity: object = None
 
 
 class Listing(msgspec.Struct, frozen=True):

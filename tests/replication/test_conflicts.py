@@ -11,6 +11,8 @@ import pytest
 from mosaicfs_core import documents
 from mosaicfs_core.replication import ConflictResolver, Status
 from mosaicfs_core.replication.conflicts import settling
+from mosaicfs_core.security.revocations import next_revocation
+from mosaicfs_core.server.auth.revocations import disabled
 from mosaicfs_core.store import Store
 from mosaicfs_core.testing.store import NODE, assignment, file_document
 
@@ -149,3 +151,40 @@ async def test_a_loser_edited_meanwhile_is_not_lost(near: Store) -> None:
 
 def _made(document: dict[str, Any], number: int) -> dict[str, Any]:
     return {**document, "_rev": f"1-{number:032x}", "_revisions": {"start": 1, "ids": [f"{number:032x}"]}}
+
+
+async def test_what_one_control_plane_revoked_stays_revoked_whatever_the_other_wrote_meanwhile(
+    near: Store, far: Store, push: Push
+) -> None:
+    """Two share a hub and are apart: the longer branch, and the higher version, are the other one's."""
+    key, node = "MOSAICFS_0123456789abcdef", "node-laptop-7f3a"
+    await near.put(
+        {
+            "_id": documents.credential_document_id(key),
+            "type": "credential",
+            "access_key_id": key,
+            "secret_key_hash": "$argon2id$x",
+            "name": "laptop",
+            "kind": "agent",
+            "node_id": node,
+            "created_at": LATER,
+        }
+    )
+    machine = {"_id": documents.node_document_id(node), "type": "node", "node_id": node, "friendly_name": "laptop"}
+    await near.put({**machine, "status": "online", "control_version": 1})
+    await push(near, far)
+    for identifier in (documents.credential_document_id(key), documents.node_document_id(node)):
+        await near.update(identifier, lambda now: disabled(now or {}, next_revocation(b"k" * 32, now or {})))
+        for number in range(5):
+            version = {"control_version": 10 + number} if identifier.startswith("node::") else {}
+            change = {"name": f"n{number}", **version}
+            await far.update(identifier, lambda now, change=change: {**(now or {}), **change})
+    await push(near, far)
+    await push(far, near)
+    for store in (near, far):
+        await owned(store).settle_all()
+    for store in (near, far):
+        credential = await store.get(documents.credential_document_id(key)) or {}
+        assert (credential["enabled"], credential["revocation"]["number"]) == (False, 1)
+        laptop = await store.get(machine["_id"]) or {}
+        assert (laptop["status"], laptop["revocation"]["number"]) == ("disabled", 1)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mosaicfs_core.errors import Unavailable, UserError
-from mosaicfs_core.replication import Filter, Peer, Replicator, Status, StorePeer, owed
+from mosaicfs_core.replication import Filter, Peer, Replicator, Status, StorePeer, Surroundings, owed
 from mosaicfs_core.store import Reader, Store
 from mosaicfs_core.testing.peers import Down, Flaky, PeerAround, Picky, Time
 from mosaicfs_core.testing.store import NODE, assignment, file_document, rule
@@ -355,6 +355,45 @@ async def test_documents_that_never_work_hold_up_no_others(near: Store, far: Sto
     target.stumbles.clear()
     await eventually(lambda: replicator.status == Status("live", pushed=10))
     assert await leaves(far) == await leaves(near)
+    replicator.stop()
+    await running
+
+
+async def test_a_feed_that_the_other_side_ends_is_no_live_one(near: Store, far: Store, time: Time) -> None:
+    """A server that is shut down ends its feed in an orderly way: nothing follows until it is asked again."""
+
+    class Ending(PeerAround):
+        ends = asyncio.Event()
+
+        async def live(self, since: Any, limit: int, chosen: Any, heartbeat: float) -> Any:
+            yield None
+            await self.ends.wait()
+
+    source = Ending(StorePeer(near))
+    woken = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        time.slept.append(seconds)
+        await woken.wait()
+
+    surroundings = Surroundings(monotonic=lambda: time.now, sleep=sleep, random=lambda: 1.0)
+    replicator = Replicator(source, StorePeer(far), direction="pull", surroundings=surroundings)
+    running = asyncio.create_task(replicator.run())
+    await eventually(lambda: replicator.status.state == "live")
+    source.ends.set()
+    await eventually(lambda: replicator.status.state == "waiting")
+    assert replicator.status.last_error == "the other side ended its feed of changes"
+    source.ends.clear()
+    replicator.wake()
+    await eventually(lambda: replicator.status == Status("live"))
+    for _ in range(4):  # it stands for hours each time: that it ends is no reason to come back ever more seldom
+        time.now += 10_000.0
+        source.ends.set()
+        await eventually(lambda: replicator.status.state == "waiting")
+        source.ends.clear()
+        replicator.wake()
+        await eventually(lambda: replicator.status.state == "live")
+    assert time.slept == [0.5] * 5
     replicator.stop()
     await running
 

@@ -100,14 +100,16 @@ async def test_a_link_works_once_and_only_the_newest_does(sessions: Sessions, cl
 async def test_sessions_and_their_ends_survive_a_restart(tmp_path: Path, clock: Clock) -> None:
     file = tmp_path / "auth.db"
     before = await Sessions.open(file, clock=clock)
-    kept, ended = await before.begin("MOSAICFS_00"), await before.begin("MOSAICFS_00")
+    kept, ended = await before.begin("MOSAICFS_00", 2), await before.begin("MOSAICFS_00")
     await before.end(ended.session)
     await before.close()
     after = await Sessions.open(file, clock=clock)
     try:
         assert after.is_revoked(ended.session)
         assert not after.is_revoked(kept.session)
-        await after.refresh(kept.refresh_token)
+        assert (await after.refresh(kept.refresh_token)).revocations == 2
+        assert after.last_seen("MOSAICFS_00") == clock.now
+        assert after.last_seen("MOSAICFS_01") is None
     finally:
         await after.close()
 
@@ -195,3 +197,15 @@ async def test_a_session_that_is_refreshed_for_months_does_not_grow(
     # As many as were handed out in the time in which a token is good; who copied one of these is still found out.
     assert len(kept) <= REFRESH_SECONDS // (24 * 3600) + 1
     assert all(expires > clock.now for _, expires in kept)
+
+
+async def test_a_file_of_an_older_version_is_taken_over(tmp_path: Path, clock: Clock) -> None:
+    file = tmp_path / "auth.db"
+    connection = sqlite3.connect(file)
+    connection.execute("""CREATE TABLE sessions (session TEXT PRIMARY KEY, access_key_id TEXT NOT NULL,
+        created REAL NOT NULL, used REAL NOT NULL, revoked REAL) WITHOUT ROWID""")
+    connection.close()
+    opened = await Sessions.open(file, clock=clock)
+    begun = await opened.begin("MOSAICFS_00", 1)
+    assert (await opened.refresh(begun.refresh_token)).revocations == 1
+    await opened.close()

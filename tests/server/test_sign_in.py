@@ -12,7 +12,9 @@ import pytest
 
 from mosaicfs_core.documents import ids
 from mosaicfs_core.security import user_keys
+from mosaicfs_core.security.revocations import next_revocation
 from mosaicfs_core.server.auth import credentials, keys
+from mosaicfs_core.server.auth.revocations import disabled
 from mosaicfs_core.server.auth.sessions import REUSE_GRACE_SECONDS
 
 
@@ -134,6 +136,40 @@ async def test_a_disabled_key_is_out_at_once(instance: Any) -> None:
     assert (await instance.ask("GET", "/api/nodes", token=session["access_token"])).status_code == 401
     assert (await refresh(instance, cookie)).status_code == 401
     assert (await instance.ask("GET", f"/api/credentials/{key}")).status_code == 200
+
+
+@pytest.mark.parametrize("taken_back", [False, True])
+async def test_a_key_that_another_control_plane_disabled_is_out_for_good(instance: Any, taken_back: bool) -> None:
+    """It arrives by replication, maybe together with being enabled again: no session of before opens anything."""
+    session, cookie = await sign_in(instance)
+    identifier = ids.credential_document_id(session["access_key_id"])
+
+    def elsewhere(document: Any) -> Any:
+        found = disabled(document, next_revocation(instance.server.revocation_key, document))
+        return {**found, "enabled": True} if taken_back else found
+
+    await instance.harness.store.update(identifier, elsewhere)
+    assert (await instance.ask("GET", "/api/nodes", token=session["access_token"])).status_code == 401
+    await instance.harness.store.update(identifier, lambda document: {**document, "enabled": True})
+    assert (await instance.ask("GET", "/api/nodes", token=session["access_token"])).status_code == 401
+    assert (await refresh(instance, cookie)).status_code == 401
+    again, cookie = await sign_in(instance)
+    assert again["access_key_id"] == session["access_key_id"]
+    assert (await instance.ask("GET", "/api/nodes", token=again["access_token"])).status_code == 200
+    assert (await refresh(instance, cookie)).status_code == 200
+
+
+async def test_signing_in_is_noted_here_and_not_in_the_document(instance: Any) -> None:
+    """A document that every sign-in wrote would be in conflict with itself at the next control plane."""
+    session, _ = await sign_in(instance)
+    key = session["access_key_id"]
+    before = await instance.harness.store.get(ids.credential_document_id(key))
+    again, _ = await sign_in(instance)
+    assert again["access_key_id"] == key
+    assert await instance.harness.store.get(ids.credential_document_id(key)) == before
+    assert "last_seen" not in before
+    shown = await body_of(await instance.ask("GET", f"/api/credentials/{key}"))
+    assert shown["last_seen"] >= shown["created_at"][:19]
 
 
 @pytest.mark.parametrize("wrong", ["secret", "key", "both", "disabled", "form"])

@@ -43,7 +43,7 @@ def read_everything(reader: Reader) -> None:
     reader.changes(3, 10, include_docs=True), reader.changes_since(3, 10), reader.local_get("x")
     reader.directory(NODE, "/a"), reader.directory_by_no(2), reader.subdirectories(1), reader.files_in(2)
     reader.directories_under(NODE, "/a"), reader.directories_under(NODE, "/", after="/a"), reader.inactive_files_in(2)
-    reader.file_by_path(NODE, "/a/2", deleted=True), reader.file_by_id(row.file_id), reader.file_by_inode(row.inode)
+    reader.file_by_path(NODE, "/a/2", deleted=True), reader.file_by_id(row.file_id)
     reader.file_rows([1]), reader.files_by_identity(1, 2), reader.identities([1]), reader.next_mtime(EPOCH)
     list(reader.directory_parents()), list(reader.scan_files())
     list(reader.scan_files("size >= ? AND mime_type = ?", (5, "text/plain"), 1))

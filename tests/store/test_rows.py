@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mosaicfs_core import documents
-from mosaicfs_core.store import indexes, rows, schema
+from mosaicfs_core.store import Store, crawl_queries, indexes, rows, schema
 from mosaicfs_core.store.numbering import Numbering
 from mosaicfs_core.store.revisions import encode
-from mosaicfs_core.testing.store import annotation, assignment, file_document, rule
+from mosaicfs_core.testing.store import NODE, annotation, assignment, file_document, rule
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=5),
@@ -96,3 +98,21 @@ def test_index_keys() -> None:
     assert len(indexes.keys("annotation", "x", annotation("/a", "sum", {}))) == 2
     assert indexes.keys("file", "x", file_document("/a")) == set()
     assert indexes.keys("future", "future::1", {}) == {(indexes.OTHER, "future", "future::1", "")}
+
+
+@pytest.mark.parametrize(("claimed", "believed"), [(0, True), (1, True), (15, True), (16, False), (-1, False)])
+async def test_an_inode_that_a_node_chose_counts_for_nothing(tmp_path: Path, claimed: int, believed: bool) -> None:
+    """The document keeps it; whoever lists files never sees it."""
+    document = file_document("/a/b")
+    document["inode"] += claimed
+    async with await Store.open(tmp_path / "replica.db") as store:
+        await store.put(document)
+        row = store.reader.file_by_path(NODE, "/a/b")
+        assert row is not None
+        shown = document["inode"] if believed else documents.derived_inode(document["_id"])
+        assert row.inode == shown
+        assert [one.inode for one in store.reader.files_in(row.dir)] == [shown]
+        assert [one.inode for one in store.reader.changes_since(0)] == [shown]
+        assert (await store.get(document["_id"]) or {})["inode"] == document["inode"]
+        taken = crawl_queries.taken_inodes(store.reader, [document["inode"]])
+        assert taken == ({document["inode"]} if believed else set())

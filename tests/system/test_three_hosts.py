@@ -128,7 +128,7 @@ def train(nas: Machine, laptop: Machine, desktop: Machine) -> None:
     begun = time.monotonic()
     with pytest.raises(OSError, match="Input/output"):
         laptop.seen(desktop, "film.mkv").read_bytes()
-    assert time.monotonic() - begun < 60
+    assert time.monotonic() - begun < 30 + slack()
     (laptop.tree / "essay.txt").write_text("an essay, longer")
     (laptop.tree / "train.txt").write_text("written on the train")
     (laptop.tree / "holiday/ticket.pdf").unlink()
@@ -190,4 +190,4 @@ def cached_bytes(machine: Machine) -> int:
 
 def slack() -> float:
     """Seconds that a machine with other work may take longer: the promise itself is measured by the benchmark."""
-    return 8.0 * os.getloadavg()[0]
+    return 2.0 * os.getloadavg()[0]

@@ -225,14 +225,15 @@ class Model:
         inside = {d.name_of(one) for one in wanted if one != "/" and d.parent_of(one) == path}
         entries: dict[str, Any] = dict.fromkeys(inside, ("directory",))
         groups: dict[str, list[Candidate]] = {}
-        by_inode = {file["inode"]: file for file, _ in files}
+        by_id = {d.short_file_id(file["_id"]): file for file, _ in files}
         for file, suffix in files:
             facts = Model._facts(file)
-            made = Candidate(file["inode"], file["name"], facts.mtime, facts.node_id, facts.export_path, suffix)
+            short = d.short_file_id(file["_id"])
+            made = Candidate(short, file["name"], facts.mtime, facts.node_id, facts.export_path, suffix)
             groups.setdefault(file["name"], []).append(made)
         for outcome in settle(groups, inside, groups.keys()):
             if outcome.name is not None:
-                file = by_inode[outcome.candidate.inode]
+                file = by_id[outcome.candidate.file_id]
                 entries[outcome.name] = ("file", file["inode"], file["size"], outcome.candidate.mtime)
         return entries
 

@@ -12,14 +12,14 @@ from mosaicfs_vfs.namespace.conflicts import MAX_NAME, Candidate, settle, with_s
 def candidate(
     doc: int, node: str = "node-a", mtime: int = 0, suffix: bool = True, path: str = "", name: str = "a.txt"
 ) -> Candidate:
-    return Candidate(doc, name, mtime, node, path or f"/{doc}/{name}", suffix)
+    return Candidate(f"{node}.{doc}", name, mtime, node, path or f"/{doc}/{name}", suffix)
 
 
 def names(
     collisions: dict[str, list[Candidate]], directories: tuple[str, ...] = (), others: tuple[str, ...] = ()
 ) -> dict[int, str | None]:
     outcomes = settle(collisions, directories, {*collisions, *others})
-    return {outcome.candidate.inode: outcome.name for outcome in outcomes}
+    return {int(outcome.candidate.file_id.rpartition(".")[2]): outcome.name for outcome in outcomes}
 
 
 def test_the_newest_wins_and_ties_go_to_the_lower_node() -> None:
@@ -99,7 +99,7 @@ candidates = st.lists(
     ),
     min_size=1,
     max_size=6,
-    unique_by=lambda one: one.inode,
+    unique_by=lambda one: one.file_id.rpartition(".")[2],
 )
 
 
@@ -107,7 +107,7 @@ candidates = st.lists(
 def test_the_outcome_does_not_depend_on_order(
     first: list[Candidate], second: list[Candidate], data: st.DataObject
 ) -> None:
-    second = [one._replace(name="b", inode=one.inode + 100) for one in second]
+    second = [one._replace(name="b", file_id=f"{one.file_id}00") for one in second]
     shuffled = {"b": data.draw(st.permutations(second)), "a.txt": data.draw(st.permutations(first))}
     one, other = names({"a.txt": first, "b": second}), names(shuffled)
     assert one == other

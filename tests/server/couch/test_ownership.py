@@ -48,6 +48,21 @@ async def test_a_node_writes_what_it_owns_and_the_rest_of_the_batch_stands(
     assert line.endswith(f", and {len(refused) - 1:,} more")
 
 
+async def test_a_node_does_not_choose_the_inodes_of_its_files(couch: Any) -> None:
+    """With another's, or a directory's, mounts would take its file for that one."""
+    await couch.fill()
+    file, victim = couch.documents(couch.node)["file"], couch.documents(couch.other)["file"]
+    stored = await couch.store.get(file["_id"])
+    for inode in (1, 2, 999, victim["inode"], file["inode"] - 1, file["inode"] + 16, None, "1"):
+        told = later({**file, "inode": inode}, stored["_rev"])
+        (row,) = (await couch.post("/_bulk_docs", {"docs": [told], "new_edits": False}, "node")).json
+        assert (row["error"], row["reason"][:6]) == ("forbidden", "inode:"), inode
+    assert await couch.store.get(file["_id"]) == stored
+    gave_way = later({**file, "inode": file["inode"] + 1}, stored["_rev"])
+    assert (await couch.post("/_bulk_docs", {"docs": [gave_way], "new_edits": False}, "node")).json == []
+    assert (await couch.store.get(file["_id"]))["inode"] == file["inode"] + 1
+
+
 @pytest.mark.parametrize("kept", [True, False])
 async def test_a_nodes_tombstones_reach_its_own_documents_alone(couch: Any, kept: bool) -> None:
     await couch.fill()

@@ -8,9 +8,9 @@ from typing import Any, Final
 import aiohttp
 import msgspec
 
+from mosaicfs_core.documents.standing import number_of
 from mosaicfs_core.errors import NotFound, Unavailable, UserError
 from mosaicfs_core.security.requests import Requests, raise_for_error
-from mosaicfs_core.security.revocations import number_of
 from mosaicfs_core.store import Reader, Store
 
 logger = logging.getLogger(__name__)

@@ -230,7 +230,14 @@ class _Connection:
                 await self._send({"id": number, "error": {"code": error.code, "message": error.message}})
         except OSError as error:
             logger.debug("an answer could not be sent: %s", error)
-        except Exception:  # whoever asked must not wait for an answer that never comes
+        except asyncio.CancelledError:
+            answering = asyncio.current_task()
+            if answering and answering.cancelling():
+                raise  # the connection has ended
+            # The work was cancelled beneath this: whoever asked must not wait for an answer that never comes.
+            with suppress(OSError):
+                await self._send({"id": number, "error": {"code": "unavailable", "message": "the file was closed"}})
+        except Exception:  # nor must he when anything else ends it
             logger.exception("a request to the agent's socket failed", extra={"operation": "agent socket"})
             with suppress(OSError):
                 await self._send({"id": number, "error": {"code": "error", "message": "the agent failed"}})

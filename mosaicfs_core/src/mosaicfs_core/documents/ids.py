@@ -15,6 +15,9 @@ from mosaicfs_core.errors import UserError
 CONTROL_PLANE: Final = "control-plane"
 ROOT_DIRECTORY_ID: Final = "dir::root"
 FIRST_DERIVED_INODE: Final = 1000
+INODES_TRIED: Final = 16
+"""How many inodes a document may choose from: the derived one and those that follow it, the first that is free. One is
+taken once in a million replicas of a million files, so nobody ever needs the last."""
 NODE_ID_PATTERN: Final = r"[a-z0-9][a-z0-9-]{0,127}"
 INSTANCE_PATTERN: Final = r"[a-z0-9][a-z0-9_-]{0,63}"
 
@@ -151,6 +154,16 @@ def derived_inode(document_id: str) -> int:
     """The inode a document asks for: the first 53 bits of sha256 of its id, never below 1,000."""
     first = int.from_bytes(hashlib.sha256(document_id.encode("utf-8")).digest()[:8], "big") >> 11
     return first if first >= FIRST_DERIVED_INODE else first + FIRST_DERIVED_INODE
+
+
+def is_own_inode(document_id: str, inode: object) -> bool:
+    """Whether a document may have this inode. A node chooses no other for its files: it could be another file's."""
+    return isinstance(inode, int) and is_near_inode(derived_inode(document_id), inode)
+
+
+def is_near_inode(derived: int, inode: int) -> bool:
+    """Whether an inode is the derived one, or one of those that it may give way to."""
+    return 0 <= inode - derived < INODES_TRIED
 
 
 def slug(name: str) -> str:

@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from mosaicfs_core.documents.machines import NODE_AGENT_FIELDS, NODE_CONTROL_FIELDS
+from mosaicfs_core.documents.standing import number_of
 
 Body: TypeAlias = dict[str, Any]
 Merge: TypeAlias = Callable[[Body, Body], Body]
@@ -35,16 +36,27 @@ def merge_leaves(type_name: str, leaves: Sequence[Mapping[str, Any]]) -> Body:
 
 
 def merge_nodes(a: Body, b: Body) -> Body:
-    """Each group of fields whole, from the side where its owner counted further."""
+    """Each group of fields whole, from the side where its owner counted further; the control plane's from the side that
+    knows the later revocation, however often anything else was written at the other."""
     if a == b:
         return a
-    agent = _further([_part(side, NODE_AGENT_FIELDS) for side in (a, b)], "agent_version")
-    control = _further([_part(side, NODE_CONTROL_FIELDS) for side in (a, b)], "control_version")
+    agents, controls = ([_part(side, fields) for side in (a, b)] for fields in (NODE_AGENT_FIELDS, NODE_CONTROL_FIELDS))
+    agent = max(agents, key=lambda group: (group.get("agent_version", 0), _canonical(group)))
+    control = max(controls, key=lambda group: (number_of(group), group.get("control_version", 0), _canonical(group)))
     return agent | control | _greater_fields(a, b, without={*NODE_AGENT_FIELDS, *NODE_CONTROL_FIELDS})
 
 
-def _further(groups: list[Body], counter: str) -> Body:
-    return max(groups, key=lambda group: (group.get(counter, 0), _canonical(group)))
+def merge_credentials(a: Body, b: Body) -> Body:
+    """Whether it holds from the side that knows the later revocation, and disabled when both know the same one; of the
+    rest nothing that is there is lost."""
+    if a == b:
+        return a
+    standings = [_part(side, _STANDING) for side in (a, b)]
+    standing = max(standings, key=lambda part: (number_of(part), part.get("enabled") is False, _canonical(part)))
+    return {**_greater_fields(a, b, without=_STANDING), **standing}
+
+
+_STANDING: Final = ("enabled", "revocation")
 
 
 def merge_label_assignments(a: Body, b: Body) -> Body:
@@ -131,7 +143,9 @@ def _greater_fields(a: Body, b: Body, without: Collection[str] = ()) -> Body:
 
 MERGES: Final[Mapping[str, Merge]] = {
     "node": merge_nodes,
+    "credential": merge_credentials,
     "label_assignment": merge_label_assignments,
     "notification": merge_notifications,
 }
-"""The types that two may write. Any other has one writer, whose conflicts (a rebuilt machine's) the winner settles."""
+"""The types that two may write, be it two control planes. Any other has one writer, whose conflicts (a rebuilt
+machine's) the winner settles."""

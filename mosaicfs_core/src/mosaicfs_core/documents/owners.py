@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mosaicfs_core.documents.ids import CONTROL_PLANE, type_of_id
+from mosaicfs_core.documents.ids import CONTROL_PLANE, is_own_inode, type_of_id
 
 _OF_CONTROL_PLANE = frozenset({"virtual_directory", "node", "credential", "label_assignment", "label_rule", "plugin"})
 
@@ -49,6 +49,18 @@ def may_write(document: Mapping[str, Any], writer: str) -> bool:
     if type_name in _OF_CONTROL_PLANE - _SHARED:
         return False
     return all(named == writer for named in _named(document, document_id, type_name))
+
+
+def takes_other_inode(document: Mapping[str, Any]) -> bool:
+    """Whether the document of a file names an inode that its id does not give it. Mounts would take the file for the
+    one whose inode that is; the inodes of files are their nodes' to write, but not to choose."""
+    document_id = str(document.get("_id", ""))
+    return (
+        document_id.startswith("file::")
+        and not document.get("_deleted")
+        and "inode" in document
+        and not is_own_inode(document_id, document["inode"])
+    )
 
 
 _SHARED = frozenset({"node", "label_assignment"})

@@ -21,6 +21,12 @@ def key_of(node: Mapping[str, Any]) -> str | None:
     return None if access_key_id is None else credential_document_id(access_key_id)
 
 
+def number_of(document: Mapping[str, Any]) -> int:
+    """How many times a ``node`` or ``credential`` was disabled (``security.revocations``)."""
+    revocation = document.get("revocation") or {}
+    return int(revocation.get("number", 0))
+
+
 def why_disabled(node: Mapping[str, Any], credential: Mapping[str, Any] | None) -> str:
     """Why a node may not speak any more, empty when it may. ``credential`` is the document that ``key_of`` names.
 

@@ -20,6 +20,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from mosaicfs_core.documents import is_valid, may_write, type_of_id
 from mosaicfs_core.documents.ids import TYPE_PREFIXES
+from mosaicfs_core.documents.owners import takes_other_inode
 from mosaicfs_core.errors import UserError
 from mosaicfs_core.store.revisions import path_of
 
@@ -58,6 +59,9 @@ _OF_TWO: Final = frozenset({"node", "label_assignment", "notification"})
 """Types of which a node's document is also written by the control plane."""
 MAX_GENERATION: Final = 10**9
 """The greatest a node may make in such a document: upon the greatest that a revision can have nobody could write."""
+
+NOT_ITS_INODE: Final = "inode: expected the one derived from the file's id, or one of the next that is free"
+"""Why a file's document is refused whose inode is, or could be, another file's or a directory's."""
 
 NO_SECRET: Final = "!"
 """The ``secret_key_hash`` of a stub: no hash, so no secret matches it."""
@@ -168,6 +172,8 @@ class Access:
             return "a signed-in page reads here; it writes through the API"
         if not may_write(document, self.node_id):
             return f"{self.node_id} does not own this document"
+        if takes_other_inode(document):
+            return NOT_ITS_INODE
         if type_of_id(str(document.get("_id"))) in _OF_TWO and _generation(document) > MAX_GENERATION:
             return f"a revision beyond generation {MAX_GENERATION} leaves no room for others"
         return None

@@ -37,6 +37,8 @@ PAGE: Final = 2_000
 HEARTBEAT_S: Final = 30.0
 CHECKPOINT_S: Final = 5.0
 """Positions are recorded no more often than this, and when the source has been silent for a heartbeat."""
+STOOD_S: Final = 60.0
+"""What went on for longer than this worked, even if nothing was to do: it is tried again soon."""
 PAUSES_S: Final = (1.0, 2.0)
 """``run_once`` offers what is owed again after these."""
 
@@ -112,9 +114,11 @@ class Replicator:
         """
         backoff = Backoff(self._surroundings.random)
         while not self._stop.is_set():
-            before, asked = self._counters.settled, None
+            before, begun, asked = self._counters.settled, self._surroundings.monotonic(), None
             try:
                 await self._round(live=True)
+                if not self._stop.is_set():
+                    self._failed(Unavailable("the other side ended its feed of changes"), "waiting")
             except MosaicError as error:
                 asked = error.retry_after if isinstance(error, Unavailable) else None
                 self._failed(error, "waiting")
@@ -123,7 +127,7 @@ class Replicator:
                 self._failed(error, "waiting")
             if self._stop.is_set():
                 break
-            if self._counters.settled > before:
+            if self._counters.settled > before or self._surroundings.monotonic() - begun > STOOD_S:
                 backoff.reset()
             await self._pause(backoff.next(asked))
         self._state, self._level = "stopped", False

@@ -13,11 +13,7 @@ import hmac
 from collections.abc import Mapping
 from typing import Any
 
-
-def number_of(document: Mapping[str, Any]) -> int:
-    """How many times a document was disabled."""
-    revocation = document.get("revocation") or {}
-    return int(revocation.get("number", 0))
+from mosaicfs_core.documents.standing import number_of
 
 
 def next_revocation(key: bytes, document: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from werkzeug.exceptions import BadRequest
 from mosaicfs_core.documents.standing import why_refused
 from mosaicfs_core.errors import PluginError, UserError
 from mosaicfs_core.home import INSTANCE_KEY_BYTES, write_private
+from mosaicfs_core.lease import SoleLease
 from mosaicfs_core.plugins.context import CoreServices, routes_context
 from mosaicfs_core.server import background, bodies, errors, idempotency, openapi, security, switches
 from mosaicfs_core.server.auth import keys, offline
@@ -152,7 +153,15 @@ async def _server_state(core: CoreServices) -> ServerState:
         local_token=local_token,
         dummy_hash=await asyncio.to_thread(keys.dummy_hash),
         links=links,
-        liveness=Liveness(core.store, links.connected, identity.node_id, core.node_id),
+        liveness=Liveness(
+            core.store,
+            links.connected,
+            core.node_id,
+            plane=identity.node_id,
+            # Asked anew each time: the lease of a hub is put in place later.
+            alone=lambda: isinstance(core.lease, SoleLease),
+            leads=lambda: core.lease.held(),
+        ),
         relay=relay,
         identity=identity,
         verifier=verifier(core, identity, wrapping_key),

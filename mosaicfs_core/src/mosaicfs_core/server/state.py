@@ -32,12 +32,14 @@ CONCURRENT_HASHES: Final = 2
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """Who is asking. ``kind`` is ``user`` or ``agent`` (an access key), ``local`` (the owner of the home, on this
     machine), ``link`` (a download token, good for one file), ``node`` (a request signed by an enrolled node's key) or
-    ``hub`` (a hub's credential); ``session`` is set for a signed-in user, ``node_id`` for a node."""
+    ``hub`` (a hub's credential); ``session`` is set for a signed-in user, with how many times its key had been
+    disabled when it began (``revocations``), ``node_id`` for a node."""
 
     kind: str
     name: str
     access_key_id: str | None = None
     session: str | None = None
+    revocations: int | None = None
     node_id: str | None = None
 
 
@@ -89,4 +91,5 @@ def principal() -> Principal:
 def whoami() -> Mapping[str, Any]:
     """Who is asking, as ``RoutesContext.whoami`` and ``GET auth/whoami`` tell it."""
     told: dict[str, Any] = msgspec.to_builtins(principal(), str_keys=True)
+    del told["revocations"]  # of a session it matters to the guard alone
     return told

@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import msgspec
 
+from ..documents.ids import INODES_TRIED
 from .reader import Reader
 from .records import FileRow
-from .schema import OWN_INODE
+from .schema import FILE, OWN_INODE
 
 ALIKE_LIMIT = 64
 """Files of one mtime that are looked at for one that is alike: where more share it, it tells nothing."""
@@ -98,12 +99,14 @@ def count_below(reader: Reader, node_id: str, path: str) -> int:
 
 
 def taken_inodes(reader: Reader, inodes: Sequence[int]) -> set[int]:
-    """Those of the inodes that some document has."""
+    """Those of the inodes that some document has; what a file's claims that cannot be its own is nobody's."""
     sql = """SELECT wanted.value FROM json_each(?1) AS wanted WHERE EXISTS(
             SELECT 1 FROM documents d WHERE d.id_hash >= wanted.value << 10 AND d.id_hash < (wanted.value + 1) << 10
             AND d.flags & ?2 = 0)
-        OR EXISTS(SELECT 1 FROM inodes i WHERE i.inode = wanted.value)"""
-    rows = reader._connection.execute(sql, (msgspec.json.encode(list(inodes)).decode(), OWN_INODE)).fetchall()
+        OR EXISTS(SELECT 1 FROM inodes i JOIN documents d ON d.doc = i.doc WHERE i.inode = wanted.value
+            AND (d.type IS NOT ?3 OR i.inode - (d.id_hash >> 10) BETWEEN 0 AND ?4))"""
+    given = (msgspec.json.encode(list(inodes)).decode(), OWN_INODE, FILE, INODES_TRIED - 1)
+    rows = reader._connection.execute(sql, given).fetchall()
     return {row[0] for row in rows}
 
 

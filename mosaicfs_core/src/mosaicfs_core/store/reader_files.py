@@ -15,8 +15,8 @@ from .numbering import NumberCache
 from .records import DirRow, FileBatch, FileRow, Identity
 from .revisions import decode
 from .revtree import unpack_hash
-from .rows import COLUMNS, QUALIFIED, body_of, hash_of, id_of, inode_of
-from .schema import DELETED, FILE, INACTIVE, OWN_INODE, QUARANTINED
+from .rows import COLUMNS, QUALIFIED, body_of, hash_of, id_of, inode_of, near_inode
+from .schema import DELETED, INACTIVE, OWN_INODE, QUARANTINED
 
 BATCH = 10_000
 PAGE = 500
@@ -112,7 +112,7 @@ class FileReader:
         """A row of ``FILE_COLUMNS`` as a value."""
         doc, number, name, size, mtime, mime, flags, id_hash, key, extra = row
         node_id, parent = self.names.directory_path(number)
-        inode = decode(extra)["inode"] if flags & OWN_INODE else inode_of(id_hash)
+        inode = near_inode(decode(extra)["inode"], id_hash) if flags & OWN_INODE else inode_of(id_hash)
         mime_type = None if mime is None else self.names.mime_type(mime)
         status = "deleted" if flags & INACTIVE else "active"
         return FileRow(doc, number, node_id, parent, name, size, mtime, inode, mime_type, status, key)
@@ -120,7 +120,7 @@ class FileReader:
     def _own_inode(self, row: tuple[Any, ...]) -> int:
         """The inode of a row of ``COLUMNS``."""
         if row[8] & OWN_INODE:
-            return int(body_of(row, self.names)["inode"])
+            return near_inode(body_of(row, self.names)["inode"], row[1])
         return inode_of(row[1])
 
     def files_in(self, number: int) -> list[FileRow]:
@@ -171,14 +171,6 @@ class FileReader:
             if found.document_id == identifier:
                 return found
         return None
-
-    def file_by_inode(self, inode: int) -> FileRow | None:
-        """The shown file with this inode."""
-        row = self._row_by_inode(inode)
-        if row is None or row[2] != FILE or not row[9]:
-            return None
-        rows = self.file_rows([row[0]])
-        return rows[0] if rows else None
 
     def _row_by_inode(self, inode: int) -> tuple[Any, ...] | None:
         """The columns of the live document with this inode."""

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-from ..documents.ids import type_of_id
+from ..documents.ids import is_near_inode, type_of_id
 from ..documents.times import format_time, parse_canonical
 from .revisions import decode, encode
 from .schema import INACTIVE, OWN_INODE, QUARANTINED, TYPE_NAMES, TYPE_NUMBERS, WHOLE
@@ -80,6 +80,13 @@ def inode_of(id_hash: int) -> int:
     """The inode derived from an id, by its hash (``documents.ids.derived_inode``)."""
     inode = id_hash >> 10
     return inode if inode >= 1000 else inode + 1000
+
+
+def near_inode(claimed: int, id_hash: int) -> int:
+    """The inode of a file whose document names another than the derived one. What is too far off to be the next free
+    one was chosen by its node, maybe because it is another file's: it counts for nothing."""
+    derived = inode_of(id_hash)
+    return claimed if is_near_inode(derived, claimed) else derived
 
 
 def split_id(identifier: str) -> tuple[str, bytes] | None:

@@ -140,11 +140,11 @@ class MountOperations(pyfuse3.Operations):
     @guarded
     async def getattr(self, inode: int, ctx: pyfuse3.RequestContext | None = None) -> pyfuse3.EntryAttributes:
         """Attributes of an inode the kernel knows; ESTALE makes it look the path up again."""
+        if inode == ROOT_INODE:
+            return self._root
         attributes = self.table.attributes.get(inode) or self._files.attributes(inode)
         if attributes is not None:
             return attributes
-        if inode == ROOT_INODE:
-            return self._root
         path = self.table.paths.get(inode)
         if path is None:
             raise pyfuse3.FUSEError(errno.ESTALE)

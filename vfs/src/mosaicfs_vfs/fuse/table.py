@@ -4,7 +4,8 @@ The kernel keeps names and attributes for hours (long time-outs), so it has to b
 *the kernel knows only names of directories whose listing is held here*. A new listing is compared with the one held,
 and the differences are the corrections; a listing that has to make room takes the kernel's knowledge of its files with
 it (its sub-directories' names are kept, since a shell may stand in one). A file may be in several listings, with one
-inode and one set of attributes; it is known until the last of them is gone. No I/O and no pyfuse3 in this module.
+inode and one set of attributes; it is known until the last of them is gone. Entries that ask for one inode are told
+apart before they come in here (``inodes``). No I/O and no pyfuse3 in this module.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
+from mosaicfs_vfs.fuse.inodes import Inodes
 from mosaicfs_vfs.fuse.tree import Changes, Entry, Listing
 
 A = TypeVar("A")
@@ -80,6 +82,7 @@ class Table(Generic[A]):
         self.paths: dict[int, str] = {ROOT_INODE: "/"}
         self.attributes: dict[int, A] = {}
         self.files: dict[int, Entry] = {}
+        self._inodes = Inodes(self.files, self.paths)
         # Files that listings show more than once: how many times more. Most are shown once, which costs nothing here.
         self._repeats: dict[int, int] = {}
 
@@ -144,8 +147,8 @@ class Table(Generic[A]):
     def changed_files(self, inodes: Collection[int]) -> list[Correction]:
         """Corrections for files whose bytes may be others now, wherever the kernel has them from."""
         if len(inodes) > _MANY_INODES:
-            inodes = [inode for inode in inodes if inode in self.files]
-        return [ForgetAttributes(inode, data=True) for inode in inodes]
+            inodes = {inode for inode in inodes if inode in self.files}
+        return [ForgetAttributes(inode, data=True) for inode in self._inodes.all_of(inodes)]
 
     def forget_below(self, path: str) -> list[Correction]:
         """Drop the listing of a path and of all below it: the directory is gone or has moved."""
@@ -168,11 +171,11 @@ class Table(Generic[A]):
 
     def _translate(self, listing: Listing) -> Listed[A]:
         native = self._native
-        entries = list(listing.entries)
+        entries = self._inodes.settled(listing.entries)
         names = [name.encode() if (name := entry.name).isascii() else native(name) for entry in entries]
         return Listed(
             path=listing.path,
-            inode=listing.inode,
+            inode=self._inodes.of_directory(listing.inode),
             names=names,
             attributes=self._describe(entries),
             entries=entries,

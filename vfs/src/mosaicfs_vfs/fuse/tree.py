@@ -6,7 +6,7 @@ FUSE, and another backend, or a test with a tree of plain files, can stand on ei
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Protocol
 
@@ -14,8 +14,9 @@ from typing import Any, Protocol
 class Entry(Protocol):
     """One name in a directory. ``mtime`` is microseconds since the epoch, ``size`` bytes, ``name`` in written form.
 
-    ``file`` is what a ``FileOpener`` needs to find the bytes, None for a directory. ``derived`` is true for a directory
-    that exists because files do.
+    ``file`` is what a ``FileOpener`` needs to find the bytes, None for a directory. ``identity`` tells a file from
+    every other, whatever its inode, and is None for a directory. ``derived`` is true for a directory that exists
+    because files do.
     """
 
     @property
@@ -28,6 +29,8 @@ class Entry(Protocol):
     def mtime(self) -> int: ...
     @property
     def file(self) -> Any: ...
+    @property
+    def identity(self) -> Hashable: ...
     @property
     def derived(self) -> bool: ...
 

@@ -19,12 +19,12 @@ _LONGEST_EXTENSION: Final = 32  # what follows a later dot is no extension, and 
 
 
 class Candidate(NamedTuple):
-    """A file that a mount wants to show under ``name``; its inode tells it from every other.
+    """A file that a mount wants to show under ``name``; ``file_id``, its short id, tells it from every other.
 
     ``suffix``: the mount's policy is ``suffix_node_id``.
     """
 
-    inode: int
+    file_id: str
     name: str
     mtime: int
     node_id: str
@@ -85,21 +85,21 @@ def with_suffix(name: str, label: str) -> str:
 
 
 def _distinct(group: Sequence[Candidate]) -> list[Candidate]:
-    best: dict[int, Candidate] = {}
+    best: dict[str, Candidate] = {}
     for candidate in group:
-        known = best.get(candidate.inode)
+        known = best.get(candidate.file_id)
         if known is None or (candidate.suffix and not known.suffix):
-            best[candidate.inode] = candidate
+            best[candidate.file_id] = candidate
     return list(best.values())
 
 
-def _rank(candidate: Candidate) -> tuple[int, str, str, int]:
-    return -candidate.mtime, candidate.node_id, candidate.export_path, candidate.inode
+def _rank(candidate: Candidate) -> tuple[int, str, str, str]:
+    return -candidate.mtime, candidate.node_id, candidate.export_path, candidate.file_id
 
 
-def _naming_order(loser: tuple[Candidate, Candidate | None, bool]) -> tuple[str, str, str, int]:
+def _naming_order(loser: tuple[Candidate, Candidate | None, bool]) -> tuple[str, str, str, str]:
     candidate = loser[0]
-    return candidate.name, candidate.node_id, candidate.export_path, candidate.inode
+    return candidate.name, candidate.node_id, candidate.export_path, candidate.file_id
 
 
 def _suffixed_names(candidate: Candidate, crowded: bool) -> Iterator[str]:
@@ -107,5 +107,5 @@ def _suffixed_names(candidate: Candidate, crowded: bool) -> Iterator[str]:
     if not crowded:
         yield with_suffix(candidate.name, candidate.node_id)
     digest = path_hash(candidate.export_path)
-    for label in (digest[:8], digest[:16], f"{digest[:16]} {candidate.inode}"):
+    for label in (digest[:8], digest[:16], f"{digest[:16]} {candidate.file_id.rpartition('.')[2]}"):
         yield with_suffix(candidate.name, f"{candidate.node_id} {label}")

@@ -244,14 +244,13 @@ class Explainer:
     def _conflict(self, place: str, row: FileRow) -> tuple[str | None, str | None, str]:
         """The name it is shown by or None, the id of the file that won the name it wanted, and a sentence."""
         _, outcomes = decide(collect(self._state, place))
-        outcome = next((outcome for outcome in outcomes if outcome.candidate.inode == row.inode), None)
-        if outcome is None or (outcome.winner is not None and outcome.winner.inode == row.inode):
+        outcome = next((outcome for outcome in outcomes if outcome.candidate.file_id == row.file_id), None)
+        if outcome is None or (outcome.winner is not None and outcome.winner.file_id == row.file_id):
             return row.name, None, f"It passes every step, and is shown in {place}."
         if outcome.winner is None:
             cause, winner = f"a directory in {place} has its name", None
         else:
-            holder = self._state.reader.file_by_inode(outcome.winner.inode)
-            winner = holder.file_id if holder else None
+            winner = outcome.winner.file_id
             cause = f"{outcome.winner.export_path} of {outcome.winner.node_id} is newer and has its name in {place}"
         if outcome.name is None:
             return None, winner, f"It passes every step, but {cause}."

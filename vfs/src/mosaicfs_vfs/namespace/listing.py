@@ -133,17 +133,17 @@ def decide(contents: Contents) -> tuple[dict[str, FileRow], list[Outcome]]:
         return chosen, []
     counts = Counter(row.name for rows, _ in contents.groups for row in rows)
     collisions: dict[str, list[Candidate]] = {}
-    rows_by_inode: dict[int, FileRow] = {}
+    rows_by_id: dict[str, FileRow] = {}
     for rows, mount in contents.groups:
         for row in rows:
             if counts[row.name] > 1 or row.name in contents.directories:
-                rows_by_inode[row.inode] = row
-                candidate = Candidate(row.inode, row.name, row.mtime, row.node_id, row.export_path, mount.suffix)
+                rows_by_id[row.file_id] = row
+                candidate = Candidate(row.file_id, row.name, row.mtime, row.node_id, row.export_path, mount.suffix)
                 collisions.setdefault(row.name, []).append(candidate)
     outcomes = settle(collisions, contents.directories, chosen.keys())
     for name in collisions:
         del chosen[name]
-    chosen.update({outcome.name: rows_by_inode[outcome.candidate.inode] for outcome in outcomes if outcome.name})
+    chosen.update({outcome.name: rows_by_id[outcome.candidate.file_id] for outcome in outcomes if outcome.name})
     return chosen, outcomes
 
 

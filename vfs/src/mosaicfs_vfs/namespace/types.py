@@ -43,6 +43,11 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         return self.file is None
 
     @property
+    def identity(self) -> tuple[str, bytes | str] | None:
+        """What tells the file from every other on any machine: its node and its key there; None for a directory."""
+        return None if self.file is None else (self.file.node_id, self.file.key)
+
+    @property
     def kind(self) -> Literal["directory", "file"]:
         return "directory" if self.file is None else "file"
 

@@ -38,6 +38,8 @@ T = TypeVar("T")
 _THREADS: Final = 4
 # Entries remembered beyond those in use: what is remembered need not be verified again.
 _REMEMBERED: Final = 10_000
+# Entries compared with their documents between two turns of the event loop.
+_COMPARED_AT_ONCE: Final = 100
 
 
 @dataclass(frozen=True)
@@ -242,7 +244,9 @@ class Cache:
 
     async def _drop_outdated(self, rows: Iterable[Row], now: Callable[[str], FileRecord | None]) -> int:
         outdated = []
-        for row in rows:
+        for number, row in enumerate(rows, 1):
+            if number % _COMPARED_AT_ONCE == 0:
+                await asyncio.sleep(0)
             file = now(row.file_id)
             same = file is not None and (file.node_id, file.export_path, file.size, file.mtime) == (
                 row.node_id,
@@ -291,15 +295,22 @@ class Cache:
 
     # Room.
 
-    async def oldest(self, limit: int) -> list[Row]:
-        """The ``limit`` entries that were used longest ago (-1: all), whether they may go or not."""
-        return await self._mending.ask(self._index.oldest(limit)) or []
+    async def to_go(self, lacking: int) -> list[Row]:
+        """Of the entries that may go those used longest ago, as many as have ``lacking`` bytes together; none when all
+        have not, so that what does not fit does not empty the cache either."""
+        staying: set[int] = set()
+        while True:
+            rows = await self._mending.ask(self._index.to_go(lacking, staying)) or []
+            busy = {row.id for row in rows if not self._may_go(row)}
+            if not busy:
+                return rows
+            staying |= busy
 
     async def unpinned_bytes(self) -> int:
         """Bytes of the entries that no pin keeps."""
         return await self._mending.ask(self._index.unpinned_bytes()) or 0
 
-    def may_go(self, row: Row) -> bool:
+    def _may_go(self, row: Row) -> bool:
         """Whether an entry may be evicted: nobody has it open or wants it to stay."""
         entry = self._entries.get(row.cache_key)
         if entry is not None and entry.id == row.id and not entry.idle:

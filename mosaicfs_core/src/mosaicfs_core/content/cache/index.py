@@ -8,21 +8,22 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
 from mosaicfs_core.content.cache.layout import INDEX, Row
 from mosaicfs_core.content.cache.pins import PinRow
-from mosaicfs_core.content.cache.schema import SCHEMA, VERSION
+from mosaicfs_core.content.cache.schema import SCHEMA, UPGRADE, VERSION
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _COLUMNS: Final = ", ".join(Row._fields)
+_IS_PINNED: Final = "EXISTS(SELECT 1 FROM pins WHERE pins.cache_key = entries.cache_key)"
 _INSERT: Final = f"INSERT OR REPLACE INTO entries ({_COLUMNS}) VALUES ({', '.join('?' * len(Row._fields))})"
-
+_MARK: Final = f"UPDATE entries SET pinned = {_IS_PINNED} WHERE cache_key = ?"
 
 PATIENCE_S: Final = 5.0
 """How long the first attempt to open the file waits for whoever has it locked."""
@@ -111,6 +112,7 @@ class Index:
             former = db.execute("SELECT id FROM entries WHERE cache_key = ?", (row.cache_key,)).fetchall()
             db.executemany("DELETE FROM blocks WHERE entry = ?", former)
             db.execute(_INSERT, row)
+            db.execute(_MARK, (row.cache_key,))
             _put_checksums(db, row.id, checksums)
 
         await self.run(work)
@@ -149,10 +151,10 @@ class Index:
 
         await self.run(work)
 
-    async def oldest(self, limit: int) -> list[Row]:
-        """The entries that were used longest ago."""
-        sql = f"SELECT {_COLUMNS} FROM entries ORDER BY last_access LIMIT ?"
-        return await self.run(lambda db: [Row(*row) for row in db.execute(sql, (limit,))])
+    async def to_go(self, lacking: int, staying: Collection[int]) -> list[Row]:
+        """Of the entries that nobody has pinned those used longest ago, as many as have ``lacking`` bytes together;
+        none when all have not. ``staying`` are the ids of entries to pass over."""
+        return await self.run(lambda db: _to_go(db, lacking, staying))
 
     async def of_files(self, file_ids: Iterable[str]) -> list[Row]:
         """The entries of files by their ids."""
@@ -168,22 +170,37 @@ class Index:
 
     async def unpinned_bytes(self) -> int:
         """The bytes of the entries that nobody has pinned."""
-        sql = "SELECT ifnull(sum(cached_bytes), 0) FROM entries WHERE cache_key NOT IN (SELECT cache_key FROM pins)"
+        sql = "SELECT ifnull(sum(cached_bytes), 0) FROM entries WHERE pinned = 0"
         return await self.run(lambda db: int(db.execute(sql).fetchone()[0]))
 
     async def put_pins(self, pins: Iterable[PinRow]) -> None:
         """Add pins."""
         given = list(pins)
         sql = "INSERT OR REPLACE INTO pins (holder, cache_key, node_id, export_path) VALUES (?, ?, ?, ?)"
-        await self.run(lambda db: db.executemany(sql, given))
+
+        def work(db: sqlite3.Connection) -> None:
+            db.executemany(sql, given)
+            db.executemany(_MARK, [(pin.cache_key,) for pin in given])
+
+        await self.run(work)
 
     async def delete_pin(self, holder: str, key: str) -> None:
         """Remove a pin."""
-        await self.run(lambda db: db.execute("DELETE FROM pins WHERE cache_key = ? AND holder = ?", (key, holder)))
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM pins WHERE cache_key = ? AND holder = ?", (key, holder))
+            db.execute(_MARK, (key,))
+
+        await self.run(work)
 
     async def delete_pins(self, holder: str) -> None:
         """Remove all pins of a holder."""
-        await self.run(lambda db: db.execute("DELETE FROM pins WHERE holder = ?", (holder,)))
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM pins WHERE holder = ?", (holder,))
+            db.execute(f"UPDATE entries SET pinned = 0 WHERE pinned = 1 AND NOT {_IS_PINNED}")
+
+        await self.run(work)
 
     # In its thread.
 
@@ -236,7 +253,9 @@ class Index:
             # A commit that a power cut takes back costs fetching its blocks again.
             connection.execute("PRAGMA synchronous = NORMAL")
             version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version not in (0, VERSION):
+            if version == 1:
+                connection.executescript(UPGRADE)
+            elif version not in (0, VERSION):
                 raise IndexLost(f"its schema is of version {version}")
             connection.executescript(SCHEMA)
             if connection.execute("PRAGMA quick_check").fetchone()[0] != "ok":
@@ -269,6 +288,19 @@ def _rows(db: sqlite3.Connection) -> list[Row]:
 
 def _pins(db: sqlite3.Connection) -> list[PinRow]:
     return [PinRow(*row) for row in db.execute("SELECT holder, cache_key, node_id, export_path FROM pins")]
+
+
+def _to_go(db: sqlite3.Connection, lacking: int, staying: Collection[int]) -> list[Row]:
+    # The index ``entries_to_go`` has all that this looks at, in this order.
+    chosen: list[int] = []
+    for identifier, size in db.execute("SELECT id, cached_bytes FROM entries WHERE pinned = 0 ORDER BY last_access"):
+        if identifier not in staying:
+            chosen.append(identifier)
+            lacking -= size
+            if lacking <= 0:
+                sql = f"SELECT {_COLUMNS} FROM entries WHERE id = ?"
+                return [Row(*row) for one in chosen for row in db.execute(sql, (one,))]
+    return []
 
 
 def find_row(db: sqlite3.Connection, key: str) -> Row | None:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from mosaicfs_core.content.cache.layout import Row
 from mosaicfs_core.errors import NoRoom
 
 if TYPE_CHECKING:
     from mosaicfs_core.content.cache.cache import Cache
-
-_EVICTED_AT_ONCE: Final = 256
 
 
 class Room:
@@ -42,12 +39,10 @@ class Room:
         """Make room for ``size`` bytes, evicting what was used longest ago. Raises ``NoRoom``. ``unreserve`` them once
         they are written."""
         async with self._making:
-            for limit in (_EVICTED_AT_ONCE, -1):
-                lacking = await self._lacking(size)
-                if lacking <= 0:
-                    break
-                await self._cache.drop(await self._enough_to_evict(lacking, limit))
             lacking = await self._lacking(size)
+            if lacking > 0:
+                await self._cache.drop(await self._cache.to_go(lacking))
+                lacking = await self._lacking(size)
             if lacking > 0:
                 raise NoRoom(f"the cache has no room for {size} bytes more", missing=lacking)
             self._reserved += size
@@ -61,18 +56,6 @@ class Room:
         What is reserved at the moment is not counted: whoever asks knows what of his own is on its way."""
         lacking = await self._lacking(size - self._reserved)
         return 0 if lacking <= 0 else max(0, lacking - await self._cache.unpinned_bytes())
-
-    async def _enough_to_evict(self, lacking: int, limit: int) -> list[Row]:
-        """Entries among the ``limit`` that were used longest ago (-1: all) that together have the bytes that lack; none
-        when these are not enough, so that what does not fit does not empty the cache either."""
-        chosen = []
-        for row in await self._cache.oldest(limit):
-            if self._cache.may_go(row):
-                chosen.append(row)
-                lacking -= row.cached_bytes
-                if lacking <= 0:
-                    return chosen
-        return []
 
     async def _lacking(self, size: int) -> int:
         try:

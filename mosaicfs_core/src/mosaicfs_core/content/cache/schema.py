@@ -11,7 +11,17 @@ from __future__ import annotations
 
 from typing import Final
 
-VERSION: Final = 1
+VERSION: Final = 2
+
+UPGRADE: Final = """
+BEGIN;
+ALTER TABLE entries ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0;
+UPDATE entries SET pinned = 1 WHERE cache_key IN (SELECT cache_key FROM pins);
+DROP INDEX entries_by_access;
+PRAGMA user_version = 2;
+COMMIT;
+"""
+"""What makes the tables of version 1 those of this one, before ``SCHEMA``."""
 
 SCHEMA: Final = f"""
 CREATE TABLE IF NOT EXISTS entries (
@@ -28,9 +38,10 @@ CREATE TABLE IF NOT EXISTS entries (
     block_map    BLOB NOT NULL,
     cached_bytes INTEGER NOT NULL,      -- bytes of the blocks there are
     last_access  INTEGER NOT NULL,      -- microseconds; when it was closed last, or made
-    source       TEXT NOT NULL          -- remote, or plugin:NAME
+    source       TEXT NOT NULL,         -- remote, or plugin:NAME
+    pinned       INTEGER NOT NULL DEFAULT 0  -- 1 when pins has its key
 );
-CREATE INDEX IF NOT EXISTS entries_by_access ON entries (last_access);
+CREATE INDEX IF NOT EXISTS entries_to_go ON entries (pinned, last_access, cached_bytes);
 CREATE INDEX IF NOT EXISTS entries_by_file ON entries (file_id);
 CREATE TABLE IF NOT EXISTS blocks (
     entry    INTEGER NOT NULL,

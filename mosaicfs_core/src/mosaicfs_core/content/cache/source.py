@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from concurrent.futures import Executor
 from typing import Final
 
@@ -190,7 +190,8 @@ class CachedSource(ByteSource):
 
 
 class StreamedSource(ByteSource):
-    """A file read from its owner and kept nowhere, but for the last few blocks in memory."""
+    """A file read from its owner and kept nowhere, but for the last few blocks in memory and those that readers wait
+    for at the moment."""
 
     tier = "owner"
 
@@ -203,6 +204,7 @@ class StreamedSource(ByteSource):
         self._owners = owners
         self._file = file
         self._held: OrderedDict[int, asyncio.Task[bytes]] = OrderedDict()
+        self._waiting: Counter[int] = Counter()
         self._last = -1
 
     async def read(self, offset: int, length: int, executor: Executor | None = None) -> bytes:
@@ -216,10 +218,13 @@ class StreamedSource(ByteSource):
         wanted = [self._block(number) for number in range(first, last)]
         for number in range(last, min(last + ahead, blocks_of(self.size))):
             self._block(number)
-        parts = [await asyncio.shield(task) for task in wanted]
-        for number in list(self._held)[: max(0, len(self._held) - _HELD - len(wanted))]:
-            self._held.pop(number).cancel()
-        data = b"".join(parts)
+        self._waiting.update(range(first, last))
+        try:
+            data = b"".join([await _shared(task) for task in wanted])
+        finally:
+            for number in range(first, last):
+                self._leave(number)
+            self._make_room()
         return data[offset - first * BLOCK : stop - first * BLOCK]
 
     def _block(self, number: int) -> asyncio.Task[bytes]:
@@ -229,6 +234,18 @@ class StreamedSource(ByteSource):
             task.add_done_callback(_retrieve)
         self._held.move_to_end(number)
         return task
+
+    def _leave(self, number: int) -> None:
+        """A reader waits for a block no longer."""
+        self._waiting[number] -= 1
+        if not self._waiting[number]:
+            del self._waiting[number]
+
+    def _make_room(self) -> None:
+        """Let go of what was wanted longest ago, arrived or not, but of nothing that another reader waits for."""
+        idle = [number for number in self._held if number not in self._waiting]
+        for number in idle[: max(0, len(idle) - _HELD)]:
+            self._held.pop(number).cancel()
 
     async def _fetch(self, number: int) -> bytes:
         start = number * BLOCK
@@ -245,6 +262,18 @@ class StreamedSource(ByteSource):
         for task in self._held.values():
             task.cancel()
         self._held.clear()
+
+
+async def _shared(task: asyncio.Task[bytes]) -> bytes:
+    """What a task that others wait for too gives. Raises ``Unavailable`` when it was cancelled, and not whoever waits
+    here: that must not look as if he were."""
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        waiting = asyncio.current_task()
+        if task.cancelled() and not (waiting and waiting.cancelling()):
+            raise Unavailable("the file was closed while it was fetched", retry_after=0) from None
+        raise
 
 
 def _retrieve(task: asyncio.Task[bytes]) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from mosaicfs_core.documents import ids, times
+from mosaicfs_core.documents.standing import number_of
 from mosaicfs_core.errors import NotFound, NotSignedIn
 from mosaicfs_core.security import user_keys
 from mosaicfs_core.security.revocations import next_revocation
@@ -100,12 +101,6 @@ async def check_login(server: ServerState, access_key_id: str, secret: str) -> M
     return document
 
 
-async def begin_session(server: ServerState, access_key_id: str) -> Refreshed:
-    """Sign a proven key in, and note when it was last seen (which is the control plane's to note)."""
-
-    def seen(document: dict[str, Any] | None) -> dict[str, Any] | None:
-        return None if document is None else {**document, "last_seen": times.format_time(times.now_micros())}
-
-    if server.core.control:
-        await server.core.store.update(ids.credential_document_id(access_key_id), seen)
-    return await server.sessions.begin(access_key_id)
+async def begin_session(server: ServerState, document: Mapping[str, Any]) -> Refreshed:
+    """Sign in the key of a ``credential`` document, which has proved itself."""
+    return await server.sessions.begin(document["access_key_id"], number_of(document))

@@ -19,6 +19,8 @@ from mosaicfs_core.security import presence
 from mosaicfs_core.security.addresses import is_loopback
 from mosaicfs_core.security.signatures import is_signed
 from mosaicfs_core.server.auth import signed
+from mosaicfs_core.server.auth.revocations import still_holds
+from mosaicfs_core.server.auth.tokens import DownloadClaims, SessionClaims
 from mosaicfs_core.server.errors import status_of
 from mosaicfs_core.server.state import Principal, ServerState, state
 
@@ -103,7 +105,7 @@ async def identify(server: ServerState, asked: Request | Websocket) -> Principal
     if asked.endpoint == CONTENT and token and asked.view_args:
         claims = server.tokens.check_download(token, str(asked.view_args.get("file_id")))
         if claims.access_key_id:
-            await _enabled_key(server, claims.access_key_id)
+            await _enabled_key(server, claims)
         return Principal(kind="link", name="download link", access_key_id=claims.access_key_id or None)
     raise NotSignedIn("this needs a key: sign in at /api/auth/login, or use the mosaicfs command on the machine itself")
 
@@ -116,13 +118,19 @@ async def _bearer(server: ServerState, token: str, local: bool) -> Principal:
     claims = server.tokens.check_session(token)
     if server.sessions.is_revoked(claims.session):
         raise NotSignedIn("the session was signed out; sign in again")
-    kind, name = await _enabled_key(server, claims.access_key_id)
-    return Principal(kind=kind, name=name, access_key_id=claims.access_key_id, session=claims.session)
+    kind, name = await _enabled_key(server, claims)
+    return Principal(
+        kind=kind,
+        name=name,
+        access_key_id=claims.access_key_id,
+        session=claims.session,
+        revocations=claims.revocations,
+    )
 
 
-async def _enabled_key(server: ServerState, access_key_id: str) -> tuple[str, str]:
-    document = await server.core.store.get(ids.credential_document_id(access_key_id))
-    if document is None or not document["enabled"]:
+async def _enabled_key(server: ServerState, claims: SessionClaims | DownloadClaims) -> tuple[str, str]:
+    document = await server.core.store.get(ids.credential_document_id(claims.access_key_id))
+    if document is None or not still_holds(document, claims.revocations):
         raise NotSignedIn("this access key was disabled")
     return document["kind"], document["name"]
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mosaicfs_core.documents import type_of_id
+from mosaicfs_core.documents.standing import number_of
 from mosaicfs_core.security import revocations
 from mosaicfs_core.server.state import ServerState
 
@@ -19,6 +20,14 @@ def disabled(document: Mapping[str, Any], revocation: Mapping[str, Any]) -> dict
         return {**document, "enabled": False, "revocation": revocation}
     version = document.get("control_version", 0) + 1
     return {**document, "status": "disabled", "control_version": version, "revocation": revocation}
+
+
+def still_holds(credential: Mapping[str, Any] | None, revocations: int | None) -> bool:
+    """Whether a key opens what it opened when it had been disabled so many times (None: not remembered): not if it was
+    disabled since, here or at another control plane, even if it is enabled again. Pure."""
+    if credential is None or credential.get("enabled", True) is not True:
+        return False
+    return revocations is None or number_of(credential) <= revocations
 
 
 async def take_back(server: ServerState, document_id: str, number: int, proof: str) -> bool:
@@ -35,7 +44,7 @@ async def take_back(server: ServerState, document_id: str, number: int, proof: s
 
     def apply(document: dict[str, Any] | None) -> dict[str, Any] | None:
         nonlocal changed
-        changed = document is not None and revocations.number_of(document) < number
+        changed = document is not None and number_of(document) < number
         return disabled(document, {"number": number, "proof": proof}) if document is not None and changed else None
 
     document = await server.core.store.update(document_id, apply)

@@ -40,24 +40,29 @@ LINK_PREFIX: Final = "mosaicfsb_"
 LOCAL_PREFIX: Final = "mosaicfsl_"
 
 # Hashes of tokens, times in Unix seconds. A session is one sign-in: the family of refresh tokens that grew from it.
+# ``revocations`` is how many times its key had been disabled by then. ``seen`` is when a key signed in last.
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS sessions (
-    session TEXT PRIMARY KEY, access_key_id TEXT NOT NULL, created REAL NOT NULL, used REAL NOT NULL, revoked REAL
+    session TEXT PRIMARY KEY, access_key_id TEXT NOT NULL, created REAL NOT NULL, used REAL NOT NULL, revoked REAL,
+    revocations INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS refresh_tokens (
     hash BLOB PRIMARY KEY, session TEXT NOT NULL, expires REAL NOT NULL, used REAL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS seen (access_key_id TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS refresh_by_session ON refresh_tokens (session);
 CREATE TABLE IF NOT EXISTS links (hash BLOB PRIMARY KEY, expires REAL NOT NULL) WITHOUT ROWID;
 """
 
 
 class Refreshed(msgspec.Struct, frozen=True, kw_only=True):
-    """A session after sign-in or refresh: whose it is, its id, and the next refresh token (plain, for the cookie)."""
+    """A session after sign-in or refresh: whose it is, its id, the next refresh token (plain, for the cookie), and how
+    many times its key had been disabled when it began: once more ends it."""
 
     access_key_id: str
     session: str
     refresh_token: str
+    revocations: int = 0
 
 
 class Sessions:
@@ -72,6 +77,7 @@ class Sessions:
         self._thread = thread
         self._clock = clock
         self._revoked: set[str] = set()
+        self._seen: dict[str, float] = {}
         self._forgotten = 0.0
 
     @classmethod
@@ -85,6 +91,7 @@ class Sessions:
             raise
         sessions = cls(connection, thread, clock)
         await sessions._run(sessions._forget_the_old)
+        await sessions._run(sessions._recall_the_seen)
         return sessions
 
     async def close(self) -> None:
@@ -96,19 +103,27 @@ class Sessions:
         """Whether the session was ended by sign-out or reuse. Answered from memory: asked on every request."""
         return session in self._revoked
 
-    async def begin(self, access_key_id: str) -> Refreshed:
-        """A new session of a key that has just proved itself."""
+    def last_seen(self, access_key_id: str) -> float | None:
+        """When somebody signed in with a key here last, in Unix seconds."""
+        return self._seen.get(access_key_id)
+
+    async def begin(self, access_key_id: str, revocations: int = 0) -> Refreshed:
+        """A new session of a key that has just proved itself, and was disabled so many times before."""
 
         def begin(db: sqlite3.Connection) -> Refreshed:
             session, now = secrets.token_urlsafe(16), self._clock()
             self._forget_in_time(db, now)
             db.execute(
-                "INSERT INTO sessions (session, access_key_id, created, used) VALUES (?, ?, ?, ?)",
-                (session, access_key_id, now, now),
+                "INSERT INTO sessions (session, access_key_id, created, used, revocations) VALUES (?, ?, ?, ?, ?)",
+                (session, access_key_id, now, now, revocations),
             )
-            return Refreshed(access_key_id=access_key_id, session=session, refresh_token=self._add_token(db, session))
+            db.execute("INSERT OR REPLACE INTO seen (access_key_id, at) VALUES (?, ?)", (access_key_id, now))
+            token = self._add_token(db, session)
+            return Refreshed(access_key_id=access_key_id, session=session, refresh_token=token, revocations=revocations)
 
-        return await self._run(begin)
+        begun = await self._run(begin)
+        self._seen[access_key_id] = self._clock()
+        return begun
 
     async def refresh(self, token: str) -> Refreshed:
         """Use a refresh token up and hand out its successor.
@@ -122,13 +137,13 @@ class Sessions:
         now = self._clock()
         self._forget_in_time(db, now)
         row = db.execute(
-            "SELECT t.session, t.expires, t.used, s.access_key_id, s.revoked FROM refresh_tokens t"
+            "SELECT t.session, t.expires, t.used, s.access_key_id, s.revoked, s.revocations FROM refresh_tokens t"
             " JOIN sessions s ON s.session = t.session WHERE t.hash = ?",
             (digest,),
         ).fetchone()
         if row is None:
             raise NotSignedIn("sign in again")
-        session, expires, used, access_key_id, revoked = row
+        session, expires, used, access_key_id, revoked, revocations = row
         if used is not None and revoked is None:
             if now - used <= REUSE_GRACE_SECONDS:
                 raise Conflict("the session was refreshed a moment ago; try again with the new cookie")
@@ -138,7 +153,8 @@ class Sessions:
             raise NotSignedIn("the session is over; sign in again")
         db.execute("UPDATE refresh_tokens SET used = ? WHERE hash = ?", (now, digest))
         db.execute("UPDATE sessions SET used = ? WHERE session = ?", (now, session))
-        return Refreshed(access_key_id=access_key_id, session=session, refresh_token=self._add_token(db, session))
+        successor = self._add_token(db, session)
+        return Refreshed(access_key_id=access_key_id, session=session, refresh_token=successor, revocations=revocations)
 
     async def end(self, session: str) -> None:
         """Sign a session out."""
@@ -240,6 +256,9 @@ class Sessions:
         )
         self._revoked = {str(row[0]) for row in db.execute("SELECT session FROM sessions WHERE revoked IS NOT NULL")}
 
+    def _recall_the_seen(self, db: sqlite3.Connection) -> None:
+        self._seen = {str(key): float(at) for key, at in db.execute("SELECT access_key_id, at FROM seen")}
+
 
 def _connect(path: Path) -> sqlite3.Connection:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -249,6 +268,8 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.executescript(_SCHEMA)
+        if not any(column[1] == "revocations" for column in connection.execute("PRAGMA table_info(sessions)")):
+            connection.execute("ALTER TABLE sessions ADD COLUMN revocations INTEGER NOT NULL DEFAULT 0")
     except sqlite3.Error as error:
         connection.close()
         raise Unavailable(f"The sign-in database {path} cannot be used: {error}.") from error

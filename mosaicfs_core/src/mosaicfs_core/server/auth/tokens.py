@@ -23,17 +23,20 @@ _ALGORITHM: Final = "HS256"
 
 
 class SessionClaims(msgspec.Struct, frozen=True, kw_only=True):
-    """What a session's token says: whose it is and which session it belongs to. ``expires`` in Unix seconds."""
+    """What a session's token says: whose it is, which session it belongs to, and how many times its key had been
+    disabled by then. ``expires`` in Unix seconds."""
 
     access_key_id: str
     session: str
+    revocations: int
     expires: int
 
 
 class DownloadClaims(msgspec.Struct, frozen=True, kw_only=True):
-    """What a download token says: one file, and on whose behalf."""
+    """What a download token says: one file, and on whose behalf (``revocations`` as in a session's)."""
 
     access_key_id: str
+    revocations: int
     file_id: str
     expires: int
 
@@ -46,10 +49,11 @@ class Tokens:
         self._download_key = OctKey.import_key(subkey(instance_key, "download tokens"))
         self._clock = clock
 
-    def issue_session(self, access_key_id: str, session: str) -> tuple[str, int]:
+    def issue_session(self, access_key_id: str, session: str, revocations: int = 0) -> tuple[str, int]:
         """A session token and the Unix second it ends at."""
         expires = int(self._clock()) + SESSION_SECONDS
-        return self._sign(self._session_key, {"sub": access_key_id, "sid": session, "exp": expires}), expires
+        claims = {"sub": access_key_id, "sid": session, "rev": revocations, "exp": expires}
+        return self._sign(self._session_key, claims), expires
 
     def check_session(self, token: str) -> SessionClaims:
         """The claims of a session token. Raises ``NotSignedIn`` when it is not ours, altered, or over."""
@@ -57,12 +61,15 @@ class Tokens:
         access_key_id, session, expires = claims.get("sub"), claims.get("sid"), claims["exp"]
         if not isinstance(access_key_id, str) or not isinstance(session, str):
             raise NotSignedIn("the token is not a session's")
-        return SessionClaims(access_key_id=access_key_id, session=session, expires=expires)
+        return SessionClaims(
+            access_key_id=access_key_id, session=session, revocations=_revocations(claims), expires=expires
+        )
 
-    def issue_download(self, access_key_id: str, file_id: str) -> tuple[str, int]:
+    def issue_download(self, access_key_id: str, file_id: str, revocations: int = 0) -> tuple[str, int]:
         """A token that opens one file's content, and the Unix second it ends at."""
         expires = int(self._clock()) + DOWNLOAD_SECONDS
-        return self._sign(self._download_key, {"sub": access_key_id, "file": file_id, "exp": expires}), expires
+        claims = {"sub": access_key_id, "file": file_id, "rev": revocations, "exp": expires}
+        return self._sign(self._download_key, claims), expires
 
     def check_download(self, token: str, file_id: str) -> DownloadClaims:
         """The claims of a download token for this file. Raises ``NotSignedIn`` otherwise."""
@@ -70,7 +77,9 @@ class Tokens:
         access_key_id = claims.get("sub")
         if not isinstance(access_key_id, str) or claims.get("file") != file_id:
             raise NotSignedIn("the download link is for another file")
-        return DownloadClaims(access_key_id=access_key_id, file_id=file_id, expires=claims["exp"])
+        return DownloadClaims(
+            access_key_id=access_key_id, file_id=file_id, revocations=_revocations(claims), expires=claims["exp"]
+        )
 
     def _sign(self, key: OctKey, claims: dict[str, Any]) -> str:
         return jwt.encode({"alg": _ALGORITHM}, claims, key)
@@ -84,3 +93,10 @@ class Tokens:
         if not isinstance(expires, int) or isinstance(expires, bool) or expires <= self._clock():
             raise NotSignedIn("the token is over; refresh it or sign in again")
         return claims
+
+
+def _revocations(claims: dict[str, Any]) -> int:
+    found = claims.get("rev", 0)
+    if not isinstance(found, int):
+        raise NotSignedIn("the token does not hold; sign in again")
+    return found

@@ -10,6 +10,7 @@ from mosaicfs_core.errors import NotAllowed
 from mosaicfs_core.plugins.host import PluginHost
 from mosaicfs_core.plugins.settings import masked_plugin
 from mosaicfs_core.replication.flows import Access
+from mosaicfs_core.server.auth.revocations import still_holds
 from mosaicfs_core.server.state import Principal, ServerState
 
 
@@ -34,6 +35,6 @@ async def still_allowed(who: Principal, server: ServerState) -> bool:
         return False
     if who.access_key_id is not None:
         key = await store.get(ids.credential_document_id(who.access_key_id))
-        if key is None or not key.get("enabled", True):
+        if not still_holds(key, who.revocations):
             return False
     return who.node_id is None or not why_refused(store.reader.get, who.node_id)

@@ -1,4 +1,10 @@
-"""Which nodes are there: by their links and heartbeats, kept in memory; documents change only when the answer does."""
+"""Which nodes are there: by their links and heartbeats, kept in memory; documents change only when the answer does.
+
+A node is heard of at one control plane, which notes that in the node's document (``heard_by``). Of several that share a
+hub only that one judges the node: the others hear nothing of it in any case. A node that nobody has noted, or whose
+control plane is no more (its own node is disabled or gone), is judged by the one that holds the lease. Without a hub
+there is one control plane, which judges all, whoever heard of them before.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +12,9 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Final
 
-from mosaicfs_core.documents import ids
 from mosaicfs_core.documents.standing import enabled_node
 from mosaicfs_core.server.identity import CONTROL_ROLE
 from mosaicfs_core.store import Reader, Store
@@ -23,12 +28,9 @@ MAX_NODES: Final = 10_000
 
 
 class Liveness:
-    """Judges every node but control planes, disabled ones, and ``here``, the one of this very process. One whose access
-    key was disabled is away, whatever is heard of it.
-
-    ``own`` is this control plane. Where several share a hub, a node is heard of by the one that it is connected to, and
-    that one's word holds: the others, who hear nothing, say nothing. A node whose control plane was disabled itself is
-    everybody's to judge.
+    """Judges the nodes that are this control plane's to judge. ``plane`` is its node id, ``alone`` tells whether there
+    is no other, and ``leads`` whether it holds the lease. Never judged are control planes, disabled ones, and ``here``,
+    the one of this very process. One whose access key was disabled is away, whatever is heard of it.
 
     Checks are counted, not seconds: a control plane that slept itself judges nobody by the hours it missed. ``pause``
     waits between them and ``clock`` is seconds since 1970.
@@ -38,16 +40,20 @@ class Liveness:
         self,
         store: Store,
         connected: Callable[[str], bool],
-        own: str,
         here: str | None = None,
         *,
+        plane: str,
+        alone: Callable[[], bool],
+        leads: Callable[[], bool],
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._connected = connected
-        self._own = own
         self._here = here
+        self._plane = plane
+        self._alone = alone
+        self._leads = leads
         self._pause = pause
         self._clock = clock
         self._heard: set[str] = set()
@@ -59,12 +65,12 @@ class Liveness:
         return self._clock() if self._connected(node_id) else self._last.get(node_id)
 
     async def heard(self, node_id: str) -> None:
-        """The node has shown that it is there: it is online from now on."""
+        """The node has shown that it is there: it is online from now on, and this control plane's to judge."""
         self._heard.add(node_id)
         self._last[node_id] = self._clock()
         document = enabled_node(self._store.reader.get, node_id)
         if document is not None:
-            await self._present(document)
+            await self._is_there(document)
 
     async def run(self) -> None:
         """Check until cancelled."""
@@ -75,43 +81,52 @@ class Liveness:
     async def check(self) -> None:
         """Look who has been heard of since the last check."""
         heard, self._heard = self._heard, set()
-        for node, enabled in await self._store.read(_nodes):
+        nodes = await self._store.read(_nodes)
+        planes = {node["node_id"] for node, enabled in nodes if enabled and node.get("role") == CONTROL_ROLE}
+        for node, enabled in nodes:
             node_id, status = node["node_id"], node.get("status", "offline")
             if node.get("role") == CONTROL_ROLE or status == "disabled":
                 continue
-            if node_id == self._here:
-                await self._present(node)
-                continue
-            if enabled and (self._connected(node_id) or node_id in heard):
+            if enabled and (self._connected(node_id) or self._runs_here(node)):
                 self._misses.pop(node_id, None)
-                await self._present(node)
-            elif status != "offline" and self._judges(node):
+                await self._is_there(node)
+            elif enabled and node_id in heard:
+                self._misses.pop(node_id, None)  # what there is to note was noted then: it may have moved on since
+            elif status != "offline" and node_id != self._here and self._judges(node, planes):
                 self._misses[node_id] += 1
                 if self._misses[node_id] >= MISSES:
                     self._misses.pop(node_id)
-                    await self._write(node_id, status, "offline")
+                    await self._write(node, {"status": "offline"})
+            else:
+                self._misses.pop(node_id, None)
 
-    async def _present(self, node: Mapping[str, Any]) -> None:
-        """Write that the node is there, and that it is here that it is heard of; nothing where that is written."""
-        status = node.get("status", "offline")
-        if status == "offline" or node.get("heard_by") != self._own:
-            await self._write(node["node_id"], status, "online" if status == "offline" else status)
+    def _runs_here(self, node: Mapping[str, Any]) -> bool:
+        """Whether this process is the node, by its own account: others are told where it is heard of."""
+        return bool(node["node_id"] == self._here and node.get("status", "offline") != "offline")
 
-    async def _write(self, node_id: str, before: str, now: str) -> None:
+    def _judges(self, node: Mapping[str, Any], planes: Collection[str]) -> bool:
+        """Whether it is for this control plane to say that a node is away. ``planes`` are the control planes there
+        are."""
+        heard_by: str | None = node.get("heard_by")
+        return heard_by == self._plane or self._alone() or (heard_by not in planes and self._leads())
+
+    async def _is_there(self, node: Mapping[str, Any]) -> None:
+        """Note of a node that was heard of what its document does not say yet; where, only if others need to know."""
+        status, noted = node.get("status", "offline"), node.get("heard_by") == self._plane or self._alone()
+        if status == "offline" or not noted:
+            await self._write(node, {"status": "online" if status == "offline" else status, "heard_by": self._plane})
+
+    async def _write(self, node: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+        before = node.get("status", "offline")
+
         def apply(document: dict[str, Any] | None) -> dict[str, Any] | None:
             if document is None or document.get("status", "offline") != before:
                 return None  # somebody disabled it meanwhile
-            count = document.get("control_version", 0) + 1
-            return {**document, "status": now, "heard_by": self._own, "control_version": count}
+            return {**document, **facts, "control_version": document.get("control_version", 0) + 1}
 
-        await self._store.update(ids.node_document_id(node_id), apply)
-        if now != before:
-            logger.info("%s is %s", node_id, now, extra={"operation": "liveness"})
-
-    def _judges(self, node: Mapping[str, Any]) -> bool:
-        """Whether it is this control plane that would hear of the node."""
-        by = node.get("heard_by")
-        return by in (None, self._own) or enabled_node(self._store.reader.get, by) is None
+        await self._store.update(node["_id"], apply)
+        if facts["status"] != before:
+            logger.info("%s is %s", node["node_id"], facts["status"], extra={"operation": "liveness"})
 
 
 def _nodes(reader: Reader) -> list[tuple[dict[str, Any], bool]]:

@@ -11,6 +11,7 @@ from quart_schema import document_response, validate_querystring, validate_reque
 
 from mosaicfs_core.documents import ids, owners, times
 from mosaicfs_core.errors import InvalidDocument, MosaicError, NotAllowed, UserError
+from mosaicfs_core.replication.flows import NOT_ITS_INODE
 from mosaicfs_core.security import presence
 from mosaicfs_core.server.auth.guard import client_address, refuse_websocket
 from mosaicfs_core.server.couch.writes import log_refused
@@ -225,6 +226,8 @@ def _refusal(node_id: str, document: dict[str, Any]) -> DocumentResult | None:
         return DocumentResult(id=identifier, error="not_allowed", reason="only documents of files can be written here")
     if parts[1] != node_id or owners.owner_of(document) != node_id:
         return DocumentResult(id=identifier, error="not_allowed", reason="this file belongs to another node")
+    if owners.takes_other_inode(document):
+        return DocumentResult(id=identifier, error="not_allowed", reason=NOT_ITS_INODE)
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -15,6 +16,7 @@ from mosaicfs_core.security.addresses import is_loopback
 from mosaicfs_core.server.auth import credentials
 from mosaicfs_core.server.auth.guard import client_address
 from mosaicfs_core.server.auth.limits import address_group
+from mosaicfs_core.server.auth.revocations import still_holds
 from mosaicfs_core.server.auth.sessions import LINK_SECONDS, REFRESH_SECONDS, Refreshed
 from mosaicfs_core.server.errors import TooManyRequests
 from mosaicfs_core.server.listing import json_answer
@@ -98,7 +100,7 @@ async def login(data: Login) -> Response:
     server.login_by_key.forget(by_key)
     if document["kind"] != "user":
         raise NotAllowed("this is an agent's key, which signs in nobody; make one of kind user")
-    return _signed_in(server, await credentials.begin_session(server, document["access_key_id"]))
+    return _signed_in(server, await credentials.begin_session(server, document))
 
 
 @blueprint.post("/bootstrap")
@@ -113,12 +115,12 @@ async def bootstrap(data: LinkToken) -> Response:
     _throttle(server)
     await server.sessions.use_link(data.token)
     created = None
-    access_key_id = await _first_user_key(server)
-    if access_key_id is None:
+    key = await _first_user_key(server)
+    if key is None:
         new = await credentials.create(server, "Owner", "user")
-        access_key_id = new.document["access_key_id"]
-        created = CreatedKey(access_key_id=access_key_id, secret_key=new.secret_key)
-    return _signed_in(server, await credentials.begin_session(server, access_key_id), created)
+        key = new.document
+        created = CreatedKey(access_key_id=key["access_key_id"], secret_key=new.secret_key)
+    return _signed_in(server, await credentials.begin_session(server, key), created)
 
 
 @blueprint.post("/refresh")
@@ -135,7 +137,7 @@ async def refresh() -> Response:
         raise NotSignedIn("there is no session in this browser; sign in")
     refreshed = await server.sessions.refresh(token)
     document = await server.core.store.get(f"credential::{refreshed.access_key_id}")
-    if document is None or not document["enabled"]:
+    if not still_holds(document, refreshed.revocations):
         await server.sessions.end(refreshed.session)
         raise NotSignedIn("this access key was disabled")
     return _signed_in(server, refreshed)
@@ -188,14 +190,14 @@ def _throttle(server: ServerState, by_key: str | None = None) -> None:
         raise TooManyRequests("too many attempts to sign in; wait and try again", retry_after=wait)
 
 
-async def _first_user_key(server: ServerState) -> str | None:
+async def _first_user_key(server: ServerState) -> Mapping[str, Any] | None:
     found = await documents_of(server.core.store, "credential")
     users = [document for document in found if document["kind"] == "user" and document["enabled"]]
-    return min(users, key=lambda document: document["created_at"])["access_key_id"] if users else None
+    return min(users, key=lambda document: document["created_at"]) if users else None
 
 
 def _signed_in(server: ServerState, session: Refreshed, created: CreatedKey | None = None) -> Response:
-    token, expires = server.tokens.issue_session(session.access_key_id, session.session)
+    token, expires = server.tokens.issue_session(session.access_key_id, session.session, session.revocations)
     body = SessionAnswer(
         access_token=token,
         expires_at=times.format_time(expires * 1_000_000),

@@ -38,7 +38,7 @@ class KeyChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 class KeyAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
     """An access key, without its secret. ``last_seen`` is when somebody signed in with it last, or when its machine was
-    heard of, as far as this control plane remembers."""
+    heard of, at this control plane and as far as it remembers."""
 
     id: str
     name: str
@@ -108,5 +108,9 @@ async def disable_key(key_id: str) -> Response:
 
 def _shown(document: Mapping[str, Any]) -> dict[str, Any]:
     body = credentials.credential_body(document)
-    heard = None if document.get("node_id") is None else state().liveness.last_heard(document["node_id"])
-    return body if heard is None else {**body, "last_seen": times.format_time(int(heard * 1_000_000))}
+    server, node_id = state(), document.get("node_id")
+    signed_in = server.sessions.last_seen(document["access_key_id"])
+    seen = [
+        at for at in (signed_in, None if node_id is None else server.liveness.last_heard(node_id)) if at is not None
+    ]
+    return {**body, "last_seen": times.format_time(int(max(seen) * 1_000_000))} if seen else body

@@ -11,9 +11,10 @@ from quart_schema import document_response, validate_querystring, validate_reque
 
 from mosaicfs_core.documents import ids
 from mosaicfs_core.documents.patterns import END
+from mosaicfs_core.documents.standing import number_of
 from mosaicfs_core.errors import Conflict
 from mosaicfs_core.security.certificates import MAX_REQUEST
-from mosaicfs_core.security.revocations import next_revocation, number_of
+from mosaicfs_core.security.revocations import next_revocation
 from mosaicfs_core.server.auth import enrolment
 from mosaicfs_core.server.auth.revocations import disabled, take_back
 from mosaicfs_core.server.listing import NoQuery, document_answer, json_answer

@@ -11,6 +11,7 @@ from quart_schema import document_response, validate_querystring
 
 from mosaicfs_core.content import ByteSource, Content
 from mosaicfs_core.documents import ids, times
+from mosaicfs_core.documents.standing import number_of
 from mosaicfs_core.errors import NotFound, UserError
 from mosaicfs_core.hooks import FileAnswer, FileQuery, FileRecord, FilesAnswer
 from mosaicfs_core.server.link.relayed import RelayTier
@@ -109,8 +110,9 @@ async def content(file_id: str, query_args: ContentQuery) -> Response:
 @document_response(DownloadToken, 201)
 async def download_token(file_id: str) -> Response:
     """Make a link to the file's content that works without a key for an hour, for players and plain links."""
-    record = find_file(file_id)
-    token, expires = state().tokens.issue_download(principal().access_key_id or "", record.file_id)
+    record, asking = find_file(file_id), principal().access_key_id or ""
+    key = await state().core.store.get(ids.credential_document_id(asking)) if asking else None
+    token, expires = state().tokens.issue_download(asking, record.file_id, number_of(key or {}))
     body = DownloadToken(
         token=token,
         url=f"/api/files/{record.file_id}/content?token={token}",
