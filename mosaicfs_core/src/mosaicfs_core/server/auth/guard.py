@@ -17,7 +17,7 @@ from mosaicfs_core.documents import ids
 from mosaicfs_core.errors import MosaicError, NotAllowed, NotSignedIn
 from mosaicfs_core.security.addresses import is_loopback
 from mosaicfs_core.security.signatures import is_signed
-from mosaicfs_core.server.auth import signed
+from mosaicfs_core.server.auth import basic, signed
 from mosaicfs_core.server.errors import status_of
 from mosaicfs_core.server.state import Principal, ServerState, state
 
@@ -92,6 +92,9 @@ async def identify(server: ServerState, asked: Request | Websocket) -> Principal
     if is_signed(asked.headers.get("Authorization", "")):
         return await signed.identify(server, asked, client_address(asked))
     scheme, _, credentials = asked.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == basic.SCHEME:
+        private = asked.scheme == "https" or from_this_machine(asked)
+        return await basic.identify(server, asked, credentials.strip(), client_address(asked), private=private)
     if scheme.lower() == "bearer" and credentials:
         return await _bearer(server, credentials.strip(), from_this_machine(asked))
     token = asked.args.get("token")
