@@ -180,6 +180,17 @@ async def test_a_shard_that_does_not_answer_holds_up_no_others(
     assert await leaves(near) == await couch.leaves(NAME)
 
 
+async def test_what_it_cannot_compare_it_is_offered(near: Store, couch: CouchDB, peer: HttpPeer) -> None:
+    await near.bulk(files("a", 50))
+    await Replicator(StorePeer(near), peer, direction="push").run_once()
+    await near.bulk(files("b", 50))
+    with couch.failing(at("_revs_diff", answer=PASSING["a time-out"])):
+        status = await Replicator(StorePeer(near), peer, direction="push").run_once()
+    assert (status.pushed, status.owed, status.refused) == (50, 0, 0)
+    assert await leaves(near) == await couch.leaves(NAME)
+    assert couch.asked.count("POST _revs_diff") < 20
+
+
 async def test_the_owed_are_offered_while_the_feed_goes_on(
     near: Store, couch: CouchDB, peer: HttpPeer, time: Time
 ) -> None:

@@ -5,17 +5,30 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mosaicfs_core.errors import Unavailable, UserError
-from mosaicfs_core.replication import Filter, Peer, Replicator, Status, StorePeer, Surroundings, owed
+from mosaicfs_core.replication import (
+    EVERYTHING,
+    Filter,
+    Peer,
+    Refused,
+    Replicator,
+    Status,
+    StorePeer,
+    Surroundings,
+    Wanted,
+    owed,
+)
+from mosaicfs_core.replication.batching import HEAVY, weight_of
+from mosaicfs_core.replication.peer import Document, Fetched
 from mosaicfs_core.store import Reader, Store
 from mosaicfs_core.testing.peers import Down, Flaky, PeerAround, Picky, Time
-from mosaicfs_core.testing.store import NODE, assignment, file_document, rule
+from mosaicfs_core.testing.store import NODE, annotation, assignment, file_document, rule
 
 pytestmark = pytest.mark.logs("was not replicated|^replication failed unexpectedly")
 
@@ -455,3 +468,28 @@ async def test_many_documents_travel_in_bounded_batches(near: Store, far: Store,
     assert (await push(near, target)).pushed == 6_000
     assert await far.read(Reader.seq) == 6_000
     assert await leaves(far) == await leaves(near)
+
+
+async def test_heavy_documents_are_never_many_at_once(near: Store, far: Store, push: Push) -> None:
+    """Not in a page of changes, not in what is read, not in what is written; whatever light ones came before."""
+    await near.bulk([file_document(f"/light/{number}") for number in range(600)])
+    heavy = {"text": "x" * 200_000}
+    for start in range(0, 120, 20):
+        await near.bulk([annotation(f"/{number}", "ocr", heavy) for number in range(start, start + 20)])
+    at_once: list[int] = []
+
+    class Weighed(PeerAround):
+        async def bulk_get(self, wanted: Sequence[Wanted]) -> Fetched:
+            found = await super().bulk_get(wanted)
+            at_once.append(weight_of(found.documents))
+            return found
+
+        async def bulk_docs(self, documents: Sequence[Document]) -> list[Refused]:
+            at_once.append(weight_of(documents))
+            return await super().bulk_docs(documents)
+
+    page = await StorePeer(near).changes(600, 2_000, EVERYTHING)
+    assert (len(page.rows) < 60, page.ended) == (True, False)
+    await push(Weighed(StorePeer(near)), Weighed(StorePeer(far)))
+    assert await leaves(far) == await leaves(near)
+    assert max(at_once) < HEAVY + 16 * 201_000

@@ -283,7 +283,9 @@ class CouchDB:
         return web.json_response(rows + lost, status=500 if lost else 201)
 
     async def leaves(self, name: str) -> dict[str, set[str]]:
-        """All leaves of a database."""
+        """All leaves of a database; none of one that is not made yet."""
+        if name not in self.stores:
+            return {}
         changes = await self.stores[name].read(lambda reader: reader.changes(0, 1 << 30))
         return {one.id: set(one.revs) for one in changes}
 

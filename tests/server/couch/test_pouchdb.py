@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from yarl import URL
 
 pytestmark = pytest.mark.node
 
@@ -23,11 +24,11 @@ LINE = 64 * 1024 * 1024
 
 
 class Peer:
-    """PouchDB and its server in a process of their own."""
+    """PouchDB and its server in a process of their own. ``ours`` is the replica's address, with a hub's key."""
 
-    def __init__(self, process: asyncio.subprocess.Process, url: str) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, url: str, ours: str) -> None:
         self._process = process
-        self.url = url
+        self.url, self.ours = url, ours
 
     async def do(self, name: str, **arguments: Any) -> Any:
         """Run a command of ``peers/peer.js``."""
@@ -52,12 +53,17 @@ async def peer(node_packages: Callable[[Path], Path], couch: Any) -> AsyncIterat
         "node", str(HERE / "peer.js"), stdin=pipe, stdout=pipe, env=environment, limit=LINE
     )
     assert process.stdout is not None
-    running = Peer(process, json.loads(await process.stdout.readline())["url"])
-    await running.do("auth", url=couch.url, headers=couch.headers("hub"))
+    running = Peer(process, json.loads(await process.stdout.readline())["url"], await with_a_key(couch))
     yield running
     assert process.stdin is not None
     process.stdin.close()
     assert await asyncio.wait_for(process.wait(), 30) == 0
+
+
+async def with_a_key(couch: Any) -> str:
+    """The replica's address with a new hub's key in it, as a foreign replicator is given one."""
+    made = (await couch.ask("POST", "/api/credentials", json={"name": "shelf", "kind": "hub"})).json
+    return str(URL(f"{couch.url}/db/mosaicfs").with_user(made["access_key_id"]).with_password(made["secret_key"]))
 
 
 def revision(document: dict[str, Any], path: list[str], deleted: bool) -> dict[str, Any]:
@@ -131,7 +137,7 @@ async def fill(couch: Any, peer: Peer, name: str, count: int) -> dict[str, list[
 
 
 async def test_pouchdb_and_we_end_with_the_same_leaves(couch: Any, peer: Peer) -> None:
-    ours = f"{couch.url}/db/mosaicfs"
+    ours = peer.ours
     expected = await fill(couch, peer, "pouch", DOCUMENTS)
     options = {"batch_size": 1000}
     pulled = await peer.do("replicate", source=ours, target="pouch", options=options)
@@ -176,7 +182,7 @@ async def live(couch: Any, peer: Peer, name: str) -> None:
 
 
 async def test_a_server_that_speaks_couchdbs_protocol_and_we_end_with_the_same_leaves(couch: Any, peer: Peer) -> None:
-    ours, theirs = f"{couch.url}/db/mosaicfs", f"{peer.url}/shelf"
+    ours, theirs = peer.ours, f"{peer.url}/shelf"
     expected = await fill(couch, peer, "shelf", DOCUMENTS)
     # Its own replicator pulls and pushes.
     for source, target in ((ours, theirs), (theirs, ours)):

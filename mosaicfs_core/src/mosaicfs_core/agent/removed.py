@@ -103,10 +103,10 @@ def _tombstones(reader: Reader, own: str, since: int) -> tuple[list[tuple[str, d
     """The tombstones after a sequence whose ids begin with ``own``, with the rest of the id; and how far that was."""
     found: list[tuple[str, dict[str, Any]]] = []
     while True:
-        entries, since = reader.entries_since(since, PAGE, files=False)
+        entries, since, more = reader.entries_since(since, PAGE, files=False)
         mine = [entry for entry in entries if entry.deleted and entry.id.startswith(own)]
         found += [(one.id.removeprefix(own), reader.get_revision(one.id, one.rev) or {}) for one in mine]
-        if len(entries) < PAGE:
+        if not more:
             return found, since
 
 

@@ -110,7 +110,7 @@ class Credential(Document, frozen=True, kw_only=True):
     secret_key_hash: Text
     signing_key: Any = None
     name: Text
-    kind: Literal["agent", "user"]
+    kind: Literal["agent", "user", "hub"]
     node_id: NodeId | None = None
     enabled: bool = True
     revocation: Revocation | None = None

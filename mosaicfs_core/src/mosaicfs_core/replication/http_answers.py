@@ -33,6 +33,7 @@ FOR_GOOD: Final = frozenset(
 )
 """What is wrong with a document itself, in the words of CouchDB, pouchdb-server and ourselves: offering it again does
 not help. Any other error of a row, known or not, is one that passes."""
+_SILENT: Final = "the database did not answer for it"
 NOT_FOUND: Final = frozenset({"not_found", "missing"})
 
 
@@ -86,11 +87,14 @@ def fetched(asked: Sequence[tuple[str, str | None]], body: bytes) -> Fetched:
     Raises ``Choked`` when it failed at all of them: CouchDB says of each what it could not do for one. Raises UserError
     for an answer that holds what JSON cannot: asked for fewer documents, the rest can be read.
     """
-    by_id: dict[str, list[_Found]] = {}
+    found, answered = Fetched([], [], []), set()
+    revs = dict(asked)
     for got in _readable(_results, body).results:
-        by_id.setdefault(got.id or "", []).extend(got.docs or [_Found(missing="")])
-    parts = [_fetched(identifier, rev, by_id.pop(identifier, None)) for identifier, rev in _each_once(asked)]
-    found = together(parts)
+        identifier = got.id or ""
+        answered.add(identifier)
+        _sort(identifier, revs.get(identifier), got.docs or [_Found()], found)
+    for identifier in revs.keys() - answered:
+        found.failed.append(Refused(identifier, revs[identifier] or "", _SILENT, temporary=True))
     if found.failed and not (found.documents or found.absent):
         raise Choked(found.failed[0].reason)
     return found
@@ -98,7 +102,9 @@ def fetched(asked: Sequence[tuple[str, str | None]], body: bytes) -> Fetched:
 
 def opened(identifier: str, rev: str | None, body: bytes) -> Fetched:
     """The answer of ``open_revs`` about one document. Raises as ``fetched``."""
-    return _fetched(identifier, rev, _readable(_open_revs, body))
+    found = Fetched([], [], [])
+    _sort(identifier, rev, _readable(_open_revs, body), found)
+    return found
 
 
 def together(parts: Sequence[Fetched]) -> Fetched:
@@ -115,25 +121,19 @@ def refusals(documents: Sequence[Document], body: bytes) -> list[Refused]:
     return [_refusal(documents, row) for row in _readable(_rows, body) if row.error is not None]
 
 
-def _each_once(asked: Sequence[tuple[str, str | None]]) -> Sequence[tuple[str, str | None]]:
-    """One line for each document: an answer may tell all of a document in one place."""
-    return list(dict(reversed(asked)).items())
-
-
-def _fetched(identifier: str, rev: str | None, found: Sequence[_Found] | None) -> Fetched:
-    documents: list[dict[str, Any]] = []
-    failed: list[Refused] = []
-    absent: list[Refused] = []
-    if found is None:
-        failed.append(Refused(identifier, rev or "", "the database did not answer for it", temporary=True))
-    for one in found or ():
+def _sort(identifier: str, rev: str | None, told: Sequence[_Found], found: Fetched) -> None:
+    """Put what is told of a document, asked for at a revision or in all its leaves, where it belongs. A document
+    that is not there has no leaves."""
+    for one in told:
         if one.ok is not None:
-            documents.append(one.ok)
+            found.documents.append(one.ok)
             continue
-        name, told = _why(one)
-        refused = Refused(identifier, rev or "", told, temporary=True)
-        (absent if name in NOT_FOUND else failed).append(refused)
-    return Fetched(documents, failed, [] if rev is None else absent)
+        name, reason = _why(one)
+        refused = Refused(identifier, rev or "", reason, temporary=True)
+        if name not in NOT_FOUND:
+            found.failed.append(refused)
+        elif rev is not None:
+            found.absent.append(refused)
 
 
 def _why(found: _Found) -> tuple[str, str]:

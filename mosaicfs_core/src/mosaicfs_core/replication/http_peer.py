@@ -170,9 +170,9 @@ class HttpPeer:
             async with gate:
                 body = await self._bytes("GET", f"/{quote(identifier, safe='')}", params=params)
         except NotFound as error:
-            return Fetched([], absent=[] if rev is None else [Refused(identifier, rev, error.message, temporary=True)])
+            return Fetched([], [], [] if rev is None else [Refused(identifier, rev, error.message, temporary=True)])
         except Choked as error:
-            return Fetched([], failed=[Refused(identifier, rev or "", error.message, temporary=True)])
+            return Fetched([], [Refused(identifier, rev or "", error.message, temporary=True)], [])
         return http_answers.opened(identifier, rev, body)
 
     async def bulk_docs(self, documents: Sequence[Document]) -> list[Refused]:

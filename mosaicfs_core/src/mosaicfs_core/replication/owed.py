@@ -1,4 +1,5 @@
-"""What a target could not take for the moment: it stands beside the position, and is offered until it is taken."""
+"""What a target could not take for the moment, or a source not give: it stands beside the position, and is offered
+until it is taken."""
 
 from __future__ import annotations
 

@@ -65,8 +65,8 @@ class Fetched(NamedTuple):
     """
 
     documents: list[dict[str, Any]]
-    failed: Sequence[Refused] = ()
-    absent: Sequence[Refused] = ()
+    failed: list[Refused]
+    absent: list[Refused]
     rest: int = 0
 
 

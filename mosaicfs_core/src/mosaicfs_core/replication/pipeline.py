@@ -19,7 +19,7 @@ from ..supervision import end_tasks
 from .batching import BatchSize, weight_of
 from .dividing import HOPELESS, Divided
 from .owed import Owed
-from .peer import Document, Fetched, Page, Peer, Refused, Row, Wanted
+from .peer import Choked, Document, Fetched, Page, Peer, Refused, Row, Wanted
 from .surroundings import Surroundings
 
 logger = logging.getLogger(__name__)
@@ -159,7 +159,11 @@ class Pipeline:
     async def _lacking(self, rows: Sequence[Row]) -> list[Wanted]:
         """What the target lacks of them; it is offered what it cannot compare."""
         divided: Divided[Row, list[Wanted]] = Divided(self._target.revs_diff, self._size)
-        found = await divided.run(rows)
+        try:
+            found = await divided.run(rows)
+        except Choked as error:
+            logger.info("everything is offered, as the target cannot compare: %s", error.message)
+            return [Wanted(row.id, rev) for row in rows for rev in row.revs]
         unknown = [Wanted(row.id, rev) for row, _ in divided.hopeless for rev in row.revs]
         return [one for part in found for one in part] + unknown
 

@@ -19,8 +19,8 @@ class Status:
     ``waiting`` means that it failed and will try again, ``live`` that it has seen everything and follows the feed.
     ``pushed`` and ``pulled`` count documents written at the far and the near side since the start, ``pending`` those
     known to be still to come (an upper bound where the source cannot tell which of its changes pass the filter), and
-    ``refused`` those that the target would not take, and ``owed`` those that it could not take for the moment and is
-    offered again. ``lag_s`` is for how long the two have not been level, in seconds;
+    ``refused`` those that the target would not take, and ``owed`` those that it could not take for the moment, or the
+    source not give, and that are offered again. ``lag_s`` is for how long the two have not been level, in seconds;
     0.0 when they are. ``conflicts`` are documents with more than one live revision at the near side.
     """
 

@@ -16,6 +16,8 @@ from .peer import Document, Fetched, Filter, Page, PeerInfo, Refused, Row, Seq, 
 
 SCAN = 2_000
 """Changes that a filter is applied to in one go of a reading thread."""
+FEW = 16
+"""Documents that are read before it is known how heavy they are."""
 
 
 class StorePeer:
@@ -86,18 +88,23 @@ class StorePeer:
 def _fetched(reader: Reader, wanted: Sequence[Mapping[str, str]]) -> Fetched:
     """As many of them as are not too heavy together. What is not here is gone for certain: there is one copy."""
     documents: list[dict[str, Any]] = []
-    weight, looked_at = 0, 0
+    weight, looked_at, step = 0, 0, FEW
     with reader.snapshot():
-        entries = reader.entries({one["id"] for one in wanted})
-        for one in wanted:
-            if weight > HEAVY:
-                break
-            found = bulk_get_one(entries.get(one["id"]), one, revs=True, latest=True)
-            present = [answer["ok"] for answer in found["docs"] if "ok" in answer]
+        while looked_at < len(wanted) and weight < HEAVY:
+            part = wanted[looked_at : looked_at + step]
+            present = _present(reader, part)
             documents += present
             weight += weight_of(present)
-            looked_at += 1
-    return Fetched(documents, rest=len(wanted) - looked_at)
+            looked_at += len(part)
+            # A row is read with its body: twice as many at once, as long as they will not be too heavy.
+            step = max(1, min(2 * step, (HEAVY - weight) * looked_at // max(1, weight)))
+    return Fetched(documents, [], [], len(wanted) - looked_at)
+
+
+def _present(reader: Reader, wanted: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
+    entries = reader.entries({one["id"] for one in wanted})
+    found = [bulk_get_one(entries.get(one["id"]), one, revs=True, latest=True) for one in wanted]
+    return [answer["ok"] for one in found for answer in one["docs"] if "ok" in answer]
 
 
 def _number(since: Seq) -> int:
@@ -125,12 +132,12 @@ class _Scan:
     def __call__(self, reader: Reader) -> Page:
         passes = self._passes
         if passes is None:
-            entries, last = reader.entries_since(self._since, self._limit)
+            entries, last, more = reader.entries_since(self._since, self._limit)
             rows = [_row(entry) for entry in entries]
-            return Page(rows, last, reader.seq() - last, len(entries) < self._limit)
+            return Page(rows, last, reader.seq() - last, not more)
         rows = []
-        entries, last = reader.entries_since(self._since, SCAN)
-        ended = len(entries) < SCAN
+        entries, last, more = reader.entries_since(self._since, SCAN)
+        ended = not more
         for entry in entries:
             document = entry.document()
             if document is not None and passes(document):

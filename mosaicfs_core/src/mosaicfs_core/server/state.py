@@ -15,6 +15,7 @@ from mosaicfs_core.errors import NotSignedIn
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.security.verifier import Verifier
 from mosaicfs_core.server.auth.limits import Proven, RateLimit
+from mosaicfs_core.server.auth.remembered import Remembered
 from mosaicfs_core.server.auth.sessions import Sessions
 from mosaicfs_core.server.auth.tokens import Tokens
 from mosaicfs_core.server.identity import Identity
@@ -65,6 +66,7 @@ class ServerState:
     failed_by_address: RateLimit = field(default_factory=lambda: RateLimit(60, 1.0))
     failed_by_key: RateLimit = field(default_factory=lambda: RateLimit(20, 3.0))
     proven: Proven = field(default_factory=Proven)
+    remembered: Remembered = field(default_factory=Remembered)
     enrolling: asyncio.Lock = field(default_factory=asyncio.Lock)
     hashing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONCURRENT_HASHES))
     streams: Streams = field(default_factory=Streams)

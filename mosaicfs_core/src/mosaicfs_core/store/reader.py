@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ from .schema import CONFLICT, DELETED, FILE, INACTIVE, LEAVES, QUARANTINED, READ
 _BY_HASH = f"SELECT {COLUMNS} FROM documents WHERE id_hash = ?"
 _BY_HASHES = f"SELECT {QUALIFIED} FROM json_each(?) AS wanted CROSS JOIN documents ON documents.id_hash = wanted.value"
 _BY_SEQ = f"SELECT {COLUMNS} FROM documents WHERE seq > ? ORDER BY seq LIMIT ?"
+HEAVY = 8 << 20
+"""Bytes of rows after which no more are read at once."""
 _BY_SEQ_UP_TO = f"SELECT {COLUMNS} FROM documents WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
 _OTHERS_BY_SEQ_UP_TO = _BY_SEQ_UP_TO.replace("ORDER BY", "AND typeof(key) = 'text' ORDER BY")
 _BY_DOC = f"SELECT {COLUMNS} FROM documents WHERE doc = ?"
@@ -138,18 +140,20 @@ class Reader(FileReader):
         """Documents by id, deleted ones too, with all their leaves at hand; unknown ids are left out."""
         return {name: self._entry(row, name) for name, row in self._rows(identifiers).items()}
 
-    def entries_since(self, since: int, limit: int, *, files: bool = True) -> tuple[list[Entry], int]:
-        """At most ``limit`` documents that changed after ``since``, oldest first, and the sequence looked at so far.
+    def entries_since(self, since: int, limit: int, *, files: bool = True) -> tuple[list[Entry], int, bool]:
+        """At most ``limit`` documents that changed after ``since``, oldest first, the sequence looked at so far, and
+        whether there may be more.
 
-        That is the last one's when there may be more, else the replica's. Without ``files``, documents whose id is a
-        file's are passed over.
+        Then the sequence is the last one's, else the replica's. Of heavy documents, which are read with their bodies,
+        there are fewer. Without ``files``, documents whose id is a file's are passed over.
         """
         with self.snapshot():
             end = self.seq()
             sql = _BY_SEQ_UP_TO if files else _OTHERS_BY_SEQ_UP_TO
-            rows = self._connection.execute(sql, (since, end, limit)).fetchall()
+            rows, more = _light(self._connection.execute(sql, (since, end, limit)))
         found = [self._entry(row) for row in rows]
-        return found, found[-1].seq if len(found) == limit else max(since, end)
+        more = more or len(found) == limit
+        return found, found[-1].seq if more else max(since, end), more
 
     def entries_in_order(
         self, start: str, end: str | None, limit: int, *, after: bool = False, files: bool = True
@@ -331,3 +335,15 @@ class Reader(FileReader):
 def _tree(row: tuple[Any, ...]) -> Tree:
     winner = (row[6], unpack_hash(row[7]))
     return revtree.unpack(row[16], winner, bool(row[8] & DELETED))
+
+
+def _light(cursor: sqlite3.Cursor) -> tuple[list[tuple[Any, ...]], bool]:
+    """The rows, as far as they are not too heavy together, and whether some were left."""
+    rows, weight = [], 0
+    with closing(cursor):
+        for row in cursor:
+            rows.append(row)
+            weight += len(row[15] or b"") + len(row[16] or b"")
+            if weight > HEAVY:
+                return rows, True
+    return rows, False

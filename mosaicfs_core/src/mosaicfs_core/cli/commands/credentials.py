@@ -41,10 +41,10 @@ def _add_making(credentials: click.Group, context: TerminalContext) -> None:
     @click.argument("name")
     @click.option(
         "--kind",
-        type=click.Choice(["user", "agent"]),
+        type=click.Choice(["user", "agent", "hub"]),
         default="user",
         show_default=True,
-        help="For people and scripts, or for another machine.",
+        help="For people and scripts, for another machine, or for a CouchDB or PouchDB that replicates everything.",
     )
     def create(name: str, kind: str) -> None:
         """Make an access key called NAME. Its secret is shown this once."""
@@ -53,6 +53,10 @@ def _add_making(credentials: click.Group, context: TerminalContext) -> None:
         context.say("Keep the secret now: it is shown this once.")
         if kind == "agent":
             context.say(_how_to_enrol(context, str(made["id"])))
+        if kind == "hub":
+            context.say(
+                "It reads and writes everything at /db/mosaicfs, with the id as name and the secret as password."
+            )
 
     @credentials.command("link")
     def link() -> None:

@@ -21,7 +21,7 @@ from mosaicfs_core.server.listing import shown
 from mosaicfs_core.server.state import ServerState
 from mosaicfs_core.server.stored import replace
 
-Kind = Literal["user", "agent"]
+Kind = Literal["user", "agent", "hub"]
 SECRET_FIELDS: Final = ("secret_key_hash", "signing_key", "access_key_id", "revocation")
 MISSING: Final = "there is no such credential"
 
@@ -54,7 +54,7 @@ async def create(server: ServerState, name: str, kind: Kind) -> NewCredential:
         "kind": kind,
         "enabled": True,
         "created_at": times.format_time(times.now_micros()),
-        "permissions": {"scope": "full"},
+        "permissions": {"scope": "hub" if kind == "hub" else "full"},
     }
     rev = await server.core.store.put(document)
     return NewCredential(document={**document, "_rev": rev}, secret_key=secret)

@@ -18,7 +18,7 @@ from mosaicfs_core.errors import MosaicError, NotAllowed, NotSignedIn
 from mosaicfs_core.security import presence
 from mosaicfs_core.security.addresses import is_loopback
 from mosaicfs_core.security.signatures import is_signed
-from mosaicfs_core.server.auth import signed
+from mosaicfs_core.server.auth import basic, signed
 from mosaicfs_core.server.auth.revocations import still_holds
 from mosaicfs_core.server.auth.tokens import DownloadClaims, SessionClaims
 from mosaicfs_core.server.errors import status_of
@@ -99,6 +99,9 @@ async def identify(server: ServerState, asked: Request | Websocket) -> Principal
     if is_signed(asked.headers.get("Authorization", "")):
         return await signed.identify(server, asked, client_address(asked))
     scheme, _, credentials = asked.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == basic.SCHEME:
+        private = asked.scheme == "https" or from_this_machine(asked)
+        return await basic.identify(server, asked, credentials.strip(), client_address(asked), private=private)
     if scheme.lower() == "bearer" and credentials:
         return await _bearer(server, credentials.strip(), from_this_machine(asked))
     token = asked.args.get("token")

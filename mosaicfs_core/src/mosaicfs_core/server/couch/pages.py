@@ -19,6 +19,8 @@ from mosaicfs_core.store import Entry, Reader, exchange
 
 PAGE: Final = 500
 """Documents looked at for one page."""
+BODIES: Final = 100
+"""Documents that are read whole for one part of an answer: they may be heavy."""
 SEPARATOR: Final = b",\n"
 Matches = Callable[[Mapping[str, Any]], bool]
 _encode = msgspec.json.Encoder().encode
@@ -70,8 +72,7 @@ class ChangesPage(NamedTuple):
 def changes(reader: Reader, view: View, asked: Changes, since: int, limit: int | None) -> ChangesPage:
     """The next changes after ``since``, at most ``limit`` of them."""
     if asked.ids is None:
-        entries, seq = reader.entries_since(since, PAGE, files=view.access.reads_files)
-        more = len(entries) == PAGE
+        entries, seq, more = reader.entries_since(since, PAGE, files=view.access.reads_files)
     else:
         seq, more = max(since, reader.seq()), False
         named = view.entries(reader, asked.ids).values()

@@ -91,7 +91,7 @@ async def login(data: Login) -> Response:
     """Sign in with an access key.
 
     Answers a token for 15 minutes and sets the refresh cookie. Too many attempts answer 429 with ``Retry-After``. An
-    agent's key signs its own requests and opens no session (403).
+    agent's key signs its own requests, a hub's is for /db: they open no session (403).
     """
     server = state()
     by_key = f"{address_group(client_address(request))}|{data.access_key_id}"
@@ -99,7 +99,7 @@ async def login(data: Login) -> Response:
     document = await credentials.check_login(server, data.access_key_id, data.secret_key)
     server.login_by_key.forget(by_key)
     if document["kind"] != "user":
-        raise NotAllowed("this is an agent's key, which signs in nobody; make one of kind user")
+        raise NotAllowed(f"this is a key of kind {document['kind']}, which signs in nobody; make one of kind user")
     return _signed_in(server, await credentials.begin_session(server, document))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -23,10 +23,11 @@ Name = Annotated[str, Meta(min_length=1, max_length=200, description="What peopl
 
 
 class NewKey(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A key to make: ``user`` for people and scripts, ``agent`` for another machine."""
+    """A key to make: ``user`` for people and scripts, ``agent`` for another machine, ``hub`` for a CouchDB or PouchDB
+    that replicates everything with this instance."""
 
     name: Name
-    kind: Literal["user", "agent"] = "user"
+    kind: credentials.Kind = "user"
 
 
 class KeyChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

@@ -201,7 +201,7 @@ async def bulk_get() -> Response:
     eyes, replica = view(), store()
     wanted = (await bodies.body_of(request, _BulkGet)).docs
     revs, latest = params.flag(request.args, "revs"), params.flag(request.args, "latest")
-    parts = [wanted[start : start + pages.PAGE] for start in range(0, len(wanted), pages.PAGE)]
+    parts = [wanted[start : start + pages.BODIES] for start in range(0, len(wanted), pages.BODIES)]
 
     async def read(part: list[pages.Wanted]) -> bytes:
         return await replica.read(partial(pages.bulk_get, view=eyes, wanted=part, revs=revs, latest=latest))
