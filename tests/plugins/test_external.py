@@ -6,7 +6,7 @@ import asyncio
 import os
 import stat
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from mosaicfs_core.hooks import (
 from mosaicfs_core.plugins.running import kinds
 from mosaicfs_core.testing.harness import Harness
 from mosaicfs_plugins.external import socket
+from mosaicfs_plugins.external.execution import OUTPUT_LIMIT
 from mosaicfs_plugins.external.programs import Finder, find_program, find_socket
 
 FILE = FileRecord(
@@ -193,6 +194,85 @@ async def test_a_program_crawls_in_one_object_or_line_by_line(bed: Bed) -> None:
         running = await bed.instance(name, "executable", **fields)
         parts = [part async for part in running.crawl(CrawlRequest(trigger="manual"))]
         assert [operation.export_path for part in parts for operation in part if isinstance(operation, Create)] == paths
+
+
+ONE = '{"action": "create", "export_path": "/forever/a", "size": 1, "mtime": "2026-01-15T14:30:00.000000Z"}'
+MANY = """
+for number in range(50_000):
+    path = f'"export_path": "/much/{number:06}"'
+    print('{"action": "create", %s, "size": 1, "mtime": "2026-01-15T14:30:00.000000Z"}' % path)
+"""
+OVER_LINES = """cat >/dev/null
+echo '{"files":'
+echo ' [{"action": "create", "export_path": "/lines/a", "size": 1, "mtime": "2026-01-15T14:30:00.000000Z"}]'
+echo '}'
+"""
+
+
+async def crawled(running: RunningPlugin) -> list[str]:
+    parts = [part async for part in running.crawl(CrawlRequest(trigger="manual"))]
+    return [operation.export_path for part in parts for operation in part if isinstance(operation, Create)]
+
+
+async def test_a_crawl_may_print_more_than_fits_an_answer(bed: Bed) -> None:
+    fields: dict[str, Any] = {"provides_filesystem": True, "subscribed_events": []}
+    program(bed.plugins, "much", MANY, sys.executable)
+    assert len(ONE) * 50_000 > OUTPUT_LIMIT
+    assert await crawled(await bed.instance("much", "executable", **fields)) == [
+        f"/much/{number:06}" for number in range(50_000)
+    ]
+    program(bed.plugins, "lines", OVER_LINES)
+    assert await crawled(await bed.instance("lines", "executable", **fields)) == ["/lines/a"]
+
+
+@pytest.mark.logs("mosaicfs_crawl failed")
+async def test_a_crawl_is_taken_while_it_runs_and_what_fails_later_stands(bed: Bed, tmp_path: Path) -> None:
+    fields: dict[str, Any] = {"provides_filesystem": True, "subscribed_events": []}
+    os.mkfifo(tmp_path / "go")
+    printed = MANY.replace("/much/", "/slow/").replace("50_000", "600")
+    waiting = f"import sys\n{printed}\nsys.stdout.flush()\nopen({str(tmp_path / 'go')!r}).read()\nsys.exit(3)\n"
+    program(bed.plugins, "slow", waiting, sys.executable)
+    running = await bed.instance("slow", "executable", **fields)
+    crawl = running.crawl(CrawlRequest(trigger="manual"))
+    seen = len(await anext(crawl))
+    assert seen >= 500
+    await asyncio.to_thread((tmp_path / "go").write_text, "on")
+    rest: list[Any] = []
+    with pytest.raises(PluginError, match="it ended with exit code 3"):
+        await _into(rest, crawl)
+    assert seen + len(rest) == 600
+
+
+async def _into(found: list[Any], crawl: AsyncIterator[Sequence[Any]]) -> None:
+    async for part in crawl:
+        found += part
+
+
+async def test_who_leaves_a_crawl_ends_its_program(bed: Bed, tmp_path: Path) -> None:
+    fields: dict[str, Any] = {"provides_filesystem": True, "subscribed_events": []}
+    program(bed.plugins, "forever", f"echo $$ > {tmp_path}/pid; yes '{ONE}'")
+    crawl = (await bed.instance("forever", "executable", **fields)).crawl(CrawlRequest(trigger="manual"))
+    await anext(crawl)
+    await crawl.aclose()
+    await gone(int((tmp_path / "pid").read_text()))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("echo '[['", "it printed no list of files"),
+        ('echo \'{"action": "dance"}\'', "it printed no list of files"),
+        ("head -c 17000000 /dev/zero | tr '\\0' x", "a line has more than 16,777,216 bytes"),
+        ("echo '{'; yes", "an object over several lines has more than 4,194,304 bytes"),
+        ("exit 2", "it ended with exit code 2"),
+    ],
+)
+@pytest.mark.logs("mosaicfs_crawl failed")
+async def test_a_crawl_that_is_none_is_an_error(bed: Bed, text: str, said: str) -> None:
+    program(bed.plugins, "bad", text)
+    running = await bed.instance("bad", "executable", provides_filesystem=True, subscribed_events=[])
+    with pytest.raises(PluginError, match=said):
+        await crawled(running)
 
 
 async def test_a_program_answers_questions(bed: Bed) -> None:

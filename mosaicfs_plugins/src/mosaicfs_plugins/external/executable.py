@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,9 +27,11 @@ from mosaicfs_core.hooks import (
     hooks_asked,
     now_text,
 )
-from mosaicfs_core.hooks.wire import ANNOTATION_LIMIT, Envelope, crawl_payload, event_envelope, operation_of
+from mosaicfs_core.hooks.wire import ANNOTATION_LIMIT, Envelope, crawl_payload, event_envelope
 from mosaicfs_plugins.external.execution import Execution, Outcome
+from mosaicfs_plugins.external.printed import Printed
 from mosaicfs_plugins.external.programs import Finder, Found, find_program, names_in
+from mosaicfs_plugins.external.streaming import Taken, lines_of
 
 LOOK_S: Final = 2.0
 """How often a program is looked at that may have come, gone or been changed."""
@@ -130,7 +134,7 @@ class Executable:
         return HealthReport() if problem is None else HealthReport(status="unhealthy", detail=problem)
 
     async def crawl(self, request: CrawlRequest) -> AsyncGenerator[Sequence[FileOperation], None]:
-        """Run it for a crawl; it prints ``{"files": […]}``, or an operation on each line."""
+        """Run it for a crawl; it prints ``{"files": […]}``, or an operation on each line, which is taken at once."""
         hook = "mosaicfs_crawl"
         envelope = Envelope(
             event="crawl_requested",
@@ -139,13 +143,20 @@ class Executable:
             payload=crawl_payload(request),
             config=self._context.plugin.config,
         )
-        outcome = await self._run(hook, envelope, _CRAWL_TIMEOUT_S)
+        printed, waiting = Printed(), list[FileOperation]()
         try:
-            operations = [operation_of(body) for body in _listed(outcome.output)]
-        except (msgspec.DecodeError, UserError) as error:
+            async with aclosing(lines_of(partial(self._run, hook, envelope, _CRAWL_TIMEOUT_S))) as lines:
+                async for line in lines:
+                    waiting += printed.add(line)
+                    if len(waiting) >= _CHUNK:
+                        yield waiting
+                        waiting = []
+            yield [*waiting, *printed.rest()]
+        except UserError as error:
             raise self._failed(hook, f"it printed no list of files: {error}") from None
-        for start in range(0, len(operations), _CHUNK):
-            yield operations[start : start + _CHUNK]
+        except PluginError:
+            yield waiting  # what it has named stands
+            raise
 
     async def watch(self, emit: Callable[[Sequence[FileOperation]], Awaitable[None]]) -> None:
         """Never: a program that is run for one event at a time cannot watch."""
@@ -166,8 +177,8 @@ class Executable:
             raise self._failed(hook, f"it printed {type(answer).__name__}, not an object", outcome)
         return answer
 
-    async def _run(self, hook: str, given: Any, timeout_s: float) -> Outcome:
-        execution = Execution(self._environment())
+    async def _run(self, hook: str, given: Any, timeout_s: float, taken: Taken | None = None) -> Outcome:
+        execution = Execution(self._environment(), taken)
         said = msgspec.json.encode(given, enc_hook=str)
 
         def find_and_run() -> tuple[Found, Outcome | None]:
@@ -202,18 +213,6 @@ class Executable:
     def _failed(self, hook: str, what: str, outcome: Outcome | None = None) -> PluginError:
         said = f"; it said: {outcome.errors}" if outcome is not None and outcome.errors else ""
         return PluginError(f"plugin {self._name}: {hook} failed: {what}{said}", self._name, hook)
-
-
-def _listed(output: bytes) -> list[Any]:
-    """The operations that a program printed. Raises ``msgspec.DecodeError``."""
-    try:
-        whole = msgspec.json.decode(output)
-    except msgspec.DecodeError:
-        return [msgspec.json.decode(line) for line in output.splitlines() if line.strip()]
-    if isinstance(whole, dict) and "files" in whole:
-        files = whole["files"]
-        return files if isinstance(files, list) else [files]
-    return [whole]
 
 
 def _ended(code: int) -> str:

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -35,10 +35,11 @@ class Outcome(NamedTuple):
 
 
 class Execution:
-    """A run that can be ended from another thread."""
+    """A run that can be ended from another thread. With ``taken`` its output is handed over part by part, as much as
+    there is, in the thread that runs it; else it is in the outcome, and limited."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self._environment = environment
+    def __init__(self, environment: Mapping[str, str], taken: Callable[[bytes], None] | None = None) -> None:
+        self._environment, self._taken = environment, taken
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
         self._ended = False
@@ -66,7 +67,7 @@ class Execution:
             )
         process = self._process
         with process:
-            talk = _Talk(process, given)
+            talk = _Talk(process, given, self._taken)
             try:
                 problem = talk.run(timeout_s)
             finally:
@@ -81,12 +82,13 @@ class Execution:
 class _Talk:
     """What goes in and out of one process, without ever blocking on one of its streams."""
 
-    def __init__(self, process: subprocess.Popen[bytes], given: bytes) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], given: bytes, taken: Callable[[bytes], None] | None) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
         self._process, self._rest = process, memoryview(given)
         self.output, self.errors = bytearray(), bytearray()
+        self._taken = taken
         self._selector = selectors.DefaultSelector()
         for stream, event, act in (
             (process.stdin, selectors.EVENT_WRITE, self._write),
@@ -132,7 +134,10 @@ class _Talk:
 
     def _read_output(self, descriptor: int) -> bool:
         part = os.read(descriptor, _CHUNK)
-        self.output += part
+        if self._taken is None:
+            self.output += part
+        elif part:
+            self._taken(part)
         return bool(part)
 
     def _read_errors(self, descriptor: int) -> bool:
