@@ -352,8 +352,9 @@ async def test_what_waits_is_given_up_without_an_attempt_when_the_connection_end
         (b'{"ack": 1', "in the middle of a line"),
         (b'{"wonderful": true}\n', "neither hello, ack"),
         (b"[" * 100_000 + b"\n", "no message of the protocol"),
+        (b'{"hello": {"hook_api": 99}}\n', "written for hook API 99, this MosaicFS offers"),
     ],
-    ids=["text", "wrong type", "cut", "unknown", "deep"],
+    ids=["text", "wrong type", "cut", "unknown", "deep", "newer"],
 )
 async def test_a_plugin_that_does_not_keep_to_the_protocol_is_disconnected(
     tmp_path: Path, line: bytes, reason: str

@@ -276,6 +276,10 @@ class Channel:
 
     async def _take(self, message: FromPlugin) -> None:
         if message.hello is not None:
+            if message.hello.hook_api > HOOK_API:
+                raise BrokenWire(
+                    f"it is written for hook API {message.hello.hook_api}, this MosaicFS offers {HOOK_API}"
+                )
             self.hello = message.hello
             self._context.changed()
         elif message.ack is not None:
