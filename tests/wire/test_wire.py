@@ -195,7 +195,7 @@ async def test_an_event_arrives_as_it_was_sent_and_its_answer_comes_back(tmp_pat
 
     async with connected(tmp_path, Package(file_event=file_event)) as (channel, kind):
         assert await channel.file_event(event(7)) == {"n": 1, "where": "tester"}
-        channel.configure({"n": 2})
+        channel.configure(msgspec.structs.replace(HELLO, config={"n": 2}))
         assert await channel.file_event(event(8)) == {"n": 2, "where": "tester"}
         assert channel.hello is not None
         assert kind.changes == 1
@@ -233,6 +233,33 @@ async def test_answers_come_in_any_order_and_as_many_at_once_as_there_are_worker
         for gate in gates.values():
             gate.set()
         assert await asyncio.gather(*tasks) == [None] * 4
+
+
+async def test_limits_change_with_the_settings_for_what_comes_then(tmp_path: Path) -> None:
+    gate, one, four = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    begun: list[tuple[int, Any]] = []
+
+    async def file_event(event: FileEvent, context: Any) -> None:
+        begun.append((event.sequence, context.config["n"]))
+        one.set()
+        if len(begun) == 4:
+            four.set()
+        await gate.wait()
+
+    async with connected(tmp_path, Package(file_event=file_event)) as (channel, _):
+        channel.configure(msgspec.structs.replace(HELLO, workers=1))
+        first = asyncio.create_task(channel.file_event(event(0)))
+        await one.wait()
+        channel.configure(msgspec.structs.replace(HELLO, workers=3, config={"n": 2}))
+        tasks = [first, *(asyncio.create_task(channel.file_event(event(number))) for number in range(1, 5))]
+        await four.wait()
+        assert begun == [(0, 1), (1, 2), (2, 2), (3, 2)]  # the first one holds no place among the three
+        gate.set()
+        assert await asyncio.gather(*tasks) == [None] * 5
+        channel.configure(msgspec.structs.replace(HELLO, timeout_s=0.01))
+        gate.clear()
+        with pytest.raises(PluginError, match="failed"):
+            await channel.file_event(event(6))
 
 
 async def test_an_error_names_the_plugin_once_and_is_an_attempt(tmp_path: Path) -> None:

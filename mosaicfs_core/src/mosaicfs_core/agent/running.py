@@ -76,8 +76,6 @@ def _way(instance: Instance) -> tuple[Any, ...] | None:
         document.get("plugin_type", "package"),
         instance.package,
         document.get("isolate"),
-        document.get("workers"),
-        document.get("timeout_s"),
         instance.prefix,
         instance.hooks,
     )

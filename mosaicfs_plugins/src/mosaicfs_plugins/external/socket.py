@@ -84,9 +84,9 @@ class SocketPlugin:
             await asyncio.gather(self._living, return_exceptions=True)
 
     def configure(self) -> None:
-        """Tell it of the settings."""
+        """Tell it of settings and limits."""
         if self._channel is not None:
-            self._channel.configure(self._context.plugin.config)
+            self._channel.configure(hello_of(self._context))
 
     async def file_event(self, event: FileEvent) -> Mapping[str, Any] | None:
         """Send it the event."""

@@ -80,9 +80,9 @@ class Channel:
         """Say hello. Plain function; call it first."""
         self._lines.send({"hello": hello})
 
-    def configure(self, config: Mapping[str, Any]) -> None:
-        """Tell of changed settings. Plain function."""
-        self._lines.send({"config": config})
+    def configure(self, hello: HostHello) -> None:
+        """Tell of changed settings and limits: of a hello of the moment. Plain function."""
+        self._lines.send({"config": hello.config, "workers": hello.workers, "timeout_s": hello.timeout_s})
 
     async def run(self) -> None:
         """Read until the connection ends, then give up all that waits with ``Unavailable``. Raises ``BrokenWire``."""

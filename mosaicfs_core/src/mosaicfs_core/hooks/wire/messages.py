@@ -2,7 +2,7 @@
 
 From the host:
 
-* ``{"hello": {…}}`` first, ``{"config": {…}}`` whenever the settings change;
+* ``{"hello": {…}}`` first, ``{"config": {…}, "workers": 2, "timeout_s": 60}`` whenever settings or limits change;
 * events: ``{"event": "file.added", "sequence": 7, "timestamp", "node_id", "payload": {…}}``, answered by an ``ack``;
 * requests: the same with ``request_id`` in place of ``sequence`` and ``event`` one of ``REQUESTS``, answered by
   ``result``, ``error`` or (a crawl) any number of ``files`` and ``done``; ``{"cancel": 9}`` takes one back;
@@ -83,6 +83,8 @@ class FromHost(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     hello: HostHello | None = None
     config: Mapping[str, Any] | None = None
+    workers: int | None = None
+    timeout_s: float | None = None
     event: str | None = None
     timestamp: str = ""
     node_id: str = ""

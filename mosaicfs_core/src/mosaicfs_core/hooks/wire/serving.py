@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -114,7 +114,7 @@ class Session:
         elif self._context is None:
             raise BrokenWire("the first message is not hello")
         elif message.config is not None:
-            self._context.configure(message.config)
+            self._configure(message, message.config)
         elif message.cancel is not None:
             task = self._requests.get(message.cancel)
             if task is not None:
@@ -125,6 +125,16 @@ class Session:
             number = message.request_id
             self._requests[number] = task = self._spawn(self._request(number, message))
             task.add_done_callback(lambda _: self._requests.pop(number, None))
+
+    def _configure(self, message: FromHost, config: Mapping[str, Any]) -> None:
+        """Settings and limits are these from the next event on; what is under way ends as it began."""
+        assert self._context is not None
+        assert self._hello is not None
+        self._context.configure(config)
+        workers, timeout_s = message.workers or self._hello.workers, message.timeout_s or self._hello.timeout_s
+        if workers != self._hello.workers:
+            self._workers = asyncio.Semaphore(workers)
+        self._hello = msgspec.structs.replace(self._hello, workers=workers, timeout_s=timeout_s)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

@@ -82,7 +82,7 @@ class Child:
     def configure(self) -> None:
         """Tell the child."""
         if self._channel is not None:
-            self._channel.configure(self._context.plugin.config)
+            self._channel.configure(hello_of(self._context, self._workers))
 
     # What it is asked.
 
