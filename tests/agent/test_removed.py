@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from mosaicfs_core.documents import ids
+from mosaicfs_core.hooks import Notice
 from mosaicfs_core.plugins.prefixes import tombstone_of
 from mosaicfs_core.testing.harness import Harness, plugin_at
 
@@ -47,6 +48,7 @@ async def test_what_it_indexed_provided_and_kept_goes_at_once(tmp_path: Path) ->
     async with Harness.start(tmp_path / "home", plugins=[plugin_at("recipes", "recipes_for_mosaicfs")]) as harness:
         context = await harness.instance("recipes", {"recipes": {"Soup": "Boil water."}})
         (context.state_dir / "cursor").touch()
+        await context.raise_notification(Notice(key="stale", severity="info", title="Old recipes"))
         stranger = context.files_dir / "recipes-not" / "file"
         stranger.parent.mkdir()
         stranger.touch()
@@ -55,6 +57,8 @@ async def test_what_it_indexed_provided_and_kept_goes_at_once(tmp_path: Path) ->
             assert is_indexed(harness)
             await remove(harness, "recipes")
             await gone(harness)
+            key = ids.notification_document_id(harness.core.node_id, "plugin:recipes:stale")
+            assert (harness.store.reader.get(key) or {})["status"] == "resolved"
         assert stranger.exists()
 
 

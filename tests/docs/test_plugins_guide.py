@@ -29,9 +29,9 @@ from mosaicfs_core.hooks import (
     Stale,
     specs,
 )
-from mosaicfs_core.plugins.context import RoutesContextImpl
 from mosaicfs_core.plugins.hooktable import HOOKS
 from mosaicfs_core.plugins.host import PluginHost
+from mosaicfs_core.plugins.routes_context import RoutesContextImpl
 from mosaicfs_core.server.hub.link import hub_of
 from mosaicfs_core.store.indexes import KEYS, KINDS
 from mosaicfs_core.testing import CrawlModel, Harness, plugin_at

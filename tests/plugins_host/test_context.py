@@ -12,8 +12,9 @@ from mosaicfs_core.content import services_of
 from mosaicfs_core.documents import ids, times
 from mosaicfs_core.errors import InvalidDocument, NotAllowed, Stale, UserError
 from mosaicfs_core.hooks import DocumentQuery, FileRecord
-from mosaicfs_core.plugins.context import InstanceContext, RoutesContextImpl, routes_context
+from mosaicfs_core.plugins.context import InstanceContext
 from mosaicfs_core.plugins.loading import LoadedPlugin
+from mosaicfs_core.plugins.routes_context import RoutesContextImpl, routes_context
 from mosaicfs_core.testing import Harness
 
 NOW = times.format_time(1_700_000_000_000_000)

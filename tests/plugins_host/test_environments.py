@@ -24,7 +24,7 @@ from mosaicfs_core.errors import UserError
 from mosaicfs_core.home import Home
 from mosaicfs_core.plugins import environments
 from mosaicfs_core.plugins.environments import plugins_elsewhere
-from mosaicfs_core.server.routes.plugins import checked_settings
+from mosaicfs_core.server.instance_checks import checked_settings
 from mosaicfs_core.testing.harness import Harness, plugin_at
 
 NAME, MODULE = "words", "words_of_its_own"

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from importlib_metadata import entry_points
 
+from mosaicfs_core.agent.running import RunningInstances
+from mosaicfs_core.documents import ids
 from mosaicfs_core.errors import PluginError, Unavailable
 from mosaicfs_core.hooks import CrawlRequest, FileEvent, FileRecord, QueryRequest, RunningPlugin
 from mosaicfs_core.plugins.running import child, kinds
@@ -243,3 +245,19 @@ async def test_what_it_started_ends_with_it(apart: Apart) -> None:
         loop.remove_reader(started)
     finally:
         os.close(started)
+
+
+async def test_new_limits_end_nothing_that_is_under_way(apart: Apart) -> None:
+    harness = apart.harness
+    instances = RunningInstances(harness.core, harness.instances, lambda name: None)
+    first = await instances.ensure(harness.instances.current["apart"])
+    assert first is not None
+    identifier = ids.plugin_document_id(harness.core.node_id, "apart")
+    await harness.store.update(identifier, lambda one: {**(one or {}), "workers": 7, "timeout_s": 9})
+    current = (await harness.instances.refresh())["apart"]
+    try:
+        assert await instances.ensure(current) is first
+        await harness.store.update(identifier, lambda one: {**(one or {}), "isolate": False})
+        assert await instances.ensure((await harness.instances.refresh())["apart"]) is not first
+    finally:
+        await instances.stop()

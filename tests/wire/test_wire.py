@@ -258,6 +258,33 @@ async def test_answers_come_in_any_order_and_as_many_at_once_as_there_are_worker
         assert await asyncio.gather(*tasks) == [None] * 4
 
 
+async def test_limits_change_with_the_settings_for_what_comes_then(tmp_path: Path) -> None:
+    gate, one, four = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    begun: list[tuple[int, Any]] = []
+
+    async def file_event(event: FileEvent, context: Any) -> None:
+        begun.append((event.sequence, context.config["n"]))
+        one.set()
+        if len(begun) == 4:
+            four.set()
+        await gate.wait()
+
+    async with connected(tmp_path, Package(file_event=file_event)) as (channel, _):
+        channel.configure(msgspec.structs.replace(HELLO, workers=1))
+        first = asyncio.create_task(channel.file_event(event(0)))
+        await one.wait()
+        channel.configure(msgspec.structs.replace(HELLO, workers=3, config={"n": 2}))
+        tasks = [first, *(asyncio.create_task(channel.file_event(event(number))) for number in range(1, 5))]
+        await four.wait()
+        assert begun == [(0, 1), (1, 2), (2, 2), (3, 2)]  # the first one holds no place among the three
+        gate.set()
+        assert await asyncio.gather(*tasks) == [None] * 5
+        channel.configure(msgspec.structs.replace(HELLO, timeout_s=0.01))
+        gate.clear()
+        with pytest.raises(PluginError, match="failed"):
+            await channel.file_event(event(6))
+
+
 async def test_an_error_names_the_plugin_once_and_is_an_attempt(tmp_path: Path) -> None:
     async def file_event(event: FileEvent, context: Any) -> None:
         raise ValueError("no such page")
@@ -375,8 +402,9 @@ async def test_what_waits_is_given_up_without_an_attempt_when_the_connection_end
         (b'{"ack": 1', "in the middle of a line"),
         (b'{"wonderful": true}\n', "neither hello, ack"),
         (b"[" * 100_000 + b"\n", "no message of the protocol"),
+        (b'{"hello": {"hook_api": 99}}\n', "written for hook API 99, this MosaicFS offers"),
     ],
-    ids=["text", "wrong type", "cut", "unknown", "deep"],
+    ids=["text", "wrong type", "cut", "unknown", "deep", "newer"],
 )
 async def test_a_plugin_that_does_not_keep_to_the_protocol_is_disconnected(
     tmp_path: Path, line: bytes, reason: str

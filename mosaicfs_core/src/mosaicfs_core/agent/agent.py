@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from mosaicfs_core.agent import utilization
 from mosaicfs_core.agent.board import Board
+from mosaicfs_core.agent.broken_plugins import tell_of_broken
 from mosaicfs_core.agent.exclusions import Exclusions, Finding, Reporter
 from mosaicfs_core.agent.indexer import Indexer, Report
 from mosaicfs_core.agent.jobs import JobKeeper, JobMethods
@@ -79,6 +80,7 @@ class Agent:
         for instance in self._instances.current.values():
             await self._running.ensure(instance)
         await self._begin_jobs()
+        await tell_of_broken(self._core)
         for instance in self._instances.current.values():
             await self._run(instance)
         self._spawn("capabilities", self.jobs.advertise)

@@ -26,6 +26,7 @@ from mosaicfs_core.hooks import Delete, FileOperation
 from mosaicfs_core.jobs import WhichAnnotations, forget
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.plugins.instances import Instance
+from mosaicfs_core.plugins.notifying import resolve_all
 from mosaicfs_core.plugins.places import Places
 from mosaicfs_core.plugins.prefixes import removed_places
 from mosaicfs_core.store import Reader
@@ -64,6 +65,7 @@ class Removals:
         await self._unindex(name, name, [prefix], Places((prefix,), on_disk=False))
         await self._unindex(name, None, folders, Places((), tuple(others)))
         await forget(self._core.store, self._core.node_id, WhichAnnotations(plugin=name))
+        await resolve_all(self._core.store, self._core.node_id, lambda one: one["source"]["component"] == name)
         kept = [self._core.home.state_dir / name]
         if not any(is_under(prefix, path) or is_under(path, prefix) for path in others):
             kept += self._provided(prefix)

@@ -1,4 +1,4 @@
-"""The contexts that plugins get: ``hooks.PluginContext`` and ``hooks.RoutesContext`` over this process's services."""
+"""The services of a process, and the context that a plugin instance gets: ``hooks.PluginContext`` over them."""
 
 from __future__ import annotations
 
@@ -40,16 +40,12 @@ from mosaicfs_core.store.search import MAX_LIMIT
 
 if TYPE_CHECKING:
     from mosaicfs_core.config import Config
-    from mosaicfs_core.content import TreeServices
     from mosaicfs_core.home import Home
     from mosaicfs_core.plugins.host import PluginHost
-    from mosaicfs_core.plugins.loading import LoadedPlugin
     from mosaicfs_core.store import Reader, Store
 
 # Hashes and wrapped keys are nobody's business but the server's, to read or to write.
 _OF_THE_SERVER: Final = frozenset({"credential"})
-TREE: Final = "mosaicfs-vfs"
-"""The distribution that serves the virtual tree, and for that has the store itself."""
 
 
 class OpenFile(Protocol):
@@ -370,51 +366,6 @@ class InstanceContext:
         if body.get("type") == "plugin" and not self._owns(body):
             # It has read masks where secrets are, and could send them where it likes by other settings.
             raise NotAllowed(f"{self._instance} may not write settings of {package_of(body)}", id=document_id)
-
-
-class RoutesContextImpl(InstanceContext):
-    """The context of ``mosaicfs_routes``: writes what the control plane owns, in an agent's own process what the node
-    may write.
-
-    ``whoami`` is the server's answer inside a view.
-    """
-
-    def __init__(self, core: CoreServices, plugin: str, whoami: Callable[[], Mapping[str, Any]]) -> None:
-        super().__init__(core, plugin)
-        self._writer = ids.CONTROL_PLANE if core.control else core.node_id
-        self._whoami = whoami
-
-    def _owns(self, plugin: Mapping[str, Any]) -> bool:
-        """Whether a plugin document is of an instance of this package, on whichever node."""
-        return package_of(plugin) == self._instance
-
-    async def whoami(self) -> Mapping[str, Any]:
-        """Who is asking, inside a view."""
-        return self._whoami()
-
-    async def node_status(self, node_id: str) -> Mapping[str, Any] | None:
-        """What a node's agent says of itself."""
-        if self._core.agent is not None and node_id == self._core.node_id:
-            status: Mapping[str, Any] = self._core.agent.status()
-            return status
-        return await self._core.store.get(ids.status_document_id(node_id))
-
-
-class TreeContextImpl(RoutesContextImpl):
-    """The context of ``mosaicfs_routes`` of the virtual tree."""
-
-    @property
-    def services(self) -> TreeServices:
-        """The process's services, for ``content.services_of``: no part of the public API."""
-        return self._core
-
-
-def routes_context(
-    core: CoreServices, plugin: LoadedPlugin, whoami: Callable[[], Mapping[str, Any]]
-) -> RoutesContextImpl:
-    """What a plugin's ``mosaicfs_routes`` gets."""
-    kind = TreeContextImpl if plugin.distribution == TREE else RoutesContextImpl
-    return kind(core, plugin.name, whoami)
 
 
 def _refuse_of_the_server(type_name: str | None) -> None:

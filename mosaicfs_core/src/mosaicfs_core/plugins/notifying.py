@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final
 
 from mosaicfs_core.documents import ids, times
 from mosaicfs_core.documents.notifications import Condition, raised, resolved
 from mosaicfs_core.documents.patterns import END
 from mosaicfs_core.errors import UserError
 from mosaicfs_core.hooks import Notice
-from mosaicfs_core.store import Store
+from mosaicfs_core.store import Reader, Store
 
 _KEY: Final = re.compile(r"[a-z0-9_.:-]{1,100}" + END)
 
@@ -29,6 +31,19 @@ async def resolve_condition(store: Store, source: str, key: str) -> None:
         return
     now = times.now_micros()
     await store.update(identifier, lambda present: resolved(present, now))
+
+
+async def resolve_all(store: Store, source: str, which: Callable[[Mapping[str, Any]], bool]) -> None:
+    """Say of every condition of a source that is still open, and that ``which`` is true of, that it is over."""
+    for status in ("active", "acknowledged"):
+        found = await store.read(partial(_of_status, status=status))
+        for document in found:
+            if document["source"]["node_id"] == source and which(document):
+                await resolve_condition(store, source, str(document["condition_key"]))
+
+
+def _of_status(reader: Reader, status: str) -> list[dict[str, Any]]:
+    return reader.documents_of("notification", (status,))
 
 
 def plugin_key(instance: str, key: str) -> str:

@@ -18,7 +18,8 @@ from mosaicfs_core.documents.standing import why_refused
 from mosaicfs_core.errors import PluginError, UserError
 from mosaicfs_core.home import INSTANCE_KEY_BYTES, write_private
 from mosaicfs_core.lease import SoleLease
-from mosaicfs_core.plugins.context import CoreServices, routes_context
+from mosaicfs_core.plugins.context import CoreServices
+from mosaicfs_core.plugins.routes_context import routes_context
 from mosaicfs_core.server import background, bodies, errors, idempotency, openapi, security, switches
 from mosaicfs_core.server.auth import keys, offline
 from mosaicfs_core.server.auth.guard import API_PREFIX, require_key, require_key_of_websocket

@@ -21,7 +21,8 @@ from importlib_metadata import EntryPoint
 
 from mosaicfs_core.errors import PluginError
 from mosaicfs_core.hooks import HOOK_API, CrawlRequest
-from mosaicfs_core.plugins.context import InstanceContext, routes_context
+from mosaicfs_core.plugins.context import InstanceContext
+from mosaicfs_core.plugins.routes_context import routes_context
 from mosaicfs_core.plugins.settings import translate
 from mosaicfs_core.testing.harness import STALL_S, Harness
 

@@ -87,7 +87,7 @@ class SocketPlugin:
             await asyncio.gather(self._living, return_exceptions=True)
 
     def configure(self) -> None:
-        """Tell it of the settings."""
+        """Tell it of settings and limits."""
         if self._channel is not None:
             self._channel.configure(hello_of(self._context))
 

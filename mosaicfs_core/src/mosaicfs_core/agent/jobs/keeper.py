@@ -95,7 +95,9 @@ class JobKeeper:
         if present is not None and (present.running is not running or (present.worker is not None) is not subscribed):
             await self._end(name)
             if running is None:
-                await present.conditions.connected()  # nobody wants it to be
+                # Nobody wants it to be there.
+                await present.conditions.connected()
+                await present.conditions.health_told()
             present = None
         if present is not None:
             self._stir(present)

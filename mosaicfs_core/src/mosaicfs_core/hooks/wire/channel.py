@@ -21,6 +21,7 @@ from mosaicfs_core.hooks.health import HealthReport, Notice
 from mosaicfs_core.hooks.kinds import KindContext
 from mosaicfs_core.hooks.operations import CrawlRequest, FileOperation
 from mosaicfs_core.hooks.queries import QueryRequest, ResultEnvelope
+from mosaicfs_core.hooks.specs import HOOK_API
 from mosaicfs_core.hooks.wire import calls, messages
 from mosaicfs_core.hooks.wire.answering import Answering
 from mosaicfs_core.hooks.wire.lines import BrokenWire, Lines
@@ -307,6 +308,10 @@ class Channel:
 
     async def _take(self, message: FromPlugin) -> None:
         if message.hello is not None:
+            if message.hello.hook_api > HOOK_API:
+                raise BrokenWire(
+                    f"it is written for hook API {message.hello.hook_api}, this MosaicFS offers {HOOK_API}"
+                )
             self.hello = message.hello
             self._context.changed()
         elif message.ack is not None:

@@ -99,8 +99,8 @@ class FromHost(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class PluginHello(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a plugin may say of itself. ``answers`` are the requests (names of ``REQUESTS``) and ``events`` that it
-    knows; without a hello the instance's document tells."""
+    """What a plugin may say of itself. ``answers`` are the requests (names of ``REQUESTS``) that it knows; without a
+    hello the instance's document tells. One whose ``hook_api`` is newer than the host's is disconnected."""
 
     hook_api: int
     name: str = ""
