@@ -99,6 +99,8 @@ class Channel:
     async def _taken(self) -> None:
         """Wait until the plugin has read most of what it was sent. One that does not read for ``timeout_s`` is hung up
         on, or what is sent to it would fill the memory. Raises ``ConnectionError``."""
+        if not self._lines.behind:
+            return  # as nearly always: a time limit costs more than an event
         try:
             async with asyncio.timeout(self._context.timeout_s):
                 await self._lines.drain()

@@ -54,6 +54,11 @@ class Lines:
         if not self._writer.is_closing():
             self._writer.write(_encode(message) + b"\n")
 
+    @property
+    def behind(self) -> bool:
+        """Whether the other side has much to read before ``drain`` returns."""
+        return self._writer.transport.get_write_buffer_size() > _HIGH_WATER
+
     async def drain(self) -> None:
         """Wait until the other side has read most of what was sent. Raises ``ConnectionError`` when it is gone."""
         await self._writer.drain()
