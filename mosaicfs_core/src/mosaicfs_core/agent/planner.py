@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from mosaicfs_core.agent import disk, plan
-from mosaicfs_core.documents import ids, paths
+from mosaicfs_core.documents import ids, paths, times
 from mosaicfs_core.hooks import Create, Entry
 from mosaicfs_core.plugins.places import Places
 from mosaicfs_core.store import FileRow
@@ -263,7 +263,7 @@ class Planner:
     def _by_likeness(self, file: New) -> str | None:
         """A file of the same name, size and mtime that is gone from its mounted disk, if there is just one."""
         entry = file.entry
-        docs = queries.files_alike(self._reader, entry.name, entry.size, entry.mtime)
+        docs = queries.files_alike(self._reader, entry.name, entry.size, times.kept_micros(entry.mtime))
         if not docs:
             return None
         noted = self._reader.identities(docs)
