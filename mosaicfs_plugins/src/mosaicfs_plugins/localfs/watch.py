@@ -24,13 +24,12 @@ from mosaicfs_plugins.localfs.observer import Observation
 from mosaicfs_plugins.localfs.pending import Pending, Settled
 from mosaicfs_plugins.localfs.roots import Inaccessible
 from mosaicfs_plugins.localfs.scan import Scope, chunks, join, scan, within
+from mosaicfs_plugins.localfs.unwatched import Unwatched
 
 CHECK_S: Final = 5.0
 """How often the roots are looked at: did one come, go, or become another?"""
 MISSED_CHECK_S: Final = 1.0
 """The same while one of them is missed: its user has put it back and looks whether that helped."""
-REPORTED: Final = 100
-"""Unwatched directories reported by name."""
 
 
 class _Meaning(NamedTuple):
@@ -54,8 +53,7 @@ class Watcher:
         self._heard: list[FileSystemEvent] = []  # appended by watchdog's threads, taken by the loop
         self._overflowed: set[str] = set()
         self._unmounted: set[str] = set()
-        self._unwatched: dict[str, str] = {}
-        self._reported: set[str] = set()
+        self._unwatched = Unwatched()
         self._pending = Pending()
         self._scopes: dict[str, Scope] = {}
         self._seen: dict[str, tuple[int, int]] = {}
@@ -74,7 +72,7 @@ class Watcher:
         try:
             self._observation = await asyncio.to_thread(Observation, self)
         except OSError as error:
-            self._unwatched = {root: error.strerror or str(error) for root in self._tree.configured}
+            self._unwatched.update((root, error.strerror or str(error)) for root in self._tree.configured)
         try:
             await self._follow()
         finally:
@@ -354,23 +352,13 @@ class Watcher:
 
     async def _report_unwatched(self) -> None:
         await self._doubt_unwatched()
-        current = set(self._unwatched)
-        if current == self._reported:
-            return
-        problems: list[Problem] = []
-        for directory in sorted(current - self._reported)[:REPORTED]:
-            path = self._context.written(os.fsencode(directory))
-            message = f"cannot be watched, polled instead: {self._unwatched[directory]}"
-            problems.append(Problem(kind="watch", export_path=path, message=message))
-        for directory in sorted(self._reported - current):
-            path = self._context.written(os.fsencode(directory))
-            problems.append(Problem(kind="watch", export_path=path, resolved=True))
-        self._reported = current
-        await self._emit(problems)
+        problems = self._unwatched.report(self._context)
+        if problems:
+            await self._emit(problems)
 
     async def _doubt_unwatched(self) -> None:
         """What cannot be watched because it may not be read is looked at until it may be, and watched then."""
-        for directory in set(self._unwatched) - self._reported:
+        for directory in self._unwatched.untold:
             scope = self._polled_scope(directory)
             problem = None if scope is None else await asyncio.to_thread(doubt_of, scope, directory)
             if problem is not None:
