@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import os
 import stat
+from typing import TypeAlias
 
 from mosaicfs_core.hooks import Create, Delete, Problem, filesystem_id
 from mosaicfs_plugins.localfs.exclusions import is_doubt, unreadable, why_left_out
 from mosaicfs_plugins.localfs.scan import GONE, Scope, within
 
+Verdict: TypeAlias = Create | Delete | Problem | None
+"""A file that is to be indexed, with its facts; a deletion of what is gone or is not to be indexed; a problem where
+neither can be known, so that what is known stays; None for a directory that is to be looked through."""
 
-def judge(scope: Scope, path: str) -> Create | Delete | Problem | None:
-    """A file that is to be indexed, with its facts; a deletion of what is gone or is not to be indexed; a problem where
-    neither can be known, so that what is known stays; None for a directory that is to be looked through."""
+
+def judge(scope: Scope, path: str) -> Verdict:
+    """What there is at a path of a root."""
     if path == scope.root:
         return None
     if scope.is_excluded(path):
