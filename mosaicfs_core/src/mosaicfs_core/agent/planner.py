@@ -99,7 +99,7 @@ class Planner:
     def gone_at(self, path: str) -> tuple[list[int], list[str]]:
         """What a deletion at ``path`` takes: a file and a directory with all beneath it. Both are known there while a
         path changes from one to the other."""
-        return self.files_at([path]), self.trees_at([path])
+        return self.files_at([path]), [path]
 
     def files_at(self, places: Sequence[str]) -> list[int]:
         """Document numbers of the files known at some paths, where there is something else now."""
