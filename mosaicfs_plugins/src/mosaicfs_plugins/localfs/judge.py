@@ -44,10 +44,18 @@ def judge(scope: Scope, path: str) -> Verdict:
 
 
 def _walk_needed(scope: Scope, path: str) -> bool:
-    """Whether a file may have to be left out: something hides it, or it lies where a filesystem was mounted once. For
-    most files this spares the look at every directory on the way."""
+    """Whether a file may have to be left out: something hides it, a link leads to it, or it lies where a filesystem was
+    mounted once. For most files this spares the look at every directory on the way."""
     in_mount = any(within(path, mount) for mount in tuple(scope.memory.mounts))
-    return in_mount or scope.hides(path, is_directory=False)
+    return in_mount or scope.hides(path, is_directory=False) or _behind_link(scope, os.path.dirname(path))
+
+
+def _behind_link(scope: Scope, directory: str) -> bool:
+    while len(directory) > len(scope.root):
+        if os.path.islink(directory):
+            return True
+        directory = os.path.dirname(directory)
+    return False
 
 
 def _found(scope: Scope, path: str, facts: os.stat_result, device: int) -> Create:
