@@ -197,8 +197,9 @@ async def test_figures_stay_when_a_part_is_crawled(odd: Any) -> None:
 async def test_a_crawl_of_a_part_follows_no_link_on_the_way(odd: Any) -> None:
     await odd.start()
     before = set(odd.rows())
-    await odd.crawl(prefixes=[f"{odd.tree}/sub/loop", f"{odd.tree}/sub/loop/sub", f"{odd.tree}/sub/loop/a.txt"])
-    assert set(odd.rows()) == before
+    for prefixes in (["sub/loop", "sub/loop/sub", "sub/loop/a.txt"], ["sub/loop/a.txt"]):
+        await odd.crawl(prefixes=[f"{odd.tree}/{prefix}" for prefix in prefixes])
+        assert set(odd.rows()) == before
 
 
 async def test_a_crawl_of_a_part_that_was_unmounted_deletes_nothing(node: Any, write: Write) -> None:

@@ -4,6 +4,7 @@ requests."""
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,8 @@ from mosaicfs_core.agent.plan import (
     same_file,
 )
 from mosaicfs_core.agent.schedule import joined, next_nightly
-from mosaicfs_core.hooks import CrawlRequest, Entry
+from mosaicfs_core.documents import times
+from mosaicfs_core.hooks import CrawlRequest, Create, Entry
 from mosaicfs_core.testing.store import file_document
 
 
@@ -82,3 +84,20 @@ def test_a_file_that_moves_again_keeps_the_place_where_its_labels_are() -> None:
     assert again["moved_from"] == "/a/one.txt"
     assert deleted_document(again, 0)["moved_from"] == "/a/one.txt"
     assert "moved_from" not in moved_document(again, "/a/one.txt")
+
+
+@pytest.mark.parametrize("years", [-20_000, 20_000])
+def test_a_time_that_no_document_can_hold_differs_from_none(years: int) -> None:
+    mtime = years * 365 * times.MICROS_PER_DAY
+    known = times.parse_canonical(times.format_time(mtime))
+    assert compare([Entry("odd", 1, mtime)], [("odd", 1, known, 7, 1)], complete=True) == ([], [], [])
+    assert same_file(Entry("moved", 1, mtime, 7, 7), Candidate("file::a::b", "odd", 1, known, active=True, gone=True))
+    assert compare([Entry("odd", 1, mtime)], [("odd", 1, 0, 7, 1)], complete=True).changed != []
+
+
+async def test_such_a_file_is_written_once(sources: Any) -> None:
+    odd = Create(export_path="/t/odd", size=1, mtime=20_000 * 365 * times.MICROS_PER_DAY)
+    await sources.say("the disk", odd)
+    before = sources.document("/t/odd")["_rev"]
+    await sources.say("the disk", odd)
+    assert sources.document("/t/odd")["_rev"] == before

@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 
+from mosaicfs_core.agent.indexer import Indexer
+from mosaicfs_core.agent.removed import Removals
 from mosaicfs_core.documents import ids
 from mosaicfs_core.hooks import Notice
 from mosaicfs_core.plugins.prefixes import tombstone_of
 from mosaicfs_core.testing.harness import Harness, plugin_at
+from mosaicfs_core.testing.store import assignment
 
 SOURCE = Path(__file__).resolve().parents[1] / "third_party_example" / "src"
 Write = Callable[[Path, Mapping[str, str]], None]
@@ -127,3 +130,23 @@ async def test_a_name_that_no_instance_can_have_removes_nothing(tmp_path: Path, 
             while await harness.store.local_get("removed-instances") is None:
                 await harness.store.wait(harness.store.seq, 0.05)
         assert all(file.exists() for file in kept)
+
+
+async def test_what_was_looked_at_for_long_in_vain_is_not_looked_at_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mosaicfs_core.agent.removed.FAR", 3)
+    async with Harness.start(tmp_path / "home", plugins=[]) as harness:
+        store, removals = harness.store, Removals(harness.core, Indexer(harness.store))
+
+        async def looked_up_to() -> int:
+            await removals.sweep({})
+            return int((await store.local_get("removed-instances") or {})["seq"])
+
+        begun = await looked_up_to()
+        assert begun == store.seq
+        noted = []
+        for number in range(5):
+            await store.bulk([assignment(f"/file{number}", "label")])
+            noted.append(await looked_up_to() - begun)
+        assert noted == [0, 0, 3, 3, 3]

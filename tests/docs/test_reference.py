@@ -53,3 +53,12 @@ def test_a_list_of_contents_names_every_section(page: Path) -> None:
     headings = re.findall(r"^## (.+)$", text, flags=re.MULTILINE)
     if listed:
         assert listed == [re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings]
+
+
+def test_the_architecture_names_every_decision() -> None:
+    """In order, by the title that the decision has."""
+    decisions = sorted((ROOT / "docs/decisions").glob("*.md"))
+    listed = re.findall(
+        r"^- \[(.+)\]\(decisions/(.+)\)$", (ROOT / "docs/architecture.md").read_text(), flags=re.MULTILINE
+    )
+    assert listed == [(page.read_text().splitlines()[0].removeprefix("# "), page.name) for page in decisions]

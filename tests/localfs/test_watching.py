@@ -61,6 +61,41 @@ async def test_directories_beyond_the_limit_are_reported_and_polled(
         await heard.until(lambda found: isinstance(found, Create) and found.export_path == f"{root}/heard")
 
 
+async def test_others_are_followed_while_many_directories_are_polled(
+    mosaicfs_host: Harness, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are tried to be watched all at once, and looked through in parts, between which other changes are told."""
+    from watchdog.observers.inotify_c import InotifyFD
+
+    from mosaicfs_plugins.localfs import inotify
+
+    real, renewals = InotifyFD._get_or_create_watch, []
+    renew = inotify.Group.renew
+
+    def limited(self: InotifyFD, path: bytes, *rest: Any) -> Any:
+        if b"/unwatched" in path:
+            raise OSError(errno.ENOSPC, "inotify watch limit reached")
+        return real(self, path, *rest)
+
+    def counted(self: inotify.Group, starts: Any) -> None:
+        renewals.append(len(starts))
+        renew(self, starts)
+
+    monkeypatch.setattr(InotifyFD, "_get_or_create_watch", limited)
+    monkeypatch.setattr(inotify.Group, "renew", counted)
+    monkeypatch.setattr("mosaicfs_plugins.localfs.watch.CHUNK", 1)
+    names = [f"unwatched{number:03}" for number in range(200)]
+    for name in names:
+        (root / name).mkdir()
+    async with watching(mosaicfs_host, root, unwatched_poll_s=1) as (_, heard):
+        await heard.until(is_listing(f"{root}/{names[0]}"))
+        assert renewals == [len(names)]
+        (root / "followed").write_text("x")
+        await heard.until(is_listing(f"{root}/{names[-1]}"))
+        told = [operation.export_path for operation in heard.operations if isinstance(operation, Create | Directory)]
+        assert told.index(f"{root}/followed") < told.index(f"{root}/{names[-1]}")
+
+
 async def test_without_inotify_instances_everything_is_polled(
     mosaicfs_host: Harness, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

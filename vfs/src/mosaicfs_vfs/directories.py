@@ -84,7 +84,10 @@ class Directories:
         check_directory(with_fields(current, fields), self.ops)
 
         def write(tx: WriteTransaction) -> dict[str, Any]:
-            present = tx.get(current["_id"]) or current
+            present = tx.get(current["_id"])
+            if present is None and path != "/":  # removed or renamed meanwhile; the root alone needs no document
+                raise NotFound(f"there is no virtual directory {path}", path=path)
+            present = present or current
             check(present)
             return tx.overwrite(with_fields(present, fields))
 

@@ -43,10 +43,15 @@ def compare(entries: Sequence[Entry], known: Iterable[KnownRow], *, complete: bo
         found = rows.pop(entry[0], None)
         if found is None:
             created.append(entry)
-        elif entry[1] != found[1] or entry[2] != found[2] or not found[4]:
+        elif entry[1] != found[1] or _differs(entry[2], found[2]) or not found[4]:
             changed.append((entry, found[3]))
     gone = [row[3] for row in rows.values() if row[4]] if complete else []
     return Difference(created, changed, gone)
+
+
+def _differs(mtime: int, known: int) -> bool:
+    """Whether a file's mtime is another one than what could be written of it; most are the same at a glance."""
+    return mtime != known and times.kept_micros(mtime) != known
 
 
 class Candidate(NamedTuple):
@@ -70,7 +75,7 @@ def same_file(entry: Entry, candidate: Candidate) -> bool:
     """
     if not candidate.gone:
         return False
-    if entry.size == candidate.size and entry.mtime == candidate.mtime:
+    if entry.size == candidate.size and not _differs(entry.mtime, candidate.mtime):
         return True
     if not candidate.active:
         return False

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from mosaicfs_core.agent import disk, plan
-from mosaicfs_core.documents import ids, paths
+from mosaicfs_core.documents import ids, paths, times
 from mosaicfs_core.hooks import Create, Entry
 from mosaicfs_core.plugins.places import Places
 from mosaicfs_core.store import FileRow
@@ -99,7 +99,7 @@ class Planner:
     def gone_at(self, path: str) -> tuple[list[int], list[str]]:
         """What a deletion at ``path`` takes: a file and a directory with all beneath it. Both are known there while a
         path changes from one to the other."""
-        return self.files_at([path]), self.trees_at([path])
+        return self.files_at([path]), [path]
 
     def files_at(self, places: Sequence[str]) -> list[int]:
         """Document numbers of the files known at some paths, where there is something else now."""
@@ -263,7 +263,7 @@ class Planner:
     def _by_likeness(self, file: New) -> str | None:
         """A file of the same name, size and mtime that is gone from its mounted disk, if there is just one."""
         entry = file.entry
-        docs = queries.files_alike(self._reader, entry.name, entry.size, entry.mtime)
+        docs = queries.files_alike(self._reader, entry.name, entry.size, times.kept_micros(entry.mtime))
         if not docs:
             return None
         noted = self._reader.identities(docs)

@@ -34,6 +34,8 @@ from mosaicfs_core.store import Reader
 logger = logging.getLogger(__name__)
 
 PAGE: Final = 1_000
+FAR: Final = 5_000
+"""Changes that are not looked at twice."""
 _SEEN: Final = "removed-instances"
 _INSTANCE: Final = re.compile(ids.INSTANCE_PATTERN)
 
@@ -56,7 +58,7 @@ class Removals:
             # The name becomes part of paths that are removed: one that no instance can have is nobody's.
             if name not in current and _INSTANCE.fullmatch(name):
                 await self._clear(name, tombstone, current)
-        if found or kept is None:  # what was looked at in vain costs little to look at again
+        if found or kept is None or end - since >= FAR:  # a little that was looked at in vain may be looked at again
             await store.local_put(_SEEN, {"seq": end, **({"_rev": kept["_rev"]} if kept else {})})
 
     async def _clear(self, name: str, tombstone: Mapping[str, Any], current: Mapping[str, Instance]) -> None:

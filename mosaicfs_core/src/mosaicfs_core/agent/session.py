@@ -112,7 +112,7 @@ class Session:
         await self.flush()
         for start in range(0, len(self._gone), BATCH):
             await self._delete_documents(self._gone[start : start + BATCH].tolist())
-        for tree in self._gone_trees:
+        for tree in await self._known_trees():
             position: tuple[str, str] | None = ("", "")
             while position is not None:
                 position = await self._delete_page(tree, position)
@@ -268,6 +268,11 @@ class Session:
     async def _page(self, tree: str, after: tuple[str, str]) -> tuple[list[FileRow], tuple[str, str] | None]:
         node_id = self._source.node_id
         return await self._indexer.store.read(lambda reader: queries.files_under(reader, node_id, tree, after, BATCH))
+
+    async def _known_trees(self) -> list[str]:
+        """Those of the directories that are gone in which there is something to delete; most deletions are of files."""
+        node_id, trees = self._source.node_id, self._gone_trees
+        return await self._indexer.store.read(lambda reader: queries.trees_at(reader, node_id, trees)) if trees else []
 
     async def _delete_page(self, tree: str, after: tuple[str, str]) -> tuple[str, str] | None:
         rows, position = await self._page(tree, after)

@@ -22,6 +22,8 @@ MICROS_PER_DAY: Final = 86_400 * MICROS_PER_SECOND
 _EPOCH = datetime(1970, 1, 1)
 _EPOCH_UTC = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_FIRST: Final = (datetime.min - _EPOCH) // _MICROSECOND
+_LAST: Final = (datetime.max - _EPOCH) // _MICROSECOND
 _is_canonical = re.compile(TIME_PATTERN).match
 
 
@@ -30,15 +32,21 @@ def now_micros() -> int:
     return time.time_ns() // 1000
 
 
-def format_time(micros: int) -> str:
-    """``2026-02-16T09:22:00.000000Z``. What lies outside the years 1 to 9999 is moved to the nearest end.
+def kept_micros(micros: int) -> int:
+    """A time as ``format_time`` writes it: what lies outside the years 1 to 9999 is moved to the nearest end.
 
-    File systems hold such times (a damaged inode, a wrong clock); the file must be indexed all the same.
+    File systems hold such times (a damaged inode, a wrong clock); the file must be indexed all the same, and compared
+    with what was written of it.
     """
+    return min(max(micros, _FIRST), _LAST)
+
+
+def format_time(micros: int) -> str:
+    """``2026-02-16T09:22:00.000000Z``, of the nearest time that can be written (``kept_micros``)."""
     try:
         moment = _EPOCH + timedelta(0, 0, micros)
     except OverflowError:
-        moment = datetime.min if micros < 0 else datetime.max
+        moment = _EPOCH + timedelta(0, 0, kept_micros(micros))
     return moment.isoformat("T", "microseconds") + "Z"
 
 

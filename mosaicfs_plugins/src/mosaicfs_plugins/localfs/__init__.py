@@ -30,7 +30,7 @@ SETTINGS: Final = {
             "items": {
                 "type": "string",
                 "minLength": 1,
-                "pattern": r"^(/|~)[^\u0000]*$",
+                "pattern": r"^(?![\s\S]*[\u0000\ud800-\udfff])(/|~)",  # neither NUL nor lone surrogates
                 "description": "An absolute path, or one below ~.",
             },
             "default": [],

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import os
 import stat
+from typing import TypeAlias
 
 from mosaicfs_core.hooks import Create, Delete, Problem, filesystem_id
 from mosaicfs_plugins.localfs.exclusions import is_doubt, unreadable, why_left_out
 from mosaicfs_plugins.localfs.scan import GONE, Scope, within
 
+Verdict: TypeAlias = Create | Delete | Problem | None
+"""A file that is to be indexed, with its facts; a deletion of what is gone or is not to be indexed; a problem where
+neither can be known, so that what is known stays; None for a directory that is to be looked through."""
 
-def judge(scope: Scope, path: str) -> Create | Delete | Problem | None:
-    """A file that is to be indexed, with its facts; a deletion of what is gone or is not to be indexed; a problem where
-    neither can be known, so that what is known stays; None for a directory that is to be looked through."""
+
+def judge(scope: Scope, path: str) -> Verdict:
+    """What there is at a path of a root."""
     if path == scope.root:
         return None
     if scope.is_excluded(path):
@@ -40,10 +44,18 @@ def judge(scope: Scope, path: str) -> Create | Delete | Problem | None:
 
 
 def _walk_needed(scope: Scope, path: str) -> bool:
-    """Whether a file may have to be left out: something hides it, or it lies where a filesystem was mounted once. For
-    most files this spares the look at every directory on the way."""
+    """Whether a file may have to be left out: something hides it, a link leads to it, or it lies where a filesystem was
+    mounted once. For most files this spares the look at every directory on the way."""
     in_mount = any(within(path, mount) for mount in tuple(scope.memory.mounts))
-    return in_mount or scope.hides(path, is_directory=False)
+    return in_mount or scope.hides(path, is_directory=False) or _behind_link(scope, os.path.dirname(path))
+
+
+def _behind_link(scope: Scope, directory: str) -> bool:
+    while len(directory) > len(scope.root):
+        if os.path.islink(directory):
+            return True
+        directory = os.path.dirname(directory)
+    return False
 
 
 def _found(scope: Scope, path: str, facts: os.stat_result, device: int) -> Create:

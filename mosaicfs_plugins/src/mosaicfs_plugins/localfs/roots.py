@@ -185,3 +185,16 @@ def _recognized(directory: str, sample: dict[str, int]) -> bool:
             return False
         seen += 1
     return seen > 0
+
+
+def recognized(path: str) -> tuple[int, int] | None:
+    """What recognizes a directory that can be listed, else None."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        facts = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+    return facts.st_dev, facts.st_ino

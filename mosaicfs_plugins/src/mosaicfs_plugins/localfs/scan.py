@@ -315,3 +315,12 @@ def chunks(operations: Iterable[Directory | Problem], entries: int) -> Iterator[
             chunk, weight = [], 0
     if chunk:
         yield chunk
+
+
+def topmost(scans: Sequence[tuple[Scope, str]]) -> list[tuple[Scope, str]]:
+    """The scans that no other one covers, each once."""
+    kept: list[tuple[Scope, str]] = []
+    for scope, path in sorted(scans, key=lambda item: item[1].split("/")):  # what is in a directory follows it
+        if not kept or not within(path, kept[-1][1]):
+            kept.append((scope, path))
+    return kept

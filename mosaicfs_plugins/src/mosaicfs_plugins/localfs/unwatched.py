@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from typing import Final
 
 from mosaicfs_core.hooks import PluginContext, Problem
@@ -22,6 +23,16 @@ class Unwatched(dict[str, str]):
     def untold(self) -> set[str]:
         """Those that are new since the last ``report``."""
         return self.keys() - self._told
+
+    def forget(self, starts: Collection[str]) -> None:
+        """Take out what lies at or beneath one of these directories."""
+        wanted = {start.rstrip("/") for start in starts}
+        for path in list(self):
+            above = path.rstrip("/")
+            while above and above not in wanted:
+                above = above.rpartition("/")[0]
+            if above in wanted:
+                del self[path]
 
     def report(self, context: PluginContext) -> list[Problem]:
         """What to tell now: new ones, and those that are none any more."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -15,15 +16,25 @@ from watchdog.events import (
     FileSystemEvent,
 )
 
-from mosaicfs_core.hooks import Create, Delete, FileOperation, PluginContext, Problem, Rename, mounted_beneath
+from mosaicfs_core.hooks import (
+    Create,
+    Delete,
+    Directory,
+    FileOperation,
+    PluginContext,
+    Problem,
+    Rename,
+    mounted_beneath,
+)
 from mosaicfs_plugins.localfs.crawl import CHUNK, Tree
 from mosaicfs_plugins.localfs.exclusions import doubt_of
-from mosaicfs_plugins.localfs.ignore import IGNORE_FILE, ignoring_rule, read_rules
-from mosaicfs_plugins.localfs.judge import judge
+from mosaicfs_plugins.localfs.followed import followed
+from mosaicfs_plugins.localfs.ignore import IGNORE_FILE
+from mosaicfs_plugins.localfs.judge import Verdict, judge
 from mosaicfs_plugins.localfs.observer import Observation
 from mosaicfs_plugins.localfs.pending import Pending, Settled
-from mosaicfs_plugins.localfs.roots import Inaccessible
-from mosaicfs_plugins.localfs.scan import Scope, chunks, join, scan, within
+from mosaicfs_plugins.localfs.roots import Inaccessible, recognized
+from mosaicfs_plugins.localfs.scan import Scope, chunks, scan, topmost
 from mosaicfs_plugins.localfs.unwatched import Unwatched
 
 CHECK_S: Final = 5.0
@@ -54,6 +65,7 @@ class Watcher:
         self._overflowed: set[str] = set()
         self._unmounted: set[str] = set()
         self._unwatched = Unwatched()
+        self._polled: Iterator[Sequence[FileOperation]] | None = None  # what a poll under way has yet to look at
         self._pending = Pending()
         self._scopes: dict[str, Scope] = {}
         self._seen: dict[str, tuple[int, int]] = {}
@@ -101,8 +113,7 @@ class Watcher:
                 self._context.logger.warning("change queue overflowed, looking through %s", root)
                 await self._begin(root, look_through=True)
             await self._report_unwatched()
-            if self._unwatched and now >= poll_at:
-                await self._poll()
+            if (self._unwatched or self._polled is not None) and now >= poll_at and not await self._poll():
                 poll_at = time.monotonic() + poll_s
             self._take_heard()
             await self._settle()
@@ -125,7 +136,7 @@ class Watcher:
         """Roots that are missing or cannot be read, or are another directory than the watched one."""
         changed = []
         for root in self._tree.configured:
-            found = None if self._tree.is_excluded(root) else _directory(root)
+            found = None if self._tree.is_excluded(root) else recognized(root)
             if found is None:
                 self._seen.pop(root, None)
                 changed.append(root)
@@ -150,7 +161,7 @@ class Watcher:
             places.update(path for path in tuple(scope.memory.mounts) if doubt_of(scope, path) is not None)
             places.difference_update(self._doubts)
             changed += [(scope, path) for path in places if not scope.hides(path, is_directory=True)]
-        return _topmost(changed)
+        return topmost(changed)
 
     async def _begin(self, root: str, look_through: bool) -> None:
         try:
@@ -170,18 +181,17 @@ class Watcher:
         if look_through:
             await self._emit_scan(self._scopes[root], root)
 
-    async def _watch(self, root: str, start: str | None = None) -> None:
-        """Watch a root anew, or what there is now from ``start`` down. What could not be watched there before is tried
+    async def _watch(self, root: str, starts: Sequence[str] = ()) -> None:
+        """Watch a root anew, or what there is now from ``starts`` down. What could not be watched there before is tried
         again."""
         if self._observation is None:
             return
-        for directory in [path for path in self._unwatched if within(path, start or root)]:
-            del self._unwatched[directory]
+        self._unwatched.forget(starts or [root])
         try:
-            if start is None:
-                await asyncio.to_thread(self._observation.watch, root)
+            if starts:
+                await asyncio.to_thread(self._observation.renew, root, starts)
             else:
-                await asyncio.to_thread(self._observation.renew, root, (start,))
+                await asyncio.to_thread(self._observation.watch, root)
         except OSError as error:
             self._unwatched[root] = error.strerror or str(error)
 
@@ -215,25 +225,7 @@ class Watcher:
     def directories(self, root: str, start: str) -> Iterator[str]:
         """What is to be watched from ``start`` down."""
         scope = self._scopes.get(root)
-        if scope is None or scope.is_excluded(start) or not os.path.isdir(start):
-            return
-        if start != root and (os.path.islink(start) or scope.hides(start, is_directory=True)):
-            return
-        rules = scope.rules_for(os.path.dirname(start)) if start != root else scope.rules
-        stack = [(start, rules)]
-        while stack:
-            path, rules = stack.pop()
-            yield path
-            rules = rules + read_rules(path)
-            try:
-                with os.scandir(path) as entries:
-                    names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-            except OSError:
-                continue
-            for name in names:
-                below = join(path, name)
-                if ignoring_rule(rules, path, name, True) is None and not scope.is_excluded(below):
-                    stack.append((below, rules))
+        return iter(()) if scope is None else followed(scope, start)
 
     def _notify(self) -> None:
         try:
@@ -300,7 +292,7 @@ class Watcher:
                     doubts.append(problem)
                 case None if content:
                     scans.append((scope, path))
-        return _Meaning(operations + deletes, doubts, _topmost(ruled), _topmost(scans))
+        return _Meaning(operations + deletes, doubts, topmost(ruled), topmost(scans))
 
     def _scope_of(self, path: str, usable: set[str]) -> Scope | None:
         root = self._tree.root_of(path)
@@ -339,14 +331,21 @@ class Watcher:
 
     async def _look_through(self, scope: Scope, path: str) -> None:
         """Look through a directory in which others may have to be watched than before."""
-        await self._watch(scope.root, path)
+        await self._watch(scope.root, [path])
         await self._emit_scan(scope, path)
 
-    async def _emit_scan(self, scope: Scope, path: str, recursive: bool = True) -> None:
-        operations = chunks(scan(scope, path, recursive), CHUNK)
-        while (chunk := await asyncio.to_thread(next, operations, None)) is not None:
+    async def _emit_scan(self, scope: Scope, path: str) -> None:
+        listings = chunks(scan(scope, path), CHUNK)
+        while await self._emit_chunk(listings):
+            pass
+
+    async def _emit_chunk(self, listings: Iterator[Sequence[FileOperation]]) -> bool:
+        """Read and emit some listings; False when there were no more."""
+        chunk = await asyncio.to_thread(next, listings, None)
+        if chunk is not None:
             await asyncio.to_thread(self._tree.roots.save)  # before what rests on it: where filesystems are mounted
             await self._emit(chunk)
+        return chunk is not None
 
     # Directories that cannot be watched.
 
@@ -365,36 +364,36 @@ class Watcher:
                 del self._unwatched[directory]
                 await self._note([problem])
 
-    async def _poll(self) -> None:
-        """Look through what cannot be watched; directories beneath others of them are covered by those."""
+    async def _poll(self) -> bool:
+        """Look through a part of what cannot be watched; whether there may be more of it.
+
+        What is heard meanwhile is settled between two parts, never during one: a listing must not be emitted after what
+        became of its files since."""
+        if self._polled is None:
+            self._polled = chunks(await self._begin_poll(), CHUNK)
+        if not await self._emit_chunk(self._polled):
+            self._polled = None
+        return self._polled is not None
+
+    async def _begin_poll(self) -> Iterator[Directory | Problem]:
+        """Try to watch what could not be watched; the listings of what there is. Directories beneath others of them are
+        covered by those."""
         self._context.logger.debug("polling %d unwatched directories", len(self._unwatched))
-        starts = _topmost([(scope, path) for path in self._unwatched if (scope := self._polled_scope(path))])
-        for scope, path in starts:
-            if self._tree.roots.is_same(scope.root):
-                await self._look_at(scope, path)  # which tries to watch it, too
+        starts = topmost([(scope, path) for path in self._unwatched if (scope := self._polled_scope(path))])
+        verdicts = await asyncio.to_thread(self._judged, starts)
+        await self._note([verdict for *_, verdict in verdicts if isinstance(verdict, Problem)])
+        await self._emit([verdict for *_, verdict in verdicts if isinstance(verdict, Create | Delete)])
+        found = [(scope, path) for scope, path, verdict in verdicts if verdict is None]
+        for root in {scope.root for scope, _ in found}:
+            await self._watch(root, [path for scope, path in found if scope.root == root])
+        return itertools.chain.from_iterable(
+            scan(scope, path) for scope, path in found if self._tree.roots.is_same(scope.root)
+        )
+
+    def _judged(self, starts: Sequence[tuple[Scope, str]]) -> list[tuple[Scope, str, Verdict]]:
+        usable = {root for root in self._scopes if self._tree.roots.is_same(root)}
+        return [(scope, path, judge(scope, path)) for scope, path in starts if scope.root in usable]
 
     def _polled_scope(self, path: str) -> Scope | None:
         root = self._tree.root_of(path)
         return None if root is None else self._scopes.get(root)
-
-
-def _directory(path: str) -> tuple[int, int] | None:
-    """What recognizes a directory that can be listed, else None."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        facts = os.fstat(descriptor)
-    finally:
-        os.close(descriptor)
-    return facts.st_dev, facts.st_ino
-
-
-def _topmost(scans: Sequence[tuple[Scope, str]]) -> list[tuple[Scope, str]]:
-    """The scans that no other one covers, each once."""
-    kept: list[tuple[Scope, str]] = []
-    for scope, path in sorted(scans, key=lambda item: item[1]):
-        if not kept or not within(path, kept[-1][1]):
-            kept.append((scope, path))
-    return kept

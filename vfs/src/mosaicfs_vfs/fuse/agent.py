@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mosaicfs_core.unix_sockets import reachable
+from mosaicfs_vfs.fuse.outbox import Outbox
 from mosaicfs_vfs.fuse.remote import AgentFile, Fetched, Ranges, Stale
 
 _log = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class AgentClient:
         self._mounted_on = mounted_on
         self._heard = asyncio.Event()
         self._socket: socket.socket | None = None
+        self._outbox: Outbox | None = None
         self._waiting: dict[int, asyncio.Future[Fetched]] = {}
         self._descriptors: deque[int] = deque()
         self._timeouts: dict[int, asyncio.Timeout] = {}
@@ -122,6 +124,7 @@ class AgentClient:
             _log.debug("The agent cannot be reached: %s", error)
             return False
         self.connected = True
+        self._outbox = Outbox(connection)
         self._session_number += 1
         self.changed.set()
         place = os.fsencode(self._mounted_on).decode(errors="surrogateescape")
@@ -216,17 +219,16 @@ class AgentClient:
             self._timeouts.pop(number, None)
 
     def _send(self, message: dict[str, Any]) -> None:
-        if self._socket is None or not self.connected:
-            return
-        try:
-            self._socket.sendall(json.dumps(message).encode() + b"\n")
-        except OSError as error:
-            _log.warning("The agent does not take requests: %s", error)
+        if self._outbox is not None:
+            self._outbox.put(json.dumps(message).encode() + b"\n")
 
     def _disconnect(self) -> None:
         if self.connected:
             self.connected = False
             self.changed.set()
+        if self._outbox is not None:
+            self._outbox.close()
+            self._outbox = None
         if self._socket is not None:
             self._socket.close()
             self._socket = None

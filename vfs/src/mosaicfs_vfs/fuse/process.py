@@ -78,8 +78,9 @@ async def _serve(
     wishes: Wishes,
 ) -> None:
     from mosaicfs_vfs.fuse import session
+    from mosaicfs_vfs.fuse.local_roots import LocalRoots
     from mosaicfs_vfs.fuse.opener import ReplicaOpener
-    from mosaicfs_vfs.fuse.replica import LocalRoots, ReplicaTree, local_tier
+    from mosaicfs_vfs.fuse.replica import ReplicaTree, local_tier
     from mosaicfs_vfs.fuse.source import Source
     from mosaicfs_vfs.fuse.space import Disks
 

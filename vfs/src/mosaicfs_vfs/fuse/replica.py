@@ -1,4 +1,4 @@
-"""The namespace over this home's replica, as a ``Tree``; and which files of this machine may be opened directly."""
+"""The namespace over this home's replica, as a ``Tree``; and the tier that opens files of this machine directly."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from mosaicfs_core.content import LocalTier, native_roots, watch_roots
+from mosaicfs_core.content import LocalTier
 from mosaicfs_core.documents.paths import unescape
 from mosaicfs_core.errors import UserError
 from mosaicfs_core.home import Home
 from mosaicfs_core.hooks import StepOp
 from mosaicfs_core.store import FileRow, Reader
+from mosaicfs_vfs.fuse.local_roots import LocalRoots
 from mosaicfs_vfs.namespace import Changes, Listing, Namespace
 
 _PREFIX: Final = b"user.mosaicfs."
@@ -21,23 +22,6 @@ def require_replica(home: Home) -> None:
     """Raise ``UserError`` unless the home has a replica to read."""
     if not home.replica.exists():
         raise UserError(f"{home.path} holds no index yet: start MosaicFS there first with `mosaicfs up PATH`")
-
-
-class LocalRoots:
-    """The directories of this machine whose files may be opened, as the replica's plugin documents name them."""
-
-    def __init__(self, home: Home) -> None:
-        self.node_id = home.node_id()
-        self._home = home
-        self._roots: tuple[bytes, ...] = ()
-
-    def __call__(self) -> tuple[bytes, ...]:
-        return self._roots
-
-    def read(self, reader: Reader) -> None:
-        """Take the roots as they are configured now."""
-        documents = reader.documents_of("plugin", (self.node_id,))
-        self._roots = native_roots(watch_roots(documents, self.node_id), self._home.bridge_dir / "files")
 
 
 class ReplicaTree:
