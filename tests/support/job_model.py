@@ -237,7 +237,7 @@ class Model:
             one.ledger[file] = None
         waiting = one.waiting.get(file)
         if waiting is not None and waiting.status == "failed":
-            waiting.status, waiting.attempts = "ready", 0
+            waiting.status, waiting.attempts, waiting.postponed = "ready", 0, 0
         event = ADDED if ADDED in one.events else MODIFIED if MODIFIED in one.events else None
         if waiting is None and file not in one.flying and one.enabled and one.wants(state) and event is not None:
             one.waiting[file] = ModelJob(event, one.next())

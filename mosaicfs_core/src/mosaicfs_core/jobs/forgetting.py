@@ -29,7 +29,8 @@ _AT_PLACES: Final = """SELECT d.doc FROM json_each(?1) AS wanted
     CROSS JOIN documents d ON d.dir = p.dir AND d.name = json_extract(wanted.value, '$[2]') AND d.shown = 1"""
 _UNDO: Final = """UPDATE job_ledger SET mtime = NULL, annotated = 0
     WHERE instance = ?1 AND doc IN (SELECT value FROM json_each(?2))"""
-_AGAIN: Final = "UPDATE jobs SET status = ?, attempts = 0, due = 0 WHERE instance = ? AND doc = ? AND sequence = ?"
+_AGAIN: Final = """UPDATE jobs SET status = ?, attempts = 0, postponed = 0, due = 0
+    WHERE instance = ? AND doc = ? AND sequence = ?"""
 
 Documents: TypeAlias = Sequence[Mapping[str, Any]]
 
