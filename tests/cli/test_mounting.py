@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,6 @@ from mosaicfs_core.errors import Unavailable
 from mosaicfs_core.testing.harness import Harness
 
 MOUNTS = "import sys; print('{}', flush=True); sys.stdin.read()"
-BABBLES = "import sys; print('x' * 200_000, flush=True); sys.stdin.read()"
 REFUSES = "import sys; sys.exit('mosaicfs: there is no FUSE here')"
 
 
@@ -88,9 +88,12 @@ async def test_a_mount_that_cannot_come_back_says_why_and_is_tried_again(
 async def test_an_unforeseen_error_is_told_and_does_not_end_the_keeping(
     keeper: MountKeeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    async def fail(*_: Any) -> None:
+        raise RuntimeError("nobody thought of this")
+
     await keeper.start()
     with monkeypatch.context() as patch:
-        patch.setattr(children, "PROGRAM", BABBLES)
+        patch.setattr(children, "start_here", fail)
         pid = kill(keeper)
         await eventually(lambda: "mount keeper" in keeper._core.failing)
     await eventually(lambda: is_another(keeper, pid))
