@@ -44,6 +44,17 @@ def test_secrets_that_others_can_read(home: Home) -> None:
     assert (found.status, found.mend) == ("failed", f"chmod go-rwx {key}")
 
 
+def test_a_store_that_cannot_be_looked_at_is_not_given_up(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> Any:
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR | 4 << 8
+        raise error
+
+    monkeypatch.setattr(sqlite3, "connect", full)
+    found = checks.check_store(home)
+    assert (found.status, "keep the file" in str(found.mend)) == ("failed", True)
+
+
 def test_a_damaged_store(home: Home) -> None:
     with open(home.replica, "r+b") as file:
         file.seek(100)

@@ -78,7 +78,7 @@ class Instance:
             "_id": identifier,
             "type": "file",
             "inode": ids.derived_inode(identifier),
-            "name": name,
+            "name": written(os.fsencode(name)),
             "source": {
                 "node_id": file.node_id,
                 "export_path": file.export_path,

@@ -34,6 +34,9 @@ async def test_it_works_in_its_own_process_and_keeps_what_it_acknowledged(
         instance.running_plugin = running
         try:
             await asyncio.gather(*(instance.add(f"{number}.txt", f"word{number} shared") for number in range(40)))
+            # Of a name that is no text the host can tell no path over the wire.
+            file = await instance.known("wolf\udcfe.txt", "a name for wolves")
+            await instance.tell("file.added", file, local_path=None)
             await instance.add("paper.pdf", made.pdf(["A page about turbines"]))
             for pid in children() - before:
                 os.kill(pid, signal.SIGKILL)
@@ -42,8 +45,9 @@ async def test_it_works_in_its_own_process_and_keeps_what_it_acknowledged(
                     changed.clear()
                     await changed.wait()
             assert len(await instance.names("shared", limit=100)) == 40
+            assert len(await instance.names("wolves")) == 1
             assert await instance.names("turbine") == ["paper.pdf"]
-            assert (await instance.widget())["data"]["documents"] == 41
+            assert (await instance.widget())["data"]["documents"] == 42
             assert (await instance.health()).status == "healthy"
         finally:
             working.cancel()

@@ -45,6 +45,9 @@ async def mosaicfs_file_event(context, event):
             time.sleep(1)
     if name == "wait":
         await asyncio.Event().wait()
+    if name == "orphan":
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+        os._exit(1)
     if name == "fork":
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
         return {"child": child.pid}
@@ -235,6 +238,16 @@ async def test_one_that_hangs_with_bytes_on_their_way_to_it_is_killed_as_well(ap
     assert (await apart.send("b"))["pid"]
 
 
+@pytest.mark.logs("its process will be started again|its process ended")
+async def test_what_has_left_its_group_holds_nothing_up(apart: Apart) -> None:
+    await apart.send("a")
+    async with asyncio.timeout(30):
+        with pytest.raises(PluginError):
+            await apart.send("orphan")
+        await apart.until(up=True)
+        assert (await apart.send("b"))["pid"]
+
+
 async def test_what_it_started_ends_with_it(apart: Apart) -> None:
     started = os.pidfd_open((await apart.send("fork"))["child"])
     try:
@@ -249,7 +262,11 @@ async def test_what_it_started_ends_with_it(apart: Apart) -> None:
 
 async def test_new_limits_end_nothing_that_is_under_way(apart: Apart) -> None:
     harness = apart.harness
-    instances = RunningInstances(harness.core, harness.instances, lambda name: None)
+
+    async def ending(name: str) -> None:
+        """Nobody works for it here."""
+
+    instances = RunningInstances(harness.core, harness.instances, lambda name: None, ending)
     first = await instances.ensure(harness.instances.current["apart"])
     assert first is not None
     identifier = ids.plugin_document_id(harness.core.node_id, "apart")

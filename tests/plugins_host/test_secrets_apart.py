@@ -12,7 +12,7 @@ from mosaicfs_core.documents import ids, times
 from mosaicfs_core.documents.instances import instance_document
 from mosaicfs_core.errors import NotAllowed
 from mosaicfs_core.hooks import DocumentQuery, FileEvent
-from mosaicfs_core.plugins.context import RoutesContextImpl
+from mosaicfs_core.plugins.routes_context import RoutesContextImpl
 from mosaicfs_core.plugins.running.environment import environment_of_child
 from mosaicfs_core.testing.harness import Harness, plugin_at
 from mosaicfs_core.testing.transports import running

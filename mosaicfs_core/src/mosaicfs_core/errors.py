@@ -36,8 +36,9 @@ class MosaicError(Exception):
 
     code = "error"
 
-    def __init__(self, message: str, **details: Any) -> None:
-        self.message = readable(message)
+    def __init__(self, message: object, **details: Any) -> None:
+        # Of a plugin: it may be raised with another error, or with whatever a stranger took for a text.
+        self.message = readable(str(message))
         super().__init__(self.message)
         self.details = details
 

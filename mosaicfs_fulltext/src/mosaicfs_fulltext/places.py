@@ -17,18 +17,15 @@ class TooLarge(Exception):
 
 
 @asynccontextmanager
-async def readable(
-    context: PluginContext, file: FileRecord, local_path: str | None, most: int
-) -> AsyncIterator[Path | None]:
-    """A path to read the file from; None when it is gone. A copy, of at most ``most`` bytes, goes with the block.
+async def readable(context: PluginContext, file: FileRecord, local_path: str | None, most: int) -> AsyncIterator[Path]:
+    """A path to read the file from. A copy, of at most ``most`` bytes, goes with the block: of a file of another
+    machine, and of one whose name is no text, so that the host can tell no path of it.
 
-    Raises ``TooLarge``, and what ``open_file`` raises besides ``NotFound``.
+    Raises ``TooLarge``, and what ``open_file`` raises: ``NotFound`` when it is gone.
     """
     path = _in_place(context, local_path) or await context.local_path(file)
     if path is not None:
         yield path
-    elif file.node_id == context.node_id:
-        yield None
     else:
         if file.size > most:
             raise TooLarge

@@ -59,8 +59,6 @@ class FileReader:
             return ReadFile(entry_of(file, "empty"), "")
         try:
             async with readable(context, file, local_path, self._settings.max_file_bytes) as path:
-                if path is None:
-                    raise NotFound(f"{file.export_path} is gone", file_id=file.file_id)
                 if kind.way == "document":
                     return await self._read_document(file, path, kind, patience)
                 return await _in(self._texts, lambda: self._finish(file, self._extractor.read_text(path, kind)))

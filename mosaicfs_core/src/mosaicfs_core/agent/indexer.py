@@ -62,10 +62,10 @@ class Indexer:
         """Document ids that the write under way gives to other paths."""
         return self._busy.moved if self._busy is not None else set()
 
-    def heard(self, operations: Sequence[FileOperation]) -> None:
-        """Tell the crawls that run what a watcher says."""
+    def heard(self, provider: str | None, operations: Sequence[FileOperation]) -> None:
+        """Tell the crawls that run of the same files what a watcher says: those of the disk, or of one provider."""
         for session in self.sessions:
-            if not session.live:
+            if not session.live and session.provider == provider:
                 session.spoken.note(operations)
 
     def touches(self, directories: Iterable[str]) -> bool:

@@ -63,6 +63,7 @@ class Session:
         self._on_problem = on_problem
         self._matching = matching
         self.live = live
+        self.provider = source.provider
         self.spoken = Spoken()
         self.report = Report()
         self.spared: set[str] = set()
@@ -86,7 +87,7 @@ class Session:
     async def feed(self, operations: Sequence[FileOperation]) -> None:
         """Take operations in. Returns when they are planned; the write of the last ones may still be under way."""
         if self.live:  # before they are planned: what a crawl has planned by then is seen, and mended
-            self._indexer.heard(operations)
+            self._indexer.heard(self.provider, operations)
         group: list[Directory | Create] = []
         weight = 0
         for operation in operations:

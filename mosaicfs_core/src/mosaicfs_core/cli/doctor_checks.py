@@ -157,6 +157,10 @@ def check_store(home: Home) -> Finding:
                 answer = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         except sqlite3.Error as error:
             answer = str(error)
+            if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                # A full disk, a lock, a device that fails: nothing is known of the file, so it must not be given up.
+                mend = "see that the disk has room and can be read, then ask again; keep the file"
+                return Finding("store", "failed", f"{file.name} cannot be looked at now: {answer}", mend)
         if answer != "ok":
             mend = f"stop MosaicFS, move {file} away and start it again: it indexes anew (labels come from a backup)"
             return Finding("store", "failed", f"{file.name}: {answer}", mend)

@@ -9,12 +9,15 @@ document can name another one, and one to which others may write is passed over.
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import subprocess
+import tempfile
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 import msgspec
 
@@ -27,10 +30,12 @@ from mosaicfs_core.plugins.discovery import PLUGIN_NAME
 from mosaicfs_core.plugins.hooktable import HOOKS, HookKind
 from mosaicfs_core.plugins.host import PluginHost
 from mosaicfs_core.plugins.loading import LoadedPlugin, Status, check_described
+from mosaicfs_core.plugins.running.environment import environment_of_child
 
 DESCRIBE_S: Final = 30.0
 """How long an environment's interpreter may take to say what its package is."""
 _AT_ONCE: Final = 4
+_MOST_TOLD: Final = 4 << 20
 
 
 class Described(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,18 +110,44 @@ def _ask(home: Home, name: str) -> LoadedPlugin:
     python = _interpreter(home.environments_dir, name)
     words = children.command(home.path, "plugin", "describe", name, python=python)
     try:
-        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=DESCRIBE_S, check=False)
+        code, output, errors = _run(words)
     except subprocess.TimeoutExpired:
         raise _unusable(name, f"{python} has not said within {DESCRIBE_S:g} s what it is") from None
     except OSError as error:
         raise _unusable(name, f"{python} cannot be run: {error.strerror}") from None
-    if done.returncode != 0:
-        raise _unusable(name, f"{python}: {children.failure(done.stderr, done.returncode).message}")
+    if code != 0:
+        raise _unusable(name, f"{python}: {children.failure(errors, code).message}")
     try:
-        told = msgspec.json.decode(done.stdout, type=Described)
+        told = msgspec.json.decode(output, type=Described)
     except msgspec.DecodeError as error:
         raise _unusable(name, f"what {python} says of it cannot be understood: {error}") from None
     return _plugin(name, python, told)
+
+
+def _run(words: list[str]) -> tuple[int, bytes, bytes]:
+    """Exit code, output and errors of a stranger's program, which inherits next to nothing and leaves nothing running.
+    Files take what it prints: something that it started may hold a pipe for ever."""
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            env=environment_of_child(),
+            start_new_session=True,
+        )
+        try:
+            code = process.wait(DESCRIBE_S)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        return code, _beginning(output), _beginning(errors)
+
+
+def _beginning(file: IO[bytes]) -> bytes:
+    file.seek(0)
+    return file.read(_MOST_TOLD)
 
 
 def _interpreter(directory: Path, name: str) -> Path:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import traceback
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -79,7 +81,9 @@ def _imported(installed: InstalledPlugin) -> tuple[Any, PluginManifest]:
     if installed.first_party:
         return load()
     try:
-        return within(LOAD_S, load)
+        # What a command prints may be read by a program; no stranger's module has a say in that.
+        with redirect_stdout(sys.stderr):
+            return within(LOAD_S, load)
     except TimeoutError:
         text = f"plugin {installed.name}: its import has not ended after {LOAD_S:g} s"
         raise PluginError(text, installed.name, _MANIFEST) from None

@@ -36,11 +36,10 @@ class Outcome(NamedTuple):
 
 
 class Execution:
-    """A run that can be ended from another thread. With ``taken`` its output is handed over part by part, as much as
-    there is, in the thread that runs it; else it is in the outcome, and limited."""
+    """A run that can be ended from another thread."""
 
-    def __init__(self, environment: Mapping[str, str], taken: Callable[[bytes], None] | None = None) -> None:
-        self._environment, self._taken = environment, taken
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
         self._ended = False

@@ -118,7 +118,8 @@ class Watcher:
             self._take_heard()
             await self._settle()
             due = self._pending.next_due()
-            until = min(check_at, poll_at if self._unwatched else check_at, check_at if due is None else due)
+            polling = self._unwatched or self._polled is not None
+            until = min(check_at, poll_at if polling else check_at, check_at if due is None else due)
             await self._sleep(until - time.monotonic())
 
     async def _sleep(self, seconds: float) -> None:

@@ -101,8 +101,9 @@ class Worker:
             await self._queue.reclaim(instance.name)
             self._begun = True
         if instance is None or self.waits:
+            left = self._outage.left
             await self._put_back()
-            return self._outage.left or LOOK_S
+            return left or LOOK_S
         self._fill(instance)
         room = self._room(instance)
         if room <= 0:
@@ -233,10 +234,11 @@ class Worker:
             await asyncio.sleep(FIRST_PAUSE_S)
             return None
         except PluginError as error:
-            if error.unavailable:
-                self._outage.told(error.message)
-            else:
+            if not error.unavailable:
                 self._outage.over()
+            elif job.file is None or job.file.node_id == instance.document["node_id"]:
+                # That another machine is off says nothing of the plugin: its files wait each for itself.
+                self._outage.told(error.message)
             return partial(self._attempted, job, error.message, unavailable=error.unavailable)
         except Exception as error:
             # A running plugin raises nothing else. Should it, that is no reason to ask it again for ever.

@@ -38,6 +38,7 @@ START_S: Final = 30.0
 """How long a child may take until it listens, and whoever asks it something may wait for that."""
 GRACE_S: Final = 5.0
 """How long it may take to end once it was asked to."""
+_LAST_WORDS_S: Final = 1.0
 _LOG_LINE: Final = 4096
 
 
@@ -54,6 +55,7 @@ class Child:
         self._suspects = 0
         self._stopped = False
         self._tried = asyncio.Event()
+        self._useful = False
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -105,6 +107,7 @@ class Child:
                 raise PluginError(f"plugin {self._name}: {hook} failed: {reason}", self._name, hook) from None
             raise Unavailable(f"plugin {self._name} is not running: {reason}") from None
         self._suspects = max(0, self._suspects - 1)
+        self._useful = True
         return answer
 
     async def query(self, request: QueryRequest) -> ResultEnvelope:
@@ -144,7 +147,7 @@ class Child:
     async def _live(self) -> None:
         pause = FIRST_PAUSE_S
         while True:
-            begun = asyncio.get_running_loop().time()
+            begun, self._useful = asyncio.get_running_loop().time(), False
             self._life = asyncio.get_running_loop().create_future()
             reason = "it was stopped"
             try:
@@ -155,7 +158,8 @@ class Child:
                 reason = f"{type(error).__name__}: {error}"
             finally:
                 self._life.set_result(reason)
-            if asyncio.get_running_loop().time() - begun > LONGEST_PAUSE_S:
+            # One that dies of some files alone goes on with the others at once.
+            if self._useful or asyncio.get_running_loop().time() - begun > LONGEST_PAUSE_S:
                 pause = FIRST_PAUSE_S
             self._say(reason)
             logger.error(
@@ -182,7 +186,12 @@ class Child:
         finally:
             self._channel = None
             await _end(child)
-            await asyncio.gather(*logs)
+            # Something that it started may have left its group, and hold the streams for as long as it likes.
+            _, left = await asyncio.wait(logs, timeout=_LAST_WORDS_S) if logs else ((), ())
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*logs, return_exceptions=True)
+            child._transport.close()  # type: ignore[attr-defined]  # asyncio has no other way to close its pipes
 
     async def _speak(self, path: Path) -> str:
         """Connect and stay connected; why that ended, "" when the other side just went."""
