@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from mosaicfs_core.documents import ids, times
@@ -89,7 +90,7 @@ class Instance:
             "status": "active",
         }
         await self.harness.store.put({**document, **facts})
-        return self.record(Path(file.export_path), file_id=f"{file.node_id}.{uuid}")
+        return msgspec.structs.replace(file, file_id=f"{file.node_id}.{uuid}")
 
     async def refilled(self) -> None:
         """Wait until the index has everything again."""
