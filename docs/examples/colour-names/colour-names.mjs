@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // Says which colours a text names: an annotator for MosaicFS that stays and listens on a socket. It uses Node alone.
 //
+//     mkdir -p -m 700 ~/.local/share/mosaicfs/run/plugin-sockets
 //     node colour-names.mjs ~/.local/share/mosaicfs/run/plugin-sockets/colour-names.sock
 //     mosaicfs plugin enable colour-names --mime 'text/*' --answers colours
 import { readFile, rm } from "node:fs/promises";
