@@ -66,7 +66,9 @@ class Executions:
 
     def paths(self) -> list[str]:
         """The export paths of the files, in the order of the runs."""
-        return [json.loads(line)["payload"]["export_path"] for line in self._log.read_text().splitlines()]
+        # An empty line is of a run whose agent was killed before it said what for.
+        lines = [line for line in self._log.read_text().splitlines() if line]
+        return [json.loads(line)["payload"]["export_path"] for line in lines]
 
 
 class Database:

@@ -39,7 +39,9 @@ def answer(event: dict[str, Any]) -> dict[str, Any]:
 
 def main(path: str, log: str) -> None:
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(path)
+    directory, name = os.path.split(path)
+    os.chdir(directory)  # an address has room for a hundred bytes or so
+    listener.bind(name)
     listener.listen()
     print("listening", flush=True)
     told = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)

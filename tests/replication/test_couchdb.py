@@ -252,7 +252,7 @@ async def test_an_answer_that_says_nothing_of_the_document_loses_none(
     with couch.failing(at("_bulk_docs", answer=PASSING[told])):
         await near.put(file_document("/second"))
         await eventually(lambda: push.status.last_error is not None)
-        assert push.status.lag_s > 0
+        assert push.status.pending or push.status.lag_s > 0
         assert push.status.refused == 0
     await near.put(file_document("/third"))
     await eventually(lambda: push.status.pushed == 3 and push.status.lag_s == 0)
