@@ -222,6 +222,22 @@ async def test_a_listing_that_nobody_wants_any_longer_ends_its_program(bed: Bed,
     await gone(int((tmp_path / "pid").read_text()))
 
 
+@pytest.mark.logs("plugin lister: mosaicfs_crawl failed")
+async def test_what_a_program_named_before_it_failed_stands(bed: Bed) -> None:
+    text = LISTER.replace("60_000", "600") + "sys.exit(3)\n"
+    program(bed.plugins, "lister", text, sys.executable)
+    running = await bed.instance("lister", "executable", provides_filesystem=True, subscribed_events=[])
+    named: list[Any] = []
+
+    async def crawl() -> None:
+        async for part in running.crawl(CrawlRequest(trigger="manual")):
+            named.extend(part)
+
+    with pytest.raises(PluginError, match="it ended with exit code 3"):
+        await crawl()
+    assert len(named) == 600
+
+
 @pytest.mark.logs("plugin bad: mosaicfs_crawl failed")
 @pytest.mark.parametrize(
     ("text", "said"),

@@ -67,9 +67,11 @@ class Crawl:
             if len(self._made) >= _BATCH:
                 self._pass_on()
 
-    def end(self) -> None:
-        """In the thread: the program has printed all. Raises ``UserError``."""
-        self._made.extend(self._listing.end())
+    def end(self, complete: bool) -> None:
+        """In the thread: the program prints no more. When it failed, what it has named stands, and what is left of its
+        last line does not count. Raises ``UserError``."""
+        if complete:
+            self._made.extend(self._listing.end())
         self._pass_on()
 
     async def operations(self, running: Awaitable[Any]) -> AsyncGenerator[Sequence[FileOperation], None]:

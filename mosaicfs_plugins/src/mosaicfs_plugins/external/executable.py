@@ -186,8 +186,8 @@ class Executable:
                 return found, None
             take = None if crawl is None else crawl.take
             outcome = execution.run(found.path, self._context.plugin.state_dir, said, timeout_s, take)
-            if crawl is not None and outcome.problem is None and outcome.code == 0:
-                crawl.end()
+            if crawl is not None:
+                crawl.end(complete=outcome.problem is None and outcome.code == 0)
             return found, outcome
 
         try:
