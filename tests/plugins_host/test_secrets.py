@@ -160,6 +160,21 @@ async def test_what_was_stored_in_clear_is_sealed_at_the_next_start(plane: Contr
     shutil.rmtree(tmp_path / "home" / "logs", ignore_errors=True)
 
 
+@pytest.mark.logs("stay in clear")
+async def test_a_key_that_is_none_keeps_neither_the_others_nor_the_start_from_being(plane: ControlPlane) -> None:
+    await join(plane, public_key="A" * 44)
+    own = plane.server.identity.key
+    for node_id in (LAPTOP, plane.harness.core.node_id):
+        base = {"type": "plugin", "node_id": node_id, "plugin_name": "mailbox", "name": "m", "enabled": True}
+        plain = {**base, "created_at": "2026-01-01T00:00:00.000000Z", "settings": GIVEN}
+        await plane.store.put({"_id": ids.plugin_document_id(node_id, "mailbox"), **plain})
+    await seal_plain(plane.harness.core, own)
+    here = await plane.store.get(ids.plugin_document_id(plane.harness.core.node_id, "mailbox")) or {}
+    there = await plane.store.get(ids.plugin_document_id(LAPTOP, "mailbox")) or {}
+    assert is_sealed(here["settings"]["token"])
+    assert there["settings"] == GIVEN
+
+
 def test_texts_are_sealed_where_nobody_says_what_they_are() -> None:
     def seal(value: Any) -> str:
         return f"sealed1.{value}"

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from mosaicfs_core.documents import ids
 from mosaicfs_core.documents.instances import settings_of
-from mosaicfs_core.errors import Conflict, UserError
+from mosaicfs_core.errors import Conflict, MosaicError, UserError
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.plugins.host import PluginHost
 from mosaicfs_core.plugins.node_settings import RESERVED
@@ -61,16 +61,21 @@ def opened(document: Mapping[str, Any], key: Callable[[], NodeKey]) -> tuple[dic
 
 
 async def seal_plain(core: CoreServices, own_key: NodeKey) -> None:
-    """Seal what was stored in clear, of all nodes whose keys are known. ``own_key`` is this machine's."""
+    """Seal what was stored in clear, of all nodes whose keys are known; what cannot be sealed is logged. ``own_key`` is
+    this machine's."""
     for document in await core.store.read(lambda reader: list(reader.documents_of("plugin"))):
         node = await core.store.get(ids.node_document_id(document["node_id"])) or {}
         public = own_key.public if document["node_id"] == core.node_id else node.get("public_key")
         if public is None:
             continue
         change = partial(_sealed, core.host, str(public))
-        if change(document) is not None:
-            await core.store.update(document["_id"], change)
-            logger.info("the secrets of %s are sealed from now on", document["_id"], extra={"operation": "seal"})
+        try:
+            if change(document) is not None:
+                await core.store.update(document["_id"], change)
+                logger.info("the secrets of %s are sealed from now on", document["_id"], extra={"operation": "seal"})
+        except MosaicError as error:
+            # A key that is none, or a full disk: no reason not to start, and the next start tries again.
+            logger.error("the secrets of %s stay in clear: %s", document["_id"], error, extra={"operation": "seal"})
 
 
 def _sealed(host: PluginHost, public_key: str, document: dict[str, Any] | None) -> dict[str, Any] | None:
