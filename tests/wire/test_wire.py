@@ -202,29 +202,6 @@ async def test_an_event_arrives_as_it_was_sent_and_its_answer_comes_back(tmp_pat
     assert seen == [event(7), event(8)]
 
 
-async def test_new_limits_hold_for_the_next_events(tmp_path: Path) -> None:
-    begun: list[int] = []
-    three, free = asyncio.Event(), asyncio.Event()
-
-    async def file_event(context: Any, event: FileEvent) -> None:
-        begun.append(event.sequence)
-        if len(begun) == 3:
-            three.set()
-        await (free.wait() if event.sequence < 9 else asyncio.Event().wait())
-
-    async with connected(tmp_path, Package(file_event=file_event)) as (channel, _):
-        channel.configure(msgspec.structs.replace(HELLO, workers=3, timeout_s=0.01))
-        late = asyncio.create_task(channel.file_event(event(9)))
-        with pytest.raises(PluginError, match="failed"):
-            await late
-        begun.clear()
-        channel.configure(msgspec.structs.replace(HELLO, workers=3, timeout_s=30))
-        waiting = [asyncio.create_task(channel.file_event(event(number))) for number in range(3)]
-        await three.wait()
-        free.set()
-        assert await asyncio.gather(*waiting) == [None, None, None]
-
-
 async def test_a_path_that_is_too_long_for_an_address_is_reached_all_the_same(tmp_path: Path) -> None:
     deep = tmp_path / ("d" * 100)
     deep.mkdir()

@@ -48,9 +48,6 @@ class Allowance(msgspec.Struct, frozen=True, kw_only=True):
     why: str = ""
 
 
-FREE: Final = Allowance()
-
-
 def parse_budget(value: Any) -> Budget:
     """The budget that a document names; None is one without limits. Raises ``UserError`` with the field."""
     if value is None:

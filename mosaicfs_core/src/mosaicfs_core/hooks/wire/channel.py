@@ -125,11 +125,6 @@ class Channel:
 
     # Events.
 
-    @property
-    def outstanding(self) -> int:
-        """How many events wait for their acknowledgement."""
-        return len(self._events)
-
     async def file_event(self, event: FileEvent) -> Mapping[str, Any] | None:
         """Send an event and wait for its acknowledgement. Raises ``PluginError`` (an attempt) or ``Unavailable``."""
         self._check_open()
