@@ -137,7 +137,7 @@ class Board:
         process."""
         subsystems = {
             "crawler": self._crawler(),
-            "watcher": self._watcher(),
+            "watcher": self._watcher(reports),
             "plugins": _plugins(plugins, failed, held_back),
             "instances": self._reported(reports),
             "tasks": {"status": "degraded" if failing else "healthy", "detail": _listed(failing)},
@@ -237,15 +237,20 @@ class Board:
             total["unreadable"] = unreadable
         return {kind: count for kind, count in total.items() if count}
 
-    def _watcher(self) -> dict[str, Any]:
+    def _watcher(self, reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         stopped = {name: state for name, state in self.watching.items() if state}
         unwatched = self._kind("watch")
         detail = [f"{name}: {reason}" for name, reason in sorted(stopped.items())]
         if unwatched:
             detail.append(f"{len(unwatched)} folders cannot be watched and are polled")
+        # A figure of the plugin's own: what is no number says nothing.
+        told = [reports[name].get("waiting") for name in self.watching if name in reports]
+        waiting = sum(number for number in told if isinstance(number, int) and number > 0)
+        busy = [f"{waiting:,} changes wait to be indexed"] if waiting else []
         return {
             "status": "degraded" if detail else "healthy",
-            "detail": "; ".join(detail),
+            "detail": "; ".join(detail + busy),
+            "waiting": waiting,
             "instances": sorted(name for name, state in self.watching.items() if not state),
             "unwatched": len(unwatched),
         }
