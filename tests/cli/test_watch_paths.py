@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,22 @@ def test_good_folders_become_export_paths(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("text", ["", " "])
 def test_an_empty_path_is_not_the_current_directory(tmp_path: Path, text: str) -> None:
     with pytest.raises(UserError, match="is no path"):
+        check_watch_paths([text], Home(tmp_path / "home"), None)
+
+
+def test_a_nul_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds a NUL"):
+        check_watch_paths([f"{tmp_path}/a\0b"], Home(tmp_path / "home"), None)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems show themselves otherwise")
+@pytest.mark.parametrize("text", ["/proc", "/proc/self/fd", "/sys/class", "/dev", "link"])
+def test_where_the_system_shows_itself_there_are_no_files(
+    tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to("/proc/self")
+    with pytest.raises(UserError, match="where the system shows itself and keeps no files"):
         check_watch_paths([text], Home(tmp_path / "home"), None)
 
 
