@@ -134,6 +134,14 @@ def test_the_package_that_is_missing_for_a_mount_is_named(home: Home, monkeypatc
     assert (found.status, found.mend) == ("warning", "pip install 'mosaicfs-vfs[fuse]'")
 
 
+def test_what_a_removed_package_left_is_cleared_up_by_name(tmp_path: Path) -> None:
+    context = TerminalContext()
+    context.home_path = tmp_path
+    mend = doctor._mend("plugins", {"missing": ["mail", "notes"]}, context)
+    assert "install the package again" in mend
+    assert "`mosaicfs plugin remove mail`, `mosaicfs plugin remove notes`" in mend
+
+
 @pytest.mark.parametrize("name", ["crawler", "watcher", "plugins", "tasks", "vfs_mount", "replication"])
 def test_no_part_is_mended_by_looking_at_it_again(name: str, tmp_path: Path) -> None:
     context = TerminalContext()

@@ -129,16 +129,17 @@ class Board:
         beside: Mapping[str, Mapping[str, Any]],
         reports: Mapping[str, Mapping[str, Any]],
         failures: Sequence[PluginFailure],
+        missing: Sequence[str] = (),
     ) -> dict[str, Any]:
         """The ``agent_status`` document, without ``_rev``. ``plugins`` describes packages, ``failed`` maps instances
         that cannot run to the reason, ``held_back`` those that do not run because somebody wants it so to a word for
         that, ``failing`` long-lived tasks to what ended them last, ``beside`` are further subsystems as they stand in
         the document, ``reports`` what instances say of themselves, ``failures`` those of hooks in this
-        process."""
+        process, ``missing`` those of ``failed`` whose package is not installed."""
         subsystems = {
             "crawler": self._crawler(),
             "watcher": self._watcher(reports),
-            "plugins": _plugins(plugins, failed, held_back),
+            "plugins": {**_plugins(plugins, failed, held_back), "missing": sorted(missing)},
             "instances": self._reported(reports),
             "tasks": {"status": "degraded" if failing else "healthy", "detail": _listed(failing)},
             **{name: dict(part) for name, part in beside.items()},

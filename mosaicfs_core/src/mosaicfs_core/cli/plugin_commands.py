@@ -41,13 +41,13 @@ def _add_list(group: click.Group, context: TerminalContext) -> None:
         With --verbose the traceback of each failed one follows.
         """
         from mosaicfs_core import config
-        from mosaicfs_core.cli.plugin_listing import COLUMNS, instances_of, rows
+        from mosaicfs_core.cli.plugin_listing import COLUMNS, on_this_machine, rows
         from mosaicfs_core.plugins.environments import host_of
 
         _quiet_log()
-        configured = config.load(context.home.config_file).agent.disabled_plugins
-        host = host_of(context.home, (*disable, *configured), safe_mode)
-        found = rows(host.plugins.values(), instances_of(context.home))
+        configured = config.load(context.home.config_file)
+        host = host_of(context.home, (*disable, *configured.agent.disabled_plugins), safe_mode)
+        found = rows(host.plugins.values(), on_this_machine(context.home, hub=bool(configured.hub.url)))
         context.show(found, COLUMNS, empty="no plugin is installed")
         if context.verbose:
             for plugin in host.plugins.values():
