@@ -16,6 +16,7 @@ import click
 
 from mosaicfs_core.cli.frame_context import TerminalContext
 from mosaicfs_core.errors import MosaicError, NotAllowed, NotSignedIn, UserError
+from mosaicfs_core.printing import printable
 from mosaicfs_core.similar import similar
 
 EXIT_FAILED: Final = 1
@@ -202,7 +203,7 @@ def _report(error: Exception, *, as_json: bool, verbose: bool) -> None:
             body["details"] = details
         click.echo(json.dumps({"error": body}, ensure_ascii=False, default=str), err=True)
         return
-    click.echo(f"mosaicfs: {' '.join(message.split())}", err=True)
+    click.echo(f"mosaicfs: {printable(' '.join(message.split()))}", err=True)
     if code == "failed" and not verbose:
         click.echo("This is unexpected; --verbose shows where it happened.", err=True)
 
