@@ -63,6 +63,18 @@ def test_every_wrong_folder_is_named_with_its_reason(tmp_path: Path) -> None:
         assert word in reason
 
 
+def test_the_others_are_named_so_that_one_can_go_on(tmp_path: Path) -> None:
+    for name in ("Documents", "my notes"):
+        (tmp_path / name).mkdir()
+    given_paths = [str(tmp_path / name) for name in ("Documents", "Pictures", "my notes")]
+    with pytest.raises(UserError) as caught:
+        check_watch_paths(given_paths, Home(tmp_path / "home"), None)
+    assert caught.value.message == (
+        f"{tmp_path}/Pictures does not exist: create it, or name another folder. Nothing was changed; to go on now, "
+        f"name the others alone: {tmp_path}/Documents '{tmp_path}/my notes'"
+    )
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_an_unreadable_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0)

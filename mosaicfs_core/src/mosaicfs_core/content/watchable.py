@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -16,10 +17,14 @@ SAMPLE: Final = "sample"
 
 
 def check_watch_paths(given: Sequence[str], home: Home, mount: Path | None) -> list[str]:
-    """The given folders as export paths. Raises ``UserError`` that names every one that cannot be indexed, and why."""
-    problems = [problem for text in given if (problem := why_not_watchable(text, home, mount))]
+    """The given folders as export paths. Raises ``UserError`` that names every one that cannot be indexed, and why, and
+    those that can be."""
+    found = {text: why_not_watchable(text, home, mount) for text in given}
+    problems = [problem for problem in found.values() if problem]
     if problems:
-        raise UserError("; ".join(problems), field="paths")
+        good = [text for text, problem in found.items() if not problem]
+        rest = f". Nothing was changed; to go on now, name the others alone: {shlex.join(good)}" if good else ""
+        raise UserError("; ".join(problems) + rest, field="paths")
     return [root_path(text) for text in given]
 
 
