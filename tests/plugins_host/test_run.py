@@ -61,13 +61,13 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Worker:
 async def harness(tmp_path: Path, worker: Worker) -> AsyncIterator[Harness]:
     async with Harness.start(tmp_path, plugins=[plugin_at("diligent", "diligent")]) as made:
         await made.instance("diligent")
-        async with asyncio.timeout(20):
-            yield made
+        yield made
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 - what the agent tells, it tells when asked
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - what the agent tells, it tells when asked
+            await asyncio.sleep(0.01)
 
 
 async def test_it_runs_while_the_instance_is_on_and_starts_anew_with_new_settings(

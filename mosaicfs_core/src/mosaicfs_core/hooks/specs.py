@@ -120,7 +120,7 @@ def mosaicfs_watch(
     Started once per instance, before its first crawl, so that nothing falls between the two: the crawl waits (10 s at
     most) for the first call of ``emit``, so emit an empty sequence once changes are being noticed. What is said of a
     path while a crawl runs stands: what the crawl lists of it may be older. Restarted with back-off when it raises or
-    returns.
+    returns, and followed by a crawl that waits in the same way.
     """
 
 
