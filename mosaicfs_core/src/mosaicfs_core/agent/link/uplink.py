@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Final
@@ -73,6 +73,7 @@ class Uplink:
 
     async def __aenter__(self) -> Uplink:
         self._agent.subsystems["link"] = self.subsystem
+        self._core.ask_control = self._ask_control
         self._agent.roots_changed.append(self._describe)
         for name, work in (("control plane link", self.link.run), ("heartbeat", self._beat)):
             self._tasks.append(asyncio.create_task(supervised(name, work, self._core.failing), name=name))
@@ -81,6 +82,7 @@ class Uplink:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._core.ask_control = None
         await end_tasks(*self._tasks)
         await self._methods.close()
         self._agent.roots_changed.remove(self._describe)
@@ -105,6 +107,12 @@ class Uplink:
 
     async def _ask(self, method: str, params: Any) -> Any:
         return await self.link.call(method, params)
+
+    async def _ask_control(self, method: str, params: Mapping[str, Any], timeout: float) -> Any:
+        if not (state := self.link.state).connected:
+            why = state.problem or "it has not answered yet"
+            raise Unavailable(f"it is asked through the control plane, which is not connected: {why}")
+        return await self.link.call(method, params, timeout)
 
     async def _up(self, again: bool) -> None:
         """The link is up: what the control plane should know, and what may have been missed meanwhile."""

@@ -21,6 +21,8 @@ ALLOWED: Final = frozenset(
         "jobs.sync_instance",
         "nodes.crawl",
         "nodes.sync",
+        "queries.agent_query",
+        "queries.query",
         "system.reindex",
     }
 )
