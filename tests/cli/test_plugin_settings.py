@@ -40,15 +40,15 @@ class Api:
         if path == "nodes/node-a/plugins/mail":
             settings = {"port": 25, "token": {"set": True}}
             return {"id": "mail", "package": "post", "settings": settings, "settings_schema": self.schema}
-        if path == "nodes/node-a/status":
-            return {"available_plugins": [{"name": "notes"}, {"name": "shout", "type": "executable"}]}
         if path == "plugins":
             return {"items": [{"name": "notes", "settings_schema": SCHEMA}, {"name": "post"}]}
         if path == "nodes/node-a/plugins":
             return {"items": [{"id": "mail"}]}
         raise NotFound(f"nothing at {path}")
 
-    def send(self, method: str, path: str, body: Any) -> Any:
+    def send(self, method: str, path: str, body: Any = None) -> Any:
+        if path == "nodes/node-a/rescan":
+            return {"items": [{"name": "notes"}, {"name": "shout", "type": "executable"}], "changed": []}
         self.sent.append((method, path, body))
         if body["settings"].get("port") == 0:
             raise UserError("settings.port: 0 is less than 1", field="settings.port")
