@@ -22,6 +22,7 @@ from mosaicfs_core.plugins.instances import provided_filesystem
 from mosaicfs_core.plugins.loading import LoadedPlugin
 from mosaicfs_core.plugins.node_settings import RESERVED, SCHEMA, empty_document
 from mosaicfs_core.plugins.prefixes import tombstone_of
+from mosaicfs_core.plugins.running.installed import rescan
 from mosaicfs_core.plugins.settings import translate
 from mosaicfs_core.server.instance_checks import (
     checked_settings,
@@ -41,7 +42,7 @@ from mosaicfs_core.server.listing import (
     shown,
 )
 from mosaicfs_core.server.plugin_work import check_work
-from mosaicfs_core.server.routes.nodes import get_node_document
+from mosaicfs_core.server.routes.nodes import ask_node, get_node_document
 from mosaicfs_core.server.state import state
 from mosaicfs_core.server.stored import documents_of, replace
 
@@ -85,7 +86,8 @@ class NewInstance(InstanceChange, kw_only=True, forbid_unknown_fields=True):
 
 
 class PluginAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """An installed package: working, failed (with the reason) or disabled."""
+    """An installed package: working, failed (with the reason) or disabled. ``restart`` says what takes effect only once
+    MosaicFS is started anew."""
 
     name: str
     status: str
@@ -99,6 +101,15 @@ class PluginAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
     settings_schema: dict[str, Any] | None = None
     watches: str | None = None
     error: str | None = None
+    restart: str | None = None
+
+
+class InstalledAnswer(msgspec.Struct, kw_only=True):
+    """What can run on a node, packages and programs (which have a ``type``), with the reason for what cannot, and
+    which packages are others than at the last look."""
+
+    items: list[dict[str, Any]]
+    changed: list[str]
 
 
 class InstanceAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -157,6 +168,7 @@ def plugin_body(plugin: LoadedPlugin) -> PluginAnswer:
         settings_schema=dict(manifest.settings_schema) if manifest and manifest.settings_schema else None,
         watches=manifest.watches if manifest else None,
         error=plugin.error,
+        restart=plugin.restart,
     )
 
 
@@ -180,6 +192,19 @@ async def list_installed(query_args: Paging) -> Response:
     """List the installed plugins with their manifests, failed ones with the reason."""
     found = [msgspec.to_builtins(plugin_body(plugin)) for plugin in state().core.host.plugins.values()]
     return json_answer(page_of(found, query_args))
+
+
+@blueprint.post("/nodes/<node_id>/rescan")
+@document_response(InstalledAnswer)
+async def rescan_plugins(node_id: str) -> Response:
+    """Look again at which plugins are installed on a node, and use what has come since it started: a package is loaded,
+    and works like one that was there at the start but for what its ``restart`` names."""
+    await get_node_document(node_id)
+    server = state()
+    found = await rescan(server.core)  # wherever it is, its settings are checked by what is installed here
+    if node_id in (server.core.node_id, server.identity.node_id):
+        return json_answer(found)
+    return json_answer(await ask_node(node_id, "rescan", {}))
 
 
 @blueprint.get("/nodes/<node_id>/plugins")
