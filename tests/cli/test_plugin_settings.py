@@ -42,8 +42,6 @@ class Api:
             return {"id": "mail", "package": "post", "settings": settings, "settings_schema": self.schema}
         if path == "nodes/node-a/plugins/plain":
             return {"id": "plain", "settings": {"once": 1}}
-        if path == "nodes/node-a/status":
-            return {"available_plugins": [{"name": "notes"}, {"name": "shout", "type": "executable"}]}
         if path == "plugins":
             return {
                 "items": [
@@ -56,7 +54,9 @@ class Api:
             return {"items": [{"id": "mail"}]}
         raise NotFound(f"nothing at {path}")
 
-    def send(self, method: str, path: str, body: Any) -> Any:
+    def send(self, method: str, path: str, body: Any = None) -> Any:
+        if path == "nodes/node-a/rescan":
+            return {"items": [{"name": "notes"}, {"name": "shout", "type": "executable"}], "changed": []}
         self.sent.append((method, path, body))
         if body["settings"].get("port") == 0:
             raise UserError("settings.port: 0 is less than 1", field="settings.port")

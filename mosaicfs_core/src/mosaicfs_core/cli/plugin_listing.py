@@ -58,14 +58,31 @@ def on_this_machine(home: Home, *, hub: bool) -> Here:
     return Here([document for document in found if document["plugin_name"] != RESERVED], seeded, hub)
 
 
-def rows(plugins: Iterable[LoadedPlugin], here: Here) -> list[dict[str, Any]]:
-    """A row for each package, each program in use, and each instance without a package."""
+def running_notes(home: Home) -> dict[str, str]:
+    """Let the MosaicFS that runs with this home look again at what is installed; what it cannot use as it is, by name.
+    Empty where none runs."""
+    from mosaicfs_core.cli.client import HttpApi, find_endpoint
+
+    try:
+        endpoint = find_endpoint(home)
+        if endpoint.home is None:  # an instance elsewhere has packages of its own
+            return {}
+        api = HttpApi(endpoint)
+        found = api.send("POST", f"nodes/{api.get('system/info')['node_id']}/rescan")["items"]
+    except MosaicError:
+        return {}
+    notes = {str(one["name"]): one.get("restart") or one.get("error") for one in found if "type" not in one}
+    return {name: f"running: {note}" for name, note in notes.items() if note}
+
+
+def rows(plugins: Iterable[LoadedPlugin], here: Here, running: Mapping[str, str]) -> list[dict[str, Any]]:
+    """A row for each package, each program in use, and each instance without a package. ``running`` is what the
+    MosaicFS that runs here says of packages."""
     documents = here.documents
     installed = {plugin.name: plugin for plugin in plugins}
     packaged = [one for one in documents if one.get("plugin_type", "package") == "package"]
-    found = [
-        _row(plugin, [one for one in packaged if package_of(one) == name], here) for name, plugin in installed.items()
-    ]
+    instances = {name: [one for one in packaged if package_of(one) == name] for name in installed}
+    found = [_row(plugin, instances[name], here, running.get(name, "")) for name, plugin in installed.items()]
     programs = [one for one in documents if one not in packaged]
     gone = [one for one in packaged if package_of(one) not in installed]
     return found + [_program(one) for one in programs] + [_left_behind(one) for one in gone]
@@ -96,9 +113,10 @@ def _left_behind(document: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _row(plugin: LoadedPlugin, instances: Sequence[Mapping[str, Any]], here: Here) -> dict[str, Any]:
+def _row(plugin: LoadedPlugin, instances: Sequence[Mapping[str, Any]], here: Here, running: str) -> dict[str, Any]:
     manifest = plugin.manifest
     status, note = _standing(plugin, instances, here)
+    note = plugin.error or running or note
     if not note and plugin.python is not None:
         note = f"in an environment of its own, {plugin.python.parents[1]}"
     return {

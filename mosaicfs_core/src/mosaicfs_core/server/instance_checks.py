@@ -93,6 +93,8 @@ def package_warnings(package: str) -> list[str]:
         return [f"no plugin {package} is installed on this machine; its settings cannot be checked"]
     if plugin.status != "ok":
         return [f"{package} cannot run: {plugin.error}"]
+    if plugin.restart is not None:
+        return [f"{package}: {plugin.restart}"]
     if plugin.manifest is not None and not plugin.manifest.available:
         raise UserError(f"{package} is announced and not available in this release", field="package")
     return []
