@@ -12,6 +12,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Final
 
+from mosaicfs_core import disk_room
 from mosaicfs_core.agent import utilization
 from mosaicfs_core.agent.board import Board
 from mosaicfs_core.agent.broken_plugins import tell_of_broken
@@ -184,6 +185,7 @@ class Agent:
             if instance.left_behind or instance.held_back is not None
         }
         beside = {name: tell() for name, tell in self.subsystems.items()}
+        beside["disk"] = disk_room.subsystem(self._core.home.path, self._core.store.failure)
         failures = self._core.host.failures
         return self._board.document(
             plugins, failed, held_back, self._core.failing, beside, self._core.reports, failures
@@ -350,13 +352,14 @@ class Agent:
         while True:
             status = self.status()
             if time.monotonic() - at >= STATUS_EVERY_S and _without_time(status) != written:
-                at, written = time.monotonic(), _without_time(status)
+                at = time.monotonic()
                 try:
                     await self._core.store.update(status["_id"], partial(_replaced, status))
                 except MosaicError as error:
                     text = f"the status cannot be written: {error}"
                     problem.met(logging.WARNING, text, extra={"operation": "status"})
                 else:
+                    written = _without_time(status)
                     problem.gone()
             await asyncio.sleep(_STATUS_LOOK_S)
 

@@ -9,6 +9,7 @@ import traceback
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import pluggy
@@ -19,8 +20,9 @@ from mosaicfs_core.hooks import PluginKind, PluginManifest, StepOp, specs
 from mosaicfs_core.plugins.containment import call_plain
 from mosaicfs_core.plugins.discovery import InstalledPlugin, installed_plugins, look_anew, unknown_names
 from mosaicfs_core.plugins.hooktable import HOOKS, HookKind
-from mosaicfs_core.plugins.loading import LoadedPlugin, load_plugin, not_loaded
+from mosaicfs_core.plugins.loading import LOAD_S, LoadedPlugin, load_plugin, not_loaded
 from mosaicfs_core.plugins.operations import check_yielded
+from mosaicfs_core.plugins.patience import within
 from mosaicfs_core.plugins.places import Places
 from mosaicfs_core.plugins.rescanning import rescanned
 from mosaicfs_core.plugins.results import check_answer, check_result
@@ -75,6 +77,7 @@ class PluginHost:
         self._step_ops: dict[str, StepOp] | None = None
         self._kinds: dict[str, tuple[str, PluginKind]] | None = None
         self._schemas: dict[str, SettingsSchema] = {}
+        self._listeners: list[Callable[[PluginError], None]] = []
         self.plugins: Mapping[str, LoadedPlugin] = {}
 
     @classmethod
@@ -205,6 +208,12 @@ class PluginHost:
             "%s", error.message, exc_info=error.__cause__, extra={"plugin": error.plugin, "operation": error.hook}
         )
         self._failures.append(PluginFailure(error.plugin, error.hook, error.message, trace, time.time()))
+        for listener in self._listeners:
+            listener(error)
+
+    def tell_failures(self, listener: Callable[[PluginError], None]) -> None:
+        """Call ``listener`` with each failure from now on, in whatever thread it is recorded."""
+        self._listeners.append(listener)
 
     # -- registration hooks ----------------------------------------------------------------------------------------
 
@@ -219,9 +228,14 @@ class PluginHost:
         return answers
 
     def register(self, plugin: LoadedPlugin | str, hook: str, **arguments: Any) -> Any:
-        """Call one plugin's registration hook. Raises ``PluginError``."""
+        """Call one plugin's registration hook. Raises ``PluginError``, also when one that is not ours has not returned
+        after ``LOAD_S``: nothing else starts meanwhile."""
         name, function, wanted = self._implementation(plugin, hook, arguments, HookKind.PLAIN)
-        answer = call_plain(name, hook, function, wanted)
+        call = partial(call_plain, name, hook, function, wanted)
+        try:
+            answer = call() if self.get(name).first_party else within(LOAD_S, call)
+        except TimeoutError:
+            raise PluginError(f"plugin {name}: {hook} has not returned after {LOAD_S:g} s", name, hook) from None
         problem = check_result(hook, answer)
         if problem is not None:
             raise PluginError(f"plugin {name}: {hook} returned {problem}", name, hook)

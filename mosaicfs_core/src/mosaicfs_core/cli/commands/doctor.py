@@ -22,7 +22,8 @@ def register(cli: click.Group, context: TerminalContext) -> None:
         from mosaicfs_core.cli.doctor_checks import CHECKS
 
         findings = [check(context.home) for check in CHECKS]
-        findings.extend(_instance_findings(context))
+        found = {finding.check for finding in findings if finding.status != "ok"}
+        findings.extend(finding for finding in _instance_findings(context) if finding.check not in found)
         if context.json:
             context.show([finding._asdict() for finding in findings])
         else:
@@ -80,6 +81,7 @@ def _mend(name: str, part: dict[str, Any], context: TerminalContext) -> str:
         return "set the clock of the machine that is wrong: sudo timedatectl set-ntp true"
     mends = {
         "crawler": f"make room if the disk is full, then `mosaicfs system reindex`; {context.home.log_dir} says more",
+        "disk": "make room on that disk; it goes on by itself",
         "plugins": "correct its settings (`mosaicfs plugin list` names the package), or `mosaicfs plugin disable` it",
         "vfs_mount": f"see the check `fuse` above; the mount's own log is {context.home.log_dir / 'mount.log'}",
         "replication": "see that this machine reaches its control plane: `mosaicfs agent status`",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any, Final, Literal
@@ -229,7 +230,7 @@ async def create_instance(node_id: str, data: NewInstance) -> Response:
         raise UserError(f"{RESERVED} is the name of the node's own settings: change those", field="plugin_name")
     package = data.package or data.plugin_name
     changes, host = _changes(data), state().core.host
-    warnings = type_warnings(data.plugin_type, package) + check_work(changes, host.step_ops())
+    warnings = type_warnings(data.plugin_type, package) + await asyncio.to_thread(check_work, changes, host.step_ops())
     document = instance_document(node_id, data.plugin_name, package=package, created_at=times.now_text())
     document |= {field: value for field, value in changes.items() if field != "settings"}
     document["plugin_type"] = data.plugin_type
@@ -280,7 +281,7 @@ async def change_instance(node_id: str, name: str, data: InstanceChange) -> Resp
             settings = checked_settings(host, document, changes["settings"], key)
             refuse_clash(host, known, {**document, **changes, **settings})
             await refuse_unwatchable(document, changes["settings"])
-    warnings = check_work(changes, host.step_ops())
+    warnings = await asyncio.to_thread(check_work, changes, host.step_ops())
     if changes.get("enabled") and node_id == state().core.node_id:
         named = [one for one in known if one["plugin_name"] == name]
         packages = [package_of(one) for one in named if one.get("plugin_type", "package") == "package"]
