@@ -360,7 +360,7 @@ while True:
 
 
 async def listening(bed: Bed, name: str) -> asyncio.subprocess.Process:
-    directory = kinds.socket_dir(bed.harness.core)
+    directory = kinds.socket_dir(bed.harness.home)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-c", SERVER, str(directory / f"{name}.sock"), stdout=asyncio.subprocess.PIPE

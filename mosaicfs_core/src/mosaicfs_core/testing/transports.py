@@ -102,7 +102,7 @@ def _write_program(harness: Harness, name: str, served: str) -> None:
 @asynccontextmanager
 async def _serving(harness: Harness, name: str, served: str) -> AsyncIterator[None]:
     """``mosaicfs plugin serve`` listening where sockets of plugins are."""
-    directory = kinds.socket_dir(harness.core)
+    directory = kinds.socket_dir(harness.home)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     command = children.command(
         harness.home.path, "plugin", "serve", served, "--socket", str(directory / f"{name}.sock")
