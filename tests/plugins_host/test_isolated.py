@@ -137,7 +137,7 @@ async def test_it_works_elsewhere_with_the_instances_own_context(apart: Apart) -
 
 async def test_its_socket_is_taken_for_no_foreign_program(apart: Apart) -> None:
     await apart.send("a")
-    assert kinds.programs(apart.harness.core) == []
+    assert kinds.programs(apart.harness.home, apart.harness.host) == []
     assert not list(kinds.socket_dir(apart.harness.home).glob("*"))
 
 

@@ -92,6 +92,8 @@ async def test_what_it_works_on_is_checked_before_it_is_stored(bed: Bed) -> None
             answer = await asked.ask("PATCH", asked.plugin, wrong, code=400)
             assert field in answer["error"]["message"], answer
         assert (await asked.ask("GET", asked.plugin))["workers"] == 4
+        nothing = dict.fromkeys(("workers", "timeout_s", "max_attempts", "budget"))
+        assert not nothing.keys() & (await asked.ask("PATCH", asked.plugin, nothing)).keys()  # as by default again
 
 
 async def test_a_path_without_a_node_is_refused(bed: Bed, tmp_path: Path) -> None:

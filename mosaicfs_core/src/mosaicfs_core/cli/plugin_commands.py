@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mosaicfs_core.cli import plugin_jobs, plugin_settings, plugin_switches
+from mosaicfs_core.cli import plugin_jobs, plugin_limits, plugin_settings, plugin_switches
 
 if TYPE_CHECKING:
     from mosaicfs_core.cli.frame_context import TerminalContext
@@ -26,6 +26,7 @@ def register(cli: click.Group, context: TerminalContext) -> None:
     _add_check(plugin, context)
     plugin_switches.register(plugin, context)
     plugin_settings.register(plugin, context)
+    plugin_limits.register(plugin, context)
     _add_serve(plugin, context)
     plugin_jobs.register(plugin, context)
     _add_describe(plugin, context)
