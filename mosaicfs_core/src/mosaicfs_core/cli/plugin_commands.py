@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mosaicfs_core.cli import plugin_jobs, plugin_limits, plugin_settings, plugin_switches
+from mosaicfs_core.cli import plugin_check, plugin_jobs, plugin_limits, plugin_settings, plugin_switches
 
 if TYPE_CHECKING:
     from mosaicfs_core.cli.frame_context import TerminalContext
@@ -23,7 +23,7 @@ def register(cli: click.Group, context: TerminalContext) -> None:
 
     _add_list(plugin, context)
     _add_new(plugin, context)
-    _add_check(plugin, context)
+    plugin_check.register(plugin, context)
     plugin_switches.register(plugin, context)
     plugin_settings.register(plugin, context)
     plugin_limits.register(plugin, context)
@@ -49,7 +49,7 @@ def _add_list(group: click.Group, context: TerminalContext) -> None:
         from mosaicfs_core.plugins.environments import host_of
         from mosaicfs_core.plugins.running import kinds
 
-        _quiet_log()
+        quiet_log()
         configured = config.load(context.home.config_file).agent.disabled_plugins
         host = host_of(context.home, (*disable, *configured), safe_mode)
         programs = kinds.programs(context.home, host)
@@ -85,37 +85,6 @@ def _add_new(group: click.Group, context: TerminalContext) -> None:
         )
         if context.json:
             context.show({"directory": str(written.directory), "files": list(written.files)})
-
-
-def _add_check(group: click.Group, context: TerminalContext) -> None:
-    @group.command("check")
-    @click.argument("name")
-    def check(name: str) -> None:
-        """Check that the installed plugin NAME keeps the contract of plugins.
-
-        NAME is an entry point's name; NAME=MODULE checks a module that is importable but not installed as a plugin.
-        """
-        import asyncio
-        import tempfile
-
-        from mosaicfs_core.errors import MosaicError
-        from mosaicfs_core.testing.checks import run_checks
-        from mosaicfs_core.testing.harness import plugin_at
-
-        _quiet_log()
-        name, _, module = name.partition("=")
-        with tempfile.TemporaryDirectory(prefix="mosaicfs-check-") as directory:
-            results = asyncio.run(run_checks(plugin_at(name, module) if module else name, Path(directory)))
-        rows = [
-            {"check": text, "result": "failed" if problem else "ok", "problem": problem} for text, problem in results
-        ]
-        context.show(rows, {"check": "CHECK", "result": "RESULT"})
-        failed = [row for row in rows if row["problem"]]
-        if failed and not context.json:
-            for row in failed:
-                click.echo(f"\n{row['check']}:\n{row['problem']}", err=True)
-        if failed:
-            raise MosaicError(f"{name} fails {len(failed)} of {len(rows)} checks")
 
 
 def _add_serve(group: click.Group, context: TerminalContext) -> None:
@@ -158,7 +127,7 @@ def _add_describe(group: click.Group, context: TerminalContext) -> None:
         from mosaicfs_core.errors import NotFound
         from mosaicfs_core.plugins.environments import description_of
 
-        _quiet_log()
+        quiet_log()
         try:
             plugin = load_alone(name)[1]
         except NotFound as error:
@@ -196,7 +165,8 @@ def _add_run(group: click.Group) -> None:
         run_package(name)
 
 
-def _quiet_log() -> None:
+def quiet_log() -> None:
+    """Let nothing of the host's log get to the terminal."""
     # What went wrong is shown in the answer; the host's log would say it twice.
     import logging
 

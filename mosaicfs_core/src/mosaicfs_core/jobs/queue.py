@@ -310,7 +310,9 @@ class JobQueue:
                     if left is not None and left <= 0:
                         return True
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(news.wait(), left)
+                        # Not wait_for: before Python 3.12 it loses a cancellation that comes together with the event.
+                        async with asyncio.timeout(left):
+                            await news.wait()
         return False
 
     def _wake(self) -> None:
