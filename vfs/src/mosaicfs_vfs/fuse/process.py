@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
-from mosaicfs_core import config
+from mosaicfs_core import config, stuck
 from mosaicfs_core.errors import PluginError, UserError
 from mosaicfs_core.home import Home
 from mosaicfs_core.hooks import StepOp
@@ -65,6 +65,7 @@ async def run(
     policy = ReadPolicy(settings.refuse_programs, settings.remote_bytes_per_minute)
     point = mountpoint.vacant(directory)
     _prepare_process()
+    stuck.watch(home.log_dir, "mount")
     if tied_to is not None:
         _tie(tied_to)
     agent = AgentClient(home.agent_socket, point)

@@ -38,6 +38,7 @@ def register(cli: click.Group, context: TerminalContext) -> None:
 
 def _instance_findings(context: TerminalContext) -> list[Finding]:
     """What the running instance says of itself."""
+    from mosaicfs_core import stuck
     from mosaicfs_core.cli.client import NotReady, NotRunning, health_of, start_command
     from mosaicfs_core.cli.doctor_checks import Finding
     from mosaicfs_core.errors import MosaicError, Unavailable
@@ -53,9 +54,11 @@ def _instance_findings(context: TerminalContext) -> list[Finding]:
         if error.code == "unreachable":
             if isinstance(error, NotReady):
                 return [Finding("instance", "warning", error.message, "it goes on by itself, once that is there")]
-            here = isinstance(error, NotRunning)
-            said = f"nothing runs with the home {context.home.path}" if here else error.message
-            return [Finding("instance", "warning", said, f"start it: {start_command(context.home)}")]
+            if isinstance(error, NotRunning):
+                said = f"nothing runs with the home {context.home.path}"
+                return [Finding("instance", "warning", said, f"start it: {start_command(context.home)}")]
+            mend = f"the log says more: {context.home.log_dir}{stuck.hint(context.home.log_dir, 'mosaicfs')}"
+            return [Finding("instance", "failed", error.message, mend)]
         status: Literal["failed", "warning"] = "failed" if isinstance(error, Unavailable) else "warning"
         return [Finding("instance", status, error.message, f"the log says more: {context.home.log_dir}")]
     files = info["documents"].get("file", 0)
