@@ -75,8 +75,8 @@ async def list_annotations(query_args: AnnotationFilter) -> Response:
 @validate_querystring(AnnotationsGone)
 @document_response(AnnotationsDeleted)
 async def delete_annotations(query_args: AnnotationsGone) -> Response:
-    """Take away what plugins said of files, which they are then asked again: of one file (``path`` needs ``node_id``), of
-    a node's files, what one instance said (``plugin``), or what all of that is true of.
+    """Take away what plugins said of files, which they are then asked again: of one file (``path`` needs ``node_id``),
+    of a node's files, what one instance said (``plugin``), or what all of that is true of.
 
     An annotation is its annotator's: every node that has such an instance takes away its own, and a node that cannot
     be asked is named.
