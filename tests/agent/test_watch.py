@@ -14,7 +14,10 @@ from typing import Any
 
 import pytest
 
+from mosaicfs_plugins.localfs.observer import Observation
+
 Write = Callable[[Path, Mapping[str, str]], None]
+PATIENCE_S = 15.0
 
 
 @pytest.fixture
@@ -52,6 +55,20 @@ async def test_renames_of_files_and_directories_keep_documents(watched: Any) -> 
     after = watched.rows()
     assert after["other/deep/c.txt"].uuid == before["sub/deep/c.txt"].uuid
     assert after["other/renamed.txt"].inode == before["a.txt"].inode
+
+
+async def test_a_file_renamed_onto_another_ends_where_that_one_goes_on(watched: Any) -> None:
+    before = watched.rows()
+    os.rename(watched.tree / "sub/b.txt", watched.tree / "a.txt")
+    await watched.settled(watched.agrees)
+    await watched.settled(lambda: watched.rows()["a.txt"].size == before["sub/b.txt"].size)
+    assert watched.rows()["a.txt"].uuid == before["a.txt"].uuid
+    ended = await watched.core.store.get(before["sub/b.txt"].document_id)
+    assert (ended["status"], ended["source"]["export_path"]) == ("deleted", before["a.txt"].export_path)
+    assert (ended["moved_from"], ended["renamed_onto"]) == (
+        before["sub/b.txt"].export_path,
+        before["a.txt"].document_id,
+    )
 
 
 async def test_an_atomic_save_keeps_the_document(watched: Any) -> None:
@@ -107,18 +124,55 @@ async def test_two_roots_move_between_them(node: Any, write: Write, tmp_path: Pa
     assert node.rows()["two/f"].uuid == before
 
 
-@pytest.mark.logs("a thread that follows changes has died")
-@pytest.mark.skipif(sys.platform != "linux", reason="inotify")
-async def test_a_dead_reading_thread_is_replaced(watched: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+async def mortal(node: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Ends the thread that reads the events of ``node``, which watches, and whose watcher soon notices that."""
     from watchdog.observers.inotify_c import InotifyFD
 
-    monkeypatch.setattr("mosaicfs_plugins.localfs.watch.CHECK_S", 0.2)
-    for thread in threading.enumerate():
-        if isinstance(thread, InotifyFD):
-            thread.stop()
-            await asyncio.to_thread(thread.join)
-    (watched.tree / "unheard").write_text("x")
-    await watched.settled(watched.agrees)
-    (watched.tree / "heard").write_text("x")
-    await watched.settled(watched.agrees)
-    assert watched.agent.status()["subsystems"]["watcher"]["status"] == "healthy"
+    monkeypatch.setattr("mosaicfs_plugins.localfs.watch.CHECK_S", 0.1)
+    monkeypatch.setattr("mosaicfs_core.agent.runner.FIRST_PAUSE_S", 0.01)
+    await node.configure(watch=True)
+    await node.start()
+    (reading,) = [thread for thread in threading.enumerate() if isinstance(thread, InotifyFD)]
+
+    def end() -> None:
+        reading.stop()
+        reading.join()
+
+    return end
+
+
+@pytest.mark.logs("a thread that follows changes has died")
+@pytest.mark.skipif(sys.platform != "linux", reason="inotify")
+async def test_a_dead_reading_thread_is_replaced(node: Any, mortal: Callable[[], None]) -> None:
+    mortal()
+    (node.tree / "unheard").write_text("x")
+    await node.settled(node.agrees)
+    (node.tree / "heard").write_text("x")
+    await node.settled(node.agrees)
+    assert node.agent.status()["subsystems"]["watcher"]["status"] == "healthy"
+
+
+@pytest.mark.logs("a thread that follows changes has died")
+@pytest.mark.skipif(sys.platform != "linux", reason="inotify")
+async def test_nothing_falls_between_the_next_watcher_and_the_crawl_after_it(
+    node: Any, mortal: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What changes before that watcher watches is the crawl's to find, however long watching takes to begin."""
+    crawled = threading.Event()
+    watch, crawl_ended = Observation.watch, node.agent._board.crawl_ended
+
+    def late(observation: Observation, root: str) -> None:
+        crawled.wait(0.2)
+        (node.tree / "between").write_text("x")
+        watch(observation, root)
+
+    def ended(*arguments: Any, **more: Any) -> None:
+        crawl_ended(*arguments, **more)
+        crawled.set()
+
+    monkeypatch.setattr(Observation, "watch", late)
+    monkeypatch.setattr(node.agent._board, "crawl_ended", ended)
+    mortal()
+    await asyncio.to_thread(crawled.wait, PATIENCE_S)
+    assert set(node.rows()) == {"between"}

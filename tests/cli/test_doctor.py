@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from mosaicfs_core import disk_room
 from mosaicfs_core.cli import doctor_checks as checks
 from mosaicfs_core.cli.commands import doctor
 from mosaicfs_core.cli.frame_context import TerminalContext
@@ -97,8 +98,10 @@ def test_a_full_disk(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: Any) -> os.statvfs_result:
         return os.statvfs_result([*real[:4], 10, *real[5:]])
 
-    monkeypatch.setattr(checks.os, "statvfs", full)
-    assert checks.check_disk(home).status == "warning"
+    monkeypatch.setattr(disk_room.os, "statvfs", full)
+    found = checks.check_disk(home)
+    assert (found.status, found.detail) == ("failed", "0 MB free where the home is: nothing can be written")
+    assert str(home.path) in found.mend
 
 
 def test_quick_check_reads_and_writes_nothing(home: Home) -> None:

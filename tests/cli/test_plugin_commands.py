@@ -15,7 +15,7 @@ from importlib_metadata import EntryPoint
 from mosaicfs_core.cli.frame_context import TerminalContext
 from mosaicfs_core.cli.main import cli
 from mosaicfs_core.documents import ids
-from mosaicfs_core.errors import Conflict, NotFound, UserError
+from mosaicfs_core.errors import Conflict, NotFound, Unavailable, UserError
 from mosaicfs_core.home import Home
 from mosaicfs_core.plugins.host import PluginHost
 from mosaicfs_core.plugins.instances import default_document
@@ -134,6 +134,8 @@ class Api:
         self.sent: list[tuple[str, str, Any]] = []
 
     def send(self, method: str, path: str, body: Any = None) -> Any:
+        if path == "nodes/node-a/rescan":
+            raise Unavailable("node-a is not connected")
         self.sent.append((method, path, body))
         if method == "DELETE":
             return {"removed": path.rpartition("/")[2]}
@@ -144,7 +146,7 @@ class Api:
     def get(self, path: str, **params: Any) -> Any:
         if path == "nodes":
             return {"items": [{"id": "node-a", "friendly_name": "Laptop"}], "total": 1}
-        if path == "nodes/node-a/status":
+        if path == "nodes/node-a/status":  # what it told before it went away
             return {"available_plugins": [{"name": "notes"}, {"name": "search"}]}
         assert path == "nodes/node-a/plugins"
         return {"items": [{"id": "mail"}]}

@@ -80,9 +80,10 @@ class Bed:
         return running
 
     async def until(self, running: RunningPlugin, *, up: bool) -> None:
-        while (running.problem is None) is not up:
-            self.changed.clear()
-            await self.changed.wait()
+        async with asyncio.timeout(60):
+            while (running.problem is None) is not up:
+                self.changed.clear()
+                await self.changed.wait()
 
     async def close(self) -> None:
         for running in self._running:
@@ -93,7 +94,7 @@ class Bed:
 async def bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bed]:
     monkeypatch.setattr(socket, "FIRST_PAUSE_S", 0.01)
     points = entry_points(group="mosaicfs", name="external")
-    async with asyncio.timeout(60), Harness.start(tmp_path / "home", plugins=list(points)) as harness:
+    async with Harness.start(tmp_path / "home", plugins=list(points)) as harness:
         made = Bed(harness)
         try:
             yield made

@@ -104,15 +104,16 @@ class Apart:
         await self.harness.instances.refresh()
 
     async def until(self, up: bool) -> None:
-        while (self.running.problem is None) is not up:
-            self._changed.clear()
-            await self._changed.wait()
+        async with asyncio.timeout(60):
+            while (self.running.problem is None) is not up:
+                self._changed.clear()
+                await self._changed.wait()
 
 
 @pytest.fixture
 async def apart(module: None, tmp_path: Path) -> AsyncIterator[Apart]:
     plugins = [plugin_at("apart", "apart_plugin"), *entry_points(group="mosaicfs", name="external")]
-    async with asyncio.timeout(60), Harness.start(tmp_path / "home", plugins=plugins) as harness:
+    async with Harness.start(tmp_path / "home", plugins=plugins) as harness:
         await harness.instance("apart", {"tone": "low"})
         changed = asyncio.Event()
         running = kinds.run(harness.core, harness.instances, harness.instances.current["apart"], changed.set)

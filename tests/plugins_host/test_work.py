@@ -34,6 +34,7 @@ from mosaicfs_core.jobs import Counts, JobQueue, finishing
 from mosaicfs_core.plugins.running.in_process import InProcess
 from mosaicfs_core.testing.harness import Harness, plugin_at
 
+PATIENCE_S = 60.0
 EVENTS = ("file.added", "file.modified", "file.deleted", "sync.started", "sync.completed")
 
 
@@ -103,7 +104,7 @@ class Bed:
 
     @asynccontextmanager
     async def agent(self) -> AsyncIterator[Agent]:
-        async with self.harness.agent() as agent:
+        async with asyncio.timeout(PATIENCE_S), self.harness.agent() as agent:
             await agent.first_crawl_done.wait()
             yield agent
 
@@ -136,10 +137,8 @@ async def bed(annotator: Annotator, tmp_path: Path) -> AsyncIterator[Bed]:
     tree = tmp_path / "tree"
     tree.mkdir()
     localfs = entry_points(group="mosaicfs", name="localfs")
-    async with (
-        asyncio.timeout(60),
-        Harness.start(tmp_path / "home", plugins=[*localfs, plugin_at("annotator", "annotator")]) as harness,
-    ):
+    plugins = [*localfs, plugin_at("annotator", "annotator")]
+    async with Harness.start(tmp_path / "home", plugins=plugins) as harness:
         await harness.instance("localfs", {"paths": [str(tree)]})
         await harness.instance("annotator")
         yield Bed(harness, tree)
@@ -232,7 +231,7 @@ async def test_a_start_without_its_package_costs_no_instance_what_it_has_done(
 
     @asynccontextmanager
     async def life(**limits: Any) -> AsyncIterator[tuple[Bed, Agent]]:
-        async with asyncio.timeout(60), Harness.start(tmp_path / "home", plugins=plugins, **limits) as harness:
+        async with Harness.start(tmp_path / "home", plugins=plugins, **limits) as harness:
             await harness.instances.refresh()
             bed = Bed(harness, tmp_path / "tree")
             if not harness.instances.current:
@@ -362,9 +361,10 @@ async def test_new_limits_and_a_pause_disturb_no_event_that_is_under_way(bed: Be
     annotator.answer = slow
     await bed.change(workers=1, max_attempts=1)
     async with bed.agent() as agent:
+        await bed.until(lambda: _all_done(agent, annotator, 0))
         for name in ("a.txt", "b.txt"):
             (bed.tree / name).write_text("abc")
-        await bed.until(lambda: _in_flight(agent, 1))
+        await bed.until(lambda: _in_flight(agent, 1))  # the other one has not been taken: nothing is known of files yet
         await bed.change(workers=2, timeout_s=30)
         await bed.until(lambda: _in_flight(agent, 2))
         await bed.change(paused=True)

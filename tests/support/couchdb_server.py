@@ -9,6 +9,7 @@ row. ``faults`` come before the answers.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import itertools
 import json
@@ -62,6 +63,7 @@ class CouchDB:
         self.max_request_size = 1 << 32
         self.base = ""
         self._texts = itertools.count(1)
+        self._making = asyncio.Lock()  # of two who make a database at once one is told that it is there
 
     # Positions
 
@@ -107,13 +109,13 @@ class CouchDB:
         return await self._in_database(asked)
 
     async def _database(self, asked: Asked) -> web.StreamResponse:
-        known = asked.name in self.locals
         if asked.method == "PUT":
-            if known:
-                return said(412, "file_exists", "The database could not be created, the file already exists.")
-            await self.make(asked.name)
+            async with self._making:
+                if asked.name in self.locals:
+                    return said(412, "file_exists", "The database could not be created, the file already exists.")
+                await self.make(asked.name)
             return web.json_response({"ok": True}, status=201)
-        if not known:
+        if asked.name not in self.locals:
             return said(404, "not_found", "Database does not exist.")
         store = self.stores.get(asked.name)
         seq = 0 if store is None else await store.read(Reader.seq)
@@ -122,13 +124,13 @@ class CouchDB:
         return web.json_response({**facts, "instance_start_time": "1732600000", "props": {}, "cluster": cluster})
 
     async def make(self, name: str) -> None:
-        """A database; one for notes where its name says so."""
-        self.locals[name] = {}
+        """A database; one for notes where its name says so. It is there for others once it is whole."""
         self.security[name] = {"admins": {"roles": ["_admin"]}, "members": {"roles": ["_admin"]}}
         if name.endswith("-notes"):
             self.notes[name] = {}
         else:
             self.stores[name] = await Store.open(self._home / f"{name}.db")
+        self.locals[name] = {}
 
     async def _in_database(self, asked: Asked) -> web.StreamResponse:
         head, _, rest = asked.path.partition("/")

@@ -27,7 +27,7 @@ from mosaicfs_core.supervision import Standing, end_tasks, supervised
 logger = logging.getLogger(__name__)
 
 WATCH_READY_S: Final = 10.0
-"""How long the first crawl waits for the watcher's first word."""
+"""How long a crawl waits for the first word of a watcher that begins."""
 RUN_HOOKS: Final = ("mosaicfs_crawl", "mosaicfs_watch", "mosaicfs_run")
 """The hooks that a runner runs."""
 FIRST_PAUSE_S: Final = 1.0
@@ -139,12 +139,10 @@ class Runner:
     # Crawling.
 
     async def _crawls(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(WATCH_READY_S):
-                await self._watch_ready.wait()
         pause = FIRST_PAUSE_S
         while True:
             await self._asked.wait()
+            await self._watch_begun()
             if self._retry is not None:
                 self._retry.cancel()
             self._asked.clear()
@@ -168,6 +166,14 @@ class Runner:
                 pause = FIRST_PAUSE_S
             self._answer(outcome, waiters)
             self.first_done.set()
+
+    async def _watch_begun(self) -> None:
+        """Wait for a watcher that begins: what changes before it notices changes is found by the crawl, which must not
+        have looked yet."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WATCH_READY_S):
+                await self._watch_ready.wait()
+        self._watch_ready.set()  # one that keeps silent is waited for once
 
     async def _crawl(self, request: CrawlRequest) -> Report:
         begun = time.monotonic()
@@ -225,7 +231,8 @@ class Runner:
             self._board.error("watcher", f"{self.name}: {reason}")
 
         def again() -> None:
-            # What changed while nobody watched is found by a crawl.
+            # What changed while nobody watched is found by a crawl, once somebody does.
+            self._watch_ready.clear()
             self._ask(CrawlRequest(trigger="reconnect"))
 
         watch = partial(self._running.watch, self._emitted)

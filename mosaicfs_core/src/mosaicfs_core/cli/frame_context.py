@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ import click
 
 if TYPE_CHECKING:
     from mosaicfs_core.cli.client import HttpApi
+    from mosaicfs_core.errors import PluginError
     from mosaicfs_core.home import Home
     from mosaicfs_core.hooks import StepOp
 
@@ -85,10 +86,15 @@ class TerminalContext:
 
         return [os.fsdecode(paths.unescape(path)) for path in check_watch_paths(folders, self.home, None)]
 
-    def step_ops(self, *, first_party: bool = False) -> Mapping[str, StepOp]:
+    def step_ops(
+        self, *, first_party: bool = False, failed: Callable[[PluginError], None] | None = None
+    ) -> Mapping[str, StepOp]:
         """The step ops of the installed plugins that are not disabled."""
         from mosaicfs_core import config
         from mosaicfs_core.plugins.host import PluginHost
 
         disabled = config.load(self.home.config_file).agent.disabled_plugins
-        return PluginHost.discover(disabled, first_party).step_ops()
+        host = PluginHost.discover(disabled, first_party)
+        if failed is not None:
+            host.tell_failures(failed)
+        return host.step_ops()

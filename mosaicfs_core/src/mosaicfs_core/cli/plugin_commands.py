@@ -38,16 +38,17 @@ def _add_list(group: click.Group, context: TerminalContext) -> None:
     def list_plugins(disable: tuple[str, ...], safe_mode: bool) -> None:
         """List the plugins installed in this environment, working or not, and which are switched off on this machine.
 
-        With --verbose the traceback of each failed one follows.
+        A MosaicFS that runs here looks again what is installed, and uses it from then on. With --verbose the
+        traceback of each failed one follows.
         """
         from mosaicfs_core import config
-        from mosaicfs_core.cli.plugin_listing import COLUMNS, instances_of, rows
+        from mosaicfs_core.cli.plugin_listing import COLUMNS, instances_of, rows, running_notes
         from mosaicfs_core.plugins.environments import host_of
 
         _quiet_log()
         configured = config.load(context.home.config_file).agent.disabled_plugins
         host = host_of(context.home, (*disable, *configured), safe_mode)
-        found = rows(host.plugins.values(), instances_of(context.home))
+        found = rows(host.plugins.values(), instances_of(context.home), running_notes(context.home))
         context.show(found, COLUMNS, empty="no plugin is installed")
         if context.verbose:
             for plugin in host.plugins.values():

@@ -42,12 +42,34 @@ def instances_of(home: Home) -> list[dict[str, Any]]:
     return [document for document in found if document["plugin_name"] != RESERVED]
 
 
-def rows(plugins: Iterable[LoadedPlugin], documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def running_notes(home: Home) -> dict[str, str]:
+    """Let the MosaicFS that runs with this home look again at what is installed; what it cannot use as it is, by name.
+    Empty where none runs."""
+    from mosaicfs_core.cli.client import HttpApi, find_endpoint
+
+    try:
+        endpoint = find_endpoint(home)
+        if endpoint.home is None:  # an instance elsewhere has packages of its own
+            return {}
+        api = HttpApi(endpoint)
+        found = api.send("POST", f"nodes/{api.get('system/info')['node_id']}/rescan")["items"]
+    except MosaicError:
+        return {}
+    notes = {str(one["name"]): one.get("restart") or one.get("error") for one in found if "type" not in one}
+    return {name: f"running: {note}" for name, note in notes.items() if note}
+
+
+def rows(
+    plugins: Iterable[LoadedPlugin], documents: Sequence[Mapping[str, Any]], running: Mapping[str, str]
+) -> list[dict[str, Any]]:
     """A row for each package, each program in use, and each instance without a package. ``documents`` are those of this
-    machine."""
+    machine, ``running`` what the MosaicFS that runs there says of packages."""
     installed = {plugin.name: plugin for plugin in plugins}
     packaged = [one for one in documents if one.get("plugin_type", "package") == "package"]
-    found = [_row(plugin, [one for one in packaged if package_of(one) == name]) for name, plugin in installed.items()]
+    found = [
+        _row(plugin, [one for one in packaged if package_of(one) == name], running.get(name))
+        for name, plugin in installed.items()
+    ]
     programs = [one for one in documents if one not in packaged]
     gone = [one for one in packaged if package_of(one) not in installed]
     return found + [_program(one) for one in programs] + [_left_behind(one) for one in gone]
@@ -78,10 +100,10 @@ def _left_behind(document: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _row(plugin: LoadedPlugin, instances: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _row(plugin: LoadedPlugin, instances: Sequence[Mapping[str, Any]], running: str | None) -> dict[str, Any]:
     manifest = plugin.manifest
     off = [str(one["plugin_name"]) for one in instances if not one.get("enabled", True)]
-    note = plugin.error
+    note = plugin.error or running
     if note is None and manifest is not None and not manifest.available:
         note = "announced, not available in this release"
     if note is None and off:

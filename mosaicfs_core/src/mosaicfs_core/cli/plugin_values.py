@@ -37,8 +37,10 @@ def check_key(name: str, schema: Mapping[str, Any] | None, key: str) -> None:
     free = schema is None or schema.get("additionalProperties") or any(branch in schema for branch in _BRANCHES)
     if key in known or (free and key):
         return
+    if not known:
+        raise UserError(f"{name} has no settings, so there is no {key!r} to set", field=f"settings.{key}")
     near = get_close_matches(key, known, 1)
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known) or 'none'}"
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
     raise UserError(f"{name} has no setting {key!r}; {hint}", field=f"settings.{key}")
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import site
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Final
 
-from importlib_metadata import EntryPoint, entry_points
+from importlib_metadata import EntryPoint, MetadataPathFinder, entry_points
 
 from mosaicfs_core.hooks import ENTRY_POINT_GROUP
 
@@ -56,6 +58,15 @@ def installed_plugins(found: Iterable[EntryPoint] | None = None) -> list[Install
         taken[plugin.name] = plugin
         listed.append(plugin)
     return listed
+
+
+def look_anew() -> None:
+    """Let this process find what was installed since it began: what the import system remembers of directories is
+    forgotten, and ``.pth`` files are read, by which a checkout is installed (``pip install -e``)."""
+    for directory in [*site.getsitepackages(), *([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])]:
+        site.addsitedir(directory)
+    importlib.invalidate_caches()
+    MetadataPathFinder.invalidate_caches()
 
 
 def unknown_names(names: Collection[str], installed: Iterable[InstalledPlugin]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -105,6 +106,7 @@ class Instances:
         self._places: Mapping[str, Places] = {}
         self._seeded: frozenset[str] = frozenset()
         self._key: NodeKey | None = None
+        self._reading = asyncio.Lock()
         self.current: Mapping[str, Instance] = {}
 
     async def ensure_defaults(self, settings: Mapping[str, Mapping[str, Any]] | None = None) -> list[str]:
@@ -139,27 +141,29 @@ class Instances:
 
     async def refresh(self) -> Mapping[str, Instance]:
         """Read this node's plugin documents."""
-        documents = await self._core.store.read(self._read)
-        self._seeded = await seeded_names(self._core.store)
-        clashing = clashes(documents, self._core.host.manifest_of)
-        self._places = places_of(documents, self._core.host.manifest_of)
-        found = [self._instance(document, clashing.get(document["plugin_name"])) for document in documents]
-        self.current = {instance.name: instance for instance in found if instance is not None}
-        return self.current
+        async with self._reading:  # what was read last is what counts
+            documents = await self._core.store.read(self._read)
+            self._seeded = await seeded_names(self._core.store)
+            clashing = clashes(documents, self._core.host.manifest_of)
+            self._places = places_of(documents, self._core.host.manifest_of)
+            found = [self._instance(document, clashing.get(document["plugin_name"])) for document in documents]
+            self.current = {instance.name: instance for instance in found if instance is not None}
+            return self.current
 
     async def follow(self) -> AsyncIterator[frozenset[str]]:
         """Yield the names of instances that came, changed or went, after each change, ``current`` being up to date."""
         since = self._core.store.reader.seq()
-        before = await self._refreshed_from(self.current)
+        before = await self.changed()
         if before:
             yield before
         async for _ in self._core.store.changes(since, live=True, types={"plugin"}):
-            changed = await self._refreshed_from(self.current)
+            changed = await self.changed()
             if changed:
                 yield changed
 
-    async def _refreshed_from(self, old: Mapping[str, Instance]) -> frozenset[str]:
-        new = await self.refresh()
+    async def changed(self) -> frozenset[str]:
+        """``refresh``, and the names of instances that came, changed or went by that."""
+        old, new = self.current, await self.refresh()
         names = old.keys() | new.keys()
         return frozenset(name for name in names if _state(old.get(name)) != _state(new.get(name)))
 
@@ -261,6 +265,9 @@ def remembered(plugin: LoadedPlugin) -> dict[str, Any]:
     return dict(msgspec.json.decode(msgspec.json.encode(kept)))
 
 
-def _state(instance: Instance | None) -> tuple[Mapping[str, Any], str | None] | None:
+def _state(instance: Instance | None) -> tuple[Any, ...] | None:
+    if instance is None:
+        return None
+    package = None if instance.plugin is None else (instance.plugin.manifest, instance.plugin.code)
     # The document of another instance can be what is in the way of this one.
-    return (instance.document, instance.problem) if instance is not None else None
+    return (instance.document, instance.problem, package)

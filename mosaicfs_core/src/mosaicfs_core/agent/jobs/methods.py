@@ -17,6 +17,7 @@ from mosaicfs_core.hooks import RunningPlugin
 from mosaicfs_core.jobs import JobStatus, WhichAnnotations
 from mosaicfs_core.link import Method, params_of
 from mosaicfs_core.plugins.context import CoreServices
+from mosaicfs_core.plugins.running.installed import rescan
 
 InstanceName = Annotated[str, Meta(pattern=f"^{ids.INSTANCE_PATTERN}{END}")]
 MAX_JOBS = 500
@@ -59,6 +60,7 @@ class JobMethods:
             "jobs": self.jobs,
             "jobs_retry": self.jobs_retry,
             "query": self.query,
+            "rescan": self.rescan,
         }
 
     async def query(self, given: dict[str, Any]) -> Any:
@@ -91,6 +93,10 @@ class JobMethods:
     async def annotations_forget(self, given: dict[str, Any]) -> dict[str, int]:
         """Take away annotations that this node made, and have their files processed again."""
         return {"deleted": await self._keeper.queue.forget(params_of(WhichAnnotations, given))}
+
+    async def rescan(self, _given: dict[str, Any]) -> Any:
+        """Look again at what is installed on this node."""
+        return msgspec.to_builtins(await rescan(self._core))
 
     async def full_sync(self, given: dict[str, Any]) -> dict[str, bool]:
         """Begin a full sync; of each instance whether it was begun or is under way already."""

@@ -15,13 +15,13 @@ _WEIGHT: Final = 0.1
 
 
 class Pace:
-    """Learns from each job how long one takes."""
+    """Learns from each file how long one takes."""
 
     def __init__(self) -> None:
         self._usual_s: float | None = None
 
     def took(self, seconds: float) -> None:
-        """A job took so long at the plugin."""
+        """A file took so long at the plugin."""
         before = seconds if self._usual_s is None else self._usual_s
         self._usual_s = before + (seconds - before) * _WEIGHT
 

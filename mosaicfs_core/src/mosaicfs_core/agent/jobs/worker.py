@@ -246,7 +246,8 @@ class Worker:
             return partial(self._attempted, job, as_plugin_error(job.instance, "mosaicfs_file_event", error).message)
         finally:
             self._at_plugin -= 1
-        self._pace.took(time.monotonic() - begun)
+        if job.file is not None:  # that a sync begins or has ended is no measure of what a file costs
+            self._pace.took(time.monotonic() - begun)
         self._outage.over()
         return partial(self._answered, job, answer)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Final
@@ -73,6 +73,8 @@ class Uplink:
 
     async def __aenter__(self) -> Uplink:
         self._agent.subsystems["link"] = self.subsystem
+        self._core.ask_control = self._ask_control
+        self._core.plugins_changed.append(self._look_again)
         self._agent.roots_changed.append(self._describe)
         for name, work in (("control plane link", self.link.run), ("heartbeat", self._beat)):
             self._tasks.append(asyncio.create_task(supervised(name, work, self._core.failing), name=name))
@@ -81,6 +83,8 @@ class Uplink:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._core.ask_control = None
+        self._core.plugins_changed.remove(self._look_again)
         await end_tasks(*self._tasks)
         await self._methods.close()
         self._agent.roots_changed.remove(self._describe)
@@ -106,21 +110,36 @@ class Uplink:
     async def _ask(self, method: str, params: Any) -> Any:
         return await self.link.call(method, params)
 
+    async def _ask_control(self, method: str, params: Mapping[str, Any], timeout: float) -> Any:
+        if not (state := self.link.state).connected:
+            why = state.problem or "it has not answered yet"
+            raise Unavailable(f"it is asked through the control plane, which is not connected: {why}")
+        return await self.link.call(method, params, timeout)
+
     async def _up(self, again: bool) -> None:
         """The link is up: what the control plane should know, and what may have been missed meanwhile."""
         if again and self._reconnected is not None:
             self._reconnected()
-        documents = Instances(self._core).defaults()
-        facts = ("settings_schema", "watches", "provides_filesystem", "file_path_prefix")
-        fields = ("plugin_name", "package", "name", *facts)
-        first = [{key: one[key] for key in fields if one.get(key) is not None} for one in documents]
-        await self.link.call("seed", {"instances": first})
+        await self._seed()
         await self._tell_folders()
         await self._describe()
         now = self._clock()
         if again and (self._reconciled is None or now - self._reconciled >= RECONCILE_S):
             self._reconciled = now
             self._agent.reconcile()
+
+    async def _seed(self) -> None:
+        """Ask for the instances that the packages here want by default."""
+        documents = Instances(self._core).defaults()
+        facts = ("settings_schema", "watches", "provides_filesystem", "file_path_prefix")
+        fields = ("plugin_name", "package", "name", *facts)
+        wanted = [{key: one[key] for key in fields if one.get(key) is not None} for one in documents]
+        await self.link.call("seed", {"instances": wanted})
+
+    async def _look_again(self) -> None:
+        """Other plugins are installed; without a connection that is told once there is one."""
+        if self.link.state.connected:
+            await self._seed()
 
     async def _tell_folders(self) -> None:
         """Ask for the folders that this machine was started with. What is refused once would be so again."""

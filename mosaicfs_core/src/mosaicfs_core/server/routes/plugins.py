@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any, Final, Literal
@@ -21,6 +22,7 @@ from mosaicfs_core.plugins.instances import provided_filesystem
 from mosaicfs_core.plugins.loading import LoadedPlugin
 from mosaicfs_core.plugins.node_settings import RESERVED, SCHEMA, empty_document
 from mosaicfs_core.plugins.prefixes import tombstone_of
+from mosaicfs_core.plugins.running.installed import rescan
 from mosaicfs_core.plugins.settings import translate
 from mosaicfs_core.server.instance_checks import (
     checked_settings,
@@ -40,7 +42,7 @@ from mosaicfs_core.server.listing import (
     shown,
 )
 from mosaicfs_core.server.plugin_work import check_work
-from mosaicfs_core.server.routes.nodes import get_node_document
+from mosaicfs_core.server.routes.nodes import ask_node, get_node_document
 from mosaicfs_core.server.state import state
 from mosaicfs_core.server.stored import documents_of, replace
 
@@ -84,7 +86,8 @@ class NewInstance(InstanceChange, kw_only=True, forbid_unknown_fields=True):
 
 
 class PluginAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """An installed package: working, failed (with the reason) or disabled."""
+    """An installed package: working, failed (with the reason) or disabled. ``restart`` says what takes effect only once
+    MosaicFS is started anew."""
 
     name: str
     status: str
@@ -98,6 +101,15 @@ class PluginAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
     settings_schema: dict[str, Any] | None = None
     watches: str | None = None
     error: str | None = None
+    restart: str | None = None
+
+
+class InstalledAnswer(msgspec.Struct, kw_only=True):
+    """What can run on a node, packages and programs (which have a ``type``), with the reason for what cannot, and
+    which packages are others than at the last look."""
+
+    items: list[dict[str, Any]]
+    changed: list[str]
 
 
 class InstanceAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -156,6 +168,7 @@ def plugin_body(plugin: LoadedPlugin) -> PluginAnswer:
         settings_schema=dict(manifest.settings_schema) if manifest and manifest.settings_schema else None,
         watches=manifest.watches if manifest else None,
         error=plugin.error,
+        restart=plugin.restart,
     )
 
 
@@ -181,6 +194,19 @@ async def list_installed(query_args: Paging) -> Response:
     return json_answer(page_of(found, query_args))
 
 
+@blueprint.post("/nodes/<node_id>/rescan")
+@document_response(InstalledAnswer)
+async def rescan_plugins(node_id: str) -> Response:
+    """Look again at which plugins are installed on a node, and use what has come since it started: a package is loaded,
+    and works like one that was there at the start but for what its ``restart`` names."""
+    await get_node_document(node_id)
+    server = state()
+    found = await rescan(server.core)  # wherever it is, its settings are checked by what is installed here
+    if node_id in (server.core.node_id, server.identity.node_id):
+        return json_answer(found)
+    return json_answer(await ask_node(node_id, "rescan", {}))
+
+
 @blueprint.get("/nodes/<node_id>/plugins")
 @validate_querystring(Paging)
 @document_response(ListAnswer)
@@ -204,7 +230,7 @@ async def create_instance(node_id: str, data: NewInstance) -> Response:
         raise UserError(f"{RESERVED} is the name of the node's own settings: change those", field="plugin_name")
     package = data.package or data.plugin_name
     changes, host = _changes(data), state().core.host
-    warnings = type_warnings(data.plugin_type, package) + check_work(changes, host.step_ops())
+    warnings = type_warnings(data.plugin_type, package) + await asyncio.to_thread(check_work, changes, host.step_ops())
     document = instance_document(node_id, data.plugin_name, package=package, created_at=times.now_text())
     document |= {field: value for field, value in changes.items() if field != "settings"}
     document["plugin_type"] = data.plugin_type
@@ -255,7 +281,7 @@ async def change_instance(node_id: str, name: str, data: InstanceChange) -> Resp
             settings = checked_settings(host, document, changes["settings"], key)
             refuse_clash(host, known, {**document, **changes, **settings})
             await refuse_unwatchable(document, changes["settings"])
-    warnings = check_work(changes, host.step_ops())
+    warnings = await asyncio.to_thread(check_work, changes, host.step_ops())
     if changes.get("enabled") and node_id == state().core.node_id:
         named = [one for one in known if one["plugin_name"] == name]
         packages = [package_of(one) for one in named if one.get("plugin_type", "package") == "package"]
