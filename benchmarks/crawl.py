@@ -8,14 +8,13 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import statistics
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.rows import Row
+from benchmarks.rows import ROUNDS, Row, medians, rounds_at
 from mosaicfs_core import config
 from mosaicfs_core.agent import Agent
 from mosaicfs_core.content import Content
@@ -28,7 +27,6 @@ from mosaicfs_core.store import Store
 FULL = 100_000
 PER_DIRECTORY = 20
 EXTENSIONS = ("txt", "pdf", "jpg", "py", "md", "json", "bin", "")
-ROUNDS = 5
 COLD = "≥ 15,000 files/s and ≤ 22 × the bare walk"
 UNCHANGED = "≤ 2.5 × the bare walk"
 
@@ -64,8 +62,8 @@ def _timed(function: Any, *arguments: Any) -> float:
     return time.perf_counter() - begun
 
 
-async def _crawls(base: Path, root: Path) -> tuple[float, list[float]]:
-    """Seconds of a cold crawl and of unchanged ones, the agent's own way through plugin host and store."""
+async def _crawls(base: Path, root: Path) -> tuple[float, float]:
+    """Seconds of a cold crawl and of an unchanged one, the agent's own way through plugin host and store."""
     home = Home(base / "home").prepare()
     async with await Store.open(home.replica) as store:
         host = PluginHost.discover(only={"localfs"})
@@ -76,12 +74,9 @@ async def _crawls(base: Path, root: Path) -> tuple[float, list[float]]:
         async with Agent(core) as agent:
             await agent.first_crawl_done.wait()
             cold = time.perf_counter() - begun
-            unchanged = []
-            for _ in range(ROUNDS):
-                begun = time.perf_counter()
-                await agent.crawl()
-                unchanged.append(time.perf_counter() - begun)
-    return cold, unchanged
+            begun = time.perf_counter()
+            await agent.crawl()
+            return cold, time.perf_counter() - begun
 
 
 def _rclone(root: Path) -> float | None:
@@ -91,37 +86,39 @@ def _rclone(root: Path) -> float | None:
     return _timed(lambda: subprocess.run(command, stdout=subprocess.DEVNULL, check=True))
 
 
-def measure(files: int) -> dict[str, Any]:
-    """Everything, over ``files`` files; times in seconds."""
+def _round(base: Path, root: Path) -> dict[str, float]:
+    """Seconds of each, one after the other, the bare walk before ours and after."""
+    before = _timed(bare_walk, root)
+    with tempfile.TemporaryDirectory(dir=base) as place:
+        cold, unchanged = asyncio.run(_crawls(Path(place), root))
+    found = {"bare_walk_s": (before + _timed(bare_walk, root)) / 2, "cold_s": cold, "unchanged_s": unchanged}
+    rclone = _rclone(root)
+    return found if rclone is None else {**found, "rclone_lsjson_s": rclone}
+
+
+def measure(files: int, rounds: int = ROUNDS) -> dict[str, Any]:
+    """Everything, over ``files`` files; medians in seconds."""
     with tempfile.TemporaryDirectory(prefix="mosaicfs-bench-crawl-") as name:
         base = Path(name)
         root = base / "tree"
         make_tree(root, files)
-        bare = [_timed(bare_walk, root) for _ in range(ROUNDS)]
-        cold, unchanged = asyncio.run(_crawls(base, root))
-        bare += [_timed(bare_walk, root) for _ in range(ROUNDS)]
-        return {
-            "files": files,
-            "bare_walk_s": statistics.median(bare),
-            "cold_s": cold,
-            "unchanged_s": statistics.median(unchanged),
-            "rclone_lsjson_s": _rclone(root),
-        }
+        return {"files": files, **medians([_round(base, root) for _ in range(rounds)])}
 
 
 def run(scale: float = 1.0) -> list[Row]:
     """The promises about crawling."""
-    found = measure(max(PER_DIRECTORY, round(FULL * scale)))
+    rounds = rounds_at(scale)
+    found = measure(max(PER_DIRECTORY, round(FULL * scale)), rounds)
     files, walk, cold, again = found["files"], found["bare_walk_s"], found["cold_s"], found["unchanged_s"]
     peers = {"bare scandir + stat": files / walk}
-    if found["rclone_lsjson_s"] is not None:
+    if "rclone_lsjson_s" in found:
         peers["rclone lsjson -R"] = files / found["rclone_lsjson_s"]
     cold_note = f"{cold:.2f} s, {cold / walk:.1f} × the bare walk's {walk:.3f} s"
     again_note = f"{again:.3f} s, {again / walk:.2f} × the bare walk"
     cold_kept = files / cold >= 15_000 and cold <= 22 * walk
     return [
-        Row(f"cold crawl of {files:,} files", files / cold, "files/s", peers, COLD, cold_kept, cold_note),
-        Row("unchanged re-crawl", files / again, "files/s", peers, UNCHANGED, again <= 2.5 * walk, again_note, ROUNDS),
+        Row(f"cold crawl of {files:,} files", files / cold, "files/s", peers, COLD, cold_kept, cold_note, rounds),
+        Row("unchanged re-crawl", files / again, "files/s", peers, UNCHANGED, again <= 2.5 * walk, again_note, rounds),
     ]
 
 

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.rows import Row
+from benchmarks.rows import Row, medians, rounds_at, seconds
 from mosaicfs_core import documents as d
 from mosaicfs_core.store import Reader, Store
 from mosaicfs_vfs.namespace import Namespace
@@ -149,27 +149,39 @@ def run(scale: float = 1.0) -> list[Row]:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "replica.db"
         asyncio.run(fill(path, count, now))
+        built = list(building(path, Clock(now), count, rounds_at(scale)))
         clock = Clock(now)
         namespace = Namespace(Reader.open(path), {}, clock)
         try:
-            return list(measure(namespace, clock, count))
+            namespace.list("/")
+            return [*built, *listing(namespace, clock)]
         finally:
             namespace.close()
 
 
-def measure(namespace: Namespace, clock: Clock, count: int) -> Iterator[Row]:
-    """Every figure."""
+def first_lists(path: Path, clock: Clock) -> dict[str, float]:
+    """Seconds of the first listing of the root, and of each filtered directory, by a namespace that has nothing yet."""
+    namespace = Namespace(Reader.open(path), {}, clock)
+    try:
+        wanted = ["", *(name for name, steps in FILTERS.items() if steps)]
+        return {name: seconds(partial(namespace.list, f"/{name}")) for name in wanted}
+    finally:
+        namespace.close()
+
+
+def building(path: Path, clock: Clock, count: int, rounds: int) -> Iterator[Row]:
+    """What is built once: each round by a namespace of its own."""
     of = f"{count:,} files"
-    start = time.perf_counter()
-    namespace.list("/")
-    yield Row(what=f"first listing of a process ({of})", ours=(time.perf_counter() - start) * 1000, unit="ms")
-    for name, steps in FILTERS.items():
-        if steps:
-            start = time.perf_counter()
-            namespace.list(f"/{name}")
-            taken = time.perf_counter() - start
+    for name, taken in medians([first_lists(path, clock) for _ in range(rounds)]).items():
+        if name:
             what = f"membership of /{name} built ({of})"
-            yield Row(what=what, ours=taken, unit="s", promise="≤ 2 s", holds=taken <= 2)
+            yield Row(what=what, ours=taken, unit="s", promise="≤ 2 s", holds=taken <= 2, rounds=rounds)
+        else:
+            yield Row(what=f"first listing of a namespace ({of})", ours=taken * 1000, unit="ms", rounds=rounds)
+
+
+def listing(namespace: Namespace, clock: Clock) -> Iterator[Row]:
+    """What is done again and again."""
     for path in ("/all", "/glob", "/all/work/1", "/glob/work/1", "/all/work/1/1", "/glob/work/1/1"):
         uncached = milliseconds(partial(namespace.list, path), clock.let_listings_expire)
         entries = len(namespace.list(path).entries)

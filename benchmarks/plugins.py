@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +25,17 @@ import msgspec
 
 from benchmarks.annotator import CAPABILITY
 from benchmarks.plugin_bed import PLUGIN, Bed, bed
-from benchmarks.rows import Row
+from benchmarks.rows import Row, medians, rounds_at
 from benchmarks.trees import tree
 from mosaicfs_core.hooks import FileEvent, QueryRequest, now_text
 from mosaicfs_core.hooks.wire import event_envelope
 from mosaicfs_core.plugins.running.kinds import socket_dir
 
-FILES = 20_000
-PROGRAM_RUNS = 2_000
-CRAWLED = 100_000
-QUESTIONS = 500
-ROUNDS = 3
+FILES = 10_000
+PROGRAM_RUNS = 1_000
+CRAWLED = 50_000
+QUESTIONS = 100
+"""These in each round."""
 WORKERS = 2
 """What a manifest and a document that say nothing get."""
 EVENTS = ["file.added", "file.modified"]
@@ -121,15 +122,6 @@ async def crawl_seconds(files: int, instance: Mapping[str, Any] | None) -> float
             return taken
 
 
-async def enqueueing(files: int) -> tuple[float, float]:
-    """Median seconds of a crawl without a plugin and with one that is told of every file, turn by turn."""
-    without, with_one = [], []
-    for _ in range(ROUNDS):
-        without.append(await crawl_seconds(files, None))
-        with_one.append(await crawl_seconds(files, PACKAGE))
-    return statistics.median(without), statistics.median(with_one)
-
-
 async def question_milliseconds(questions: int, instance: Mapping[str, Any]) -> float:
     """Median time of a question that the plugin answers at once with nothing."""
     request = QueryRequest(capability=CAPABILITY, endpoint="ask", query="anything")
@@ -152,39 +144,72 @@ def place() -> Iterator[Path]:
         yield Path(name)
 
 
-async def measured(scale: float) -> list[Row]:
-    """All rows."""
-    files, runs = max(20, int(FILES * scale)), max(20, int(PROGRAM_RUNS * scale))
-    package = await jobs_of_package(files, PACKAGE)
-    isolated = await jobs_of_package(files, ISOLATED)
-    stays = await jobs_of_socket(files)
-    programs = [(name, *await jobs_of_executable(runs, script)) for name, script in SCRIPTS.items()]
-    crawled = max(20, int(CRAWLED * scale))
-    without, with_one = await enqueueing(crawled)
-    questions = max(5, int(QUESTIONS * scale))
-    here, apart = await question_milliseconds(questions, PACKAGE), await question_milliseconds(questions, ISOLATED)
-    cost = (with_one / without - 1) * 100
-    cost_note = f"{without:.2f} s without, {with_one:.2f} s with"
-    unit, at_least = "jobs/s", "≥ 3,000"
-    return [
-        Row(f"a package in process, {files:,} files", package, unit, {}, at_least, package >= 3_000),
-        Row(f"a package isolated, {files:,} files", isolated, unit, {"in process": package}),
-        Row(f"a program on a socket, {files:,} files", stays, unit, {}, at_least, stays >= 3_000),
-        *(program_row(f"an executable, {name}, {runs:,} files", jobs, bare) for name, jobs, bare in programs),
-        Row(
-            f"cost of enqueueing on a crawl of {crawled:,} files", cost, "%", {}, "≤ 15", cost <= 15, cost_note, ROUNDS
-        ),
-        Row("a question to an isolated package, p50", apart, "ms", {"in process": here}, rounds=questions),
-    ]
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much is done in each round."""
+
+    files: int
+    runs: int
+    crawled: int
+    questions: int
 
 
-def program_row(what: str, jobs: float, bare: float) -> Row:
+async def one_round(sizes: Sizes) -> dict[str, float]:
+    """Each figure once."""
+    found = {
+        "package": await jobs_of_package(sizes.files, PACKAGE),
+        "isolated": await jobs_of_package(sizes.files, ISOLATED),
+        "socket": await jobs_of_socket(sizes.files),
+        "without": await crawl_seconds(sizes.crawled, None),
+        "with": await crawl_seconds(sizes.crawled, PACKAGE),
+        "asked here": await question_milliseconds(sizes.questions, PACKAGE),
+        "asked apart": await question_milliseconds(sizes.questions, ISOLATED),
+    }
+    for name, script in SCRIPTS.items():
+        found[name], found[f"bare {name}"] = await jobs_of_executable(sizes.runs, script)
+    return found
+
+
+async def measured(sizes: Sizes, rounds: int) -> dict[str, float]:
+    """The median of each figure."""
+    return medians([await one_round(sizes) for _ in range(rounds)])
+
+
+def jobs_row(what: str, jobs: float, rounds: int) -> Row:
+    """What stays and takes one job after the other."""
+    return Row(what, jobs, "jobs/s", {}, "≥ 3,000", jobs >= 3_000, rounds=rounds)
+
+
+def program_row(what: str, jobs: float, bare: float, rounds: int) -> Row:
     """An executable beside the bare program."""
     note = f"{bare / jobs:.2f} × its time"
     promise = "≤ 1.3 × the time of a bare spawn"
-    return Row(what, jobs, "jobs/s", {"bare spawn of it": bare}, promise, bare / jobs <= 1.3, note)
+    return Row(what, jobs, "jobs/s", {"bare spawn of it": bare}, promise, bare / jobs <= 1.3, note, rounds)
 
 
 def run(scale: float = 1.0) -> list[Row]:
     """The promises about plugins."""
-    return asyncio.run(measured(scale))
+    sizes = Sizes(
+        files=max(20, int(FILES * scale)),
+        runs=max(20, int(PROGRAM_RUNS * scale)),
+        crawled=max(20, int(CRAWLED * scale)),
+        questions=max(5, int(QUESTIONS * scale)),
+    )
+    rounds = rounds_at(scale)
+    found = asyncio.run(measured(sizes, rounds))
+    of, package = f"{sizes.files:,} files", found["package"]
+    cost = (found["with"] / found["without"] - 1) * 100
+    cost_note = f"{found['without']:.2f} s without, {found['with']:.2f} s with"
+    enqueueing = f"cost of enqueueing on a crawl of {sizes.crawled:,} files"
+    asked, here = "a question to an isolated package, p50", {"in process": found["asked here"]}
+    return [
+        jobs_row(f"a package in process, {of}", package, rounds),
+        Row(f"a package isolated, {of}", found["isolated"], "jobs/s", {"in process": package}, rounds=rounds),
+        jobs_row(f"a program on a socket, {of}", found["socket"], rounds),
+        *(
+            program_row(f"an executable, {name}, {sizes.runs:,} files", found[name], found[f"bare {name}"], rounds)
+            for name in SCRIPTS
+        ),
+        Row(enqueueing, cost, "%", {}, "≤ 15", cost <= 15, cost_note, rounds),
+        Row(asked, found["asked apart"], "ms", here, rounds=rounds * sizes.questions),
+    ]

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.rows import Row
+from benchmarks.rows import ROUNDS, Row, medians, rounds_at
 from benchmarks.store import batches, file_documents
 from mosaicfs_core.home import Home
 from mosaicfs_core.replication import HttpPeer, Replicator, Status, StorePeer
@@ -33,11 +34,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"
 from npm import NotInstalled, installed_packages
 
 FULL = 100_000
-DEFAULT_SHARE = 5
+DEFAULT_SHARE = 10
 """PouchDB as it comes (batches of 100) gets this fraction of the documents, for it takes long; its rate falls with
 their number, so this favours it. With batches of 1,000, which it does best with, it gets all."""
 CHANGED_SHARE = 20
-LATENCIES = 200
+LATENCIES = 40
+"""In each round."""
 PEER = Path(__file__).resolve().parents[1] / "tests" / "server" / "couch" / "peers"
 COLD = "≥ 5,400 and ≥ 3 × PouchDB"
 
@@ -68,9 +70,10 @@ async def timed(replication: Callable[[], Awaitable[Status]], expected: int) -> 
     return expected / taken
 
 
-async def pushing(place: Path, count: int) -> dict[str, float]:
-    """This process has the documents and pushes them; then some change; then one at a time, as they happen."""
-    await fill(place / "near.db", count)
+async def pushing(place: Path, filled: Path, count: int) -> dict[str, float]:
+    """This process has the documents, a copy of ``filled``, and pushes them; then some change; then one at a time, as
+    they happen."""
+    shutil.copyfile(filled, place / "near.db")
     with running(place / "home") as endpoint:
         async with await Store.open(place / "near.db") as store:
             peer = endpoint.peer()
@@ -107,10 +110,10 @@ async def latency(store: Store, peer: HttpPeer) -> float:
     return statistics.median(taken)
 
 
-async def pulling(place: Path, count: int) -> dict[str, float]:
-    """The other process has the documents, and this one pulls them."""
+async def pulling(place: Path, filled: Path, count: int) -> dict[str, float]:
+    """The other process has the documents, a copy of ``filled``, and this one pulls them."""
     home = Home(place / "home").prepare()
-    await fill(home.replica, count)
+    shutil.copyfile(filled, home.replica)
     with running(home.path) as endpoint:
         async with await Store.open(place / "near.db") as store:
             peer = endpoint.peer()
@@ -194,21 +197,31 @@ def pouchdb_once(source: Node, target: Node, replicator: Node, expected: int, op
     return expected / taken
 
 
-def measure(count: int) -> dict[str, Any]:
-    """Everything, over ``count`` documents."""
-    found: dict[str, Any] = {"documents": count}
+def one_round(filled: Path, count: int) -> dict[str, Mapping[str, float]]:
+    """Ours and PouchDB's, one after the other."""
+    found: dict[str, Mapping[str, float]] = {}
     for name, action in (("push", pushing), ("pull", pulling)):
         with tempfile.TemporaryDirectory(prefix="mosaicfs-bench-") as place:
-            found[name] = asyncio.run(action(Path(place), count))
-    found["pouchdb"] = dict(pouchdb(max(200, count // DEFAULT_SHARE)))
-    found["pouchdb_tuned"] = dict(pouchdb(count, batch_size=1_000))
+            found[name] = asyncio.run(action(Path(place), filled, count))
+    found["pouchdb"] = pouchdb(max(200, count // DEFAULT_SHARE))
+    found["pouchdb_tuned"] = pouchdb(count, batch_size=1_000)
     return found
+
+
+def measure(count: int, rounds: int = ROUNDS) -> dict[str, Any]:
+    """Everything, over ``count`` documents: medians."""
+    with tempfile.TemporaryDirectory(prefix="mosaicfs-bench-") as place:
+        filled = Path(place) / "filled.db"
+        asyncio.run(fill(filled, count))
+        found = [one_round(filled, count) for _ in range(rounds)]
+    return {"documents": count, **{name: medians([one[name] for one in found]) for name in found[0]}}
 
 
 def run(scale: float = 1.0) -> list[Row]:
     """The promises about replication."""
     count = max(1_000, round(FULL * scale))
-    found = measure(count)
+    rounds = rounds_at(scale)
+    found = measure(count, rounds)
     push, pull, peer, tuned = found["push"], found["pull"], found["pouchdb"], found["pouchdb_tuned"]
 
     def cold(rate: float) -> bool:
@@ -217,16 +230,16 @@ def run(scale: float = 1.0) -> list[Row]:
     def beside(what: str) -> dict[str, float]:
         return {"PouchDB": peer[what], "PouchDB, batches of 1,000": tuned[what]} if peer else {}
 
-    unit = "documents/s"
+    unit, all_of_them = "documents/s", f"cold replication of {count:,} files"
+    again, changed = push["incremental"], f"one file in {CHANGED_SHARE} changed, pushed"
+    live = "one change, live, until it is durable there"
     return [
-        Row(
-            f"cold replication of {count:,} files, pushed", push["cold"], unit, beside("cold"), COLD, cold(push["cold"])
+        *(
+            Row(f"{all_of_them}, {way}", rate, unit, beside("cold"), COLD, cold(rate), rounds=rounds)
+            for way, rate in (("pushed", push["cold"]), ("pulled", pull["cold"]))
         ),
-        Row(
-            f"cold replication of {count:,} files, pulled", pull["cold"], unit, beside("cold"), COLD, cold(pull["cold"])
-        ),
-        Row(f"one file in {CHANGED_SHARE} changed, pushed", push["incremental"], unit, beside("incremental")),
-        Row("one change, live, until it is durable there", push["latency_ms"], "ms", rounds=LATENCIES),
+        Row(changed, again, unit, beside("incremental"), rounds=rounds),
+        Row(live, push["latency_ms"], "ms", rounds=rounds * LATENCIES),
     ]
 
 

@@ -44,7 +44,19 @@ def seconds(action: Callable[[], object]) -> float:
 
 
 ROUNDS = 5
-"""How often ``median_seconds`` measures unless told."""
+"""How often a figure is measured unless its row says otherwise."""
+SHOWN = 0.01
+"""Below this scale a benchmark shows that it runs, and nothing more."""
+
+
+def rounds_at(scale: float, rounds: int = ROUNDS) -> int:
+    """How many of ``rounds`` are measured at a scale: one where the figures mean nothing."""
+    return rounds if scale >= SHOWN else 1
+
+
+def medians(rounds: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The median of each figure over all rounds, each of which has the figures of the first."""
+    return {what: statistics.median(one[what] for one in rounds) for what in rounds[0]}
 
 
 def median_seconds(action: Callable[[], object], rounds: int = ROUNDS) -> float:

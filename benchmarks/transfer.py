@@ -10,16 +10,15 @@ import contextlib
 import os
 import shutil
 import socket
-import statistics
 import subprocess
 import tempfile
 import time
 import urllib.parse
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from benchmarks.instance import Instance, running, wait
-from benchmarks.rows import ROUNDS, Row, median_seconds
+from benchmarks.rows import Row, medians, rounds_at, seconds
 from benchmarks.trees import ROOT
 from mosaicfs_core.content import AccessTier, LocalTier
 from mosaicfs_core.content.cache import BLOCK, Cache, CachedSource, CacheTier
@@ -33,6 +32,9 @@ FILM_BYTES = 10_000_000_000
 ROUND_TRIP_S = 0.02
 CHUNK = 256 * 1024
 SEEKS = 10
+BIG = "big.bin"
+AGAIN = 3
+"""How often a file is read from the cache, and as a local one, in each round."""
 
 
 def tree(scale: float) -> Path:
@@ -41,7 +43,7 @@ def tree(scale: float) -> Path:
     mark = ROOT / f"transfer-{scale:g}.complete"
     if not mark.exists():
         root.mkdir(parents=True, exist_ok=True)
-        with open(root / "big.bin", "wb") as big:
+        with open(root / BIG, "wb") as big:
             for _ in range(max(60, int(1024 * scale))):
                 big.write(os.urandom(MIB))
         with open(root / "film.mkv", "wb") as film:
@@ -81,7 +83,7 @@ def nginx(root: Path) -> Iterator[str | None]:
 def curl_seconds(url: str, *headers: str) -> float:
     """How long curl takes for a file that it throws away."""
     given = [part for header in headers for part in ("-H", header)]
-    return median_seconds(lambda: subprocess.run(["curl", "-fsS", "-o", "/dev/null", *given, url], check=True))
+    return seconds(lambda: subprocess.run(["curl", "-fsS", "-o", "/dev/null", *given, url], check=True))
 
 
 def resident_megabytes(process: int, what: str) -> float:
@@ -109,31 +111,48 @@ def records(instance: Instance) -> dict[str, FileRecord]:
     }
 
 
-def transfer_rows(instance: Instance, file: FileRecord, root: Path) -> list[Row]:
-    """The whole file by curl: from us and from nginx, in turn; and what our process grows by."""
-    url, key = f"{instance.url}/api/agent/transfer/{file.file_id}", f"Authorization: Bearer {instance.token}"
-    curl_seconds(f"{instance.url}/api/health")
-    Path(f"/proc/{instance.process.pid}/clear_refs").write_text("5")  # the peak counts from now on
-    before = resident_megabytes(instance.process.pid, "VmRSS")
-    peers = {}
-    with nginx(root) as peer:
-        ours = curl_seconds(url, key)
+def transfers(root: Path) -> dict[str, float]:
+    """Megabytes per second of the whole file by curl, from a fresh instance and from nginx; and what the instance grows
+    by, in MiB."""
+    with running([root], 2) as instance, nginx(root) as peer:
+        file = records(instance)[BIG]
+        process = instance.process.pid
+        curl_seconds(f"{instance.url}/api/health")
+        Path(f"/proc/{process}/clear_refs").write_text("5")  # the peak counts from now on
+        before = resident_megabytes(process, "VmRSS")
+        megabytes = file.size / 1e6
+        found = {"ours": megabytes / curl_seconds(*transfer_of(instance, file))}
+        # Once more, for what a second transfer adds.
+        curl_seconds(*transfer_of(instance, file))
+        found["growth"] = resident_megabytes(process, "VmHWM") - before
         if peer is not None:
-            peers["nginx"] = file.size / 1e6 / curl_seconds(f"{peer}/{file.name}")
-    growth = resident_megabytes(instance.process.pid, "VmHWM") - before
-    speed = file.size / 1e6 / ours
+            found["nginx"] = megabytes / curl_seconds(f"{peer}/{BIG}")
+        return found
+
+
+def transfer_of(instance: Instance, file: FileRecord) -> tuple[str, str]:
+    """The address of a file's bytes, and the header that opens it."""
+    return f"{instance.url}/api/agent/transfer/{file.file_id}", f"Authorization: Bearer {instance.token}"
+
+
+def transfer_rows(root: Path, rounds: int) -> list[Row]:
+    """Ours and nginx in turn."""
+    found = medians([transfers(root) for _ in range(rounds)])
+    speed, growth = found["ours"], found["growth"]
+    peers = {"nginx": found["nginx"]} if "nginx" in found else {}
     kept = speed >= 0.5 * peers["nginx"] if peers else None
+    mib = (root / BIG).stat().st_size // MIB
     return [
         Row(
-            f"transfer of {file.size // MIB:,} MiB over loopback",
+            f"transfer of {mib:,} MiB over loopback",
             speed,
             "MB/s",
             peers,
             "≥ 0.5 × nginx",
             kept,
-            rounds=ROUNDS,
+            rounds=rounds,
         ),
-        Row("growth of the server's resident memory", growth, "MiB", {}, "≤ 64 MiB", growth <= 64),
+        Row("growth of the server's resident memory", growth, "MiB", {}, "≤ 64 MiB", growth <= 64, rounds=rounds),
     ]
 
 
@@ -152,32 +171,35 @@ async def reading(instance: Instance, url: str | None = None) -> AsyncIterator[t
             await requests.close()
 
 
-async def read_all(tier: AccessTier, file: FileRecord) -> None:
-    """From beginning to end, in big steps."""
+async def megabytes_per_second(tier: AccessTier, file: FileRecord) -> float:
+    """Reading it from beginning to end, in big steps."""
+    started = time.perf_counter()
     with await tier.open(file) as source:
         async for _ in source.stream(chunk=4 * MIB):
             pass
+    return file.size / 1e6 / (time.perf_counter() - started)
 
 
-async def cache_rows(instance: Instance, file: FileRecord, path: Path) -> list[Row]:
-    """The first and the second read through a cache, beside curl and beside the same file as a local one."""
-    curl = curl_seconds(f"{instance.url}/api/agent/transfer/{file.file_id}", f"Authorization: Bearer {instance.token}")
+async def cached_reads(instance: Instance, file: FileRecord, path: Path) -> dict[str, float]:
+    """Megabytes per second of the first and the second read through a fresh cache, of curl, and of the same file as a
+    local one."""
     local_tier = LocalTier(file.node_id, lambda: (os.fsencode(os.path.realpath(path.parent)),))
+    found = {"curl": file.size / 1e6 / curl_seconds(*transfer_of(instance, file))}
     async with reading(instance) as (tier, _):
-        started = time.perf_counter()
-        await read_all(tier, file)
-        cold = time.perf_counter() - started
-        cached, local = [], []
-        for _ in range(ROUNDS):
-            started = time.perf_counter()
-            await read_all(tier, file)
-            cached.append(time.perf_counter() - started)
-            started = time.perf_counter()
-            await read_all(local_tier, file)
-            local.append(time.perf_counter() - started)
-    speed, plain = (file.size / 1e6 / statistics.median(taken) for taken in (cached, local))
+        found["cold"] = await megabytes_per_second(tier, file)
+        again = [
+            {"cached": await megabytes_per_second(tier, file), "local": await megabytes_per_second(local_tier, file)}
+            for _ in range(AGAIN)
+        ]
+    return {**found, **medians(again)}
+
+
+async def cache_rows(instance: Instance, file: FileRecord, path: Path, rounds: int) -> list[Row]:
+    """Reads through a cache beside curl and beside local ones."""
+    found = medians([await cached_reads(instance, file, path) for _ in range(rounds)])
+    speed, plain = found["cached"], found["local"]
     return [
-        Row("first read through the cache", file.size / 1e6 / cold, "MB/s", {"curl": file.size / 1e6 / curl}),
+        Row("first read through the cache", found["cold"], "MB/s", {"curl": found["curl"]}, rounds=rounds),
         Row(
             "second read, from the cache",
             speed,
@@ -185,7 +207,7 @@ async def cache_rows(instance: Instance, file: FileRecord, path: Path) -> list[R
             {"local file": plain},
             "≥ 0.9 × local",
             speed >= 0.9 * plain,
-            rounds=ROUNDS,
+            rounds=rounds * AGAIN,
         ),
     ]
 
@@ -234,8 +256,9 @@ async def slow_line(url: str) -> AsyncIterator[str]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def film_rows(instance: Instance, film: FileRecord) -> list[Row]:
-    """Beginning, end, and then play here and there, as a player does when its user seeks."""
+async def watch(instance: Instance, film: FileRecord) -> dict[str, float]:
+    """Beginning, end, and then play here and there, as a player does when its user seeks: milliseconds to the first
+    byte after the slowest seek, bytes fetched per byte watched, and intervals in the block map."""
     watched, first_bytes = 0, []
     async with slow_line(instance.url) as url, reading(instance, url) as (tier, cache):
         with await tier.open(film) as source:
@@ -251,25 +274,27 @@ async def film_rows(instance: Instance, film: FileRecord) -> list[Row]:
                     watched += len(await source.read(offset, CHUNK))
             intervals = len(source.kept)
         fetched = cache.usage.fetched
-    slowest = max(first_bytes)
+    return {"seek": max(first_bytes), "fetched": fetched / watched, "intervals": intervals}
+
+
+async def film_rows(instance: Instance, film: FileRecord, rounds: int) -> list[Row]:
+    """A film over a slow line, each round with a fresh cache."""
+    found = medians([await watch(instance, film) for _ in range(rounds)])
+    slowest, intervals, fetched = found["seek"], found["intervals"], "film: bytes fetched per byte watched"
     seek = f"film of 10 GB, first byte after a seek at {ROUND_TRIP_S * 1000:.0f} ms round trip, slowest of {SEEKS}"
     return [
-        Row(seek, slowest, "ms", {}, "≤ 150 ms", slowest <= 150),
-        Row("film: bytes fetched per byte watched", fetched / watched, "×", note=f"blocks of {BLOCK // MIB} MiB"),
-        Row("film: intervals in the block map", intervals, "", {}, "< 20", intervals < 20),
+        Row(seek, slowest, "ms", {}, "≤ 150 ms", slowest <= 150, rounds=rounds),
+        Row(fetched, found["fetched"], "×", note=f"blocks of {BLOCK // MIB} MiB", rounds=rounds),
+        Row("film: intervals in the block map", intervals, "", {}, "< 20", intervals < 20, rounds=rounds),
     ]
 
 
 def run(scale: float = 1.0) -> list[Row]:
     """Measure; the big file is scaled, the film is not."""
     root = tree(scale)
-    measured: list[Callable[[], list[Row]]]
+    rounds = rounds_at(scale)
+    transferred = transfer_rows(root, rounds)
     with running([root], 2) as instance:
         files = records(instance)
-        big, film = files["big.bin"], files["film.mkv"]
-        measured = [
-            lambda: transfer_rows(instance, big, root),
-            lambda: asyncio.run(cache_rows(instance, big, root / "big.bin")),
-            lambda: asyncio.run(film_rows(instance, film)),
-        ]
-        return [row for part in measured for row in part()]
+        cached = asyncio.run(cache_rows(instance, files[BIG], root / BIG, rounds))
+        return [*transferred, *cached, *asyncio.run(film_rows(instance, files["film.mkv"], rounds))]
