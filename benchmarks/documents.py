@@ -1,14 +1,18 @@
-"""Documents with text to measure full-text search with: deterministic, made once and kept below ``build/``.
+"""Documents with text to measure full-text search with, kept below ``build/``: made up, always the same ones, and real
+ones, found on this machine.
 
-The words are drawn as words are in a language: a few very often, most hardly ever, from a list of made-up ones. A
-document has its own number as a word.
+The words of a made-up one are drawn as words are in a language: a few very often, most hardly ever, from a list of
+made-up ones. A document has its own number as a word.
 """
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import os
 import random
-from collections.abc import Sequence
+import sysconfig
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.trees import ROOT, WORDS
@@ -18,6 +22,10 @@ PER_DIRECTORY = 200
 LEAST_WORDS, MOST_WORDS = 300, 900
 """Of a text: 2 to 6 KB, 4 on average."""
 PAGES = 3
+REAL_ENDINGS = frozenset((".py", ".md", ".txt", ".rst"))
+REAL_NAMES = frozenset(("copyright", "README"))
+LEAST_BYTES, MOST_BYTES = 1 << 10, 60 << 10
+"""Of a real text."""
 SYLLABLES = tuple("".join(pair) for pair in itertools.product("bdfgklmnprst", "aeiou"))
 COMMON = ("the", "of", "and", "to", "in", "a", "is", "that", "for", "it", "was", "on", "with", "as", "be", "by", "at")
 
@@ -74,6 +82,46 @@ def pdfs(count: int) -> Path:
             (place / f"{WORDS[number % len(WORDS)]}-{number:06d}.pdf").write_bytes(pdf(pages))
         mark.touch()
     return root
+
+
+def real_places() -> list[Path]:
+    """Where texts are that people wrote: documentation and licences of what is installed, and Python's own library."""
+    return [Path("/usr/share/doc"), Path("/usr/share/common-licenses"), Path(sysconfig.get_path("stdlib"))]
+
+
+def found_texts() -> Iterator[tuple[str, bytes]]:
+    """The texts found there, name and content, in an order that their content decides, none of them twice."""
+    found: dict[str, Path] = {}
+    for place in real_places():
+        for parent, _, names in os.walk(place):
+            for path in (Path(parent, name) for name in names):
+                wanted = path.suffix in REAL_ENDINGS or path.name in REAL_NAMES
+                if wanted and path.is_file() and LEAST_BYTES <= path.stat().st_size <= MOST_BYTES:
+                    found.setdefault(hashlib.sha256(path.read_bytes()).hexdigest(), path)
+    for digest, path in sorted(found.items()):
+        content = path.read_bytes()
+        try:
+            content.decode()
+        except UnicodeDecodeError:
+            continue
+        yield f"{digest[:16]}{path.suffix or '.txt'}", content
+
+
+def real_texts(most: int) -> Path:
+    """A tree of at most so many texts that were found on this machine; complete when its mark exists."""
+    root, mark = ROOT / f"real-texts-{most}", ROOT / f"real-texts-{most}.complete"
+    if not mark.exists():
+        for number, (name, content) in enumerate(itertools.islice(found_texts(), most)):
+            place = root / f"{number // PER_DIRECTORY:04d}"
+            place.mkdir(parents=True, exist_ok=True)
+            (place / name).write_bytes(content)
+        mark.touch()
+    return root
+
+
+def number_of_files(root: Path) -> int:
+    """Number of files of a tree."""
+    return sum(path.is_file() for path in root.rglob("*"))
 
 
 def pdf(pages: Sequence[str]) -> bytes:

@@ -2,7 +2,8 @@
 
 Ours is a real ``mosaicfs up`` with the plugin as it runs by default, in a process of its own: crawl, queue and index,
 from the start of the first process until every document can be found. Recoll is ``recollindex`` from its start to its
-end, as it is set up by default, texts kept for snippets, but at the priority of everybody else.
+end, as it is set up by default, texts kept for snippets, but at the priority of everybody else. Ours and Recoll's take
+turns, round by round.
 """
 
 from __future__ import annotations
@@ -16,18 +17,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from benchmarks.documents import pdfs, size, texts
+from benchmarks.documents import number_of_files, pdfs, real_texts, size, texts
 from benchmarks.instance import Instance, running, wait
-from benchmarks.rows import Row, median_seconds
+from benchmarks.rows import Row, median_seconds, medians, rounds_at
 from mosaicfs_core.home import Home
 
 TEXTS = 20_000
 """Indexed by both. Recoll needs minutes for more, and ever more of them per document."""
+TEXT_ROUNDS = 3
+"""Of texts: Recoll takes most of a minute for one."""
+REAL = 4_000
+"""The most of those that are found on the machine."""
 SEARCHED = 100_000
+"""Indexed once, which takes a minute, and searched again and again."""
 PDFS = 500
-ROUNDS = 20
+ASKED = 20
 LIMIT = 20
 LOOK_S = 0.5
 """How often it is asked how far it is, which takes it some milliseconds each time."""
@@ -46,6 +51,25 @@ WITHOUT = "Recoll is not installed"
 
 
 @dataclass(frozen=True)
+class Documents:
+    """A set of documents: where they are, how many, and the bytes of their files."""
+
+    root: Path
+    count: int
+    bytes: int
+
+    @classmethod
+    def of(cls, root: Path) -> Documents:
+        """Those of a tree."""
+        return cls(root, number_of_files(root), size(root))
+
+    @property
+    def kilobytes(self) -> float:
+        """Of one, on average."""
+        return self.bytes / self.count / 1024
+
+
+@dataclass(frozen=True)
 class Measured:
     """Of one set of documents: seconds to index, bytes of the index, milliseconds of searches, and for ours what of
     them was not the plugin's own."""
@@ -56,14 +80,29 @@ class Measured:
     added_ms: list[float]
 
 
-def ours(root: Path, documents: int) -> Measured:
+@dataclass(frozen=True)
+class Compared:
+    """Medians over ``rounds``, ours and, where it is installed, Recoll's: documents per second, bytes of the index for
+    each of the text, milliseconds of a search."""
+
+    documents: Documents
+    rounds: int
+    figures: Mapping[str, float]
+
+    def peer(self, what: str, name: str) -> dict[str, float]:
+        """Recoll's figure under a name; nothing where it is not installed."""
+        theirs = f"Recoll's {what}"
+        return {name: self.figures[theirs]} if theirs in self.figures else {}
+
+
+def ours(documents: Documents) -> Measured:
     """Index the documents with MosaicFS, and search them over HTTP."""
     with tempfile.TemporaryDirectory(prefix="mosaicfs-bench-") as place:
         home = Path(place)
         begun = time.perf_counter()
-        with running([root], 0, home) as instance:
+        with running([documents.root], 0, home) as instance:
             switch_on(instance, home)
-            wait(lambda: findable(instance) >= documents, f"{documents} documents to be found", LOOK_S)
+            wait(lambda: findable(instance) >= documents.count, f"{documents.count} documents to be found", LOOK_S)
             taken = time.perf_counter() - begun
             search_ms, added_ms = searches(instance)
         return Measured(taken, size(Home(home).state_dir / PLUGIN), search_ms, added_ms)
@@ -90,7 +129,7 @@ def searches(instance: Instance) -> tuple[list[float], list[float]]:
     """Milliseconds of each search over HTTP, queries in turn, and what of it was added on the way to the plugin and
     back: authentication, the fan-out, the facts of the files that were found."""
     taken, added = [], []
-    for _ in range(ROUNDS):
+    for _ in range(ASKED):
         for query in QUERIES:
             begun = time.perf_counter()
             answer = instance.send("query", {"capability": "search", "query": query, "limit": LIMIT})
@@ -119,43 +158,68 @@ def recoll(root: Path) -> Measured | None:
         return Measured(taken, size(Path(place) / "xapiandb"), asked, [])
 
 
-def speed(what: str, documents: int, found: Measured, peer: Measured | None, least: float) -> Row:
+def one_round(documents: Documents) -> dict[str, float]:
+    """Ours, then Recoll's."""
+    figures = {}
+    for whose, found in (("", ours(documents)), ("Recoll's ", recoll(documents.root))):
+        if found is not None:
+            figures[f"{whose}rate"] = documents.count / found.seconds
+            figures[f"{whose}share"] = found.index_bytes / documents.bytes
+            figures[f"{whose}search"] = statistics.median(found.search_ms)
+    return figures
+
+
+def compared(root: Path, rounds: int) -> Compared:
+    """The documents of a tree, indexed and searched ``rounds`` times by each."""
+    documents = Documents.of(root)
+    return Compared(documents, rounds, medians([one_round(documents) for _ in range(rounds)]))
+
+
+def speed(what: str, found: Compared, least: float) -> Row:
     """Documents per second, which are to be ``least`` times Recoll's."""
-    rate = documents / found.seconds
-    peers: Mapping[str, Any] = {} if peer is None else {"recollindex": documents / peer.seconds}
-    kept = None if peer is None else rate >= least * peers["recollindex"]
-    note = f"{found.seconds:.1f} s, {WITHOUT if peer is None else f'Recoll {peer.seconds:.1f} s'}"
-    return Row(f"indexing {what}", rate, "documents/s", peers, f"≥ {least:g} × Recoll", kept, note)
+    rate, peers = found.figures["rate"], found.peer("rate", "recollindex")
+    kept = rate >= least * peers["recollindex"] if peers else None
+    note = "" if peers else WITHOUT
+    return Row(f"indexing {what}", rate, "documents/s", peers, f"≥ {least:g} × Recoll", kept, note, found.rounds)
+
+
+def share(what: str, found: Compared) -> Row:
+    """Bytes of the index for each of the text."""
+    ours = found.figures["share"]
+    peers, rounds = found.peer("share", "Recoll"), found.rounds
+    return Row(f"index with snippets ÷ text, {what}", ours, "", peers, "≤ 0.75", ours <= 0.75, rounds=rounds)
 
 
 def run(scale: float = 1.0) -> list[Row]:
-    """Texts and PDFs, ours and Recoll's one after the other."""
-    text_count, pdf_count = max(20, int(TEXTS * scale)), max(5, int(PDFS * scale))
-    plain, paged = texts(text_count), pdfs(pdf_count)
-    text_bytes = size(plain)
-    found, peer = ours(plain, text_count), recoll(plain)
-    of_pdfs, peer_of_pdfs = ours(paged, pdf_count), recoll(paged)
-    share = found.index_bytes / text_bytes
-    sizes = {} if peer is None else {"Recoll": peer.index_bytes / text_bytes}
-    asked = {} if peer is None else {f"recollq (process, {text_count:,})": statistics.median(peer.search_ms)}
+    """Made-up texts, real ones and PDFs, and searches among many."""
+    rounds = rounds_at(scale, TEXT_ROUNDS)
+    made = compared(texts(max(20, int(TEXTS * scale))), rounds)
+    real = compared(real_texts(max(20, int(REAL * scale))), rounds)
+    paged = compared(pdfs(max(5, int(PDFS * scale))), rounds_at(scale))
+    made_up = f"{made.documents.count:,} made-up texts of {made.documents.kilobytes:.1f} KB"
+    found = f"{real.documents.count:,} real texts of {real.documents.kilobytes:.1f} KB"
+    asked = made.peer("search", f"recollq (process, {made.documents.count:,})")
     return [
-        speed(f"{text_count:,} texts of {text_bytes / text_count / 1024:.1f} KB", text_count, found, peer, 3),
-        speed(f"{pdf_count:,} PDFs of 3 pages", pdf_count, of_pdfs, peer_of_pdfs, 1),
-        Row("index with snippets ÷ text", share, "", sizes, "≤ 0.75", share <= 0.75),
+        speed(made_up, made, 3),
+        speed(found, real, 3),
+        speed(f"{paged.documents.count:,} PDFs of 3 pages", paged, 1),
+        share(made_up, made),
+        share(found, real),
         *searching(max(20, int(SEARCHED * scale)), asked),
     ]
 
 
-def searching(documents: int, peers: Mapping[str, float]) -> list[Row]:
+def searching(wanted: int, peers: Mapping[str, float]) -> list[Row]:
     """How long searches take among so many documents, and how long it took to index them."""
-    root = texts(documents)
-    found = ours(root, documents)
-    middle, added, count = statistics.median(found.search_ms), statistics.median(found.added_ms), len(found.search_ms)
+    documents = Documents.of(texts(wanted))
+    found = ours(documents)
+    middle, added, asked = statistics.median(found.search_ms), statistics.median(found.added_ms), len(found.search_ms)
     tail = f"p99 {statistics.quantiles(found.search_ms, n=100)[98]:.1f} ms"
-    what = f"search over HTTP with snippets, p50 at {documents:,} documents"
+    made_up, rate = f"{documents.count:,} made-up texts", documents.count / found.seconds
+    what = f"search over HTTP with snippets, p50 at {documents.count:,} documents"
     return [
-        Row(f"indexing {documents:,} texts", documents / found.seconds, "documents/s", note=f"{found.seconds:.1f} s"),
-        Row(f"index of {documents:,} texts with snippets ÷ text", found.index_bytes / size(root), ""),
-        Row(what, middle, "ms", peers, "≤ 20 ms", middle <= 20, tail, count),
-        Row("of that, added by the fan-out to one machine", added, "ms", {}, "≤ 10 ms", added <= 10, "", count),
+        Row(f"indexing {made_up}", rate, "documents/s", note=f"{found.seconds:.1f} s"),
+        Row(f"index with snippets ÷ text, {made_up}", found.index_bytes / documents.bytes, ""),
+        Row(what, middle, "ms", peers, "≤ 20 ms", middle <= 20, tail, asked),
+        Row("of that, added by the fan-out to one machine", added, "ms", {}, "≤ 10 ms", added <= 10, "", asked),
     ]

@@ -14,8 +14,9 @@ import subprocess
 import tempfile
 import time
 import urllib.parse
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 
 from benchmarks.instance import Instance, running, wait
 from benchmarks.rows import Row, medians, rounds_at, seconds
@@ -34,7 +35,7 @@ CHUNK = 256 * 1024
 SEEKS = 10
 BIG = "big.bin"
 AGAIN = 3
-"""How often a file is read from the cache, and as a local one, in each round."""
+"""How often in each round a file is transferred, is read from the cache, and is read as a local one."""
 
 
 def tree(scale: float) -> Path:
@@ -112,22 +113,20 @@ def records(instance: Instance) -> dict[str, FileRecord]:
 
 
 def transfers(root: Path) -> dict[str, float]:
-    """Megabytes per second of the whole file by curl, from a fresh instance and from nginx; and what the instance grows
-    by, in MiB."""
+    """Megabytes per second of the whole file by curl, from a fresh instance and from nginx in turn; and by how many MiB
+    the instance grows."""
     with running([root], 2) as instance, nginx(root) as peer:
         file = records(instance)[BIG]
         process = instance.process.pid
         curl_seconds(f"{instance.url}/api/health")
         Path(f"/proc/{process}/clear_refs").write_text("5")  # the peak counts from now on
         before = resident_megabytes(process, "VmRSS")
-        megabytes = file.size / 1e6
-        found = {"ours": megabytes / curl_seconds(*transfer_of(instance, file))}
-        # Once more, for what a second transfer adds.
-        curl_seconds(*transfer_of(instance, file))
-        found["growth"] = resident_megabytes(process, "VmHWM") - before
-        if peer is not None:
-            found["nginx"] = megabytes / curl_seconds(f"{peer}/{BIG}")
-        return found
+        speeds = []
+        for _ in range(AGAIN):
+            speeds.append({"ours": file.size / 1e6 / curl_seconds(*transfer_of(instance, file))})
+            if peer is not None:
+                speeds[-1]["nginx"] = file.size / 1e6 / curl_seconds(f"{peer}/{BIG}")
+        return {**medians(speeds), "growth": resident_megabytes(process, "VmHWM") - before}
 
 
 def transfer_of(instance: Instance, file: FileRecord) -> tuple[str, str]:
@@ -150,7 +149,7 @@ def transfer_rows(root: Path, rounds: int) -> list[Row]:
             peers,
             "≥ 0.5 × nginx",
             kept,
-            rounds=rounds,
+            rounds=rounds * AGAIN,
         ),
         Row("growth of the server's resident memory", growth, "MiB", {}, "≤ 64 MiB", growth <= 64, rounds=rounds),
     ]
@@ -218,6 +217,12 @@ async def slow_line(url: str) -> AsyncIterator[str]:
     target = urllib.parse.urlsplit(url)
     tasks: set[asyncio.Task[None]] = set()
 
+    def started(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        return task
+
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         pending: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(1024)
 
@@ -232,7 +237,7 @@ async def slow_line(url: str) -> AsyncIterator[str]:
                     writer.write(data)
                     await writer.drain()
 
-        delivering = asyncio.create_task(deliver())
+        delivering = started(deliver())
         with contextlib.suppress(ConnectionError):
             while data := await reader.read(65536):
                 await pending.put((time.monotonic() + ROUND_TRIP_S / 2, data))
@@ -241,10 +246,8 @@ async def slow_line(url: str) -> AsyncIterator[str]:
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         theirs, ours = await asyncio.open_connection(target.hostname, target.port)
-        for work in (carry(reader, ours), carry(theirs, writer)):
-            task = asyncio.create_task(work)
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
+        started(carry(reader, ours))
+        started(carry(theirs, writer))
 
     server = await asyncio.start_server(connected, "127.0.0.1", 0)
     try:
