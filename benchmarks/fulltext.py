@@ -26,8 +26,8 @@ from mosaicfs_core.home import Home
 TEXTS = 20_000
 """Indexed by both. Recoll needs minutes for more, and ever more of them per document."""
 TEXT_ROUNDS = 3
-"""Of texts: Recoll takes most of a minute for one."""
-REAL = 4_000
+"""Of texts, made-up and real: Recoll takes most of a minute for one."""
+REAL = 10_000
 """The most of those that are found on the machine."""
 SEARCHED = 100_000
 """Indexed once, which takes a minute, and searched again and again."""
