@@ -47,7 +47,8 @@ class Agent:
 
     ``first_crawl_done`` is set when every instance's first crawl has ended, well or not, or there is none.
     ``subsystems`` may be given parts of the status that others answer for, by name, and ``roots_changed`` functions
-    that are called when the watched folders are others than before.
+    that are called when the watched folders are others than before, ``instances_changed`` such as are called when
+    instances are.
     """
 
     def __init__(self, core: CoreServices) -> None:
@@ -71,6 +72,7 @@ class Agent:
         self._socket = AgentSocket(core, self.reindex)
         self.subsystems: dict[str, Callable[[], dict[str, Any]]] = {}
         self.roots_changed: list[Callable[[], Awaitable[None]]] = []
+        self.instances_changed: list[Callable[[], Awaitable[None]]] = []
         self.first_crawl_done = asyncio.Event()
 
     async def __aenter__(self) -> Agent:
@@ -156,6 +158,10 @@ class Agent:
             if isinstance(outcome, Report)
         }
 
+    def undescribed(self) -> list[dict[str, Any]]:
+        """``Instances.undescribed``."""
+        return self._instances.undescribed()
+
     def reconcile(self) -> None:
         """Look at everything soon: something may have passed unnoticed."""
         for runner in self._runners.values():
@@ -178,6 +184,7 @@ class Agent:
             for name, instance in self._instances.current.items()
             if instance.enabled and instance.problem is not None and not instance.left_behind
         }
+        missing = [name for name in failed if self._instances.current[name].uninstalled]
         failed |= self._running.problems()
         held_back = {
             name: "not installed" if instance.left_behind else instance.held_back or ""
@@ -188,7 +195,7 @@ class Agent:
         beside["disk"] = disk_room.subsystem(self._core.home.path, self._core.store.failure)
         failures = self._core.host.failures
         return self._board.document(
-            plugins, failed, held_back, self._core.failing, beside, self._core.reports, failures
+            plugins, failed, held_back, self._core.failing, beside, self._core.reports, failures, missing
         )
 
     def problems(self) -> list[Problem]:
@@ -291,6 +298,11 @@ class Agent:
                     former.abandon()
             await self.jobs.adapt()
             await self._removals.sweep(self._instances.current)
+        for changed in self.instances_changed:
+            try:
+                await changed()
+            except MosaicError as error:  # the instances run all the same
+                logger.info("a change of instances was not told: %s", error, extra={"operation": "plugins"})
 
     async def _learn_roots(self) -> None:
         documents = [instance.document for instance in self._instances.current.values()]
