@@ -23,6 +23,7 @@ PATHS: Final[Mapping[str, Make]] = {
     "mount_id": lambda world: world.mount,
     "name": lambda world: world.instance,
     "node_id": lambda world: world.own,
+    "notification_id": lambda world: world.notification,
     "rule_id": lambda world: world.rule,
 }
 """By the name of the parameter."""

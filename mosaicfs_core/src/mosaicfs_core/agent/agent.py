@@ -47,7 +47,8 @@ class Agent:
 
     ``first_crawl_done`` is set when every instance's first crawl has ended, well or not, or there is none.
     ``subsystems`` may be given parts of the status that others answer for, by name, and ``roots_changed`` functions
-    that are called when the watched folders are others than before.
+    that are called when the watched folders are others than before, ``instances_changed`` such as are called when
+    instances are.
     """
 
     def __init__(self, core: CoreServices) -> None:
@@ -71,6 +72,7 @@ class Agent:
         self._socket = AgentSocket(core, self.reindex)
         self.subsystems: dict[str, Callable[[], dict[str, Any]]] = {}
         self.roots_changed: list[Callable[[], Awaitable[None]]] = []
+        self.instances_changed: list[Callable[[], Awaitable[None]]] = []
         self.first_crawl_done = asyncio.Event()
 
     async def __aenter__(self) -> Agent:
@@ -155,6 +157,10 @@ class Agent:
             for runner, outcome in zip(chosen, outcomes, strict=True)
             if isinstance(outcome, Report)
         }
+
+    def undescribed(self) -> list[dict[str, Any]]:
+        """``Instances.undescribed``."""
+        return self._instances.undescribed()
 
     def reconcile(self) -> None:
         """Look at everything soon: something may have passed unnoticed."""
@@ -292,6 +298,11 @@ class Agent:
                     former.abandon()
             await self.jobs.adapt()
             await self._removals.sweep(self._instances.current)
+        for changed in self.instances_changed:
+            try:
+                await changed()
+            except MosaicError as error:  # the instances run all the same
+                logger.info("a change of instances was not told: %s", error, extra={"operation": "plugins"})
 
     async def _learn_roots(self) -> None:
         documents = [instance.document for instance in self._instances.current.values()]

@@ -12,6 +12,7 @@ from mosaicfs_core.plugins.node_settings import RESERVED
 
 if TYPE_CHECKING:
     from mosaicfs_core.home import Home
+    from mosaicfs_core.hooks import Program
     from mosaicfs_core.plugins.loading import LoadedPlugin
 
 COLUMNS: Final = {
@@ -75,29 +76,44 @@ def running_notes(home: Home) -> dict[str, str]:
     return {name: f"running: {note}" for name, note in notes.items() if note}
 
 
-def rows(plugins: Iterable[LoadedPlugin], here: Here, running: Mapping[str, str]) -> list[dict[str, Any]]:
-    """A row for each package, each program in use, and each instance without a package. ``running`` is what the
-    MosaicFS that runs here says of packages."""
-    documents = here.documents
+def rows(
+    plugins: Iterable[LoadedPlugin], programs: Sequence[Program], here: Here, running: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """A row for each package, each program, and each instance without a package. ``programs`` are those of this
+    machine, ``running`` is what the MosaicFS that runs here says of packages."""
     installed = {plugin.name: plugin for plugin in plugins}
-    packaged = [one for one in documents if one.get("plugin_type", "package") == "package"]
+    packaged = [one for one in here.documents if one.get("plugin_type", "package") == "package"]
     instances = {name: [one for one in packaged if package_of(one) == name] for name in installed}
     found = [_row(plugin, instances[name], here, running.get(name, "")) for name, plugin in installed.items()]
-    programs = [one for one in documents if one not in packaged]
+    in_use = [one for one in here.documents if one not in packaged]
+    used = {(package_of(one), one["plugin_type"]) for one in in_use}
+    found += [_in_use(one, programs) for one in in_use]
+    found += [_program(one) for one in programs if (one.name, one.plugin_type) not in used]
     gone = [one for one in packaged if package_of(one) not in installed]
-    return found + [_program(one) for one in programs] + [_left_behind(one) for one in gone]
+    return found + [_left_behind(one) for one in gone]
 
 
-def _program(document: Mapping[str, Any]) -> dict[str, Any]:
-    """An instance of a foreign program; whether that works is seen in the status alone."""
-    name, kind = str(document["plugin_name"]), str(document["plugin_type"])
+def _in_use(document: Mapping[str, Any], programs: Sequence[Program]) -> dict[str, Any]:
+    """An instance of a foreign program, and why that cannot be run; whether it answers is seen in the status alone."""
+    name, kind, package = str(document["plugin_name"]), str(document["plugin_type"]), package_of(document)
     on = document.get("enabled", True)
+    known = [one for one in programs if (one.name, one.plugin_type) == (package, kind)]
+    # A program that listens is there while it runs.
+    problem = known[0].problem if known else f"there is no program {package}" if kind == "executable" else None
+    note = f"a program, {kind}" if on else f"`mosaicfs plugin enable {name}` switches it on"
     return {
         "name": name,
-        "status": "on" if on else "off",
+        "status": "failed" if problem and on else "on" if on else "off",
         "title": document.get("name"),
-        "note": f"a program, {kind}" if on else f"`mosaicfs plugin enable {name}` switches it on",
+        "note": problem or note,
     }
+
+
+def _program(program: Program) -> dict[str, Any]:
+    """A foreign program that no instance uses."""
+    how = f"a program, {program.plugin_type}; `mosaicfs plugin enable {program.name}` switches it on"
+    status = "failed" if program.problem else "off"
+    return {"name": program.name, "status": status, "title": None, "note": program.problem or how}
 
 
 def _left_behind(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 FACTS: Final = ("settings_schema", "watches")
 """What a plugin document keeps of its package, for when and where that does not load."""
+FILESYSTEM: Final = ("provides_filesystem", "file_path_prefix")
+"""Where its files are: said once. Where they are, they are found later on as well."""
 _SEEDED: Final = "default-instances"
 
 
@@ -42,11 +44,12 @@ async def seed_instances(
 
 
 def with_facts(facts: Mapping[str, Any], present: dict[str, Any] | None) -> dict[str, Any] | None:
-    """A plugin document with these facts of its package in place of its own; None when there is nothing to change."""
+    """A plugin document with these facts of its package in place of its own, but for where its files are, which only
+    one that does not say it is told; None when there is nothing to change."""
     if present is None:
         return None
     rest = {name: value for name, value in present.items() if name not in FACTS}
-    changed = {**rest, **facts}
+    changed = {**facts, **rest}
     return None if changed == present else changed
 
 

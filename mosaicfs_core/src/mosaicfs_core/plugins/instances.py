@@ -141,8 +141,23 @@ class Instances:
         """Let the documents keep of their packages what those that are installed now say."""
         for document in await self._core.store.read(self._read):
             plugin = self._core.host.plugins.get(package_of(document))
-            if plugin is not None and plugin.manifest is not None:
-                await self._core.store.update(document["_id"], partial(with_facts, remembered(plugin)))
+            if plugin is not None and plugin.manifest is not None and _is_package(document):
+                facts = described(document["plugin_name"], plugin)
+                await self._core.store.update(document["_id"], partial(with_facts, facts))
+
+    def undescribed(self) -> list[dict[str, Any]]:
+        """What the documents do not say of their packages as they are installed here: of each that lacks something all
+        that it should say. It may have been made where the package is not."""
+        found = []
+        for instance in self.current.values():
+            plugin = instance.plugin
+            if plugin is None or plugin.manifest is None or not _is_package(instance.document):
+                continue
+            facts = described(instance.name, plugin)
+            if with_facts(facts, dict(instance.document)) is not None:
+                name = instance.document.get("name", instance.name)
+                found.append({"plugin_name": instance.name, "package": instance.package, "name": name, **facts})
+        return found
 
     async def refresh(self) -> Mapping[str, Instance]:
         """Read this node's plugin documents."""
@@ -249,10 +264,10 @@ def default_document(node_id: str, plugin: LoadedPlugin, settings: Mapping[str, 
     manifest = plugin.manifest
     title = manifest.title if manifest else None
     document = instance_document(node_id, plugin.name, title=title, created_at=times.now_text())
-    document |= remembered(plugin)
+    document |= described(plugin.name, plugin)
     if settings is not None:
         document["settings"] = dict(settings)
-    return document | provided_filesystem(plugin.name, plugin)
+    return document
 
 
 def provided_filesystem(name: str, plugin: LoadedPlugin) -> dict[str, Any]:
@@ -268,6 +283,15 @@ def remembered(plugin: LoadedPlugin) -> dict[str, Any]:
     facts = {} if manifest is None else {"settings_schema": manifest.settings_schema, "watches": manifest.watches}
     kept = {name: fact for name, fact in facts.items() if fact is not None}
     return dict(msgspec.json.decode(msgspec.json.encode(kept)))
+
+
+def described(name: str, plugin: LoadedPlugin) -> dict[str, Any]:
+    """All that the document of an instance keeps of its package."""
+    return remembered(plugin) | provided_filesystem(name, plugin)
+
+
+def _is_package(document: Mapping[str, Any]) -> bool:
+    return bool(document.get("plugin_type", "package") == "package")
 
 
 def _state(instance: Instance | None) -> tuple[Any, ...] | None:

@@ -44,6 +44,7 @@ from mosaicfs_core.server.routes import (
     jobs,
     mounts,
     nodes,
+    notifications,
     pages,
     plugins,
     queries,
@@ -65,6 +66,7 @@ _BLUEPRINTS = (
     jobs.blueprint,
     mounts.blueprint,
     nodes.blueprint,
+    notifications.blueprint,
     pages.blueprint,
     plugins.blueprint,
     queries.blueprint,
@@ -162,6 +164,7 @@ async def _server_state(core: CoreServices) -> ServerState:
             # Asked anew each time: the lease of a hub is put in place later.
             alone=lambda: isinstance(core.lease, SoleLease),
             leads=lambda: core.lease.held(),
+            silent=lambda plane: core.hub is not None and core.hub.silent(plane),
         ),
         relay=relay,
         identity=identity,

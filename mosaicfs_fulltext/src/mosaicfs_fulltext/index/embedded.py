@@ -17,6 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
@@ -241,10 +242,10 @@ class EmbeddedIndex:
         self._begun.set()
         self._indexer_woken.set()
         while True:
-            try:
-                await asyncio.wait_for(self._indexer_woken.wait(), self._until_commit())
-            except TimeoutError:
-                pass
+            with suppress(TimeoutError):
+                # Not wait_for: before Python 3.12 it loses a cancellation that comes together with the event.
+                async with asyncio.timeout(self._until_commit()):
+                    await self._indexer_woken.wait()
             self._indexer_woken.clear()
             await self._take_queue()
             if self._commit_is_due():

@@ -34,6 +34,7 @@ HEARTBEAT_S: Final = 30.0
 RECONCILE_S: Final = 300.0
 """A link that comes and goes lets everything be looked at again no more often than this."""
 FOLDERS_AT_ONCE: Final = 100
+DESCRIBED_AT_ONCE: Final = 100
 CAPABILITIES: Final = frozenset({"relay"})
 
 
@@ -76,6 +77,7 @@ class Uplink:
         self._core.ask_control = self._ask_control
         self._core.plugins_changed.append(self._look_again)
         self._agent.roots_changed.append(self._describe)
+        self._agent.instances_changed.append(self._tell_facts)
         for name, work in (("control plane link", self.link.run), ("heartbeat", self._beat)):
             self._tasks.append(asyncio.create_task(supervised(name, work, self._core.failing), name=name))
         return self
@@ -88,6 +90,7 @@ class Uplink:
         await end_tasks(*self._tasks)
         await self._methods.close()
         self._agent.roots_changed.remove(self._describe)
+        self._agent.instances_changed.remove(self._tell_facts)
         self._agent.subsystems.pop("link", None)
 
     def subsystem(self) -> dict[str, Any]:
@@ -121,6 +124,7 @@ class Uplink:
         if again and self._reconnected is not None:
             self._reconnected()
         await self._seed()
+        await self._tell_facts()
         await self._tell_folders()
         await self._describe()
         now = self._clock()
@@ -140,6 +144,12 @@ class Uplink:
         """Other plugins are installed; without a connection that is told once there is one."""
         if self.link.state.connected:
             await self._seed()
+
+    async def _tell_facts(self) -> None:
+        """Say what packages are whose instances were made where they are not installed."""
+        lacking = self._agent.undescribed()
+        if lacking and self.link.state.connected:
+            await self.link.call("seed", {"described": lacking[:DESCRIBED_AT_ONCE]})
 
     async def _tell_folders(self) -> None:
         """Ask for the folders that this machine was started with. What is refused once would be so again."""

@@ -26,7 +26,7 @@ def available_plugins(core: CoreServices) -> list[dict[str, Any]]:
     for plugin in core.host.plugins.values():
         waits = {} if plugin.restart is None else {"restart": plugin.restart}
         found.append({"name": plugin.name, "status": plugin.status, "error": plugin.error, **waits})
-    for program in programs(core):
+    for program in programs(core.home, core.host):
         status, kind = "failed" if program.problem else "ok", program.plugin_type
         found.append({"name": program.name, "status": status, "error": program.problem, "type": kind})
     return found

@@ -54,7 +54,8 @@ _UNWRITTEN: Final = "0-unwritten"
 
 
 class InstanceChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What to change of an instance. ``settings`` are merged key by key; null takes a key away."""
+    """What to change of an instance. ``settings`` are merged key by key; null takes a key away, and a limit, so that
+    what is so by default holds again."""
 
     name: Annotated[str, Meta(min_length=1, max_length=200)] | UnsetType = UNSET
     enabled: bool | UnsetType = UNSET
@@ -65,10 +66,10 @@ class InstanceChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     mime_globs: list[Annotated[str, Meta(min_length=1, max_length=200)]] | UnsetType = UNSET
     steps: list[dict[str, Any]] | UnsetType = UNSET
     budget: dict[str, Any] | UnsetType | None = UNSET
-    workers: Annotated[int, Meta(ge=1, le=64)] | UnsetType = UNSET
-    timeout_s: Seconds | UnsetType = UNSET
-    max_attempts: Annotated[int, Meta(ge=1, le=100)] | UnsetType = UNSET
-    health_check_interval_s: Seconds | UnsetType = UNSET
+    workers: Annotated[int, Meta(ge=1, le=64)] | UnsetType | None = UNSET
+    timeout_s: Seconds | UnsetType | None = UNSET
+    max_attempts: Annotated[int, Meta(ge=1, le=100)] | UnsetType | None = UNSET
+    health_check_interval_s: Seconds | UnsetType | None = UNSET
     scope: Literal["node", "instance"] | UnsetType = UNSET
     query_endpoints: list[QueryEndpoint] | UnsetType = UNSET
     isolate: bool | UnsetType | None = UNSET
@@ -232,7 +233,7 @@ async def create_instance(node_id: str, data: NewInstance) -> Response:
     changes, host = _changes(data), state().core.host
     warnings = type_warnings(data.plugin_type, package) + await asyncio.to_thread(check_work, changes, host.step_ops())
     document = instance_document(node_id, data.plugin_name, package=package, created_at=times.now_text())
-    document |= {field: value for field, value in changes.items() if field != "settings"}
+    document |= {field: value for field, value in changes.items() if field != "settings" and value is not None}
     document["plugin_type"] = data.plugin_type
     if data.plugin_type != "package" and data.provides_filesystem:
         document |= {"provides_filesystem": True, "file_path_prefix": f"/{data.plugin_name}"}
@@ -289,7 +290,8 @@ async def change_instance(node_id: str, name: str, data: InstanceChange) -> Resp
 
     def apply(document: dict[str, Any]) -> dict[str, Any]:
         settings = checked_settings(host, document, changes["settings"], key) if "settings" in changes else {}
-        changed = {**document, **changes, **settings}
+        merged = {**document, **changes, **settings}
+        changed = {field: value for field, value in merged.items() if changes.get(field, ...) is not None}
         refuse_shorthand(changed, here)
         refuse_clash(host, known, changed)
         return changed
