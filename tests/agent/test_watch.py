@@ -101,7 +101,16 @@ async def test_ignored_and_linked_things_stay_out(watched: Any, write: Write) ->
     assert not {"x.tmp", "node_modules/y", "link"} & set(watched.rows())
 
 
-async def test_a_root_that_vanishes_deletes_nothing_and_is_followed_again(watched: Any, tmp_path: Path) -> None:
+@pytest.fixture
+def vigilant(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The watchers of this test look at their roots and their threads all the time."""
+    monkeypatch.setattr("mosaicfs_plugins.localfs.watch.CHECK_S", 0.1)
+    monkeypatch.setattr("mosaicfs_plugins.localfs.watch.MISSED_CHECK_S", 0.1)
+
+
+async def test_a_root_that_vanishes_deletes_nothing_and_is_followed_again(
+    vigilant: None, watched: Any, tmp_path: Path
+) -> None:
     before = watched.rows()
     os.rename(watched.tree, tmp_path / "away")
     await watched.settled(lambda: bool(watched.agent.status()["subsystems"]["crawler"]["inaccessible"]))
@@ -125,11 +134,10 @@ async def test_two_roots_move_between_them(node: Any, write: Write, tmp_path: Pa
 
 
 @pytest.fixture
-async def mortal(node: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+async def mortal(vigilant: None, node: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Ends the thread that reads the events of ``node``, which watches, and whose watcher soon notices that."""
     from watchdog.observers.inotify_c import InotifyFD
 
-    monkeypatch.setattr("mosaicfs_plugins.localfs.watch.CHECK_S", 0.1)
     monkeypatch.setattr("mosaicfs_core.agent.runner.FIRST_PAUSE_S", 0.01)
     await node.configure(watch=True)
     await node.start()

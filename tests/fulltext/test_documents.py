@@ -122,6 +122,14 @@ def wish(path: Path, mime_type: str = "text/html") -> Wish:
     return Wish(path=os.fsencode(path), mime_type=mime_type, caps=Caps(characters=1000, pages=10, unpacked=10_000_000))
 
 
+def test_a_reader_that_a_large_process_started_is_not_taken_for_a_large_one(pool: Pool, tmp_path: Path) -> None:
+    """Each document would get a process of its own."""
+    page = tmp_path / "page.html"
+    page.write_text("<p>quick</p>")
+    ballast = b"x" * (300 << 20)
+    assert pool.read(wish(page)).resident_kb < len(ballast) // 1024
+
+
 def test_a_document_that_hangs_is_given_up_and_the_next_is_read(pool: Pool, tmp_path: Path) -> None:
     page, hanging = tmp_path / "page.html", tmp_path / "hanging.html"
     page.write_text("<p>quick</p>")

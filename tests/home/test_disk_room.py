@@ -53,7 +53,7 @@ def test_a_status_says_where_how_much_and_what_to_do(monkeypatch: pytest.MonkeyP
 def test_a_quota_is_full_although_the_disk_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     status, detail = told(monkeypatch, Room(50 * GB, 100 * GB, None), "disk I/O error")
     assert status == "unhealthy"
-    assert detail.startswith("nothing can be written (disk I/O error): 50.0 GB free on the disk of /home/ada")
+    assert detail.startswith("the last write failed (disk I/O error): 50.0 GB free on the disk of /home/ada")
 
 
 def test_a_disk_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """The child of the tests of what may not be read: localfs over a tree, as a user to whom permissions mean something.
 
-Prints ``ready``, then for each operation its name and its path.
+Prints ``ready``, then for each operation its name and its path. It looks often at what it misses.
 """
 
 import asyncio
@@ -11,10 +11,11 @@ from pathlib import Path
 
 from mosaicfs_core.hooks import CrawlRequest, FileOperation, Problem
 from mosaicfs_core.testing.harness import Harness
+from mosaicfs_plugins.localfs import watch
 from mosaicfs_plugins.localfs.crawl import crawl
-from mosaicfs_plugins.localfs.watch import Watcher
 
 NOBODY = 65534
+watch.CHECK_S = watch.MISSED_CHECK_S = 0.1
 
 
 async def tell(operations: Sequence[FileOperation]) -> None:
@@ -54,9 +55,9 @@ async def main(base: str, what: str) -> None:
             importlib.import_module("watchdog.observers.inotify")  # as nobody it may not be found
             drop(home)
             print("ready", flush=True)
-            await Watcher(context, emit).run()
+            await watch.Watcher(context, emit).run()
         async with asyncio.TaskGroup() as group:
-            group.create_task(Watcher(context, emit).run())
+            group.create_task(watch.Watcher(context, emit).run())
             await begun.wait()
             drop(home)
             print("ready", flush=True)

@@ -224,6 +224,22 @@ class Elsewhere:
         await self.store.update(file_document("/a")["_id"], apply)
 
 
+async def test_labels_of_a_file_renamed_onto_another_follow_when_the_agent_is_elsewhere(store: Store) -> None:
+    await store.bulk([file_document("/a"), file_document("/b"), assignment("/a", "of a"), assignment("/b", "of b")])
+    control = Elsewhere(store)
+    await end_at(store, "/a", "/b")
+    await control.look()
+    assert sorted(labels_at(store, "/b")) == ["of a", "of b"]
+    await move(store, "/b", "/c")  # before the agent heard of the other's
+    assert await control.told() == 1
+    await control.look()
+    ended = await store.get(file_document("/a")["_id"])
+    assert ended is not None
+    assert (ended["status"], ended.get("moved_from"), ended.get("renamed_onto")) == ("deleted", None, None)
+    assert sorted(labels_at(store, "/c")) == ["of a", "of b"]
+    assert (labels_at(store, "/a"), labels_at(store, "/b")) == ([], [])
+
+
 async def test_labels_follow_a_file_that_moves_on_before_its_agent_heard_of_it(store: Store) -> None:
     await store.bulk([file_document("/a"), assignment("/a", "x")])
     control = Elsewhere(store)

@@ -63,8 +63,8 @@ def subsystem(home: Path, failure: str | None) -> dict[str, Any]:
         return {"status": "unhealthy", "detail": f"the disk of {home} cannot be used: {error.strerror}"}
     status, detail = "healthy", ""
     if failure is not None or room.full:
-        said = f" ({failure})" if failure and not room.full else ""
-        status, detail = "unhealthy", f"{NOTHING_WRITTEN}{said}: {room} on the disk of {home}; make room there"
+        what = NOTHING_WRITTEN if room.full else f"the last write failed ({failure})"
+        status, detail = "unhealthy", f"{what}: {room} on the disk of {home}; make room there"
     elif room.little:
         status, detail = "degraded", f"only {room} on the disk of {home}; make room there"
     return {"status": status, "detail": detail, "figures": {"free_bytes": room.free}}

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import os
 from pathlib import Path
-from typing import IO, Final
-
-from mosaicfs_core import children
+from typing import Final
 
 STUCK_S: Final = 30.0
 """So long nothing else must have run."""
@@ -22,15 +21,15 @@ def watch(log_dir: Path, program: str) -> None:
     """Write the stacks of all threads to ``{program}-stuck.log`` whenever the running loop stood still for ``STUCK_S``,
     as long as it runs. What an earlier process wrote there goes."""
     log_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = stuck_log(log_dir, program)
-    log = open(path, "w", encoding="utf-8", opener=children.private)  # noqa: SIM115 - open as long as the process lives
+    # Open as long as the process lives: it is too late to open it when it is needed.
+    log = os.open(stuck_log(log_dir, program), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     loop = asyncio.get_running_loop()
 
-    def put_off(log: IO[str]) -> None:
+    def put_off() -> None:
         faulthandler.dump_traceback_later(STUCK_S, file=log)
-        loop.call_later(STUCK_S / 4, put_off, log)
+        loop.call_later(STUCK_S / 4, put_off)
 
-    put_off(log)
+    put_off()
 
 
 def stuck_log(log_dir: Path, program: str) -> Path:

@@ -184,6 +184,7 @@ class Agent:
             for name, instance in self._instances.current.items()
             if instance.enabled and instance.problem is not None and not instance.left_behind
         }
+        missing = [name for name in failed if self._instances.current[name].uninstalled]
         failed |= self._running.problems()
         held_back = {
             name: "not installed" if instance.left_behind else instance.held_back or ""
@@ -194,7 +195,7 @@ class Agent:
         beside["disk"] = disk_room.subsystem(self._core.home.path, self._core.store.failure)
         failures = self._core.host.failures
         return self._board.document(
-            plugins, failed, held_back, self._core.failing, beside, self._core.reports, failures
+            plugins, failed, held_back, self._core.failing, beside, self._core.reports, failures, missing
         )
 
     def problems(self) -> list[Problem]:

@@ -116,8 +116,11 @@ def check_configuration(home: Home) -> Finding:
     """Whether ``mosaicfs.toml`` and the environment are right."""
     try:
         disabled = config.load(home.config_file).agent.disabled_plugins
+        hidden = config.hidden_problems(home.config_file)
     except ConfigError as error:
         return Finding("configuration", "failed", error.message, "correct the value it names")
+    if hidden:
+        return Finding("configuration", "warning", "; ".join(hidden), "correct the value in the file")
     unknown = unknown_names(disabled, installed_plugins())
     if unknown:
         where = config.where_set(home.config_file, "agent", "disabled_plugins")

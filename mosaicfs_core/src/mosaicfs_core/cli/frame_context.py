@@ -64,9 +64,9 @@ class TerminalContext:
     def say(self, text: str) -> None:
         """Print a line for people (nothing with ``--json`` or ``--quiet``)."""
         if not (self.json or self.quiet):
-            from mosaicfs_core.cli import output
+            from mosaicfs_core.printing import printable
 
-            click.echo(output.printable(text, keep_lines=True))
+            click.echo(printable(text))
 
     def progress(self, label: str, total: int | None = None) -> Any:
         """A context manager whose value has ``advance(n)``: a bar on a terminal, silent otherwise."""
@@ -75,8 +75,9 @@ class TerminalContext:
         if self.json or self.quiet or not sys.stderr.isatty():
             return output.SilentProgress()
         from mosaicfs_core.cli.output_progress import BarProgress
+        from mosaicfs_core.printing import printable
 
-        return BarProgress(label, total)
+        return BarProgress(printable(label), total)
 
     def watchable(self, folders: Sequence[str]) -> list[str]:
         """Folders of this machine to be indexed, as native absolute paths. Raises ``UserError`` for those that cannot

@@ -45,15 +45,16 @@ def _add_list(group: click.Group, context: TerminalContext) -> None:
         traceback of each failed one follows.
         """
         from mosaicfs_core import config
-        from mosaicfs_core.cli.plugin_listing import COLUMNS, instances_of, rows, running_notes
+        from mosaicfs_core.cli.plugin_listing import COLUMNS, on_this_machine, rows, running_notes
         from mosaicfs_core.plugins.environments import host_of
         from mosaicfs_core.plugins.running import kinds
 
         quiet_log()
-        configured = config.load(context.home.config_file).agent.disabled_plugins
-        host = host_of(context.home, (*disable, *configured), safe_mode)
+        configured = config.load(context.home.config_file)
+        host = host_of(context.home, (*disable, *configured.agent.disabled_plugins), safe_mode)
+        here = on_this_machine(context.home, hub=bool(configured.hub.url))
         programs = kinds.programs(context.home, host)
-        found = rows(host.plugins.values(), programs, instances_of(context.home), running_notes(context.home))
+        found = rows(host.plugins.values(), programs, here, running_notes(context.home))
         context.show(found, COLUMNS, empty="no plugin is installed")
         if context.verbose:
             for plugin in host.plugins.values():

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+
+from mosaicfs_core.similar import similar
 
 if TYPE_CHECKING:
     from mosaicfs_core.cli.frame_context import TerminalContext
@@ -52,7 +53,7 @@ def installed_type(
     if not installed or name in installed:
         return installed.get(name, "package")
     instances = {str(one["id"]) for one in context.api.get(f"nodes/{node_id}/plugins")["items"]}
-    near = get_close_matches(name, sorted(installed.keys() | instances), 1)
+    near = similar(name, installed.keys() | instances)
     hint = f"did you mean {near[0]}?" if near else f"installed are {', '.join(sorted(installed))}"
     raise NotFound(f"{node_id} has no plugin {name}, neither installed nor as an instance; {hint}")
 

@@ -79,10 +79,13 @@ class ContentService(Protocol):
 
 
 class HubService(Protocol):
-    """The link to a hub, as the API shows it (``server.hub.HubLink``)."""
+    """The link to a hub, as the API and those who judge other machines see it (``server.hub.HubLink``)."""
 
     def facts(self) -> dict[str, Any]:
         """How it stands: ``status`` (healthy, degraded), ``detail`` (a line for people) and figures."""
+
+    def silent(self, plane: str) -> bool:
+        """Whether another control plane of the hub was there and has not been heard of for minutes."""
 
 
 @dataclass

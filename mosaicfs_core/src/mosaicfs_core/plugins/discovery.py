@@ -7,12 +7,12 @@ import re
 import site
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Final
 
 from importlib_metadata import EntryPoint, MetadataPathFinder, entry_points
 
 from mosaicfs_core.hooks import ENTRY_POINT_GROUP
+from mosaicfs_core.similar import similar
 
 FIRST_PARTY: Final = frozenset(
     {"mosaicfs-core", "mosaicfs-vfs", "mosaicfs-plugins", "mosaicfs-fulltext", "mosaicfs-bridge-email"}
@@ -75,7 +75,7 @@ def unknown_names(names: Collection[str], installed: Iterable[InstalledPlugin]) 
     found: list[str] = []
     for name in names:
         if name not in known:
-            near = get_close_matches(name, known, 1)
+            near = similar(name, known)
             instead = f"did you mean {near[0]}?" if near else f"installed are {', '.join(known) or 'none'}"
             found.append(f"no plugin {name} is installed; {instead}")
     return found

@@ -12,7 +12,7 @@ from mosaicfs_core.documents import ids, paths
 from mosaicfs_core.documents.instances import settings_of
 from mosaicfs_core.errors import UserError
 from mosaicfs_core.plugins.prefixes import tombstone_of
-from mosaicfs_core.store import Store
+from mosaicfs_core.store import Reader, Store
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,15 @@ async def was_seeded(store: Store, name: str) -> bool:
 
 async def seeded_names(store: Store, node_id: str | None = None) -> frozenset[str]:
     """The first instances that a node was ever given, by name; without ``node_id`` the node of this process."""
-    kept = await store.local_get(_place(node_id))
+    return _names(await store.local_get(_place(node_id)))
+
+
+def seeded_here(reader: Reader) -> frozenset[str]:
+    """``seeded_names`` of the node whose replica is read."""
+    return _names(reader.local_get(_SEEDED))
+
+
+def _names(kept: Mapping[str, Any] | None) -> frozenset[str]:
     return frozenset(kept["names"]) if kept is not None else frozenset()
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import pluggy
 from importlib_metadata import EntryPoint
 
-from mosaicfs_core.errors import NotFound, PluginError
+from mosaicfs_core.errors import MosaicError, NotFound, PluginError
 from mosaicfs_core.hooks import PluginKind, PluginManifest, StepOp, specs
 from mosaicfs_core.plugins.containment import call_plain
 from mosaicfs_core.plugins.discovery import InstalledPlugin, installed_plugins, look_anew, unknown_names
@@ -202,11 +202,10 @@ class PluginHost:
         return tuple(self._failures)
 
     def record(self, error: PluginError) -> None:
-        """Log a failure with its traceback and keep it among ``failures``."""
+        """Log a failure, with its traceback unless it was told on purpose, and keep it among ``failures``."""
         trace = "".join(traceback.format_exception(error.__cause__ or error))
-        logger.error(
-            "%s", error.message, exc_info=error.__cause__, extra={"plugin": error.plugin, "operation": error.hook}
-        )
+        unforeseen = None if isinstance(error.__cause__, MosaicError) else error.__cause__
+        logger.error("%s", error.message, exc_info=unforeseen, extra={"plugin": error.plugin, "operation": error.hook})
         self._failures.append(PluginFailure(error.plugin, error.hook, error.message, trace, time.time()))
         for listener in self._listeners:
             listener(error)

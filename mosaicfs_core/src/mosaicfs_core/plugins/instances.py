@@ -55,6 +55,11 @@ class Instance:
         return bool(self.document.get("enabled", True))
 
     @property
+    def uninstalled(self) -> bool:
+        """Whether there is no package to run it by."""
+        return self.plugin is None and self.document.get("plugin_type", "package") == "package"
+
+    @property
     def paused(self) -> bool:
         """Whether it is to begin nothing more for now."""
         return bool(self.document.get("paused"))

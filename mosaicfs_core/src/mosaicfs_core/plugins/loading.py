@@ -20,6 +20,7 @@ from mosaicfs_core.plugins.discovery import InstalledPlugin
 from mosaicfs_core.plugins.hooktable import HOOKS, PREFIX, kind_of
 from mosaicfs_core.plugins.patience import within
 from mosaicfs_core.plugins.settings import structure_problem
+from mosaicfs_core.similar import similar
 
 OLDEST_HOOK_API: Final = 1
 LOAD_S: Final = 10.0
@@ -223,9 +224,8 @@ def _check_places(manifest: PluginManifest, hooks: frozenset[str], name: str) ->
 
 
 def _similar(name: str) -> str:
-    from difflib import get_close_matches
 
-    near = get_close_matches(name, HOOKS, 1)
+    near = similar(name, HOOKS)
     return f"; did you mean {near[0]}?" if near else f"; the hooks are {', '.join(HOOKS)}"
 
 

@@ -164,6 +164,7 @@ async def _server_state(core: CoreServices) -> ServerState:
             # Asked anew each time: the lease of a hub is put in place later.
             alone=lambda: isinstance(core.lease, SoleLease),
             leads=lambda: core.lease.held(),
+            silent=lambda plane: core.hub is not None and core.hub.silent(plane),
         ),
         relay=relay,
         identity=identity,

@@ -31,7 +31,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
 class Extracted(msgspec.Struct, frozen=True, kw_only=True):
     """The text of a file; ``problem`` says why there is none, in a sentence without a full stop.
 
-    ``resident_kb`` is how large the process that read it has grown.
+    ``resident_kb`` is how much memory the process that read it holds.
     """
 
     text: str = ""

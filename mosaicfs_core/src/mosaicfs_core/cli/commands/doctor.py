@@ -78,6 +78,9 @@ def _mend(name: str, part: dict[str, Any], context: TerminalContext) -> str:
     """What to do about a part of the agent that is not well."""
     if name == "crawler" and part.get("inaccessible"):
         return "make the folder readable or mount its disk; `mosaicfs folders remove` forgets one that is gone for good"
+    if name == "plugins" and (missing := part.get("missing")):
+        removes = ", ".join(f"`mosaicfs plugin remove {one}`" for one in missing)
+        return f"install the package again, or clear up after it: {removes}; `mosaicfs plugin list` shows all"
     if name == "watcher" and part.get("unwatched"):
         return "let the kernel watch more: see the check `inotify` above"
     if name == "link" and part.get("clock_off_s"):

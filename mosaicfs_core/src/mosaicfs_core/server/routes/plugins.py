@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -45,6 +44,7 @@ from mosaicfs_core.server.plugin_work import check_work
 from mosaicfs_core.server.routes.nodes import ask_node, get_node_document
 from mosaicfs_core.server.state import state
 from mosaicfs_core.server.stored import documents_of, replace
+from mosaicfs_core.similar import similar
 
 blueprint = Blueprint("plugins", __name__, url_prefix="/api")
 
@@ -350,7 +350,7 @@ def _missing(node_id: str, name: str, known: Sequence[Mapping[str, Any]]) -> str
             "and `[agent] disabled_plugins` in mosaicfs.toml leaves a plugin out altogether"
         )
     names = sorted(str(document["plugin_name"]) for document in known if document["plugin_name"] != RESERVED)
-    near = get_close_matches(name, names, 1)
+    near = similar(name, names)
     instead = (
         f"did you mean {near[0]}?" if near else f"its instances are {', '.join(names)}" if names else "it has none"
     )
