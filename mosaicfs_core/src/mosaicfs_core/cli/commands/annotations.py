@@ -64,12 +64,12 @@ def _add_renew(group: click.Group, context: TerminalContext) -> None:
             context.say(f"left out: {one['node_id']}: {one['reason']}")
 
 
-def annotation_lines(annotation: dict[str, Any]) -> str:
+def annotation_lines(annotation: dict[str, Any]) -> list[str]:
     """What one plugin said, for people: a line for each thing."""
     if annotation["status"] == "failed":
-        return f"{annotation['plugin_name']} failed: {annotation.get('error', '')}"
+        return [f"{annotation['plugin_name']} failed: {annotation.get('error', '')}"]
     lines = [f"  {key}: {cell('', value)}" for key, value in annotation["data"].items()]
-    return "\n".join([f"{annotation['plugin_name']} ({cell('updated_at', annotation['updated_at'])})", *lines])
+    return [f"{annotation['plugin_name']} ({cell('updated_at', annotation['updated_at'])})", *lines]
 
 
 def _said(annotation: dict[str, Any]) -> str:

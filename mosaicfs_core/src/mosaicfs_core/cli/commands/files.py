@@ -38,7 +38,8 @@ def register(cli: click.Group, context: TerminalContext) -> None:
         said = context.api.get("annotations", node_id=found["node_id"], path=found["export_path"], limit=500)["items"]
         context.show({**found, "annotations": said} if context.json else found)
         for one in () if context.json else said:
-            context.say(f"\n{annotation_lines(one)}")
+            for line in ("", *annotation_lines(one)):
+                context.say(line)
 
     add_excluded(files, context)
     _add_fetch(files, context)

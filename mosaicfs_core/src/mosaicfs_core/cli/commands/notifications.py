@@ -50,7 +50,8 @@ def _add_list(group: click.Group, context: TerminalContext) -> None:
         context.show({"items": rows, "total": len(rows)}, COLUMNS, "Nothing needs attention.")
         if context.verbose and not context.json:
             for one in rows:
-                context.say(f"\n{one['condition_key']} of {one['source']['node_id']}: {one['message'] or one['title']}")
+                context.say("")
+                context.say(f"{one['condition_key']} of {one['source']['node_id']}: {one['message'] or one['title']}")
 
 
 def _add_ack(group: click.Group, context: TerminalContext) -> None:
