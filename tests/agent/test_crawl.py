@@ -70,6 +70,63 @@ async def test_a_moved_file_keeps_its_document(node: Any, write: Write, source: 
     assert node.agrees()
 
 
+@pytest.mark.parametrize(("source", "target"), [("z/f", "a/g"), ("a/f", "z/g")])
+async def test_a_file_renamed_onto_another_ends_where_that_one_goes_on(
+    node: Any, write: Write, source: str, target: str
+) -> None:
+    """So that what stands under the old path follows it there."""
+    write(node.tree, {source: "renamed", target: "there before", "a/other": "", "z/other": ""})
+    await node.start()
+    before = node.rows()
+    os.rename(node.tree / source, node.tree / target)
+    await node.crawl()
+    assert node.agrees()
+    assert node.rows()[target].uuid == before[target].uuid
+    ended = await node.core.store.get(before[source].document_id)
+    assert (ended["status"], ended["source"]["export_path"]) == ("deleted", before[target].export_path)
+    assert (ended["moved_from"], ended["renamed_onto"]) == (before[source].export_path, before[target].document_id)
+    assert (await node.crawl()).written == 0
+
+
+async def test_a_file_moves_onto_a_name_that_was_another_ones_once(node: Any, write: Write) -> None:
+    write(node.tree, {"a": "renamed", "b": "there before"})
+    await node.start()
+    before = node.rows()
+    (node.tree / "b").unlink()
+    await node.crawl()
+    os.rename(node.tree / "a", node.tree / "b")
+    await node.crawl()
+    assert node.rows()["b"].uuid == before["a"].uuid
+    moved = await node.core.store.get(before["a"].document_id)
+    assert moved["moved_from"] == before["a"].export_path
+
+
+async def test_what_goes_on_moves_later_and_not_what_ended_there(node: Any, write: Write) -> None:
+    """Both had the number of the file that is there now."""
+    write(node.tree, {"a": "renamed", "b": "there before"})
+    await node.start()
+    before = node.rows()
+    os.rename(node.tree / "a", node.tree / "b")
+    await node.crawl()
+    os.rename(node.tree / "b", node.tree / "c")
+    await node.crawl()
+    assert node.rows()["c"].uuid == before["b"].uuid
+    assert node.agrees()
+
+
+async def test_a_name_less_of_one_file_is_no_rename(node: Any, write: Write) -> None:
+    write(node.tree, {"a": "both"})
+    os.link(node.tree / "a", node.tree / "b")
+    await node.start()
+    before = node.rows()
+    (node.tree / "a").unlink()
+    (node.tree / "b").write_text("edited")
+    await node.crawl()
+    gone = await node.core.store.get(before["a"].document_id)
+    assert (gone["status"], gone["source"]["export_path"]) == ("deleted", before["a"].export_path)
+    assert node.rows()["b"].uuid == before["b"].uuid
+
+
 async def test_a_moved_directory_keeps_all_documents(node: Any, write: Write) -> None:
     write(node.tree, {f"old/{number // 10}/{number}": str(number) for number in range(60)})
     await node.start()

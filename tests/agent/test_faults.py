@@ -108,11 +108,15 @@ async def test_a_full_disk_ends_the_crawl_and_a_later_one_makes_it_good(
             crawler = node.agent.status()["subsystems"]["crawler"]
             assert crawler["status"] == "degraded"
             assert "full" in crawler["detail"]
+            disk = node.agent.status()["subsystems"]["disk"]
+            assert disk["status"] == "unhealthy"
+            assert str(home) in disk["detail"]
             widen(home)
             # By itself, after a pause; asking joins it.
             await node.crawl()
             assert node.agrees()
-            assert node.agent.status()["subsystems"]["crawler"]["status"] == "healthy"
+            after = node.agent.status()["subsystems"]
+            assert (after["crawler"]["status"], after["disk"]["status"]) == ("healthy", "healthy")
 
 
 @pytest.mark.logs("mosaicfs_crawl failed")

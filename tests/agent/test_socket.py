@@ -170,6 +170,17 @@ async def test_reindex_looks_at_the_file_again(started: Any) -> None:
         await started.settled(started.agrees)
 
 
+@pytest.mark.logs("plugin odd: step op odd failed")
+async def test_a_failure_in_the_mounts_process_is_among_the_agents(started: Any) -> None:
+    failed = {"plugin": "odd", "hook": "step op odd", "message": "plugin odd: step op odd failed: it is odd"}
+    async with connected(started) as client:
+        await client.send({"failed": failed})
+        await client.send({"id": 1, "mounts": []})
+        await client.answer(1)
+    (error,) = started.agent.status()["recent_errors"]
+    assert error["message"] == failed["message"]
+
+
 @pytest.mark.parametrize("nonsense", [b"no json\n", b"[1]\n", b"x" * (2 << 20)])
 async def test_nonsense_ends_the_connection_and_nothing_else(started: Any, nonsense: bytes) -> None:
     async with connected(started) as client:

@@ -10,12 +10,23 @@ from typing import Any
 
 import pytest
 
-from mosaicfs_core.agent import disk
+from mosaicfs_core.agent import Agent, disk
+from mosaicfs_core.agent import agent as agent_module
 from mosaicfs_core.agent.indexer import Indexer
 from mosaicfs_core.agent.session import Session
-from mosaicfs_core.errors import MosaicError
+from mosaicfs_core.errors import MosaicError, Unavailable
 from mosaicfs_core.hooks import filesystem_id
 
+UNCHANGING: Mapping[str, Any] = {
+    "type": "agent_status",
+    "node_id": "node-test-aaaa",
+    "updated_at": "2026-01-01T00:00:00.000000Z",
+    "overall": "healthy",
+    "subsystems": {},
+    "available_plugins": [],
+    "recent_errors": [],
+    "watch_state": {},
+}
 Write = Callable[[Path, Mapping[str, str]], None]
 
 
@@ -121,3 +132,24 @@ def test_a_directory_that_goes_while_it_is_asked_for_its_disk_fails_nothing(
 
     monkeypatch.setattr(os, "statvfs", statvfs)
     assert disk.is_gone(f"{tmp_path}/going/file", device)
+
+
+@pytest.mark.logs("the status cannot be written: the disk is full")
+async def test_a_status_that_could_not_be_written_is_written_later(node: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though nothing changes meanwhile: others would go on believing what stood there before."""
+    monkeypatch.setattr(agent_module, "STATUS_EVERY_S", 0.0)
+    monkeypatch.setattr(agent_module, "_STATUS_LOOK_S", 0.01)
+    identifier = f"status::{node.core.node_id}"
+    real, refused = node.core.store.update, asyncio.Event()
+
+    async def update(name: str, change: Any) -> Any:
+        if name == identifier and not refused.is_set():
+            refused.set()
+            raise Unavailable("the disk is full")
+        return await real(name, change)
+
+    monkeypatch.setattr(node.core.store, "update", update)
+    monkeypatch.setattr(Agent, "status", lambda _: {**UNCHANGING, "_id": identifier, "node_id": node.core.node_id})
+    await node.start()
+    await node.settled(lambda: node.core.store.reader.get(identifier) is not None)
+    assert refused.is_set()

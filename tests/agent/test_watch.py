@@ -63,6 +63,20 @@ async def test_renames_of_files_and_directories_keep_documents(watched: Any) -> 
     assert after["other/renamed.txt"].inode == before["a.txt"].inode
 
 
+async def test_a_file_renamed_onto_another_ends_where_that_one_goes_on(watched: Any) -> None:
+    before = watched.rows()
+    os.rename(watched.tree / "sub/b.txt", watched.tree / "a.txt")
+    await watched.settled(watched.agrees)
+    await watched.settled(lambda: watched.rows()["a.txt"].size == before["sub/b.txt"].size)
+    assert watched.rows()["a.txt"].uuid == before["a.txt"].uuid
+    ended = await watched.core.store.get(before["sub/b.txt"].document_id)
+    assert (ended["status"], ended["source"]["export_path"]) == ("deleted", before["a.txt"].export_path)
+    assert (ended["moved_from"], ended["renamed_onto"]) == (
+        before["sub/b.txt"].export_path,
+        before["a.txt"].document_id,
+    )
+
+
 async def test_an_atomic_save_keeps_the_document(watched: Any) -> None:
     before = watched.rows()["a.txt"]
     (watched.tree / ".a.txt.tmp").write_text("saved anew")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from mosaicfs_core import disk_room
 from mosaicfs_core.cli import doctor_checks as checks
 from mosaicfs_core.cli.commands import doctor
 from mosaicfs_core.cli.frame_context import TerminalContext
@@ -71,6 +72,18 @@ def test_a_wrong_configuration_is_named(home: Home) -> None:
     assert "line 2, server.port" in found.detail
 
 
+def test_a_wrong_value_that_a_variable_hides_is_named(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.config_file.write_text("[server]\nport = 99999\n")
+    monkeypatch.setenv("MOSAICFS_SERVER_PORT", "8000")
+    found = checks.check_configuration(home)
+    assert (found.status, found.mend) == ("warning", "correct the value in the file")
+    assert "line 2, server.port: expected an integer from 0 to 65535, not 99999" in found.detail
+    assert "MOSAICFS_SERVER_PORT holds instead" in found.detail
+    monkeypatch.setenv("MOSAICFS_SERVER_PORT", "99999")
+    found = checks.check_configuration(home)
+    assert (found.status, "environment variable MOSAICFS_SERVER_PORT" in found.detail) == ("failed", True)
+
+
 def test_a_disabled_plugin_that_is_not_installed_is_named(home: Home) -> None:
     home.config_file.write_text('[agent]\ndisabled_plugins = ["search", "localf"]\n')
     found = checks.check_configuration(home)
@@ -97,8 +110,10 @@ def test_a_full_disk(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: Any) -> os.statvfs_result:
         return os.statvfs_result([*real[:4], 10, *real[5:]])
 
-    monkeypatch.setattr(checks.os, "statvfs", full)
-    assert checks.check_disk(home).status == "warning"
+    monkeypatch.setattr(disk_room.os, "statvfs", full)
+    found = checks.check_disk(home)
+    assert (found.status, found.detail) == ("failed", "0 MB free where the home is: nothing can be written")
+    assert str(home.path) in found.mend
 
 
 def test_quick_check_reads_and_writes_nothing(home: Home) -> None:
@@ -117,6 +132,14 @@ def test_the_package_that_is_missing_for_a_mount_is_named(home: Home, monkeypatc
     monkeypatch.setattr(checks.shutil, "which", lambda program: program)
     found = checks.check_fuse(home)
     assert (found.status, found.mend) == ("warning", "pip install 'mosaicfs-vfs[fuse]'")
+
+
+def test_what_a_removed_package_left_is_cleared_up_by_name(tmp_path: Path) -> None:
+    context = TerminalContext()
+    context.home_path = tmp_path
+    mend = doctor._mend("plugins", {"missing": ["mail", "notes"]}, context)
+    assert "install the package again" in mend
+    assert "`mosaicfs plugin remove mail`, `mosaicfs plugin remove notes`" in mend
 
 
 @pytest.mark.parametrize("name", ["crawler", "watcher", "plugins", "tasks", "vfs_mount", "replication"])

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from mosaicfs_core.cli import output
+from mosaicfs_core.cli import frame, output
 from mosaicfs_core.cli.frame_context import TerminalContext
+from mosaicfs_core.errors import NotFound
 
 ROWS = [
     {"name": "a.txt", "size": 1_500_000, "source": {"node_id": "node-a"}, "labels": ["x", "y"], "on": True},
@@ -78,6 +79,26 @@ def test_json_is_the_value_itself(capsys: pytest.CaptureFixture[str]) -> None:
     context.show(ROWS)
     context.say("not shown")
     assert json.loads(capsys.readouterr().out) == ROWS
+
+
+def test_a_line_is_one_and_harmless(capsys: pytest.CaptureFixture[str]) -> None:
+    TerminalContext().say("made /a\nmade /b\x1b[31m\x9b")
+    assert capsys.readouterr().out == "made /a\\nmade /b\\x1b[31m\\x9b\n"
+
+
+def test_json_has_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    context = TerminalContext()
+    context.json = True
+    name = "".join(map(chr, [*range(32), *range(127, 160)])) + "é"
+    context.show({"name": name})
+    printed = capsys.readouterr().out
+    assert json.loads(printed) == {"name": name}
+    assert printed.replace("\n", "").isprintable()
+
+
+def test_an_error_is_harmless(capsys: pytest.CaptureFixture[str]) -> None:
+    frame._report(NotFound("there is no /a\x1b[31m"), as_json=False, verbose=False)
+    assert capsys.readouterr().err == "mosaicfs: there is no /a\\x1b[31m\n"
 
 
 def test_progress_is_silent_where_nobody_looks() -> None:

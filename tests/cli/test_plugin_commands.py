@@ -15,8 +15,9 @@ from importlib_metadata import EntryPoint
 from mosaicfs_core.cli.frame_context import TerminalContext
 from mosaicfs_core.cli.main import cli
 from mosaicfs_core.documents import ids
-from mosaicfs_core.errors import Conflict, NotFound, UserError
+from mosaicfs_core.errors import Conflict, NotFound, Unavailable, UserError
 from mosaicfs_core.home import Home
+from mosaicfs_core.plugins.first_instances import seed_instances
 from mosaicfs_core.plugins.host import PluginHost
 from mosaicfs_core.plugins.instances import default_document
 from mosaicfs_core.store import Store
@@ -41,7 +42,7 @@ def test_list_shows_working_announced_failed_and_disabled_plugins(monkeypatch: p
     points = [email, *faulty("fails_to_import", "restless")]
     monkeypatch.setattr(PluginHost, "discover", lambda *args, **kwargs: discover(*args, entry_points=points, **kwargs))
     listed = {row["name"]: row for row in json.loads(run("list", "--json", "--disable", "restless").stdout)}
-    assert listed["email"]["note"] == "announced, not available in this release"
+    assert (listed["email"]["status"], listed["email"]["note"]) == ("announced", "not available in this release")
     assert (listed["fails_to_import"]["status"], listed["fails_to_import"]["note"]) == (
         "failed",
         "RuntimeError: boom at import",
@@ -71,21 +72,44 @@ async def test_list_tells_which_plugins_are_switched_off_here(tmp_path: Path) ->
     listed = {row["name"]: row for row in json.loads(run("list", "--json").stdout)}
     assert (listed["localfs"]["status"], listed["search"]["status"], listed["labels"]["status"]) == ("off", "ok", "ok")
     assert "`mosaicfs plugin enable localfs`" in listed["localfs"]["note"]
+    for name in ("fulltext", "summarize"):  # nobody switched them on yet
+        assert (listed[name]["status"], listed[name]["note"]) == (
+            "off",
+            f"`mosaicfs plugin enable {name}` switches it on",
+        )
+    assert (listed["couchdb"]["status"], "`[hub]`" in listed["couchdb"]["note"]) == ("off", True)
+    assert (listed["pins"]["status"], listed["vfs"]["status"]) == ("ok", "ok")
     assert listed["xhan"]["status"] == "not installed"
     assert "`mosaicfs plugin remove xhan`" in listed["xhan"]["note"]
 
 
+async def test_list_tells_of_a_default_plugin_that_was_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = Home(tmp_path / "home").prepare()
+    store = await Store.open(home.replica)
+    host = discover(only=("labels",))
+    await seed_instances(store, home.node_id(), [default_document(home.node_id(), host.get("labels"))])
+    document = await store.get(ids.plugin_document_id(home.node_id(), "labels"))
+    assert document is not None
+    await store.put({**document, "_deleted": True})
+    await store.close()
+    monkeypatch.setenv("MOSAICFS_HUB_URL", "http://127.0.0.1:5984/mosaicfs")
+    listed = {row["name"]: row["status"] for row in json.loads(run("list", "--json").stdout)}
+    assert (listed["labels"], listed["localfs"], listed["couchdb"]) == ("off", "ok", "ok")
+
+
 def test_check_names_what_is_wrong_and_fails() -> None:
-    assert run("check", "fulltext").exit_code == 0
+    assert run("check", "search").exit_code == 0
     bad = run("check", "leaks=mosaicfs_core.testing.faults:leaks")
     assert bad.exit_code == 1
     assert "left behind after stopping: tasks" in bad.stderr
-    assert bad.stderr.splitlines()[-1] == "mosaicfs: leaks fails 1 of 5 checks"
+    assert bad.stderr.splitlines()[-1] == "mosaicfs: leaks fails 1 of 6 checks"
     rows = json.loads(run("check", "--json", "leaks=mosaicfs_core.testing.faults:leaks").stdout)
-    assert [row["result"] for row in rows] == ["ok", "ok", "ok", "ok", "failed"]
+    assert [row["result"] for row in rows][:6] == ["ok", "ok", "ok", "ok", "failed", "ok"]
+    assert {row["result"] for row in rows[6:]} == {"skipped"}
     assert "no plugin absent is installed" in run("check", "absent").stderr
 
 
+@pytest.mark.logs("mosaicfs_file_event failed: FileNotFoundError")
 def test_a_new_package_is_complete_and_passes_the_checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = run("new", "my-notes", "--in", str(tmp_path), "--json")
     made = json.loads(answer.stdout)
@@ -97,7 +121,7 @@ def test_a_new_package_is_complete_and_passes_the_checks(tmp_path: Path, monkeyp
         if file.endswith(".py"):
             compile((directory / file).read_text(), file, "exec")
     monkeypatch.syspath_prepend(str(directory / "src"))
-    checked = run("check", "my-notes=mosaicfs_x_my_notes")
+    checked = run("check", "my-notes=mosaicfs_x_my_notes", "--way", "package")
     assert checked.exit_code == 0, checked.stderr
 
 
@@ -134,6 +158,8 @@ class Api:
         self.sent: list[tuple[str, str, Any]] = []
 
     def send(self, method: str, path: str, body: Any = None) -> Any:
+        if path == "nodes/node-a/rescan":
+            raise Unavailable("node-a is not connected")
         self.sent.append((method, path, body))
         if method == "DELETE":
             return {"removed": path.rpartition("/")[2]}
@@ -144,7 +170,7 @@ class Api:
     def get(self, path: str, **params: Any) -> Any:
         if path == "nodes":
             return {"items": [{"id": "node-a", "friendly_name": "Laptop"}], "total": 1}
-        if path == "nodes/node-a/status":
+        if path == "nodes/node-a/status":  # what it told before it went away
             return {"available_plugins": [{"name": "notes"}, {"name": "search"}]}
         assert path == "nodes/node-a/plugins"
         return {"items": [{"id": "mail"}]}

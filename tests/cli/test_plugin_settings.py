@@ -40,15 +40,23 @@ class Api:
         if path == "nodes/node-a/plugins/mail":
             settings = {"port": 25, "token": {"set": True}}
             return {"id": "mail", "package": "post", "settings": settings, "settings_schema": self.schema}
-        if path == "nodes/node-a/status":
-            return {"available_plugins": [{"name": "notes"}, {"name": "shout", "type": "executable"}]}
+        if path == "nodes/node-a/plugins/plain":
+            return {"id": "plain", "settings": {"once": 1}}
         if path == "plugins":
-            return {"items": [{"name": "notes", "settings_schema": SCHEMA}, {"name": "post"}]}
+            return {
+                "items": [
+                    {"name": "notes", "settings_schema": SCHEMA},
+                    {"name": "post"},
+                    {"name": "plain", "status": "ok"},
+                ]
+            }
         if path == "nodes/node-a/plugins":
             return {"items": [{"id": "mail"}]}
         raise NotFound(f"nothing at {path}")
 
-    def send(self, method: str, path: str, body: Any) -> Any:
+    def send(self, method: str, path: str, body: Any = None) -> Any:
+        if path == "nodes/node-a/rescan":
+            return {"items": [{"name": "notes"}, {"name": "shout", "type": "executable"}], "changed": []}
         self.sent.append((method, path, body))
         if body["settings"].get("port") == 0:
             raise UserError("settings.port: 0 is less than 1", field="settings.port")
@@ -131,6 +139,16 @@ def test_secrets_come_from_standard_input_a_line_each(api: Api) -> None:
     api.schema = None
     assert run("set", "mail", "anything", "number=1", "text=x", typed="1234\n").exit_code == 0
     assert api.settings == {"anything": "1234", "number": 1, "text": "x"}
+
+
+def test_a_plugin_without_settings_takes_none(api: Api) -> None:
+    answer = run("set", "plain", "color=red")
+    assert answer.exit_code == 2
+    assert "plain has no settings, so there is no 'color' to set" in answer.stderr
+    assert "plain has no settings" in run("set", "plain", "color", typed="red\n").stderr
+    assert api.sent == []
+    assert run("set", "plain", "--unset", "once").exit_code == 0  # of a time when that was not refused
+    assert api.settings == {"once": None}
 
 
 def test_an_instance_that_is_not_there_is_made_and_not_switched_on(api: Api) -> None:

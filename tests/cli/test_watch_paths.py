@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,22 @@ def test_an_empty_path_is_not_the_current_directory(tmp_path: Path, text: str) -
         check_watch_paths([text], Home(tmp_path / "home"), None)
 
 
+def test_a_nul_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds a NUL"):
+        check_watch_paths([f"{tmp_path}/a\0b"], Home(tmp_path / "home"), None)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems show themselves otherwise")
+@pytest.mark.parametrize("text", ["/proc", "/proc/self/fd", "/sys/class", "/dev", "link"])
+def test_where_the_system_shows_itself_there_are_no_files(
+    tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to("/proc/self")
+    with pytest.raises(UserError, match="where the system shows itself and keeps no files"):
+        check_watch_paths([text], Home(tmp_path / "home"), None)
+
+
 def test_every_wrong_folder_is_named_with_its_reason(tmp_path: Path) -> None:
     home = Home(tmp_path / "home").prepare()
     (tmp_path / "file").write_text("x")
@@ -44,6 +61,18 @@ def test_every_wrong_folder_is_named_with_its_reason(tmp_path: Path) -> None:
     assert len(reasons) == len(given_paths)
     for reason, word in zip(reasons, ("exist", "is a file", "mount", "mount", "mount", "home", "home"), strict=True):
         assert word in reason
+
+
+def test_the_others_are_named_so_that_one_can_go_on(tmp_path: Path) -> None:
+    for name in ("Documents", "my notes"):
+        (tmp_path / name).mkdir()
+    given_paths = [str(tmp_path / name) for name in ("Documents", "Pictures", "my notes")]
+    with pytest.raises(UserError) as caught:
+        check_watch_paths(given_paths, Home(tmp_path / "home"), None)
+    assert caught.value.message == (
+        f"{tmp_path}/Pictures does not exist: create it, or name another folder. Nothing was changed; to go on now, "
+        f"name the others alone: {tmp_path}/Documents '{tmp_path}/my notes'"
+    )
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

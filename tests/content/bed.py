@@ -122,6 +122,23 @@ def content(size: int, seed: int = 1) -> bytes:
     return random.Random(seed).randbytes(size)
 
 
+def flip_bits(place: Path, chance: random.Random) -> None:
+    """Flip some bits of an index and of its write-ahead log."""
+    for path in (place / "index.db", place / "index.db-wal"):
+        if path.exists() and (size := path.stat().st_size):
+            for _ in range(3):
+                flip(path, chance.randrange(size), 1 << chance.randrange(8))
+
+
+def flip(path: Path, offset: int, bit: int = 0x10) -> None:
+    """Flip a bit of a file."""
+    with open(path, "r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes([byte ^ bit]))
+
+
 class Bed:
     """An owner, the way to it, and a cache; ``restart`` opens the cache again, as after a crash when ``hard``."""
 

@@ -16,7 +16,7 @@ from mosaicfs_core.content.cache.follow import follow
 from mosaicfs_core.errors import Unavailable
 from mosaicfs_core.home import Home
 from mosaicfs_core.hooks import FileRecord
-from mosaicfs_core.store import Store
+from mosaicfs_core.store import Reader, Store
 
 NAMES = [f"0b0e7a52-8d06-5c0e-9f0e-3a6b5a0d0c0{number}" for number in range(3)]
 
@@ -65,6 +65,40 @@ async def test_it_compares_at_first_and_then_follows(bed: Bed, tmp_path: Path) -
         await store.update(
             document(kept)["_id"], lambda now: {**(now or {}), "status": "deleted", "deleted_at": d.format_time(9)}
         )
+        await until(lambda: bed.data_files() == [])
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+
+
+async def test_an_empty_cache_reads_no_changes_and_follows_from_its_first_entry_on(
+    bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    changes_since = Reader.changes_since
+    monkeypatch.setattr(
+        Reader,
+        "changes_since",
+        lambda self, since, limit=1000: asked.append(since) or changes_since(self, since, limit),
+    )
+    async with await Store.open(tmp_path / "replica.db") as store:
+        looked = asyncio.Event()
+        holds_anything = bed.cache.holds_anything
+
+        async def looking() -> bool:
+            found = await holds_anything()
+            looked.set()
+            return found
+
+        monkeypatch.setattr(bed.cache, "holds_anything", looking)
+        following = asyncio.create_task(follow(store, bed.cache))
+        file, other = (bed.put(name, b"bytes") for name in NAMES[:2])
+        await asyncio.sleep(0)
+        await store.put(document(other))
+        await asyncio.wait_for(looked.wait(), 5)
+        assert asked == []
+        await store.put(document(file))
+        await bed.read(file)
+        await store.update(document(file)["_id"], lambda now: {**(now or {}), "mtime": d.format_time(9)})
         await until(lambda: bed.data_files() == [])
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)

@@ -71,7 +71,7 @@ async def _is(harness: Harness, wanted: dict[str, Any]) -> bool:
 @pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed")
 async def test_colours_are_named_and_asked_for_by_a_program_for_node_that_stays(tmp_path: Path) -> None:
     async with home(tmp_path) as (harness, tree):
-        directory = kinds.socket_dir(harness.core)
+        directory = kinds.socket_dir(harness.home)
         directory.mkdir(mode=0o700, parents=True)
         program = EXAMPLES / "colour-names" / "colour-names.mjs"
         child = await asyncio.create_subprocess_exec(

@@ -90,6 +90,59 @@ def enrol(host: Host, nas: Host, url: str) -> str:
     return str(made["node_id"])
 
 
+def configure(nas: Host, laptop: Host, ids: dict[Host, str], eventually: Any) -> None:
+    """The control plane changes what the laptop does while it runs: folders, what is ignored, cache and schedule."""
+    further = laptop.home.parent / "further"
+    further.mkdir()
+    (further / "more.txt").write_text("more")
+    (further / "draft.tmp.txt").write_text("a draft")
+    nas.run("folders", "add", "--node", ids[laptop], str(further))
+    eventually(lambda: {"more.txt", "draft.tmp.txt"} <= set(nas.names()))
+    nas.run("plugin", "set", "--node", ids[laptop], "localfs", 'ignore=["*.tmp.txt"]')
+    eventually(lambda: "draft.tmp.txt" not in nas.names())
+    wanted = {"cache_max_bytes": 123_000_000, "nightly_crawl": "04:30"}
+    nas.run("plugin", "set", "--node", ids[laptop], "agent", *(f"{key}={value}" for key, value in wanted.items()))
+    eventually(lambda: wanted.items() <= _settings_of(laptop).items())
+    nas.run("folders", "remove", "--node", ids[laptop], str(further))
+    for host in (nas, laptop):
+        eventually(lambda host=host: "more.txt" not in host.names())
+
+
+def _settings_of(host: Host) -> dict[str, Any]:
+    """The settings of a machine as it knows them itself."""
+    return {row["setting"]: row["value"] for row in host.run("plugin", "settings", "agent")}
+
+
+def share(nas: Host, laptop: Host, desktop: Host, ids: dict[Host, str], eventually: Any) -> None:
+    """The laptop sees the desktop's folder through NFS, say: it is told so on the control plane, and opens files there.
+    What stands there differs from the desktop's, in bytes alone, so that it shows where they come from."""
+    mirror = laptop.home.parent / "mirror"
+    mirror.mkdir()
+    for tree, content in ((desktop.tree, b"by fetching"), (mirror, b"by the disk")):
+        (tree / "shared.txt").write_bytes(content)
+        os.utime(tree / "shared.txt", (1_700_000_000, 1_700_000_000))
+    eventually(lambda: "shared.txt" in laptop.names())
+    (shared,) = laptop.run("files", "search", "shared*")["items"]
+    target = laptop.home.parent / "shared"
+    mounts = ("nodes", "mounts")
+    made = nas.run(*mounts, "add", ids[laptop], ids[desktop], str(desktop.tree), str(mirror), "--type", "nfs")
+    assert nas.run(*mounts, "list", ids[laptop])["items"] == [{**made, "priority": 0}]
+    edited = nas.run(*mounts, "edit", ids[laptop], made["id"], "--priority", "7")
+    assert edited == {**made, "priority": 7}
+    eventually(lambda: laptop.run(*mounts, "list")["items"] == [edited])
+    laptop.run("files", "fetch", shared["id"], "-o", str(target))
+    assert target.read_bytes() == b"by the disk"
+    (mirror / "shared.txt").unlink()  # gone stale: the next way is taken
+    laptop.run("files", "fetch", shared["id"], "-o", str(target), "--force")
+    assert target.read_bytes() == b"by fetching"
+    assert laptop.run(*mounts, "remove", ids[laptop], made["id"], code=4)["error"]["code"] == "not_allowed"
+    assert nas.run(*mounts, "remove", ids[laptop], made["id"]) == {"removed": made["id"]}
+    eventually(lambda: laptop.run(*mounts, "list")["items"] == [])
+    (desktop.tree / "shared.txt").unlink()
+    for host in (nas, laptop, desktop):
+        eventually(lambda host=host: "shared.txt" not in host.names())
+
+
 def test_three_machines_become_one_tree(hosts: list[Host], eventually: Any) -> None:
     nas, laptop, desktop = hosts
     (laptop.tree / "essay.txt").write_text("an essay")
@@ -125,6 +178,8 @@ def test_three_machines_become_one_tree(hosts: list[Host], eventually: Any) -> N
     assert target.read_text() == "an essay"
 
     # What is the control plane's is changed there, wherever it takes effect.
+    share(nas, laptop, desktop, ids, eventually)
+    configure(nas, laptop, ids, eventually)
     assert laptop.run("nodes", "rename", ids[laptop], "Mine", code=4)["error"]["code"] == "not_allowed"
     nas.run("nodes", "rename", ids[laptop], "Mine")
     eventually(lambda: "Mine" in [node["friendly_name"] for node in desktop.run("nodes", "list")["items"]])

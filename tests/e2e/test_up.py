@@ -348,8 +348,8 @@ def test_what_is_wrong_is_said_before_anything_starts(machine: Any, wrong: str) 
 
 
 HANGING = """
-import asyncio
-from mosaicfs_core.hooks import HOOK_API, PluginManifest, hookimpl
+import asyncio, time
+from mosaicfs_core.hooks import HOOK_API, PluginManifest, StepOp, hookimpl
 
 @hookimpl
 def mosaicfs_manifest():
@@ -362,10 +362,16 @@ def mosaicfs_manifest():
 async def mosaicfs_crawl(context, request):
     await asyncio.Event().wait()
     yield None
+
+@hookimpl
+def mosaicfs_step_ops():
+    return [StepOp(name="stuck", description="Never answers.", compile=lambda fields: lambda file: time.sleep(86400))]
 """
 
 
-def test_a_strangers_hanging_crawl_holds_up_nothing_and_is_named(machine: Any, tmp_path: Path) -> None:
+@pytest.fixture
+def hanging(machine: Any, tmp_path: Path) -> None:
+    """A stranger's package that hangs wherever it can, installed for the machine."""
     packages = tmp_path / "packages"
     facts = packages / "hanging-1.dist-info"
     facts.mkdir(parents=True)
@@ -373,6 +379,32 @@ def test_a_strangers_hanging_crawl_holds_up_nothing_and_is_named(machine: Any, t
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: hanging\nVersion: 1\n")
     (facts / "entry_points.txt").write_text("[mosaicfs]\nhanging = hanging\n")
     machine.environment["PYTHONPATH"] = str(packages)
+
+
+@pytest.mark.fuse
+@pytest.mark.skipif(not can_mount(), reason="this machine does not let us mount")
+@pytest.mark.usefixtures("hanging")
+def test_a_strangers_step_op_that_never_answers_is_skipped_and_named_and_holds_up_no_end(machine: Any) -> None:
+    up = machine.up("--mount", str(machine.mount), str(machine.tree))
+    facts = up.wait_ready()
+    assert facts["mount"] == str(machine.mount), facts["mount_problem"]
+    source = {"node_id": facts["node_id"], "export_path": str(machine.tree / "Work")}
+    link, _, token = facts["login_link"].partition("/#bootstrap=")
+    session = json.loads(machine.http(f"{link}/api/auth/bootstrap", body={"token": token})[2])["access_token"]
+    made = {"path": "/stuck", "mounts": [{"source": source, "steps": [{"op": "stuck"}]}]}
+    assert machine.http(f"{link}/api/vfs/directories", token=session, body=made)[0] == 201
+    # In both processes it hangs, each shows the files without the step, and both are named here.
+    assert sorted(os.listdir(machine.mount / "stuck")) == ["2025", "notes.md"]
+    entries = machine.run("vfs", "ls", "/stuck")["items"]
+    assert sorted(entry["name"] for entry in entries) == ["2025", "notes.md"]
+    told = [error["message"] for error in machine.run("status")["status"]["recent_errors"]]
+    said = "plugin hanging: step op stuck did not return for 5 s and is not asked again until a restart"
+    assert sorted(told) == [said, f"{said} (seen by the mount at {machine.mount})"]
+    assert up.end() == 0
+
+
+@pytest.mark.usefixtures("hanging")
+def test_a_strangers_hanging_crawl_holds_up_nothing_and_is_named(machine: Any) -> None:
     begun = time.monotonic()
     ready = machine.up("--no-mount", str(machine.tree)).wait_ready()
     assert time.monotonic() - begun < FIRST_CRAWL_SECONDS / 2

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mosaicfs_core.errors import PluginError
+from mosaicfs_core.errors import PluginError, Unavailable
+from mosaicfs_fulltext import registry
+from mosaicfs_fulltext.settings import Settings
+from mosaicfs_fulltext.threads import Threads
 
 
 async def test_a_file_is_found_by_its_text_its_name_and_its_folder(start: Any) -> None:
@@ -169,3 +174,61 @@ async def test_settings_changed_under_way_take_effect_with_the_next_event(start:
         await instance.add("two.txt", long)
         await instance.settled()
         assert await instance.names("needle") == ["two.txt"]
+
+
+class Opened:
+    """Stands for the service, and for its context."""
+
+    broken, settings, closed = False, Settings(), False
+    config: Mapping[str, Any] = {}
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize("patient", [True, False])
+async def test_who_uses_the_index_is_let_finish_before_it_closes(
+    monkeypatch: pytest.MonkeyPatch, patient: bool
+) -> None:
+    monkeypatch.setattr(registry, "_LET_FINISH_S", 60.0)
+    service: Any = Opened()
+
+    async def opened(*_: Any) -> Any:
+        return service
+
+    monkeypatch.setattr(registry.Service, "open", opened)
+    place = registry._Place()
+    async with place.using(service):
+        closing = asyncio.create_task(place.close())
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not service.closed
+        if not patient:
+            closing.cancel()
+            await asyncio.wait({closing})
+            assert service.closed
+    await asyncio.wait({closing})
+    assert service.closed
+
+
+async def test_threads_that_are_closed_take_nothing_more() -> None:
+    threads, begun, go = Threads(1, "test"), threading.Event(), threading.Event()
+
+    def work() -> int:
+        begun.set()
+        go.wait()
+        return 1
+
+    first = asyncio.ensure_future(threads.run(work))
+    await asyncio.to_thread(begun.wait)
+    second = asyncio.ensure_future(threads.run(lambda: 2))
+    await asyncio.sleep(0)
+    threads.refuse()
+    closing = asyncio.ensure_future(asyncio.to_thread(threads.close))
+    with pytest.raises(Unavailable, match="the index is closing"):
+        await second
+    with pytest.raises(Unavailable, match="the index is closing"):
+        await threads.run(lambda: 3)
+    go.set()
+    assert await first == 1
+    await closing

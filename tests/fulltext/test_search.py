@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,13 @@ async def index(tmp_path: Path) -> AsyncIterator[EmbeddedIndex]:
 )
 async def test_a_query_finds(index: EmbeddedIndex, query: str, expected: set[str]) -> None:
     assert {result.file_id for result in await index.search(query, 20, 5)} == expected
+
+
+async def test_it_ends_also_when_it_has_just_been_told_something(tmp_path: Path) -> None:
+    index = await EmbeddedIndex.open(tmp_path / "index")
+    index.expect_many(True)
+    async with asyncio.timeout(10):
+        await index.close()
 
 
 async def test_names_count_more_than_texts_and_limits_hold(index: EmbeddedIndex) -> None:

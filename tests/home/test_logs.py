@@ -67,6 +67,15 @@ def test_secrets_never_reach_a_log(style: str, tmp_path: Path) -> None:
     assert "Traceback" in written
 
 
+@pytest.mark.logs("^cannot read")
+def test_a_name_in_a_line_for_people_cannot_drive_the_terminal() -> None:
+    stream = io.StringIO()
+    logs.configure(LoggingConfig(format="human"), None, stream)
+    log.warning("cannot read %s", "/a\nb\x1b[31m", extra={"path": "\x1b]0;x\x07"})
+    (line,) = stream.getvalue().splitlines()
+    assert line.endswith("cannot read /a\\nb\\x1b[31m  path=\\x1b]0;x\\x07")
+
+
 async def test_every_token_we_hand_out_is_recognized_wherever_it_stands(tmp_path: Path) -> None:
     sessions = await Sessions.open(tmp_path / "auth.db")
     tokens = Tokens(b"k" * 32)

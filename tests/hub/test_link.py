@@ -18,12 +18,13 @@ from typing import Any
 import pytest
 
 from mosaicfs_core.documents import parse_time
-from mosaicfs_core.documents.ids import CONTROL_PLANE
+from mosaicfs_core.documents.ids import CONTROL_PLANE, node_document_id
 from mosaicfs_core.home import Home
 from mosaicfs_core.hooks import HubAddress
 from mosaicfs_core.replication import ConflictResolver, Surroundings
 from mosaicfs_core.security.authority import Authority, ServerCertificate, server_context
 from mosaicfs_core.server.hub import HubLink, Timing
+from mosaicfs_core.server.identity import CONTROL_ROLE
 from mosaicfs_core.store import Store
 from mosaicfs_core.testing.store import assignment, file_document
 from mosaicfs_plugins.couchdb.hub import CouchHub
@@ -311,6 +312,33 @@ async def test_design_documents_stay_on_the_hub_and_strangers_are_kept(
         await until(arrived)
         assert not [identifier for identifier in await a.leaves() if identifier.startswith("_design")]
         assert a.link.facts()["refused"] == 0
+
+
+async def test_one_that_ends_is_missed_by_the_others_until_it_is_back(url: str, places: list[Path], until: Any) -> None:
+    first, second = places
+    timing = Timing(lasts_s=0.2, renew_s=0.05)
+    planes = [
+        {"_id": node_document_id(place.name), "type": "node", "node_id": place.name, "role": CONTROL_ROLE}
+        | {"friendly_name": place.name, "status": "online"}
+        for place in places
+    ]
+
+    async def silent(a: Side, expected: bool) -> bool:
+        return a.link.silent(second.name) is expected
+
+    async with side(first, url, timing=timing) as a:
+        async with side(second, url, timing=timing):
+            await a.store.bulk(planes)
+            await until(lambda: _knows(a, second.name))
+        await until(lambda: silent(a, True))
+        assert not a.link.silent(first.name)
+        async with side(second, url, timing=timing):
+            await until(lambda: silent(a, False))
+
+
+async def _knows(a: Side, plane: str) -> bool:
+    """Whether it has seen the other's note."""
+    return plane in a.link._presence._seen
 
 
 async def test_the_lease_changes_hands_at_once_when_it_is_given_back(url: str, places: list[Path], until: Any) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from job_bed import FILES, SECOND, Bed
 
-from mosaicfs_core.errors import InvalidDocument
-from mosaicfs_core.jobs import Subscription
+from mosaicfs_core.errors import InvalidDocument, Unavailable
+from mosaicfs_core.jobs import Subscription, annotating, finishing
 from mosaicfs_core.testing.store import EPOCH, NODE, annotation, file_document
 
 
@@ -62,6 +62,56 @@ async def test_an_answer_that_cannot_be_stored_is_refused_alone(bed: Bed) -> Non
     assert await bed.queue.done(good, {"n": 1})
     assert (await bed.queue.standing("one")).counts.in_flight == 1
     assert await bed.queue.failed(bad, "not JSON") == "pending"
+
+
+@pytest.mark.parametrize("at", [0, 3, 6])
+async def test_an_answer_that_nobody_foresaw_takes_no_other_along(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """It ends the transaction that all of them share, and then its own alone."""
+    await bed.subscribe(one=FILES)
+    await bed.store.bulk([file_document(f"/{number}") for number in range(7)])
+    jobs = await bed.take()
+    real = annotating.document_of
+
+    def document_of(tx: Any, node_id: str, said: Any, now: int) -> Any:
+        if said.data == {"n": at}:
+            raise ZeroDivisionError("nobody foresaw this")
+        return real(tx, node_id, said, now)
+
+    monkeypatch.setattr(annotating, "document_of", document_of)
+    stored = [asyncio.ensure_future(bed.queue.done(job, {"n": number})) for number, job in enumerate(jobs)]
+    outcomes = await asyncio.gather(*stored, return_exceptions=True)
+    assert isinstance(outcomes.pop(at), ZeroDivisionError)
+    assert outcomes == [True] * 6
+    assert (await bed.queue.standing("one")).counts.in_flight == 1
+    for number in range(7):
+        made = await bed.annotation(f"/{number}")
+        assert (made is None) == (number == at)
+        assert made is None or made["data"] == {"n": number}
+    assert await bed.queue.done(jobs[at], None)  # it is in flight still, and may end otherwise
+
+
+async def test_while_the_replica_takes_nothing_answers_are_not_tried_one_by_one(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bed.subscribe(one=FILES)
+    await bed.store.bulk([file_document(f"/{number}") for number in range(5)])
+    jobs = await bed.take()
+    tried: list[int] = []
+
+    def full(_: Any, answers: Any) -> Any:
+        tried.append(len(answers))
+        raise Unavailable("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(finishing, "finish", full)
+        stored = [asyncio.ensure_future(bed.queue.done(job, {"n": 1})) for job in jobs]
+        outcomes = await asyncio.gather(*stored, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [Unavailable] * 5
+    assert tried == [5]
+    assert (await bed.queue.standing("one")).counts.in_flight == 5
+    assert await asyncio.gather(*(bed.queue.done(job, {"n": 1}) for job in jobs)) == [True] * 5
 
 
 async def test_annotations_go_where_their_file_goes(bed: Bed) -> None:

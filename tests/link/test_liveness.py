@@ -26,6 +26,7 @@ class World:
         self.go = asyncio.Semaphore(0)
         self.checked = asyncio.Semaphore(0)
         self.alone, self.leads = False, leads
+        self.silent: set[str] = set()
         self.liveness = Liveness(
             store,
             self.connected.__contains__,
@@ -33,6 +34,7 @@ class World:
             plane=plane,
             alone=lambda: self.alone,
             leads=lambda: self.leads,
+            silent=lambda plane: plane in self.silent,
             pause=self._pause,
             clock=lambda: self.now,
         )
@@ -186,6 +188,49 @@ class TestTwoControlPlanesOfOneHub:
         for _ in range(4):
             await first.liveness.check()
         assert await control_plane.status_of("node-left") == ("offline" if leads else "online")
+
+    @pytest.mark.parametrize("leads", [True, False])
+    async def test_who_holds_the_lease_judges_for_one_that_fell_silent(
+        self, control_plane: Any, first: World, second: World, leads: bool
+    ) -> None:
+        first.leads, second.leads = leads, not leads
+        second.connected.add(NODE)
+        first.connected.add(OTHER)
+        await control_plane.add_node("node-there", status="online")
+        for world in (first, second):
+            await world.liveness.check()
+        first.silent.add(SECOND)
+        for _ in range(4):
+            await first.liveness.check()
+        away = "offline" if leads else "online"
+        assert await control_plane.status_of(NODE) == away
+        assert await control_plane.status_of(SECOND) == away
+        assert await control_plane.status_of("node-there") == away
+        assert await control_plane.status_of(OTHER) == "online"
+        assert await control_plane.status_of(PLANE) == "online"
+        before = control_plane.store.reader.seq()
+        for _ in range(4):
+            await first.liveness.check()
+        assert control_plane.store.reader.seq() == before
+
+        # It was only the hub that it did not reach: it says of itself and of its nodes that they are there.
+        await second.liveness.check()
+        first.silent.clear()
+        for _ in range(4):
+            await first.liveness.check()
+            await second.liveness.check()
+        for node in (NODE, OTHER, PLANE, SECOND, "node-there"):
+            assert await control_plane.status_of(node) == "online"
+
+    async def test_a_silent_one_that_was_disabled_stays_so(self, control_plane: Any, first: World) -> None:
+        for plane in (PLANE, SECOND):
+            await control_plane.store.update(
+                ids.node_document_id(plane), lambda now: {**(now or {}), "status": "disabled"}
+            )
+        first.silent.add(SECOND)
+        for _ in range(4):
+            await first.liveness.check()
+        assert [await control_plane.status_of(plane) for plane in (PLANE, SECOND)] == ["disabled", "disabled"]
 
     async def test_the_only_one_left_judges_what_another_heard_of(self, control_plane: Any, first: World) -> None:
         """A control plane that was made anew from a backup, or whose hub was given up."""

@@ -13,6 +13,7 @@ import pytest
 
 from mosaicfs_core.agent import Agent
 from mosaicfs_core.agent.link import Uplink, uplink
+from mosaicfs_core.agent.link.wanted import WantedFolders
 from mosaicfs_core.agent.node import write_node
 from mosaicfs_core.documents import ids, times
 from mosaicfs_core.errors import UserError
@@ -58,10 +59,16 @@ async def machine(plane: Any, path: Path, *, watches: bool = True) -> AsyncItera
         core.agent = agent
         requests = plane.requests(NODE)
         async with agent:
-            link = Uplink(core, agent, requests, plane.connect(NODE), paths=() if watches else [str(tree)])
+            await WantedFolders(harness.store).add([] if watches else [str(tree)])
+            link = Uplink(core, agent, requests, plane.connect(NODE))
             async with link:
                 yield Machine(harness, agent, link, tree)
         await requests.close()
+
+
+async def nothing_waits(made: Machine) -> bool:
+    """Whether the control plane was told of all folders."""
+    return not await WantedFolders(made.harness.store).waiting()
 
 
 @pytest.fixture
@@ -114,7 +121,7 @@ async def test_first_instances_and_folders_are_written_by_the_control_plane(
     identifier = ids.plugin_document_id(NODE, "localfs")
     async with machine(control_plane, tmp_path / "laptop", watches=False) as made:
         await eventually(lambda: control_plane.store.reader.get(identifier))
-        await eventually(lambda: not made.link._paths)
+        await eventually(lambda: nothing_waits(made))
         document = await control_plane.store.get(identifier)
         assert document["settings"] == {"paths": [str(made.tree)]}
         assert document["settings_schema"]["properties"].keys() >= {"paths", "ignore"}
@@ -134,7 +141,7 @@ async def test_first_instances_and_folders_are_written_by_the_control_plane(
     # A removed one does not come back, and nobody can ask for another's.
     assert (await control_plane.ask("DELETE", f"/api/nodes/{NODE}/plugins/localfs"))[0] == 200
     async with machine(control_plane, tmp_path / "again", watches=False) as made:
-        await eventually(lambda: not made.link._paths)
+        await eventually(lambda: nothing_waits(made))
         assert await control_plane.store.get(identifier) is None
         hostile = {"plugin_name": "x", "package": "localfs", "name": "x", "node_id": OTHER, "_id": "plugin::y::z"}
         await made.link.link.call("seed", {"instances": [hostile]})

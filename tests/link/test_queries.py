@@ -75,6 +75,14 @@ async def test_everybody_answers_with_the_facts_of_the_files(store: Store) -> No
     found, omitted = await gathered(store, {A: envelope(A, hit(A, 1)), B: envelope(B, hit(B, 2))})
     assert omitted == []
     assert sorted((one.node_id, one.results[0].file.export_path) for one in found) == [(A, "/1.txt"), (B, "/2.txt")]
+    assert not any(one.waiting or one.syncing for one in found)
+
+
+async def test_what_an_answer_may_lack_comes_along(store: Store) -> None:
+    told = envelope(A, hit(A, 1))
+    told["envelopes"][0] |= {"waiting": 3, "syncing": True}
+    ((one,), _) = await gathered(store, {A: told})
+    assert (one.waiting, one.syncing) == (3, True)
 
 
 async def test_what_two_name_for_one_package_is_there_once_and_what_is_gone_is_not(store: Store) -> None:

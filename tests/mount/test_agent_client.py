@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from mosaicfs_core.errors import PluginError
 from mosaicfs_vfs.fuse.agent import AgentClient
 from mosaicfs_vfs.fuse.remote import Stale
 
@@ -103,6 +104,22 @@ async def test_every_agent_is_told_what_the_mount_shows(agent: Agent, client: Ag
     agent.hang_up()
     await until(lambda: {"shown": 7} in agent.received)
     assert "mounts" in agent.received[0]
+
+
+async def test_every_agent_is_told_which_plugins_failed_here(agent: Agent, client: AgentClient) -> None:
+    error = PluginError("plugin odd: step op odd failed", "odd", "step op odd")
+    await asyncio.to_thread(client.failed, error)
+    told = {
+        "failed": {
+            "plugin": "odd",
+            "hook": "step op odd",
+            "message": f"{error.message} (seen by the mount at /mnt/tree)",
+        }
+    }
+    await until(lambda: agent.received[-1:] == [told])
+    agent.received.clear()
+    agent.hang_up()
+    await until(lambda: told in agent.received)
 
 
 async def test_a_file_by_descriptor_with_a_missing_range_fetched(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.content.bed import MIB, OWNER, content
+from tests.content.bed import MIB, OWNER, content, flip_bits
 from tests.mount.remote_agent import RemoteAgent
 
 from mosaicfs_core import documents as d
@@ -245,6 +246,34 @@ def test_what_is_lost_of_the_cache_is_fetched_again(
     remote.stop()
     drop_pages(directory / NAME)
     assert (directory / NAME).read_bytes() == data, "the mount finds it without an agent too"
+
+
+@pytest.mark.logs("index|^The mount's cache|damaged and are fetched again")
+def test_flipped_bits_in_the_index_of_the_cache(world: Any, remote: RemoteAgent, give: Any, point: Path) -> None:
+    """Under a running agent and mount, and then for a mount that reads the index by itself: no byte is ever wrong."""
+    chance, data, big = random.Random(9), content(3 * MIB), content(BIG, 2)
+    name = "0b0e7a52-8d06-5c0e-9f0e-3a6b5a0d0c02"
+    give(data)
+    give(big, name=name)
+    directory = world.mount(point).directory / "far"
+    connected(world, remote)
+    for number in range(12):
+        drop_pages(directory / NAME)
+        assert (directory / NAME).read_bytes() == data
+        descriptor = os.open(directory / name, os.O_RDONLY)
+        assert os.pread(descriptor, 2 * MIB, number * MIB) == big[number * MIB : (number + 2) * MIB]
+        os.close(descriptor)
+        drop_pages(directory / name)
+        flip_bits(world.home.cache_dir, chance)
+    remote.run(remote.bed.settled())
+    remote.stop()
+    for _ in range(12):
+        try:
+            drop_pages(directory / NAME)
+            assert (directory / NAME).read_bytes() == data
+        except OSError as error:
+            assert error.errno == errno.EIO  # noqa: PT017 - either is right
+        flip_bits(world.home.cache_dir, chance)
 
 
 def test_an_owner_that_is_gone_is_an_error_soon(world: Any, remote: RemoteAgent, give: Any, point: Path) -> None:

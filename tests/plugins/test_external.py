@@ -360,7 +360,7 @@ while True:
 
 
 async def listening(bed: Bed, name: str) -> asyncio.subprocess.Process:
-    directory = kinds.socket_dir(bed.harness.core)
+    directory = kinds.socket_dir(bed.harness.home)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-c", SERVER, str(directory / f"{name}.sock"), stdout=asyncio.subprocess.PIPE
@@ -435,7 +435,7 @@ def test_a_socket_that_somebody_else_could_have_put_there_is_not_spoken_to(tmp_p
 async def test_what_there_is_on_the_node_is_told_with_what_is_wrong(bed: Bed) -> None:
     program(bed.plugins, "good", "true")
     program(bed.plugins, "open", "true").chmod(0o707)
-    found = {one.name: one.problem for one in kinds.programs(bed.harness.core)}
+    found = {one.name: one.problem for one in kinds.programs(bed.harness.home, bed.harness.host)}
     assert found["good"] is None
     assert "everybody may write" in (found["open"] or "")
     assert stat.S_IMODE((bed.plugins / "open").stat().st_mode) == 0o707

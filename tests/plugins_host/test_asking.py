@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from mosaicfs_core.agent.jobs.asking import Asked, Question, ask_all
-from mosaicfs_core.errors import PluginError
+from mosaicfs_core.agent.jobs.methods import JobMethods
+from mosaicfs_core.errors import NotFound, PluginError
 from mosaicfs_core.hooks import (
     HOOK_API,
     Endpoint,
@@ -22,6 +23,7 @@ from mosaicfs_core.hooks import (
     ResultEnvelope,
     hookimpl,
 )
+from mosaicfs_core.jobs.records import Counts, Standing, SyncProgress
 from mosaicfs_core.plugins.running import kinds
 from mosaicfs_core.testing.harness import Harness, plugin_at
 
@@ -66,6 +68,33 @@ async def test_an_answer_that_is_wrong_inside_is_left_out_and_named(wrong: dict[
     assert [one.plugin_name for one in answers.envelopes] == ["good"]
     assert [one.plugin_name for one in answers.omitted] == ["bad"]
     assert answers.omitted[0].reason.startswith("It answered wrongly: ")
+
+
+class Queue:
+    """How the queues of some instances stand; ``free`` has none."""
+
+    async def standing(self, instance: str) -> Standing:
+        counts = Counts(pending=7, in_flight=2)
+        syncs = {"telling": "completing", "listing": "listing", "done": None}
+        if instance not in syncs:
+            raise NotFound(f"no instance {instance}")
+        phase: Any = syncs[instance]
+        facts: dict[str, Any] = {"trigger": "manual", "started_at": 0, "looked_at": 10, "documents": 20, "enqueued": 9}
+        progress = None if phase is None else SyncProgress(phase=phase, **facts)
+        return Standing(instance=instance, enabled=True, paused=False, counts=counts, sync=progress)
+
+
+async def test_an_answer_tells_how_many_files_it_may_lack() -> None:
+    names = ("telling", "listing", "done", "free")
+    keeper: Any = SimpleNamespace(
+        queue=Queue(),
+        endpoints=lambda: dict.fromkeys(names, (ENDPOINT,)),
+        running=lambda name: (answering(ResultEnvelope()), "package"),
+    )
+    core: Any = SimpleNamespace(node_id="n")
+    told = await JobMethods(core, keeper).query({"capability": "search", "query": "x"})
+    found = {one["plugin_name"]: (one["waiting"], one["syncing"]) for one in told["envelopes"]}
+    assert found == {"telling": (8, True), "listing": (9, True), "done": (9, False), "free": (0, False)}
 
 
 @pytest.mark.logs("not a ResultEnvelope|a HealthReport that is wrong inside")

@@ -22,6 +22,7 @@ from mosaicfs_core.agent import Agent
 from mosaicfs_core.documents import ids
 from mosaicfs_core.errors import UserError
 from mosaicfs_core.home import Home
+from mosaicfs_core.hooks import HOOK_API
 from mosaicfs_core.plugins import environments
 from mosaicfs_core.plugins.environments import plugins_elsewhere
 from mosaicfs_core.server.instance_checks import checked_settings
@@ -170,10 +171,11 @@ def _link(environment: Path) -> None:
     environment.symlink_to(elsewhere)
 
 
-def _other_api(environment: Path) -> None:
-    manifest = {"title": "t", "description": "d", "version": "1", "hook_api": 99}
-    told = {"manifest": manifest, "hooks": [], "entry_point": "m", "distribution": "d", "distribution_version": "1"}
-    _script(f"echo '{json.dumps(told)}'")(environment)
+def _telling(hooks: tuple[str, ...] = (), **manifest: Any) -> Callable[[Path], None]:
+    """An environment whose interpreter says this of its package, which would do if it said nothing more."""
+    facts = {"title": "t", "description": "d", "version": "1", "hook_api": HOOK_API, **manifest}
+    told = {"manifest": facts, "hooks": hooks, "entry_point": "m", "distribution": "d", "distribution_version": "1"}
+    return _script(f"echo '{json.dumps(told)}'")
 
 
 def _file(environment: Path) -> None:
@@ -192,7 +194,16 @@ def _file(environment: Path) -> None:
         ("a", _script("echo '{}'"), "cannot be understood"),
         ("a", _script("exit 0"), "cannot be understood"),
         ("a", _script("sleep 600"), "has not said within"),
-        ("a", _other_api, "is written for hook API 99"),
+        ("a", _telling(hook_api=99), "is written for hook API 99"),
+        ("a", _telling(hook_api=0), "is written for hook API 0"),
+        ("a", _telling(workers=0), "workers is not above 0"),
+        ("a", _telling(health_check_interval_s=-1), "health_check_interval_s is not above 0"),
+        ("a", _telling(subscribed_events=["file.eaten"]), "there is no event file.eaten"),
+        ("a", _telling(settings_schema={"type": "array"}), "its settings_schema is no schema of an object"),
+        ("a", _telling(watches="folders"), "it watches the setting folders, which it lacks"),
+        ("a", _telling(("mosaicfs_crawl",)), "does not say where its files lie"),
+        ("a", _telling(("mosaicfs_watch",)), "does not say where its files lie"),
+        ("a", _telling(title=7), "cannot be understood"),
     ],
 )
 def test_what_is_no_environment_is_listed_with_the_reason(
@@ -207,6 +218,15 @@ def test_what_is_no_environment_is_listed_with_the_reason(
     assert (plugin.name, plugin.status, plugin.hooks) == (name, "failed", frozenset())
     assert reason in str(plugin.error)
     assert not (tmp_path / "ran").exists()
+
+
+def test_what_is_said_rightly_is_taken(tmp_path: Path) -> None:
+    """The same words without the fault, which is what those above are refused for."""
+    home = Home(tmp_path / "home").prepare()
+    hooks = ("mosaicfs_crawl", "mosaicfs_step_ops", "mosaicfs_of_tomorrow")
+    _telling(hooks, provides_filesystem=True)(home.environments_dir / "a")
+    (plugin,) = plugins_elsewhere(home)
+    assert (plugin.status, plugin.error, plugin.hooks) == ("ok", None, {"mosaicfs_crawl"})
 
 
 def test_nothing_of_a_directory_that_is_open_to_others_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,6 +83,7 @@ async def test_an_instance_that_cannot_run_says_why(harness: Harness) -> None:
         await harness.store.put(document(harness, name, **fields))
     found = await harness.instances.refresh()
     assert found["gone"].problem == "no plugin gone is installed"
+    assert [name for name, one in sorted(found.items()) if one.uninstalled] == ["gone"]
     assert "boom at import" in (found["fails_to_import"].problem or "")
     assert "executable" in (found["program"].problem or "")
     assert found["needs_settings"].problem == (

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.plugins_host.test_work import Annotator, Bed, _all_done, _data, annotator, bed
+from tests.plugins_host.work_bed import Annotator, Bed, all_done, annotator, bed, data_is
 
 from mosaicfs_core.agent import Agent
 from mosaicfs_core.documents import ids
@@ -62,12 +62,12 @@ async def test_jobs_are_listed_with_what_became_of_them_and_tried_again(bed: Bed
         assert (jobs["counts"]["failed"], jobs["paused"], jobs.get("waits")) == (1, False, None)
         annotator.answer = lambda event: {"fine": 1}
         assert await asked.ask("POST", f"{asked.plugin}/jobs/retry", {"sequences": [job["sequence"]]}) == {"retried": 1}
-        await bed.until(lambda: _data(bed, "a.txt", {"fine": 1}))
+        await bed.until(lambda: data_is(bed, "a.txt", {"fine": 1}))
         found = await asked.ask("GET", f"/api/annotations?plugin=annotator&node_id={bed.harness.core.node_id}")
         assert [one["data"] for one in found["items"] if one["status"] == "ok"] == [{"fine": 1}]
         assert not (await asked.ask("GET", f"{asked.plugin}/jobs?status=failed"))["items"]
         await asked.ask("POST", f"{asked.plugin}/sync", code=202)
-        await bed.until(lambda: _all_done(agent, annotator, 0))
+        await bed.until(lambda: all_done(agent, annotator, 0))
         await asked.ask("GET", f"{asked.plugin.replace('annotator', 'localfs')}/jobs", code=404)
 
 
@@ -92,6 +92,8 @@ async def test_what_it_works_on_is_checked_before_it_is_stored(bed: Bed) -> None
             answer = await asked.ask("PATCH", asked.plugin, wrong, code=400)
             assert field in answer["error"]["message"], answer
         assert (await asked.ask("GET", asked.plugin))["workers"] == 4
+        nothing = dict.fromkeys(("workers", "timeout_s", "max_attempts", "budget"))
+        assert not nothing.keys() & (await asked.ask("PATCH", asked.plugin, nothing)).keys()  # as by default again
 
 
 async def test_a_path_without_a_node_is_refused(bed: Bed, tmp_path: Path) -> None:
@@ -105,15 +107,15 @@ async def test_annotations_that_are_deleted_are_made_anew(bed: Bed, annotator: A
         (bed.tree / name).write_text("abc")
     async with api(bed) as (asked, agent):
         node_id = bed.harness.core.node_id
-        await bed.until(lambda: _all_done(agent, annotator, 2))
+        await bed.until(lambda: all_done(agent, annotator, 2))
         one = f"/api/annotations?node_id={node_id}&path={bed.tree}/a.txt"
         annotator.answer = lambda event: {"anew": True}
         assert await asked.ask("DELETE", one) == {"deleted": 1, "omitted": []}
-        await bed.until(lambda: _data(bed, "a.txt", {"anew": True}))
+        await bed.until(lambda: data_is(bed, "a.txt", {"anew": True}))
         assert (await bed.annotations())["b.txt"]["data"] == {"size": 3}
         assert [event for event in annotator.seen() if event[1] == "a.txt"] == [("file.added", "a.txt")] * 2
         assert await asked.ask("DELETE", "/api/annotations?plugin=annotator") == {"deleted": 2, "omitted": []}
-        await bed.until(lambda: _data(bed, "b.txt", {"anew": True}))
+        await bed.until(lambda: data_is(bed, "b.txt", {"anew": True}))
         answer = await asked.ask("DELETE", "/api/annotations", code=400)
         assert answer["error"]["details"]["field"] == "node_id"
 

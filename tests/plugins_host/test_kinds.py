@@ -169,7 +169,7 @@ async def test_a_kind_that_raises_stops_nobody_and_its_instance_says_so(name: st
 
 async def test_a_kind_that_cannot_list_its_programs_is_listed_in_their_place(tmp_path: Path) -> None:
     async with Harness.start(tmp_path / "home", plugins=[plugin_at("clumsy", f"{HERE}:clumsy")]) as harness:
-        found = kinds.programs(harness.core)
+        found = kinds.programs(harness.home, harness.host)
         problems = {one.plugin_type: one.problem for one in found}
         assert "no oil" in (problems.pop("run") or "")
         assert "it lists a str, which is no Program" in (problems.pop("void") or "")

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from importlib_metadata import entry_points
 from tests.agent.test_faults import mounted
-from tests.plugins_host.test_work import Annotator, annotator, bed
-from tests.plugins_host.test_work import Bed as BedOfTree
+from tests.plugins_host.work_bed import Annotator, annotator, bed
+from tests.plugins_host.work_bed import Bed as BedOfTree
 
 from mosaicfs_core.agent import Agent
 from mosaicfs_core.agent.jobs import keeper, worker

@@ -45,7 +45,9 @@ def test_a_new_plugin_keeps_its_contracts_in_every_way_to_run_it(elsewhere: Else
     listed = {plugin["name"]: plugin["status"] for plugin in elsewhere.mosaicfs("plugin", "list")}
     assert listed[NAME] == "ok"
     checks = elsewhere.mosaicfs("plugin", "check", NAME)
-    assert {check["result"] for check in checks} == {"ok"}
+    # Files are put where a crawl finds them by the package's own tests alone.
+    assert {check["result"] for check in checks if check["way"]} == {"ok"}
+    assert {check["result"] for check in checks} == {"ok", "skipped"}
     output = elsewhere.run(
         elsewhere.python,
         "-m",

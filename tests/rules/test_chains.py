@@ -4,7 +4,7 @@ moments when time changes a verdict, and the conditions handed to SQL."""
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -107,6 +107,42 @@ def test_chains_do_what_the_specification_says(
         explained = chain.explain(facts, now=NOW)
         assert explained[-1].result == ("include" if expected else "exclude")
         assert all(verdict.result == "continue" for verdict in explained[:-1])
+
+
+class AsksMany:
+    """A plugin's op as the host hands it out, which can be asked for many files; it fails for empty ones."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def compile(self, fields: Mapping[str, Any]) -> Any:
+        op = self
+
+        class Predicate:
+            def __call__(self, facts: FileFacts) -> bool:
+                return 1 // facts.size > 0 or facts.size % 2 == 0  # raises for an empty file
+
+            def many(self, files: Sequence[FileFacts]) -> list[bool | None]:
+                op.asked += len(files)
+                return [None if facts.size == 0 else self(facts) for facts in files]
+
+        return Predicate()
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(STEPS, DEFAULTS), max_size=3), st.integers(0, 6), st.lists(FILES, max_size=8))
+def test_many_files_are_judged_as_each_of_them(
+    chains: list[tuple[list[dict[str, Any]], str]], place: int, files: list[FileFacts]
+) -> None:
+    op = AsksMany()
+    together = Chains(
+        [
+            compile_chain([*steps[:place], {"op": "many"}, *steps[place:]], default, {"many": op})
+            for steps, default in chains
+        ]
+    )
+    assert together.verdicts(files, Lookup(set(), {}), NOW) == [together.verdict(facts, now=NOW) for facts in files]
+    assert op.asked <= len(files) * len(chains)
 
 
 @settings(max_examples=300, deadline=None)

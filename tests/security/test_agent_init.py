@@ -16,12 +16,14 @@ from typing import Any
 import click
 import pytest
 
+from mosaicfs_core.agent.link.wanted import WantedFolders
 from mosaicfs_core.cli import service
 from mosaicfs_core.cli.frame_context import TerminalContext
 from mosaicfs_core.cli.main import cli
 from mosaicfs_core.home import Home
 from mosaicfs_core.security import enrolment
 from mosaicfs_core.security.addresses import host_names
+from mosaicfs_core.store import Store
 
 PROGRAM = (sys.executable, "-c", "from mosaicfs_core.cli.main import main; main()")
 
@@ -308,7 +310,13 @@ async def test_an_agent_that_waits_for_its_first_contact_says_so(
     assert (code, "start it with: mosaicfs agent run" in err) == (3, True), err
     ports = {"MOSAICFS_AGENT_API_PORT": "0", "MOSAICFS_AGENT_LISTEN_PORT": "0"}
     agent = await asyncio.create_subprocess_exec(
-        *PROGRAM, "agent", "run", env=machine.environment | ports, stderr=subprocess.PIPE, stdout=subprocess.PIPE
+        *PROGRAM,
+        "agent",
+        "run",
+        str(tmp_path),
+        env=machine.environment | ports,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
     try:
         for _ in range(1200):
@@ -327,6 +335,8 @@ async def test_an_agent_that_waits_for_its_first_contact_says_so(
         await asyncio.wait_for(agent.communicate(), 60)
     assert machine.home.starting() is None
     assert not machine.home.starting_file.exists()
+    async with await Store.open(machine.home.replica) as store:
+        assert await WantedFolders(store).waiting() == [str(tmp_path)], "the next one need not be told again"
 
 
 def test_the_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from mosaicfs_core.errors import NotSignedIn, UserError
 from mosaicfs_core.security import user_keys
 from mosaicfs_core.server.auth import keys
 from mosaicfs_core.server.auth.limits import RateLimit, address_group
+from mosaicfs_core.server.auth.revocations import still_holds
 from mosaicfs_core.server.auth.tokens import DOWNLOAD_SECONDS, SESSION_SECONDS, Tokens
 
 INSTANCE_KEY = bytes(range(32))
@@ -151,3 +152,29 @@ def test_addresses_are_counted_as_one_caller_can_hold_them() -> None:
     assert address_group("2001:db8::1") == address_group("2001:db8::ffff:2")
     assert address_group("2001:db8::1") != address_group("2001:db8:0:1::1")
     assert address_group("") == ""
+
+
+@pytest.mark.parametrize(
+    ("document", "remembered", "holds"),
+    [
+        (None, None, False),
+        (None, 0, False),
+        ({}, None, True),
+        ({}, 0, True),
+        ({"enabled": False}, None, False),
+        ({"enabled": False}, 7, False),
+        ({"enabled": None}, 7, False),
+        ({"enabled": 1}, 7, False),
+        ({"revocation": {"number": 2}}, None, True),
+        ({"revocation": {"number": 2}}, 1, False),
+        ({"revocation": {"number": 2}}, 2, True),
+        ({"revocation": {"number": 2}}, 3, True),
+        ({"revocation": {"number": 2}, "enabled": False}, 2, False),
+    ],
+)
+def test_a_key_opens_what_it_opened_unless_it_was_disabled_since(
+    document: dict[str, object] | None, remembered: int | None, holds: bool
+) -> None:
+    """Enabled again is not enough: whoever had it when it was disabled has it still."""
+    credential = None if document is None else {"_id": "credential::MOSAICFS_00", "enabled": True, **document}
+    assert still_holds(credential, remembered) is holds

@@ -88,6 +88,72 @@ async def test_a_swap_exchanges_the_labels(store: Store) -> None:
     assert (labels_at(store, "/a"), labels_at(store, "/b"), labels_at(store, "/tmp")) == (["of b"], ["of a"], [])
 
 
+async def end_at(store: Store, old: str, new: str, other: str | None = None) -> None:
+    """Write what the agent writes of a file that was renamed from ``old`` onto the one at ``new``, which was at
+    ``other`` before."""
+    await move(store, old, new)
+    onto = file_document(other or new)["_id"]
+    await move(store, old, new)
+    ended = {"status": "deleted", "deleted_at": "2026-01-01T00:00:00.000000Z", "renamed_onto": onto}
+    await store.update(file_document(old)["_id"], lambda there: {**(there or {}), **ended})
+
+
+async def test_a_file_renamed_onto_another_adds_its_labels(store: Store) -> None:
+    await store.bulk([file_document(path) for path in ("/a", "/b", "/c")])
+    await store.bulk([assignment("/a", "of a", "both"), assignment("/b", "of b", "both"), assignment("/c", "of c")])
+    await end_at(store, "/a", "/b")
+    await followed(store)
+    assert sorted(labels_at(store, "/b")) == ["both", "of a", "of b"]
+    assert labels_at(store, "/a") == []
+    await end_at(store, "/b", "/c")
+    await followed(store)
+    assert sorted(labels_at(store, "/c")) == ["both", "of a", "of b", "of c"]
+
+
+async def test_files_renamed_onto_one_another_add_up_before_anybody_follows(store: Store) -> None:
+    """Of a node that was away: the second one has labels that are still to come when it ends itself."""
+    await store.bulk([file_document(path) for path in ("/a", "/b", "/c")])
+    await store.bulk([assignment("/a", "of a"), assignment("/b", "of b"), assignment("/c", "of c")])
+    await end_at(store, "/a", "/b")
+    await end_at(store, "/b", "/c")
+    await followed(store)
+    assert sorted(labels_at(store, "/c")) == ["of a", "of b", "of c"]
+    assert (labels_at(store, "/a"), labels_at(store, "/b")) == ([], [])
+
+
+async def test_a_file_that_moves_on_takes_what_was_renamed_onto_it(store: Store) -> None:
+    await store.bulk([file_document(path) for path in ("/a", "/b")])
+    await store.bulk([assignment("/a", "of a"), assignment("/b", "of b")])
+    await end_at(store, "/a", "/b")
+    await move(store, "/b", "/c")
+    await followed(store)
+    assert sorted(labels_at(store, "/c")) == ["of a", "of b"]
+
+
+async def test_a_file_that_had_moved_itself_takes_what_was_renamed_onto_it(store: Store) -> None:
+    """Its own labels are at its first place, those of the other one's at that one's, and neither was ever between; what
+    left the place where both are now takes nothing of theirs along."""
+    await store.bulk([file_document(path) for path in ("/a", "/first", "/c")])
+    await store.bulk([assignment("/a", "of a"), assignment("/first", "of b"), assignment("/c", "of c")])
+    await move(store, "/first", "/b")
+    await end_at(store, "/a", "/b", "/first")
+    await move(store, "/c", "/d")
+    await move(store, "/first", "/c", before="/first")
+    await followed(store)
+    assert sorted(labels_at(store, "/c")) == ["of a", "of b"]
+    assert labels_at(store, "/d") == ["of c"]
+    assert (labels_at(store, "/a"), labels_at(store, "/b")) == ([], [])
+
+
+async def test_files_said_to_be_renamed_onto_each_other_end_somewhere(store: Store) -> None:
+    """A node may write that: nothing waits for an end of it."""
+    await store.bulk([file_document("/a"), file_document("/b"), assignment("/a", "of a")])
+    await end_at(store, "/a", "/x", "/b")
+    await end_at(store, "/b", "/y", "/a")
+    await followed(store)
+    assert labels_at(store, "/y") == ["of a"]
+
+
 async def test_many_moves_and_files_without_labels(store: Store) -> None:
     names = [f"/d/{number}" for number in range(600)]
     await store.bulk([file_document(name) for name in names])
@@ -156,6 +222,22 @@ class Elsewhere:
             return {**kept, "name": name, "source": source} | ({"moved_from": moved_from} if moved_from else {})
 
         await self.store.update(file_document("/a")["_id"], apply)
+
+
+async def test_labels_of_a_file_renamed_onto_another_follow_when_the_agent_is_elsewhere(store: Store) -> None:
+    await store.bulk([file_document("/a"), file_document("/b"), assignment("/a", "of a"), assignment("/b", "of b")])
+    control = Elsewhere(store)
+    await end_at(store, "/a", "/b")
+    await control.look()
+    assert sorted(labels_at(store, "/b")) == ["of a", "of b"]
+    await move(store, "/b", "/c")  # before the agent heard of the other's
+    assert await control.told() == 1
+    await control.look()
+    ended = await store.get(file_document("/a")["_id"])
+    assert ended is not None
+    assert (ended["status"], ended.get("moved_from"), ended.get("renamed_onto")) == ("deleted", None, None)
+    assert sorted(labels_at(store, "/c")) == ["of a", "of b"]
+    assert (labels_at(store, "/a"), labels_at(store, "/b")) == ([], [])
 
 
 async def test_labels_follow_a_file_that_moves_on_before_its_agent_heard_of_it(store: Store) -> None:

@@ -146,6 +146,20 @@ async def test_wrong_settings_are_refused_field_by_field(instance: Any, method: 
     assert "paths" in error["details"]["fields"]
 
 
+async def test_a_plugin_that_declares_no_settings_takes_none(instance: Any) -> None:
+    host, base = instance.harness.core.host, f"/api/nodes/{instance.node_id}/plugins"
+    manifest = msgspec.structs.replace(host.plugins["localfs"].manifest, settings_schema=None, watches=None)
+    host.plugins = {**host.plugins, "plain": replace(host.plugins["localfs"], name="plain", manifest=manifest)}
+    answer = await instance.ask("POST", base, json={"plugin_name": "plain", "settings": {"color": "red"}})
+    assert answer.status_code == 400
+    error = (await body_of(answer))["error"]
+    assert error["message"] == "settings.color: unknown setting; plain has none at all"
+    assert error["details"]["field"] == "settings.color"
+    assert (await instance.ask("POST", base, json={"plugin_name": "plain"})).status_code == 201
+    assert (await instance.ask("PATCH", f"{base}/plain", json={"settings": {"color": 1}})).status_code == 400
+    assert (await instance.ask("PATCH", f"{base}/plain", json={"settings": {"color": None}})).status_code == 200
+
+
 @pytest.mark.parametrize("how", ["uninstalled", "failed", "never seen"])
 async def test_secrets_stay_hidden_without_their_package(instance: Any, how: str) -> None:
     host, base = instance.harness.core.host, f"/api/nodes/{instance.node_id}/plugins"

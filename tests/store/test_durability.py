@@ -168,9 +168,13 @@ async def test_writing_goes_on_when_there_is_room_again(small_disk: Path) -> Non
     os.close(descriptor)
     with pytest.raises(Unavailable, match="full"):
         await store.bulk([file_document(f"/d/{index}") for index in range(2_000)])
+    assert "full" in (store.failure or "")
     blocker.unlink()
+    await store.transaction(lambda tx: None)
+    assert store.failure, "nothing was written: that nothing failed tells nothing"
     results = await store.bulk([file_document(f"/d/{index}") for index in range(500)])
     assert all(result.error is None for result in results)
+    assert store.failure is None
     assert (await store.info()).documents == {"file": 501}
     await store.close()
 

@@ -23,6 +23,7 @@ PATHS: Final[Mapping[str, Make]] = {
     "mount_id": lambda world: world.mount,
     "name": lambda world: world.instance,
     "node_id": lambda world: world.own,
+    "notification_id": lambda world: world.notification,
     "rule_id": lambda world: world.rule,
 }
 """By the name of the parameter."""
@@ -108,6 +109,7 @@ AWAY: Final = {
     "POST /api/nodes/{node_id}/crawl": "the machine itself crawls",
     "POST /api/nodes/{node_id}/plugins/{name}/jobs/retry": "the machine itself has the queue",
     "POST /api/nodes/{node_id}/plugins/{name}/sync": "the machine itself brings its plugins up to date",
+    "POST /api/nodes/{node_id}/rescan": "the machine itself looks at what is installed there",
     "POST /api/nodes/{node_id}/sync": "the machine itself brings its plugins up to date",
 }
 """Operations that take another machine, and why: while it is away the answer is 503. Nowhere else may it be."""

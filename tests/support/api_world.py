@@ -19,6 +19,7 @@ import requests
 from requests.auth import AuthBase
 
 from mosaicfs_core.documents import ids, times
+from mosaicfs_core.documents.notifications import Condition, raised
 from mosaicfs_core.security import signatures
 from mosaicfs_core.security.node_keys import NodeKey, NodeSigner
 
@@ -112,6 +113,7 @@ class World:
         self.shown_at: str = self.ask("GET", f"/api/files/{self.file}/paths", auth=self.user)["items"][0]
         self.away, self.node = self._enrol("Away")
         self.away_file: str = self._index_away()
+        self.notification = self._tell()
         self.directory = self.new_directory()
         self.rule = self.new_rule()
         self.mount = self.new_mount()
@@ -142,6 +144,15 @@ class World:
         answer = self.ask("POST", "/api/agent/files/bulk", {"documents": [document]}, auth=self.node)
         assert answer["written"] == 1, answer
         return ids.short_file_id(document["_id"])
+
+    def _tell(self) -> str:
+        """A notification of the node that is away; its id."""
+        document = raised(None, Condition(self.away, "disk", "disk_full", "warning", "The disk is full"), 0)
+        assert document is not None
+        body = {"docs": [{**document, "_rev": f"1-{'a' * 32}"}], "new_edits": False}
+        answer = self.ask("POST", "/db/mosaicfs/_bulk_docs", body, auth=self.node)
+        assert answer == [], answer
+        return ids.short_notification_id(document["_id"])
 
     def away_document(self, path: str) -> dict[str, Any]:
         """A file document of the node that is away."""

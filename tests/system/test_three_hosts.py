@@ -6,6 +6,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,6 +71,7 @@ def test_three_hosts_from_the_first_command_to_the_thief(machines: tuple[Machine
 
     play(laptop, desktop, film)
     appear(laptop, desktop)
+    crash(laptop, desktop)
     pack(nas, laptop, desktop)
     train(nas, laptop, desktop)
     thief(nas, laptop, desktop)
@@ -94,6 +96,24 @@ def appear(laptop: Machine, desktop: Machine) -> None:
     assert time.monotonic() - begun < 2.0 + slack()
     (laptop.tree / "reply.txt").write_text("reply")
     assert eventually(lambda: desktop.seen(laptop, "reply.txt").read_text()) == "reply"
+
+
+def crash(laptop: Machine, desktop: Machine) -> None:
+    """Both agents are killed, mounts and all, and start again without being told anything: all is as before, and what
+    changed meanwhile is found."""
+    seen = laptop.seen(desktop, "film.mkv")
+    last = FILM - (1 << 16)
+    expected = read_at(seen, last, 1 << 16)
+    for machine in (desktop, laptop):
+        machine.end(signal.SIGKILL)
+        machine.unmount()
+    (desktop.tree / "while-dead.txt").write_text("nobody watched")
+    for machine in (desktop, laptop):
+        machine.start("agent", "run", "--mount", str(machine.mount))
+    assert eventually(lambda: read_at(seen, last, 1 << 16), 60) == expected
+    assert eventually(lambda: laptop.seen(desktop, "while-dead.txt").read_text(), 60) == "nobody watched"
+    (desktop.tree / "while-dead.txt").unlink()
+    eventually(lambda: "while-dead.txt" not in laptop.names())
 
 
 def pack(nas: Machine, laptop: Machine, desktop: Machine) -> None:

@@ -159,7 +159,22 @@ def test_names_that_are_not_utf8(shell: Shell) -> None:
 def test_rmdir_of_what_is_not_empty(shell: Shell) -> None:
     shell.say("mkdir", "-p", "/p/q")
     assert isinstance(shell.run("rmdir", "/p").exception, Conflict)
+    assert "(it holds /p/q):" in str(shell.run("rmdir", "/p").exception)
     assert json.loads(shell.say("rmdir", "/p", "--force", json=True)) == {"removed": ["/p", "/p/q"]}
+
+
+def test_rmdir_says_how_many_more_there_are(shell: Shell) -> None:
+    for name in "abcde":
+        shell.say("mkdir", "-p", f"/p/{name}")
+    assert "(it holds /p/a, /p/b, /p/c and 2 more):" in str(shell.run("rmdir", "/p").exception)
+
+
+def test_a_directorys_name_cannot_drive_the_terminal(shell: Shell) -> None:
+    odd, shown = "/a\nb\x1b[31m", "/a\\nb\\x1b[31m"
+    assert shell.say("mkdir", odd) == f"made {shown}\n"
+    assert f"{shown[1:]}/" in shell.say("ls", "/").splitlines()
+    assert shell.say("mv", odd, f"{odd}2") == f"{shown} is now {shown}2\n"
+    assert shell.say("rmdir", f"{odd}2") == f"removed {shown}2\n"
 
 
 def test_preview_and_explain(shell: Shell) -> None:

@@ -433,6 +433,30 @@ async def test_odd_acknowledgements_hurt_no_other_event(tmp_path: Path) -> None:
         assert [notice.title for notice in kind.notices] == ["Hello"]
 
 
+async def test_the_answer_to_an_event_that_was_let_go_says_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "mosaicfs.plugins")
+    go = asyncio.Event()
+
+    async def script(reader: asyncio.StreamReader, say: Any) -> None:
+        await said(reader)
+        await said(reader)
+        await go.wait()
+        say({"ack": 1})
+        say({"ack": (await said(reader))["sequence"], "annotation": {"n": 2}})
+        await reader.read()
+
+    async with scripted(tmp_path, script) as (channel, _, _):
+        first = asyncio.ensure_future(channel.file_event(event(1)))
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        go.set()
+        assert await channel.file_event(event(2)) == {"n": 2}
+    assert [record.getMessage() for record in caplog.records if "does not wait" in record.getMessage()] == []
+
+
 async def test_only_the_oldest_event_fails_when_nothing_is_acknowledged_in_time(tmp_path: Path) -> None:
     go = asyncio.Event()
 

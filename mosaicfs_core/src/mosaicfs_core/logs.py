@@ -18,6 +18,7 @@ from typing import Any, Final, TextIO
 
 from mosaicfs_core.config import LoggingConfig
 from mosaicfs_core.documents.times import format_time
+from mosaicfs_core.printing import printable
 
 FIELDS: Final = ("node_id", "file_id", "plugin", "operation", "duration_ms", "error")
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -78,8 +79,8 @@ class HumanFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         name = record.name.removeprefix("mosaicfs_core.").removeprefix("mosaicfs.")
         clock = self.formatTime(record, "%H:%M:%S")
-        line = f"{clock} {record.levelname.lower():7} {name}: {redact(record.getMessage())}"
-        fields = "  ".join(f"{key}={value}" for key, value in extra_fields(record).items())
+        line = f"{clock} {record.levelname.lower():7} {name}: {printable(redact(record.getMessage()))}"
+        fields = "  ".join(f"{key}={printable(str(value))}" for key, value in extra_fields(record).items())
         if fields:
             line = f"{line}  {fields}"
         if record.exc_info:

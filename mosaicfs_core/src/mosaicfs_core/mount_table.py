@@ -13,6 +13,30 @@ from typing import Final, NamedTuple
 TABLE: Final = Path("/proc/self/mountinfo")
 OWN_KIND: Final = "fuse.mosaicfs"
 """The type of every mount that MosaicFS makes, of this instance or another."""
+PSEUDO_KINDS: Final = frozenset(
+    [
+        "binfmt_misc",
+        "bpf",
+        "cgroup",
+        "cgroup2",
+        "configfs",
+        "debugfs",
+        "devpts",
+        "devtmpfs",
+        "efivarfs",
+        "fusectl",
+        "mqueue",
+        "nsfs",
+        "proc",
+        "pstore",
+        "rpc_pipefs",
+        "securityfs",
+        "selinuxfs",
+        "sysfs",
+        "tracefs",
+    ]
+)
+"""Filesystems in which the kernel shows itself: what stands there is no file that anybody keeps."""
 _LINKS: Final = 40
 """Symbolic links followed in one path, as the kernel does."""
 _ESCAPE: Final = re.compile(r"\\([0-7]{3})")
@@ -45,6 +69,15 @@ def mounts_at(point: Path) -> list[Mount]:
     """What is mounted on a path, the visible one last."""
     wanted = os.fspath(point)
     return [mount for mount in mounts() if mount.point == wanted]
+
+
+def mount_of(path: str) -> Mount | None:
+    """The visible mount that a resolved path lies on, None where there is no table."""
+    found: Mount | None = None
+    for mount in WATCHED.mounts():
+        if mount.holds(path) and (found is None or len(mount.point) >= len(found.point)):
+            found = mount
+    return found
 
 
 def mount_point(directory: Path) -> Path:

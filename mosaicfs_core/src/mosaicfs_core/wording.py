@@ -19,7 +19,11 @@ _KINDS: Final = {
     "null": "null",
 }
 _BOUNDS: Final = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
-_FORMS: Final = {"^/": "a path that begins with /"}
+_HOUR: Final = "([01][0-9]|2[0-3]):[0-5][0-9]"
+_FORMS: Final = {
+    "^/": "a path that begins with /",
+    f"^{_HOUR}-{_HOUR}$": "a span of hours such as 22:00-06:00",
+}
 _PLACE: Final = re.compile(r"^(?P<problem>.*?)(?: - at `\$\.?(?P<field>.*)`)?$", re.DOTALL)
 _NAMED: Final = re.compile(r"Object (missing required|contains unknown) field `(.*)`")
 _CHOICE: Final = re.compile(r"\^\(([\w-]+(?:\|[\w-]+)*)\)\$")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
 from mosaicfs_core.hooks import FileRecord, NotAllowed, NotFound, PluginContext, Unavailable
 from mosaicfs_fulltext.entries import Entry, entry_of, pack
@@ -17,8 +15,7 @@ from mosaicfs_fulltext.extraction.pool import Closed
 from mosaicfs_fulltext.language import detect_language
 from mosaicfs_fulltext.places import TooLarge, readable
 from mosaicfs_fulltext.settings import Settings
-
-T = TypeVar("T")
+from mosaicfs_fulltext.threads import CLOSING, Threads
 
 PATIENCE_S: Final = 20.0
 """How long an event waits for a reader of documents before its file is postponed: less than the time it has."""
@@ -39,8 +36,8 @@ class FileReader:
         self._settings = settings
         self._extractor = Extractor(settings)
         self._free = asyncio.Semaphore(settings.extractors)
-        self._texts = ThreadPoolExecutor(_TEXT_THREADS, "fulltext-text")
-        self._documents = ThreadPoolExecutor(settings.extractors, "fulltext-documents")
+        self._texts = Threads(_TEXT_THREADS, "fulltext-text")
+        self._documents = Threads(settings.extractors, "fulltext-documents")
 
     @property
     def killed(self) -> int:
@@ -61,7 +58,7 @@ class FileReader:
             async with readable(context, file, local_path, self._settings.max_file_bytes) as path:
                 if kind.way == "document":
                     return await self._read_document(file, path, kind, patience)
-                return await _in(self._texts, lambda: self._finish(file, self._extractor.read_text(path, kind)))
+                return await self._texts.run(lambda: self._finish(file, self._extractor.read_text(path, kind)))
         except TooLarge:
             return _failed(file, f"it is larger than {self._settings.max_file_mb:,} MB")
         except (PermissionError, NotAllowed) as error:
@@ -71,7 +68,7 @@ class FileReader:
         except OSError as error:
             raise Unavailable(f"{file.export_path} cannot be read: {error.strerror or error}") from error
         except Closed as error:
-            raise Unavailable("the index is closing") from error
+            raise Unavailable(CLOSING) from error
 
     def renamed(self, entry: Entry, file: FileRecord) -> ReadFile:
         """The entry of a file that was moved and is otherwise as it was."""
@@ -91,6 +88,8 @@ class FileReader:
 
     async def close(self) -> None:
         """Kill the reading processes and wait for the threads."""
+        for threads in (self._texts, self._documents):
+            threads.refuse()
         self._extractor.close()
         await asyncio.to_thread(self._shut_down)
 
@@ -101,7 +100,7 @@ class FileReader:
         except TimeoutError:
             return ReadFile(entry_of(file, "postponed", reason="others were read first"), "")
         try:
-            return await _in(self._documents, lambda: self._finish(file, self._extractor.read_document(path, kind)))
+            return await self._documents.run(lambda: self._finish(file, self._extractor.read_document(path, kind)))
         finally:
             self._free.release()
 
@@ -117,12 +116,8 @@ class FileReader:
 
     def _shut_down(self) -> None:
         for threads in (self._texts, self._documents):
-            threads.shutdown(wait=True, cancel_futures=True)
+            threads.close()
 
 
 def _failed(file: FileRecord, reason: str) -> ReadFile:
     return ReadFile(entry_of(file, "failed", reason=reason), "")
-
-
-async def _in(threads: ThreadPoolExecutor, function: Callable[[], T]) -> T:
-    return await asyncio.get_running_loop().run_in_executor(threads, function)

@@ -16,6 +16,8 @@ from mosaicfs_core.hooks import SEARCH, MosaicError, PluginContext
 from mosaicfs_fulltext.service import Service
 from mosaicfs_fulltext.settings import read_settings
 
+_LET_FINISH_S: Final = 1.0
+
 
 class _Place:
     """Where the service of one instance is."""
@@ -42,9 +44,15 @@ class _Place:
                 self._unused.set()
 
     async def close(self) -> None:
-        """Close the service, whatever it is at."""
+        """Close the service: once nobody uses it any more, and in a moment whatever it is at."""
         async with self._changing:
-            await self._close()
+            try:
+                async with asyncio.timeout(_LET_FINISH_S):
+                    await self._unused.wait()
+            except TimeoutError:
+                pass
+            finally:  # whoever will not wait for that has it closed at once
+                await self._close()
 
     async def _current(self, context: PluginContext) -> Service:
         settings = read_settings(context.config)

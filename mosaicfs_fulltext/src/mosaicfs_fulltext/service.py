@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 from mosaicfs_core.hooks import (
@@ -146,10 +146,10 @@ class Service:
     async def _tend(self) -> None:
         """Fill what is lacking, read what was postponed, end what is idle; for ever."""
         while True:
-            try:
-                await asyncio.wait_for(self._woken.wait(), _TEND_S)
-            except TimeoutError:
-                pass
+            with suppress(TimeoutError):
+                # Not wait_for: before Python 3.12 it loses a cancellation that comes together with the event.
+                async with asyncio.timeout(_TEND_S):
+                    await self._woken.wait()
             self._woken.clear()
             try:
                 await self._refill()

@@ -27,7 +27,7 @@ TIME = "2026-02-16T09:22:00.000000Z"
 PRINCIPALS = {
     "node": Principal(kind="node", name="laptop", node_id=NODE),
     "other": Principal(kind="node", name="desktop", node_id=OTHER),
-    "user": Principal(kind="user", name="somebody", access_key_id=KEY, session="s"),
+    "user": Principal(kind="user", name="somebody", access_key_id=KEY, session="s", revocations=0),
     "hub": Principal(kind="hub", name="couch", access_key_id=HUB_KEY),
     "agent": Principal(kind="agent", name="new machine", access_key_id="MOSAICFS_00000000000000aa"),
 }

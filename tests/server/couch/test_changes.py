@@ -184,10 +184,12 @@ async def test_feeds_end_when_the_client_leaves(couch: Any) -> None:
             await couch.store.wait(couch.store.seq, 0.01)
 
 
-@pytest.mark.parametrize("disabled", ["the node", "the key of the node", "the key of the user"])
+@pytest.mark.parametrize(
+    "disabled", ["the node", "the key of the node", "the key of the user", "and enabled again, the key of the user"]
+)
 async def test_a_feed_ends_when_its_reader_is_disabled(couch: Any, disabled: str) -> None:
     documents = couch.documents(couch.node)
-    who = "user" if disabled == "the key of the user" else "node"
+    who = "user" if disabled.endswith("the key of the user") else "node"
     if disabled == "the key of the node":
         await couch.store.put({**documents["node"], "access_key_id": couch.key})
         await couch.store.update(f"credential::{couch.key}", lambda known: {**(known or {}), "node_id": couch.node})
@@ -200,7 +202,9 @@ async def test_a_feed_ends_when_its_reader_is_disabled(couch: Any, disabled: str
         if disabled == "the node":
             await couch.store.update(documents["node"]["_id"], lambda node: {**(node or {}), "status": "disabled"})
         else:
-            await couch.store.update(f"credential::{couch.key}", lambda known: {**(known or {}), "enabled": False})
+            # Both may have happened elsewhere, and arrive together.
+            change = {"enabled": disabled.startswith("and"), "revocation": {"number": 1, "proof": "0" * 64}}
+            await couch.store.update(f"credential::{couch.key}", lambda known: {**(known or {}), **change})
         rest = await asyncio.wait_for(answer.content.read(), 20)
     assert [row.keys() for row in map(json.loads, rest.splitlines())] == [{"last_seq", "pending"}]
 

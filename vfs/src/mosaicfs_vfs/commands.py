@@ -11,6 +11,7 @@ import click
 
 from mosaicfs_core.documents.paths import escape, is_under
 from mosaicfs_core.errors import NotFound
+from mosaicfs_core.printing import printable
 from mosaicfs_vfs.editing import edit as edit_in
 from mosaicfs_vfs.editing import fields_of, parse, pretty, save
 from mosaicfs_vfs.fuse.mountpoint import tree_path
@@ -256,4 +257,4 @@ def _report(context: CommandContext, value: dict[str, Any], sentence: str) -> No
 
 def _warn(answer: dict[str, Any]) -> None:
     for warning in answer.get("warnings") or ():
-        click.echo(f"warning: {warning}", err=True)
+        click.echo(f"warning: {printable(warning)}", err=True)

@@ -7,8 +7,8 @@ tree first (a rename must know all descendants).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
 
 from mosaicfs_core.documents.ids import directory_document_id
 from mosaicfs_core.documents.paths import is_under, name_of, parent_of
@@ -21,6 +21,9 @@ from mosaicfs_vfs.namespace.edits import check_directory, check_target, moved, n
 
 Check = Callable[[Mapping[str, Any]], None]
 """Raises ``Stale`` when the document is not the version that the caller read."""
+
+_NAMED: Final = 3
+"""Directories that an error names; of more it tells how many."""
 
 
 class Directories:
@@ -144,9 +147,8 @@ class Directories:
         async with self.lock:
             below = await self.store.read(lambda reader: _beneath(reader, path))
             if below and not force:
-                names = ", ".join(sorted(document["virtual_path"] for document in below)[:3])
                 raise Conflict(
-                    f"{path} is not empty (it holds {names}):"
+                    f"{path} is not empty (it holds {_some(document['virtual_path'] for document in below)}):"
                     " remove those first, or give --force (force=true in the API)",
                     path=path,
                 )
@@ -173,6 +175,13 @@ def _refuse_system(document: Mapping[str, Any], what: str) -> None:
     if document.get("system"):
         path = document["virtual_path"]
         raise NotAllowed(f"{path} is a system directory: it cannot be {what}", path=path)
+
+
+def _some(paths: Iterable[str]) -> str:
+    """The first of some paths by name, and how many there are beside."""
+    names = sorted(paths)
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _beneath(reader: Reader, path: str) -> list[dict[str, Any]]:

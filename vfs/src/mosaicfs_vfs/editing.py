@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import tempfile
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from mosaicfs_core.errors import Conflict, MosaicError, Stale, UserError
+from mosaicfs_core.similar import similar
 from mosaicfs_vfs.namespace.edits import EDITABLE
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def fields_of(given: Any) -> dict[str, Any]:
         raise UserError("expected a JSON object with mounts and steps, or a list of mounts")
     for key in given:
         if key not in EDITABLE and key not in _SHOWN:
-            near = difflib.get_close_matches(key, EDITABLE, n=1)
+            near = similar(key, EDITABLE)
             hint = f"did you mean {near[0]}?" if near else f"expected some of {', '.join(EDITABLE)}"
             raise UserError(f"{key}: unknown key; {hint}")
     fields = {name: given[name] for name in EDITABLE if name in given}

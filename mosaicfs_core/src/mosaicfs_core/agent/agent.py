@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from types import TracebackType
 from typing import Any, Final
 
+from mosaicfs_core import disk_room
 from mosaicfs_core.agent import utilization
 from mosaicfs_core.agent.board import Board
 from mosaicfs_core.agent.broken_plugins import tell_of_broken
@@ -29,7 +30,7 @@ from mosaicfs_core.errors import MosaicError, NotFound, Unavailable
 from mosaicfs_core.hooks import CrawlRequest, FileRecord, Problem
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.plugins.instances import Instance, Instances
-from mosaicfs_core.plugins.running import kinds
+from mosaicfs_core.plugins.running.installed import available_plugins
 from mosaicfs_core.supervision import Standing, end_tasks, supervised
 
 logger = logging.getLogger(__name__)
@@ -46,7 +47,8 @@ class Agent:
 
     ``first_crawl_done`` is set when every instance's first crawl has ended, well or not, or there is none.
     ``subsystems`` may be given parts of the status that others answer for, by name, and ``roots_changed`` functions
-    that are called when the watched folders are others than before.
+    that are called when the watched folders are others than before, ``instances_changed`` such as are called when
+    instances are.
     """
 
     def __init__(self, core: CoreServices) -> None:
@@ -65,14 +67,17 @@ class Agent:
         self._tasks: list[asyncio.Task[None]] = []
         self._roots: tuple[bytes, ...] = ()
         self._reindex: set[str] = set()
+        self._adapting = asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._socket = AgentSocket(core, self.reindex)
         self.subsystems: dict[str, Callable[[], dict[str, Any]]] = {}
         self.roots_changed: list[Callable[[], Awaitable[None]]] = []
+        self.instances_changed: list[Callable[[], Awaitable[None]]] = []
         self.first_crawl_done = asyncio.Event()
 
     async def __aenter__(self) -> Agent:
         self._loop = asyncio.get_running_loop()
+        self._core.plugins_changed.append(self._look_again)
         await self._instances.refresh()
         await self._learn_roots()
         await self._release_pins()
@@ -95,6 +100,7 @@ class Agent:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._core.plugins_changed.remove(self._look_again)
         await end_tasks(*self._tasks)
         for runner in self._runners.values():
             await runner.stop()
@@ -152,6 +158,10 @@ class Agent:
             if isinstance(outcome, Report)
         }
 
+    def undescribed(self) -> list[dict[str, Any]]:
+        """``Instances.undescribed``."""
+        return self._instances.undescribed()
+
     def reconcile(self) -> None:
         """Look at everything soon: something may have passed unnoticed."""
         for runner in self._runners.values():
@@ -168,24 +178,13 @@ class Agent:
 
     def status(self) -> dict[str, Any]:
         """The ``agent_status`` document as of now, without its revision."""
-        plugins = [
-            {"name": plugin.name, "status": plugin.status, "error": plugin.error}
-            for plugin in self._core.host.plugins.values()
-        ]
-        plugins += [
-            {
-                "name": one.name,
-                "status": "failed" if one.problem else "ok",
-                "error": one.problem,
-                "type": one.plugin_type,
-            }
-            for one in kinds.programs(self._core)
-        ]
+        plugins = available_plugins(self._core)
         failed = {
             name: instance.problem
             for name, instance in self._instances.current.items()
             if instance.enabled and instance.problem is not None and not instance.left_behind
         }
+        missing = [name for name in failed if self._instances.current[name].uninstalled]
         failed |= self._running.problems()
         held_back = {
             name: "not installed" if instance.left_behind else instance.held_back or ""
@@ -193,9 +192,10 @@ class Agent:
             if instance.left_behind or instance.held_back is not None
         }
         beside = {name: tell() for name, tell in self.subsystems.items()}
+        beside["disk"] = disk_room.subsystem(self._core.home.path, self._core.store.failure)
         failures = self._core.host.failures
         return self._board.document(
-            plugins, failed, held_back, self._core.failing, beside, self._core.reports, failures
+            plugins, failed, held_back, self._core.failing, beside, self._core.reports, failures, missing
         )
 
     def problems(self) -> list[Problem]:
@@ -268,6 +268,18 @@ class Agent:
     async def _follow(self) -> None:
         await self._removals.sweep(self._instances.current)
         async for names in self._instances.follow():
+            await self._adapt(names)
+
+    async def _look_again(self) -> None:
+        """Other plugins are installed than before."""
+        if self._core.control:
+            await self._instances.ensure_defaults()
+        await self._adapt(await self._instances.changed())
+        await tell_of_broken(self._core)
+
+    async def _adapt(self, names: Collection[str]) -> None:
+        """Run, or not, instances that came, changed or went."""
+        async with self._adapting:
             await self._learn_roots()
             await self._release_pins()
             for name in names:
@@ -286,6 +298,11 @@ class Agent:
                     former.abandon()
             await self.jobs.adapt()
             await self._removals.sweep(self._instances.current)
+        for changed in self.instances_changed:
+            try:
+                await changed()
+            except MosaicError as error:  # the instances run all the same
+                logger.info("a change of instances was not told: %s", error, extra={"operation": "plugins"})
 
     async def _learn_roots(self) -> None:
         documents = [instance.document for instance in self._instances.current.values()]
@@ -347,13 +364,14 @@ class Agent:
         while True:
             status = self.status()
             if time.monotonic() - at >= STATUS_EVERY_S and _without_time(status) != written:
-                at, written = time.monotonic(), _without_time(status)
+                at = time.monotonic()
                 try:
                     await self._core.store.update(status["_id"], partial(_replaced, status))
                 except MosaicError as error:
                     text = f"the status cannot be written: {error}"
                     problem.met(logging.WARNING, text, extra={"operation": "status"})
                 else:
+                    written = _without_time(status)
                     problem.gone()
             await asyncio.sleep(_STATUS_LOOK_S)
 

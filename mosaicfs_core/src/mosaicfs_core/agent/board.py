@@ -129,16 +129,17 @@ class Board:
         beside: Mapping[str, Mapping[str, Any]],
         reports: Mapping[str, Mapping[str, Any]],
         failures: Sequence[PluginFailure],
+        missing: Sequence[str] = (),
     ) -> dict[str, Any]:
         """The ``agent_status`` document, without ``_rev``. ``plugins`` describes packages, ``failed`` maps instances
         that cannot run to the reason, ``held_back`` those that do not run because somebody wants it so to a word for
         that, ``failing`` long-lived tasks to what ended them last, ``beside`` are further subsystems as they stand in
         the document, ``reports`` what instances say of themselves, ``failures`` those of hooks in this
-        process."""
+        process, ``missing`` those of ``failed`` whose package is not installed."""
         subsystems = {
             "crawler": self._crawler(),
-            "watcher": self._watcher(),
-            "plugins": _plugins(plugins, failed, held_back),
+            "watcher": self._watcher(reports),
+            "plugins": {**_plugins(plugins, failed, held_back), "missing": sorted(missing)},
             "instances": self._reported(reports),
             "tasks": {"status": "degraded" if failing else "healthy", "detail": _listed(failing)},
             **{name: dict(part) for name, part in beside.items()},
@@ -237,15 +238,20 @@ class Board:
             total["unreadable"] = unreadable
         return {kind: count for kind, count in total.items() if count}
 
-    def _watcher(self) -> dict[str, Any]:
+    def _watcher(self, reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         stopped = {name: state for name, state in self.watching.items() if state}
         unwatched = self._kind("watch")
         detail = [f"{name}: {reason}" for name, reason in sorted(stopped.items())]
         if unwatched:
             detail.append(f"{len(unwatched)} folders cannot be watched and are polled")
+        # A figure of the plugin's own: what is no number says nothing.
+        told = [reports[name].get("waiting") for name in self.watching if name in reports]
+        waiting = sum(number for number in told if isinstance(number, int) and number > 0)
+        busy = [f"{waiting:,} changes wait to be indexed"] if waiting else []
         return {
             "status": "degraded" if detail else "healthy",
-            "detail": "; ".join(detail),
+            "detail": "; ".join(detail + busy),
+            "waiting": waiting,
             "instances": sorted(name for name, state in self.watching.items() if not state),
             "unwatched": len(unwatched),
         }

@@ -16,6 +16,7 @@ _COMPRESSED: Final = {
     "compress": "application/x-compress",
     "br": "application/x-brotli",
 }
+_OF_ONE_THAT_ENDED: Final = ("deleted_at", "renamed_onto")
 _mime_types: dict[str, str | None] = {}
 
 KnownRow = tuple[str, int, int, int, int | None]
@@ -128,7 +129,8 @@ def changed_document(
 ) -> dict[str, Any]:
     """The document of a file whose bytes changed, or that came back. Without ``mime_type`` it keeps the one it has."""
     changed = {**document, "size": size, "mtime": times.format_time(mtime), "status": "active"}
-    changed.pop("deleted_at", None)
+    for key in _OF_ONE_THAT_ENDED:
+        changed.pop(key, None)
     if mime_type is not None:
         changed["mime_type"] = mime_type
     return changed
@@ -144,7 +146,8 @@ def moved_document(document: Mapping[str, Any], path: str) -> dict[str, Any]:
         "source": {**source, "export_path": path, "export_parent": paths.parent_of(path)},
         "status": "active",
     }
-    moved.pop("deleted_at", None)
+    for key in _OF_ONE_THAT_ENDED:
+        moved.pop(key, None)
     if moved.setdefault("moved_from", source["export_path"]) == path:
         del moved["moved_from"]
     mime_type = mime_type_of(moved["name"])
@@ -158,6 +161,12 @@ def moved_document(document: Mapping[str, Any], path: str) -> dict[str, Any]:
 def deleted_document(document: Mapping[str, Any], now: int) -> dict[str, Any]:
     """The document of a file that is gone; it stays, so that its inode and id survive a file that comes back."""
     return {**document, "status": "deleted", "deleted_at": times.format_time(now)}
+
+
+def ended_document(document: Mapping[str, Any], path: str, onto: str, now: int) -> dict[str, Any]:
+    """The document of a file that was renamed onto the one at ``path``, whose document (its id is ``onto``) goes on
+    there: it ends at that place, so that its labels follow and join those of the other, wherever that is by then."""
+    return {**deleted_document(moved_document(document, path), now), "renamed_onto": onto}
 
 
 def free_inodes(derived: Sequence[int], taken: Iterable[int]) -> tuple[list[int], set[int]]:

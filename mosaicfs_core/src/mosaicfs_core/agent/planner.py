@@ -175,6 +175,7 @@ class Planner:
             return
         documents = self._reader.documents([doc for _, doc in changed])
         by_name = {document["name"]: document for document in documents}
+        arrived = self._arrived(parent, changed)
         for entry, _ in changed:
             document = by_name.get(entry.name)
             if document is None or document["_id"] in self._claimed:
@@ -182,12 +183,49 @@ class Planner:
             operation = named[entry.name] if named else None
             mime_type = operation.mime_type if operation else None
             fingerprint = operation.fingerprint if operation else None
+            file = New(parent, entry, mime_type, fingerprint)
             if not self._source.owns(document):
                 if document["status"] != "active":  # somebody else's file was here once
-                    self._new.append(New(parent, entry, mime_type, fingerprint))
+                    self._new.append(file)
                 continue
+            if (
+                entry.name in arrived and document["status"] != "active"
+            ):  # of the file that was here only the labels are
+                self._move(arrived[entry.name], file)
+                continue
+            if entry.name in arrived:
+                self._end(arrived[entry.name], paths.join(parent, entry.name), document["_id"])
             self.batch.add(plan.changed_document(document, entry.size, entry.mtime, mime_type), entry, fingerprint)
             self.batch.changed += 1
+
+    def _arrived(self, parent: str, changed: Sequence[tuple[Entry, int]]) -> dict[str, str]:
+        """The document ids of files that were renamed onto a name that is known, by that name: what is there now has
+        another identity than before, which is that of a file that is gone from its own place."""
+        if not (self._matching and self._source.on_disk):
+            return {}
+        noted = self._reader.identities([doc for _, doc in changed])
+        others = [
+            (New(parent, entry), doc)
+            for entry, doc in changed
+            if entry.number and doc in noted and noted[doc][:2] != (entry.device, entry.number)
+        ]
+        known = self._identified([file for file, _ in others])
+        found: dict[str, str] = {}
+        for file, doc in others:
+            docs = known.get((file.entry.device, file.entry.number), [])
+            document_id = self._by_identity(file, [other for other in docs if other != doc])
+            if document_id is not None:
+                found[file.entry.name] = document_id
+        return found
+
+    def _end(self, document_id: str, path: str, onto: str) -> None:
+        """A file was renamed onto another, whose document goes on: its own ends there."""
+        document = self._reader.get(document_id)
+        if document is None:
+            return
+        self._claimed.add(document_id)
+        self.batch.documents.append(plan.ended_document(document, path, onto, times.now_micros()))
+        self.batch.moved.add(document_id)
 
     # New paths.
 
@@ -228,10 +266,7 @@ class Planner:
 
     def _moved(self, new: Sequence[New]) -> list[New]:
         """Give files that only moved their documents; returns the ones that are really new."""
-        pairs = {(file.entry.device, file.entry.number) for file in new if file.entry.number}
-        known: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
-        for device, number, doc in queries.identity_matches(self._reader, list(pairs)) if pairs else ():
-            known[device, number].append(doc)
+        known = self._identified(new)
         left: list[New] = []
         for file in new:
             found = self._by_identity(file, known.get((file.entry.device, file.entry.number), ()))
@@ -243,8 +278,18 @@ class Planner:
                 self._move(found, file)
         return left
 
+    def _identified(self, files: Sequence[New]) -> dict[tuple[int, int], list[int]]:
+        """Document numbers of what was last seen with the device and number of one of the files."""
+        pairs = {(file.entry.device, file.entry.number) for file in files if file.entry.number}
+        known: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+        for device, number, doc in queries.identity_matches(self._reader, list(pairs)) if pairs else ():
+            known[device, number].append(doc)
+        return known
+
     def _by_identity(self, file: New, docs: Sequence[int]) -> str | None:
-        for row in self._reader.file_rows(docs) if docs else ():
+        rows = self._reader.file_rows(docs) if docs else []
+        # Of several that had this number in turn it is rather the one that is still there.
+        for row in sorted(rows, key=lambda row: row.status != "active"):
             if row.node_id != self._source.node_id or not self._may_move(row.document_id):
                 continue
             if not self._source.on_disk:

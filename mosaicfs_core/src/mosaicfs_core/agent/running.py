@@ -83,6 +83,7 @@ def _way(instance: Instance) -> tuple[Any, ...] | None:
     return (
         document.get("plugin_type", "package"),
         instance.package,
+        None if instance.plugin is None else instance.plugin.code,
         document.get("isolate"),
         instance.prefix,
         instance.hooks,

@@ -242,22 +242,24 @@ class Session:
 
     async def _move(self, rows: Sequence[FileRow], source: str, target: str) -> None:
         """Give files beneath ``source`` (or at it) their places beneath ``target``. One whose new place is taken by
-        another document is gone: that one is written anew by the listing of its directory."""
+        another document ends there: that one is written anew by the listing of its directory."""
 
         def look(reader: Reader) -> list[dict[str, Any]]:
             documents = []
             for row in rows:
                 path = target + row.export_path[len(source) :]
-                if reader.file_by_path(self._source.node_id, path) is None:
-                    document = reader.get(row.document_id)
-                    if (
-                        document is not None
-                        and self._source.owns(document)
-                        and document["source"]["export_path"] == row.export_path
-                    ):
-                        documents.append(plan.moved_document(document, path))
+                document = reader.get(row.document_id)
+                if (
+                    document is None
+                    or not self._source.owns(document)
+                    or document["source"]["export_path"] != row.export_path
+                ):
+                    continue
+                there = reader.file_by_path(self._source.node_id, path)
+                if there is None:
+                    documents.append(plan.moved_document(document, path))
                 else:
-                    self._gone.append(row.doc)
+                    documents.append(plan.ended_document(document, path, there.document_id, times.now_micros()))
             return documents
 
         documents = await self._written(look, moving=True)

@@ -14,7 +14,9 @@ JSON lines both ways. The agent greets with ``{"hello": {"node_id", "version"}, 
   and version, or by ``{"id": 8, "lent": N, "size", "received"}`` beside a descriptor that holds these N bytes alone,
   from its beginning, when they can be kept nowhere;
 * ``{"close": 3}``: give a handle back, as the end of the connection does for all; no answer;
-* ``{"reindex": "{node}.{uuid}"}``: what is on disk is not what the document says; no answer.
+* ``{"reindex": "{node}.{uuid}"}``: what is on disk is not what the document says; no answer;
+* ``{"failed": {"plugin", "hook", "message"}}``: a plugin failed in the client's process, which is told among the
+  failures here; no answer.
 
 An answer with ``"descriptor": true`` has a descriptor beside its line (SCM_RIGHTS): the one that ``present`` is about,
 which a handle gets once, at once or when there is one. ``kept`` are the ranges that can be made present without asking
@@ -47,7 +49,7 @@ from typing import Any, BinaryIO, Final, TypeVar, cast
 
 from mosaicfs_core.content import ByteSource
 from mosaicfs_core.content.source import Ranges
-from mosaicfs_core.errors import MosaicError, NoRoom, NotFound, Unavailable, UserError
+from mosaicfs_core.errors import MosaicError, NoRoom, NotFound, PluginError, Unavailable, UserError
 from mosaicfs_core.hooks import FileRecord
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.supervision import end_tasks, supervised
@@ -191,6 +193,9 @@ class _Connection:
             row = self._record(message["reindex"])
             if row is not None:
                 self._reindex(row)
+        elif isinstance(message.get("failed"), dict):
+            told = [str(message["failed"].get(name)) for name in ("message", "plugin", "hook")]
+            self._core.host.record(PluginError(*told))
         elif isinstance(message.get("close"), int):
             self._described.discard(message["close"])
             source = self._open.pop(message["close"], None)
@@ -224,7 +229,7 @@ class _Connection:
             elif isinstance(message.get("fetch"), int):
                 await self._fetch(number, message)
             else:
-                raise UserError("expected mounts, shown, open, fetch, close or reindex")
+                raise UserError("expected mounts, shown, open, fetch, close, reindex or failed")
         except MosaicError as error:
             with suppress(OSError):
                 await self._send({"id": number, "error": {"code": error.code, "message": error.message}})

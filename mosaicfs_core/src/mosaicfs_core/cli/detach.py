@@ -8,7 +8,7 @@ import signal
 import time
 from typing import TYPE_CHECKING, Final
 
-from mosaicfs_core import children
+from mosaicfs_core import children, stuck
 from mosaicfs_core.errors import Conflict, Unavailable
 from mosaicfs_core.home import Home
 
@@ -53,7 +53,11 @@ def stop(home: Home) -> int | None:
     deadline = time.monotonic() + STOP_SECONDS
     while holder(home) == pid:
         if time.monotonic() > deadline:
-            raise Unavailable(f"process {pid} did not end within {STOP_SECONDS:g} s; `kill -9 {pid}` ends it by force")
+            hint = stuck.hint(home.log_dir, "mosaicfs")
+            raise Unavailable(
+                f"process {pid} did not end within {STOP_SECONDS:g} s{hint}; `kill -9 {pid}` ends it by force, and "
+                "nothing is lost by that"
+            )
         time.sleep(0.05)
     return pid
 

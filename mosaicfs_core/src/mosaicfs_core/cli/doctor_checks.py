@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from mosaicfs_core import config
+from mosaicfs_core.disk_room import NOTHING_WRITTEN, room_on
 from mosaicfs_core.errors import ConfigError
 from mosaicfs_core.home import Home
 from mosaicfs_core.plugins.discovery import installed_plugins, unknown_names
@@ -102,22 +103,24 @@ def check_clock(home: Home) -> Finding:
 
 def check_disk(home: Home) -> Finding:
     """Whether the home's filesystem has room."""
-    space = os.statvfs(_existing(home.path))
-    free = space.f_bavail * space.f_frsize
-    detail = f"{free / 1e9:,.1f} GB free where the home is"
-    if free < LITTLE_SPACE:
-        return Finding("disk", "warning", detail, f"make room on the filesystem of {home.path}")
-    if space.f_files and space.f_favail < FEW_INODES:
-        return Finding("disk", "warning", f"{space.f_favail:,} inodes free", f"make room on the disk of {home.path}")
-    return Finding("disk", "ok", detail)
+    room = room_on(home.path)
+    mend = f"make room on the disk of {home.path}"
+    if room.full:
+        return Finding("disk", "failed", f"{room} where the home is: {NOTHING_WRITTEN}", mend)
+    if room.free < LITTLE_SPACE or (room.files is not None and room.files < FEW_INODES):
+        return Finding("disk", "warning", f"{room} where the home is", mend)
+    return Finding("disk", "ok", f"{room} where the home is")
 
 
 def check_configuration(home: Home) -> Finding:
     """Whether ``mosaicfs.toml`` and the environment are right."""
     try:
         disabled = config.load(home.config_file).agent.disabled_plugins
+        hidden = config.hidden_problems(home.config_file)
     except ConfigError as error:
         return Finding("configuration", "failed", error.message, "correct the value it names")
+    if hidden:
+        return Finding("configuration", "warning", "; ".join(hidden), "correct the value in the file")
     unknown = unknown_names(disabled, installed_plugins())
     if unknown:
         where = config.where_set(home.config_file, "agent", "disabled_plugins")
@@ -219,9 +222,3 @@ def _directories(home: Home) -> int:
 
 def _others_can(path: Path) -> bool:
     return bool(path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))
-
-
-def _existing(path: Path) -> Path:
-    while not path.exists():
-        path = path.parent
-    return path

@@ -5,7 +5,6 @@ Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 the instance cannot be reached, 4 n
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import sys
@@ -17,6 +16,8 @@ import click
 
 from mosaicfs_core.cli.frame_context import TerminalContext
 from mosaicfs_core.errors import MosaicError, NotAllowed, NotSignedIn, UserError
+from mosaicfs_core.printing import printable
+from mosaicfs_core.similar import similar
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
@@ -80,7 +81,7 @@ class RootGroup(click.Group):
             raise
 
     def _near(self, ctx: click.Context, name: str) -> list[str]:
-        return difflib.get_close_matches(name, self.list_commands(ctx), n=2)
+        return similar(name, self.list_commands(ctx), 2)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The overview, from the map and the cached list alone."""
@@ -202,7 +203,7 @@ def _report(error: Exception, *, as_json: bool, verbose: bool) -> None:
             body["details"] = details
         click.echo(json.dumps({"error": body}, ensure_ascii=False, default=str), err=True)
         return
-    click.echo(f"mosaicfs: {' '.join(message.split())}", err=True)
+    click.echo(f"mosaicfs: {printable(' '.join(message.split()))}", err=True)
     if code == "failed" and not verbose:
         click.echo("This is unexpected; --verbose shows where it happened.", err=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ import click
 
 if TYPE_CHECKING:
     from mosaicfs_core.cli.client import HttpApi
+    from mosaicfs_core.errors import PluginError
     from mosaicfs_core.home import Home
     from mosaicfs_core.hooks import StepOp
 
@@ -63,9 +64,9 @@ class TerminalContext:
     def say(self, text: str) -> None:
         """Print a line for people (nothing with ``--json`` or ``--quiet``)."""
         if not (self.json or self.quiet):
-            from mosaicfs_core.cli import output
+            from mosaicfs_core.printing import printable
 
-            click.echo(output.printable(text, keep_lines=True))
+            click.echo(printable(text))
 
     def progress(self, label: str, total: int | None = None) -> Any:
         """A context manager whose value has ``advance(n)``: a bar on a terminal, silent otherwise."""
@@ -74,8 +75,9 @@ class TerminalContext:
         if self.json or self.quiet or not sys.stderr.isatty():
             return output.SilentProgress()
         from mosaicfs_core.cli.output_progress import BarProgress
+        from mosaicfs_core.printing import printable
 
-        return BarProgress(label, total)
+        return BarProgress(printable(label), total)
 
     def watchable(self, folders: Sequence[str]) -> list[str]:
         """Folders of this machine to be indexed, as native absolute paths. Raises ``UserError`` for those that cannot
@@ -85,10 +87,15 @@ class TerminalContext:
 
         return [os.fsdecode(paths.unescape(path)) for path in check_watch_paths(folders, self.home, None)]
 
-    def step_ops(self, *, first_party: bool = False) -> Mapping[str, StepOp]:
+    def step_ops(
+        self, *, first_party: bool = False, failed: Callable[[PluginError], None] | None = None
+    ) -> Mapping[str, StepOp]:
         """The step ops of the installed plugins that are not disabled."""
         from mosaicfs_core import config
         from mosaicfs_core.plugins.host import PluginHost
 
         disabled = config.load(self.home.config_file).agent.disabled_plugins
-        return PluginHost.discover(disabled, first_party).step_ops()
+        host = PluginHost.discover(disabled, first_party)
+        if failed is not None:
+            host.tell_failures(failed)
+        return host.step_ops()

@@ -21,6 +21,12 @@ COMMANDS: Final[dict[str, CoreCommand]] = {
     "status": CoreCommand("mosaicfs_core.cli.commands.status", "Show what runs, what is indexed and what is wrong."),
     "nodes": CoreCommand("mosaicfs_core.cli.commands.nodes", "List, inspect and rename nodes."),
     "files": CoreCommand("mosaicfs_core.cli.commands.files", "Find, inspect and fetch files."),
+    "annotations": CoreCommand(
+        "mosaicfs_core.cli.commands.annotations", "Show what plugins said of files, and have it made anew."
+    ),
+    "notifications": CoreCommand(
+        "mosaicfs_core.cli.commands.notifications", "List what needs attention, and take note of it."
+    ),
     "query": CoreCommand("mosaicfs_core.cli.commands.query", "Ask the plugins of all machines, as full-text search."),
     "credentials": CoreCommand("mosaicfs_core.cli.commands.credentials", "Create, list and revoke access keys."),
     "system": CoreCommand("mosaicfs_core.cli.commands.system", "Health of the instance and re-indexing."),

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
+
+from mosaicfs_core.printing import printable
 
 _SIZES: Final = ("B", "KB", "MB", "GB", "TB", "PB")
 _BYTE_KEYS: Final = ("size", "_bytes")
 # Numbers that name something: people compare and copy them.
 _NAME_KEYS: Final = ("inode", "pid", "update_seq")
 _TIME_KEYS: Final = ("mtime", "_at", "_seen", "timestamp")
-# Written paths hold each byte that is not UTF-8 as one character from here on.
-_RAW_BYTES: Final = 0x10FF00
+# JSON escapes the other control characters by itself; a terminal obeys these as well.
+_CONTROLS: Final = re.compile("[\x7f-\x9f]")
 
 
 def as_json(value: Any) -> str:
     """The value as indented JSON."""
-    return json.dumps(value, ensure_ascii=False, indent=2, default=str)
+    text = json.dumps(value, ensure_ascii=False, indent=2, default=str)
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def render(value: Any, columns: Sequence[str] | Mapping[str, str] | None, empty: str, *, terminal: bool) -> str:
@@ -82,13 +86,6 @@ def human_size(size: int) -> str:
     raise AssertionError("the last unit ends the loop")
 
 
-def printable(text: str, *, keep_lines: bool = False) -> str:
-    """The text with control characters and raw bytes as ``\\xNN``, so that a file's name cannot drive the terminal."""
-    if text.isprintable():
-        return text
-    return "".join(_printable_character(character, keep_lines) for character in text)
-
-
 class SilentProgress:
     """Stands for a progress bar where nobody looks."""
 
@@ -100,15 +97,6 @@ class SilentProgress:
 
     def advance(self, amount: int = 1) -> None:
         """Count; nothing is shown."""
-
-
-def _printable_character(character: str, keep_lines: bool) -> str:
-    code = ord(character)
-    if code >= _RAW_BYTES and code <= _RAW_BYTES + 0xFF:
-        return f"\\x{code - _RAW_BYTES:02x}"
-    if character.isprintable() or (keep_lines and character in "\n\t"):
-        return character
-    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 def _local_time(text: str) -> str:

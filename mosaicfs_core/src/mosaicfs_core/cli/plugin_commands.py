@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mosaicfs_core.cli import plugin_jobs, plugin_settings, plugin_switches
+from mosaicfs_core.cli import plugin_check, plugin_jobs, plugin_limits, plugin_settings, plugin_switches
 
 if TYPE_CHECKING:
     from mosaicfs_core.cli.frame_context import TerminalContext
+    from mosaicfs_core.errors import MosaicError
 
 
 def register(cli: click.Group, context: TerminalContext) -> None:
@@ -22,12 +23,13 @@ def register(cli: click.Group, context: TerminalContext) -> None:
 
     _add_list(plugin, context)
     _add_new(plugin, context)
-    _add_check(plugin, context)
+    plugin_check.register(plugin, context)
     plugin_switches.register(plugin, context)
     plugin_settings.register(plugin, context)
+    plugin_limits.register(plugin, context)
     _add_serve(plugin, context)
     plugin_jobs.register(plugin, context)
-    _add_describe(plugin)
+    _add_describe(plugin, context)
     _add_run(plugin)
 
 
@@ -36,18 +38,23 @@ def _add_list(group: click.Group, context: TerminalContext) -> None:
     @click.option("--disable", multiple=True, metavar="NAME", help="Do not import this plugin (repeatable).")
     @click.option("--safe-mode", is_flag=True, help="Import the plugins of MosaicFS itself alone.")
     def list_plugins(disable: tuple[str, ...], safe_mode: bool) -> None:
-        """List the plugins installed in this environment, working or not, and which are switched off on this machine.
+        """List the plugins installed in this environment and the programs of this machine, those that cannot be used
+        with the reason, and which are switched off here.
 
-        With --verbose the traceback of each failed one follows.
+        A MosaicFS that runs here looks again what is installed, and uses it from then on. With --verbose the
+        traceback of each failed one follows.
         """
         from mosaicfs_core import config
-        from mosaicfs_core.cli.plugin_listing import COLUMNS, instances_of, rows
+        from mosaicfs_core.cli.plugin_listing import COLUMNS, on_this_machine, rows, running_notes
         from mosaicfs_core.plugins.environments import host_of
+        from mosaicfs_core.plugins.running import kinds
 
-        _quiet_log()
-        configured = config.load(context.home.config_file).agent.disabled_plugins
-        host = host_of(context.home, (*disable, *configured), safe_mode)
-        found = rows(host.plugins.values(), instances_of(context.home))
+        quiet_log()
+        configured = config.load(context.home.config_file)
+        host = host_of(context.home, (*disable, *configured.agent.disabled_plugins), safe_mode)
+        here = on_this_machine(context.home, hub=bool(configured.hub.url))
+        programs = kinds.programs(context.home, host)
+        found = rows(host.plugins.values(), programs, here, running_notes(context.home))
         context.show(found, COLUMNS, empty="no plugin is installed")
         if context.verbose:
             for plugin in host.plugins.values():
@@ -81,37 +88,6 @@ def _add_new(group: click.Group, context: TerminalContext) -> None:
             context.show({"directory": str(written.directory), "files": list(written.files)})
 
 
-def _add_check(group: click.Group, context: TerminalContext) -> None:
-    @group.command("check")
-    @click.argument("name")
-    def check(name: str) -> None:
-        """Check that the installed plugin NAME keeps the contract of plugins.
-
-        NAME is an entry point's name; NAME=MODULE checks a module that is importable but not installed as a plugin.
-        """
-        import asyncio
-        import tempfile
-
-        from mosaicfs_core.errors import MosaicError
-        from mosaicfs_core.testing.checks import run_checks
-        from mosaicfs_core.testing.harness import plugin_at
-
-        _quiet_log()
-        name, _, module = name.partition("=")
-        with tempfile.TemporaryDirectory(prefix="mosaicfs-check-") as directory:
-            results = asyncio.run(run_checks(plugin_at(name, module) if module else name, Path(directory)))
-        rows = [
-            {"check": text, "result": "failed" if problem else "ok", "problem": problem} for text, problem in results
-        ]
-        context.show(rows, {"check": "CHECK", "result": "RESULT"})
-        failed = [row for row in rows if row["problem"]]
-        if failed and not context.json:
-            for row in failed:
-                click.echo(f"\n{row['check']}:\n{row['problem']}", err=True)
-        if failed:
-            raise MosaicError(f"{name} fails {len(failed)} of {len(rows)} checks")
-
-
 def _add_serve(group: click.Group, context: TerminalContext) -> None:
     @group.command("serve")
     @click.argument("name")
@@ -137,22 +113,41 @@ def _add_serve(group: click.Group, context: TerminalContext) -> None:
         asyncio.run(serve_package(name, path))
 
 
-def _add_describe(group: click.Group) -> None:
+def _add_describe(group: click.Group, context: TerminalContext) -> None:
     @group.command("describe")
     @click.argument("name")
     def describe(name: str) -> None:
-        """Say in JSON what the installed plugin NAME is: its manifest, and the hooks that it has.
+        """Say in JSON what the installed plugin NAME is: its manifest, and the hooks that it has. A program in the
+        plugin directory has none; of one that cannot be run this says why.
 
         MosaicFS asks this of a package that has a virtual environment of its own.
         """
         import msgspec
 
         from mosaicfs_core.cli.plugin_alone import load_alone, own_output
+        from mosaicfs_core.errors import NotFound
         from mosaicfs_core.plugins.environments import description_of
 
-        _quiet_log()
+        quiet_log()
+        try:
+            plugin = load_alone(name)[1]
+        except NotFound as error:
+            raise _of_program(context, name) or error from None
         with own_output() as output:
-            output.write(msgspec.json.encode(description_of(load_alone(name)[1])))
+            output.write(msgspec.json.encode(description_of(plugin)))
+
+
+def _of_program(context: TerminalContext, name: str) -> MosaicError | None:
+    """That a name is no package's but a program's, and why that cannot be run; None where there is none."""
+    from mosaicfs_core.errors import PluginError
+    from mosaicfs_core.plugins.environments import host_of
+    from mosaicfs_core.plugins.running import kinds
+
+    for program in kinds.programs(context.home, host_of(context.home)):
+        if program.name == name:
+            what = f"{name} is a program ({program.plugin_type}), which has no manifest"
+            return PluginError(f"{what}; it cannot be run: {program.problem}" if program.problem else what, name, "")
+    return None
 
 
 def _add_run(group: click.Group) -> None:
@@ -171,7 +166,8 @@ def _add_run(group: click.Group) -> None:
         run_package(name)
 
 
-def _quiet_log() -> None:
+def quiet_log() -> None:
+    """Let nothing of the host's log get to the terminal."""
     # What went wrong is shown in the answer; the host's log would say it twice.
     import logging
 

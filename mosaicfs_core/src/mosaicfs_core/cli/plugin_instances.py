@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+
+from mosaicfs_core.similar import similar
 
 if TYPE_CHECKING:
     from mosaicfs_core.cli.frame_context import TerminalContext
@@ -27,17 +29,31 @@ def instance_path(context: TerminalContext, name: str, node: str | None) -> str:
     return f"nodes/{node_id_of(context, node)}/plugins/{name}"
 
 
-def installed_type(context: TerminalContext, node_id: str, name: str) -> str:
-    """``package``, or the type of the program of that name on a node. Raises ``NotFound`` with what may be meant when a
-    node that told what is installed there does not have it."""
+def installed_on(context: TerminalContext, node_id: str) -> list[dict[str, Any]]:
+    """What can run on a node, which looks again what is installed there; of one that cannot be asked what it told
+    last."""
+    from mosaicfs_core.errors import Unavailable
+
+    try:
+        found: list[dict[str, Any]] = context.api.send("POST", f"nodes/{node_id}/rescan")["items"]
+    except Unavailable:
+        found = context.api.get(f"nodes/{node_id}/status").get("available_plugins", [])
+    return found
+
+
+def installed_type(
+    context: TerminalContext, node_id: str, name: str, told: Sequence[Mapping[str, Any]] | None = None
+) -> str:
+    """``package``, or the type of the program of that name on a node; ``told`` is ``installed_on`` where that is known.
+    Raises ``NotFound`` with what may be meant when a node that told what is installed there does not have it."""
     from mosaicfs_core.errors import NotFound
 
-    told = context.api.get(f"nodes/{node_id}/status").get("available_plugins", [])
-    installed = {str(plugin["name"]): str(plugin.get("type", "package")) for plugin in told}
+    found = installed_on(context, node_id) if told is None else told
+    installed = {str(plugin["name"]): str(plugin.get("type", "package")) for plugin in found}
     if not installed or name in installed:
         return installed.get(name, "package")
     instances = {str(one["id"]) for one in context.api.get(f"nodes/{node_id}/plugins")["items"]}
-    near = get_close_matches(name, sorted(installed.keys() | instances), 1)
+    near = similar(name, installed.keys() | instances)
     hint = f"did you mean {near[0]}?" if near else f"installed are {', '.join(sorted(installed))}"
     raise NotFound(f"{node_id} has no plugin {name}, neither installed nor as an instance; {hint}")
 

@@ -8,11 +8,13 @@ import logging
 import os
 import sys
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from mosaicfs_core.cli.foreground import stop_on_signals
 from mosaicfs_core.cli.plugin_alone import load_alone, own_output
+from mosaicfs_core.cli.tied import Tie
 from mosaicfs_core.hooks import HOOK_API
 from mosaicfs_core.hooks.wire import PluginHello, serve
 from mosaicfs_core.plugins.host import PluginHost
@@ -44,29 +46,21 @@ class ServedPackage:
 async def serve_package(name: str, path: Path) -> None:
     """Serve until told to stop. Raises ``NotFound`` or ``PluginError`` for a package that cannot be served."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
-    with own_output() as output:
-        host, plugin = load_alone(name)
-        stop = stop_on_signals()
-        _stop_at_the_end_of_input(stop)
+    loop, stop = asyncio.get_running_loop(), stop_on_signals()
 
-        def ready() -> None:
-            output.write(json.dumps({"listening": os.fspath(path)}).encode() + b"\n")
-            output.flush()
+    def gone() -> None:
+        with suppress(RuntimeError):  # the loop is closed: we are ending already
+            loop.call_soon_threadsafe(stop.set)
 
-        await serve(path, ServedPackage(host, plugin), ready, stop)
-
-
-def _stop_at_the_end_of_input(stop: asyncio.Event) -> None:
-    """Whoever started us holds the other end of our standard input: when that goes, so do we."""
-    loop, descriptor = asyncio.get_running_loop(), sys.stdin.fileno()
-
-    def readable() -> None:
-        if not os.read(descriptor, 4096):
-            loop.remove_reader(descriptor)
-            stop.set()
-
+    tie = Tie(gone)  # first of all: also the import of a package may not return
     try:
-        loop.add_reader(descriptor, readable)
-    except PermissionError:
-        # A file or /dev/null as standard input, which never ends in that sense: only a signal ends us then.
-        logging.getLogger(__name__).debug("standard input cannot be watched")
+        with own_output() as output:
+            host, plugin = load_alone(name)
+
+            def ready() -> None:
+                output.write(json.dumps({"listening": os.fspath(path)}).encode() + b"\n")
+                output.flush()
+
+            await serve(path, ServedPackage(host, plugin), ready, stop)
+    finally:
+        tie.end_others()

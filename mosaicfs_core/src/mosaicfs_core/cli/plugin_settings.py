@@ -61,7 +61,7 @@ def _add_set(group: click.Group, context: TerminalContext) -> None:
             raise UserError(f"nothing to set: give KEY=VALUE; `mosaicfs plugin settings {name}` shows what there is")
         node_id = node_id_of(context, node)
         instance = _instance(context, name, node_id)
-        changes = _changes(name, instance["settings_schema"], assignments, unset)
+        changes = _changes(name, instance, assignments, unset)
         answer = _write(context, name, node_id, instance, changes)
         off = "" if answer.get("enabled", True) else f"; `mosaicfs plugin enable {name}` switches it on"
         tell(context, answer, f"{name} is set{off}")
@@ -79,17 +79,23 @@ def _instance(context: TerminalContext, name: str, node_id: str) -> dict[str, An
     if found.get("settings_schema") is None:
         package = found.get("package") or name
         installed = context.api.get("plugins", limit=500)["items"]
-        schemas = (one.get("settings_schema") for one in installed if one["name"] == package)
-        found["settings_schema"] = next(schemas, None)
+        found["settings_schema"] = next((_schema_of(one) for one in installed if one["name"] == package), None)
     return {"settings": {}, **found}
 
 
+def _schema_of(package: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The schema of an installed package's settings: one that works and tells none has none."""
+    schema: Mapping[str, Any] | None = package.get("settings_schema")
+    return {} if schema is None and package.get("status") == "ok" else schema
+
+
 def _changes(
-    name: str, schema: Mapping[str, Any] | None, assignments: Iterable[str], unset: Iterable[str]
+    name: str, instance: Mapping[str, Any], assignments: Iterable[str], unset: Iterable[str]
 ) -> dict[str, Any]:
     """What to send: a value for each key, None for those to unset. Raises ``UserError`` naming the key."""
     from mosaicfs_core.cli.plugin_values import asked_value, check_key, check_open, value_of
 
+    schema = instance["settings_schema"]
     given: dict[str, list[str]] = {}
     asked: list[str] = []
     for assignment in assignments:
@@ -101,7 +107,8 @@ def _changes(
         else:
             asked.append(key)
     for key in unset:
-        check_key(name, schema, key)
+        if key not in instance["settings"]:  # what is set may go, also when nobody knows it
+            check_key(name, schema, key)
     values = {key: value_of(schema, key, texts) for key, texts in given.items()}
     return values | {key: asked_value(schema, key, _asked(key)) for key in asked} | dict.fromkeys(unset)
 

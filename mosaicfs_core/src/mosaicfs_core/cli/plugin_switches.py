@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from mosaicfs_core.cli.plugin_instances import installed_type, instance_path, node_id_of, node_option, tell
+from mosaicfs_core.cli.plugin_instances import (
+    installed_on,
+    installed_type,
+    instance_path,
+    node_id_of,
+    node_option,
+    tell,
+)
 from mosaicfs_core.hooks.events import EVENTS
 
 if TYPE_CHECKING:
@@ -48,11 +55,12 @@ def _enable(context: TerminalContext, name: str, node_id: str, asked: dict[str, 
     from mosaicfs_core.errors import NotFound, UserError
 
     where = f"nodes/{node_id}/plugins"
+    installed = installed_on(context, node_id)
     try:
         changed: dict[str, Any] = context.api.send("PATCH", f"{where}/{name}", {"enabled": True, **asked})
         return changed
     except NotFound:
-        kind = installed_type(context, node_id, name)
+        kind = installed_type(context, node_id, name, installed)
     if kind != "package":
         asked = {"subscribed_events": list(_PROGRAM_EVENTS), **asked}
     body = {"plugin_name": name, "plugin_type": kind, "enabled": True, **asked}

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any, Final
 
 from mosaicfs_core.errors import UserError
 from mosaicfs_core.plugins.settings import translate
+from mosaicfs_core.similar import similar
 
 _BRANCHES: Final = ("$ref", "allOf", "anyOf", "oneOf", "patternProperties")
 """What a schema says by these is for a validator to judge."""
@@ -37,8 +37,10 @@ def check_key(name: str, schema: Mapping[str, Any] | None, key: str) -> None:
     free = schema is None or schema.get("additionalProperties") or any(branch in schema for branch in _BRANCHES)
     if key in known or (free and key):
         return
-    near = get_close_matches(key, known, 1)
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known) or 'none'}"
+    if not known:
+        raise UserError(f"{name} has no settings, so there is no {key!r} to set", field=f"settings.{key}")
+    near = similar(key, known)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
     raise UserError(f"{name} has no setting {key!r}; {hint}", field=f"settings.{key}")
 
 

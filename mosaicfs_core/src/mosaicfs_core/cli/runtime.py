@@ -19,6 +19,7 @@ from quart import Quart
 from mosaicfs_core import logs
 from mosaicfs_core.agent import Agent
 from mosaicfs_core.agent.link import Connect, Uplink
+from mosaicfs_core.agent.link.wanted import WantedFolders
 from mosaicfs_core.agent.node import write_node
 from mosaicfs_core.agent.peers import PeerRoutes, public_key_of
 from mosaicfs_core.agent.replication import Replication
@@ -187,7 +188,8 @@ async def running_agent(
     """An agent alone around a block, with its own API on ``listener``. Everything local works while the control plane
     cannot be reached; only a replica that has never met it waits for that, until ``stop`` is set (``Unavailable``).
 
-    ``paths`` are export paths to watch from now on; the control plane, whose they are to write down, is asked to.
+    ``paths`` are export paths to watch from now on; the control plane, whose they are to write down, is asked to, by
+    the next agent of this home where this one has ended before it could.
     ``mount`` is where the tree will be mounted.
     """
     async with AsyncExitStack() as stack:
@@ -196,6 +198,7 @@ async def running_agent(
         core = await _services(home, config, store, control_plane.node_id, safe_mode=safe_mode)
         core.control, core.control_url = False, control_plane.url
         await _reserve(core, mount)
+        await WantedFolders(store).add([os.fsdecode(written.unescape(path)) for path in paths])
         replication = Replication(store, core.node_id, control_plane.requests)
         await _until_met(home, replication, control_plane.url, stop)
         signer = NodeSigner(core.node_id, NodeKey.of_home(home), public_key_of(store))
@@ -216,7 +219,6 @@ async def running_agent(
             control_plane.requests,
             control_plane.connect,
             endpoints=listening.endpoints,
-            paths=[os.fsdecode(written.unescape(path)) for path in paths],
             reconnected=replication.reconnected,
         )
         await stack.enter_async_context(uplink)

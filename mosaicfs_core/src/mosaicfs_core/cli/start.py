@@ -22,10 +22,11 @@ def _run_plugin(name: str) -> int:
     """The command ``plugin run``, with the error on standard error as the frame would say it; its exit code."""
     from mosaicfs_core.cli.plugin_running import run_package
     from mosaicfs_core.errors import PluginError
+    from mosaicfs_core.printing import printable
 
     try:
         run_package(name)
     except PluginError as error:
-        print(f"mosaicfs: {' '.join(error.message.split())}", file=sys.stderr)
+        print(f"mosaicfs: {printable(' '.join(error.message.split()))}", file=sys.stderr)
         return 1
     return 0

@@ -5,7 +5,7 @@ what was expected; a wrong variable is named instead. ``FIELDS`` is the whole li
 """
 
 from mosaicfs_core.config.fields import FIELDS, HUB_PASSWORD, LEVELS, Field
-from mosaicfs_core.config.reading import line_of, load, where_set, with_hub
+from mosaicfs_core.config.reading import hidden_problems, line_of, load, where_set, with_hub
 from mosaicfs_core.config.sections import (
     REFUSED_PROGRAMS,
     AgentConfig,
@@ -30,6 +30,7 @@ __all__ = [
     "LoggingConfig",
     "MountConfig",
     "ServerConfig",
+    "hidden_problems",
     "line_of",
     "load",
     "where_set",

@@ -35,6 +35,21 @@ def load(file: Path, environ: Mapping[str, str] | None = None) -> Config:
     return msgspec.convert(values, Config)
 
 
+def hidden_problems(file: Path, environ: Mapping[str, str] | None = None) -> list[str]:
+    """What is wrong with values of the file that variables of the environment take the place of: nothing as long as
+    these are set. Raises ``ConfigError`` for a file that cannot be read."""
+    environment = os.environ if environ is None else environ
+    tables, text = _read(file)
+    found = []
+    for field in FIELDS:
+        if field.variable in environment and field.key in tables.get(field.section, {}):
+            try:
+                _convert(field, tables[field.section][field.key], _place(file, text, field.section, field.key))
+            except ConfigError as error:
+                found.append(f"{error.message} (the environment variable {field.variable} holds instead)")
+    return found
+
+
 def with_hub(config: Config, url: str | None) -> Config:
     """The configuration with the hub's address from the command line, where one was given. Raises ``ConfigError``."""
     if url is None:

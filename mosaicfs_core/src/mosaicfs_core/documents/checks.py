@@ -27,7 +27,7 @@ def _id_is(document: Mapping[str, Any], expected: str) -> None:
 def _written(field: str, path: str) -> None:
     """A path in written form without empty, ``.`` or ``..`` components; it may end with a slash."""
     if not paths.is_written(path):
-        fail(field, f"{path!r} is not a path in written form")
+        fail(field, f"{path!r} {paths.why_not_written(path)}")
     if "//" in path or "/." in path:
         for part in path.split("/")[1:-1]:
             if part in ("", ".", ".."):

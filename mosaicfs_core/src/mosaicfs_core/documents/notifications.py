@@ -60,3 +60,10 @@ def resolved(present: Mapping[str, Any] | None, now: int) -> dict[str, Any] | No
     if present is None or present["status"] == "resolved":
         return None
     return {**present, "status": "resolved", "resolved_at": format_time(now)}
+
+
+def acknowledged(present: Mapping[str, Any], now: int) -> dict[str, Any] | None:
+    """The document of a condition that the user has taken note of, None when nobody has to any more."""
+    if present["status"] != "active":
+        return None
+    return {**present, "status": "acknowledged", "acknowledged_at": format_time(now)}

@@ -70,6 +70,13 @@ def is_written(path: str) -> bool:
         return False
 
 
+def why_not_written(path: str) -> str:
+    """What a path that ``is_written`` refuses holds, to come after the path in a sentence."""
+    if "\0" in path:
+        return "holds a NUL (a zero byte), which no path may have"
+    return "holds a character that no path may have"
+
+
 def parent_of(path: str) -> str:
     """The path of the directory that holds ``path``; the parent of ``/`` and of ``/a`` is ``/``."""
     return path.rpartition("/")[0] or "/"
@@ -100,7 +107,7 @@ def normalize_virtual(path: str) -> str:
     if not path.startswith("/"):
         raise UserError(f"the path {path!r} is not absolute: expected it to begin with /", field="path")
     if not is_written(path):
-        raise UserError(f"the path {path!r} holds a character that no path may have", field="path")
+        raise UserError(f"the path {path!r} {why_not_written(path)}", field="path")
     parts = [part for part in path.split("/") if part]
     for part in parts:
         if part in (".", ".."):

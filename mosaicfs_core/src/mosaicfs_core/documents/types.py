@@ -45,7 +45,8 @@ class FileSource(Record, frozen=True, kw_only=True):
 
 
 class FileDocument(Document, frozen=True, kw_only=True):
-    """A regular file of a node. ``moved_from`` is its previous path until the labels have followed."""
+    """A regular file of a node. ``moved_from`` is its previous path until the labels have followed. ``renamed_onto`` is
+    the id of the file that it was renamed onto and that goes on in its stead, with the labels of both."""
 
     type: Literal["file"] = "file"
     inode: Inode
@@ -57,6 +58,7 @@ class FileDocument(Document, frozen=True, kw_only=True):
     status: Literal["active", "deleted"] = "active"
     deleted_at: Time | None = None
     moved_from: Path | None = None
+    renamed_onto: Text | None = None
     provider: InstanceName | None = None
 
 

@@ -16,6 +16,7 @@ import msgspec
 from mosaicfs_core.hooks.specs import StepOp
 
 if TYPE_CHECKING:
+    from mosaicfs_core.errors import PluginError
     from mosaicfs_core.hooks.health import Notice
 
 T = TypeVar("T")
@@ -373,8 +374,11 @@ class CommandContext(Protocol):
         """Folders of this machine that the command line names for indexing, as native absolute paths. Raises
         ``UserError`` that names every one that cannot be indexed, and why."""
 
-    def step_ops(self, *, first_party: bool = False) -> Mapping[str, StepOp]:
+    def step_ops(
+        self, *, first_party: bool = False, failed: Callable[[PluginError], None] | None = None
+    ) -> Mapping[str, StepOp]:
         """The filter-step ops that installed plugins add, for a command that evaluates steps itself, as the mount does.
 
-        ``first_party`` leaves out other people's packages.
+        ``first_party`` leaves out other people's packages. ``failed`` is called with each failure of an op, in whatever
+        thread it happens; it is logged in any case.
         """

@@ -54,7 +54,9 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class ResultEnvelope(msgspec.Struct, frozen=True, kw_only=True):
     """An instance's answer. A plugin fills in ``results`` (best first) or ``data``, and ``description`` when it has
-    something to say to people; the host fills in who answered and how long it took."""
+    something to say to people; the host fills in who answered, how long it took, and what the answer may lack:
+    ``waiting`` files that the instance was not given yet as they are now, and more while ``syncing``, when it is
+    given all that it has not done."""
 
     results: tuple[Hit, ...] = ()
     data: Mapping[str, Any] = {}
@@ -64,3 +66,5 @@ class ResultEnvelope(msgspec.Struct, frozen=True, kw_only=True):
     package: str = ""
     capability: str = ""
     took_ms: float = 0.0
+    waiting: int = 0
+    syncing: bool = False

@@ -81,10 +81,10 @@ class StepOp(msgspec.Struct, frozen=True, kw_only=True):
 
     ``compile`` gets the step's own fields (without ``op``, ``invert``, ``on_match``, ``on_no_match``) once and returns
     a pure predicate over file facts, which answers True or False at once: an op that raises, answers anything else or
-    takes seconds is reported, and its step skipped. It raises ``UserError`` naming the field when they are wrong. The
-    facts are a
-    ``mosaicfs_core.rules.FileFacts``: ``node_id``, ``export_path``, ``name``, ``size``, ``mtime`` (microseconds),
-    ``mime_type``. ``fields`` is a JSON Schema (object) of the step's fields, for editors and documentation.
+    takes seconds is reported, and its step skipped; one that never returns is left behind in its thread. It raises
+    ``UserError`` naming the field when they are wrong. The facts are a ``mosaicfs_core.rules.FileFacts``: ``node_id``,
+    ``export_path``, ``name``, ``size``, ``mtime`` (microseconds), ``mime_type``. ``fields`` is a JSON Schema (object)
+    of the step's fields, for editors and documentation.
     """
 
     name: str

@@ -15,6 +15,7 @@ from msgspec import Meta
 from mosaicfs_core.documents.patterns import END
 from mosaicfs_core.errors import UserError
 from mosaicfs_core.jobs.records import Usage
+from mosaicfs_core.wording import in_words
 
 _MOST: Final = 2**53
 _HOURS: Final = r"^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]" + END
@@ -55,7 +56,9 @@ def parse_budget(value: Any) -> Budget:
     try:
         return msgspec.convert(value, Budget)
     except msgspec.ValidationError as error:
-        raise UserError(f"budget: {error}", field="budget") from None
+        field, problem = in_words(error, Budget)
+        where = f"budget.{field}" if field else "budget"
+        raise UserError(f"{where}: {problem}", field=where) from None
 
 
 def day_of(now: datetime) -> str:

@@ -106,7 +106,8 @@ def _make_due(tx: WriteTransaction, instance: Instance, matcher: Matcher, places
     idle = [doc for doc in docs if doc not in waiting and doc not in flying]
     event, lookup = back(matcher.events), ReplicaLookup(tx.files)
     if instance.enabled and event is not None:
-        its = sorted(f.doc for f in tx.files.file_rows(idle) if matcher.passes(facts_of_row(f), lookup, now))
+        files = [(file.doc, facts_of_row(file)) for file in tx.files.file_rows(idle)]
+        its = sorted(matcher.among(files, lookup, now))
         rows.insert(tx, [Row(instance.number, doc, tally.next(), event, READY, created_at=now) for doc in its])
         tally.count(READY, len(its))
     tally.write(tx)

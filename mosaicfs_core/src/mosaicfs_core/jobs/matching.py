@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import compress
 from typing import Final
 
 from mosaicfs_core.errors import UserError
@@ -59,18 +60,21 @@ class Matcher:
         """The numbers of the files, just written, that are the instance's: ``takes`` of each, made short for a first
         crawl, when there are very many and all are."""
         if not self._any_type or self.needs_facts:
-            return [write.doc for write in writes if self.takes(write.after, lookup, now)]
+            parts = [(write.doc, after) for write in writes if (after := write.after) is not None and after.shown]
+            return self.among([(doc, facts_of(after)) for doc, after in parts], lookup, now)
         shown = [(write.doc, after.node_id) for write in writes if (after := write.after) is not None and after.shown]
         return [doc for doc, node_id in shown if self._node_id is None or node_id == self._node_id]
 
-    def passes(self, facts: FileFacts, lookup: FactsLookup, now: int) -> bool:
-        """Whether a file is one of the instance's."""
-        if not self.cheaply(facts.node_id, facts.mime_type):
-            return False
-        return not self.needs_facts or self._chains.verdict(facts, lookup, now)
+    def among(self, files: Iterable[tuple[int, FileFacts]], lookup: FactsLookup, now: int) -> list[int]:
+        """The numbers of the files, given with their facts, that are the instance's."""
+        cheap = [(doc, facts) for doc, facts in files if self.cheaply(facts.node_id, facts.mime_type)]
+        docs = [doc for doc, _ in cheap]
+        if not self.needs_facts:
+            return docs
+        return list(compress(docs, self._chains.verdicts([facts for _, facts in cheap], lookup, now)))
 
     def takes(self, parts: FileParts | None, lookup: FactsLookup, now: int) -> bool:
-        """``passes`` of a file as the store tells it; False for what is not shown."""
+        """Whether a file as the store tells it is one of the instance's; False for what is not shown."""
         if parts is None or not parts.shown or not self.cheaply(parts.node_id, parts.mime_type):
             return False
         return not self.needs_facts or self._chains.verdict(facts_of(parts), lookup, now)

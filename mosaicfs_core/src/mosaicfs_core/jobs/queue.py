@@ -14,9 +14,10 @@ from typing import Any, Final
 
 from mosaicfs_core.documents import now_micros
 from mosaicfs_core.documents.times import MICROS_PER_SECOND
-from mosaicfs_core.errors import MosaicError, NotFound, Unavailable, UserError
+from mosaicfs_core.errors import MosaicError, NotFound, UserError
 from mosaicfs_core.hooks import StepOp, SyncTrigger
 from mosaicfs_core.jobs import finishing, forgetting, instances, listing, schema, syncing, taking
+from mosaicfs_core.jobs.answers import Answers
 from mosaicfs_core.jobs.budgets import day_of
 from mosaicfs_core.jobs.enqueueing import Enqueuer
 from mosaicfs_core.jobs.finishing import LONGEST_PAUSE_S, Answer, Bench
@@ -30,8 +31,6 @@ from mosaicfs_core.store import FileWrite, Store, WriteTransaction
 
 logger = logging.getLogger(__name__)
 
-TOGETHER: Final = 500
-"""Answers stored in one transaction, at most."""
 RETRIED: Final = 10_000
 """Failed jobs made ready in one transaction, at most."""
 LARGEST_PAGE: Final = 10_000
@@ -59,15 +58,13 @@ class JobQueue:
         gather_s: float = 0.0,
     ) -> None:
         self._store, self._node_id, self._clock, self._chance = store, node_id, clock, chance
-        self._gather_s = gather_s
         self._step_ops = dict(step_ops or {})
         self._enqueuer = Enqueuer(node_id, self._step_ops, clock)
         self._observer: _Observer | None = None
         self._closed = False
         self._news = asyncio.Event()
         """Set, and replaced by another one, when there may be something to take."""
-        self._answers: list[tuple[Answer, asyncio.Future[bool]]] = []
-        self._storing: asyncio.Task[None] | None = None
+        self._answers = Answers(self._at_bench, gather_s, self._wake)
         self._purging: asyncio.Task[None] | None = None
         self._returning: set[asyncio.Task[None]] = set()
         self._listing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -90,7 +87,7 @@ class JobQueue:
         self._wake()
         if self._purging is not None:
             self._purging.cancel()
-        under_way = [task for task in (self._storing, self._purging, *self._returning) if task is not None]
+        under_way = [task for task in (self._answers.storing, self._purging, *self._returning) if task is not None]
         if under_way:
             await asyncio.wait(under_way)
         if self._store.writable:
@@ -217,44 +214,7 @@ class JobQueue:
         stored. Raises ``InvalidDocument`` for an annotation that no document can hold; the job stays in flight. Who is
         cancelled here is so once the answer is stored, or cannot be.
         """
-        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._answers.append((Answer(job, annotation), future))
-        if self._storing is None or self._storing.done():
-            self._storing = asyncio.ensure_future(self._store_answers())
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            await asyncio.wait([future])
-            if not future.cancelled():
-                future.exception()  # nobody asks any more
-            raise
-
-    async def _store_answers(self) -> None:
-        while self._answers:
-            # More of them in one transaction, which costs the same whatever their number.
-            await asyncio.sleep(self._gather_s)
-            given, self._answers = self._answers[:TOGETHER], self._answers[TOGETHER:]
-            outcomes = await self._finished([answer for answer, _ in given])
-            for (_, future), outcome in zip(given, outcomes, strict=True):
-                if future.done():
-                    continue
-                if isinstance(outcome, BaseException):
-                    future.set_exception(outcome)
-                else:
-                    future.set_result(outcome)
-            self._wake()
-
-    async def _finished(self, answers: Sequence[Answer]) -> Sequence[bool | BaseException]:
-        try:
-            outcomes: Sequence[bool | BaseException] = await self._at_bench(partial(finishing.finish, answers=answers))
-        except Unavailable as error:
-            return [error] * len(answers)
-        except Exception as error:  # noqa: BLE001 - it belongs to whoever waits
-            if len(answers) == 1:
-                return [error]
-            # One of them is to blame, and must not take the others along.
-            return [(await self._finished([answer]))[0] for answer in answers]
-        return outcomes
+        return await self._answers.store(Answer(job, annotation))
 
     async def failed(
         self, job: Job, message: str, now: int | None = None, *, unavailable: bool = False
@@ -310,7 +270,9 @@ class JobQueue:
                     if left is not None and left <= 0:
                         return True
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(news.wait(), left)
+                        # Not wait_for: before Python 3.12 it loses a cancellation that comes together with the event.
+                        async with asyncio.timeout(left):
+                            await news.wait()
         return False
 
     def _wake(self) -> None:

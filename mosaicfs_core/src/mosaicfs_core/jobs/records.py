@@ -131,3 +131,9 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     last_sync: int | None = None
     usage: Usage = Usage()
     next_due: int | None = None
+
+    @property
+    def files_left(self) -> int:
+        """How many jobs of files are not done: all but the one that tells of a sync."""
+        telling = self.sync is not None and self.sync.phase in ("starting", "completing")
+        return max(0, self.counts.pending + self.counts.in_flight - telling)

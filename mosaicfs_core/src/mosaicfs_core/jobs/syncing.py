@@ -116,7 +116,7 @@ def look(reader: Reader, instance: Instance, matcher: Matcher, after: int, until
         if ADDED in matcher.events:
             found = reader.rows(_TO_ADD, (*_done_by(instance.number, matcher.subscription), after, upto))
             files = [reader.file_row(row) for row in found]
-            add += [file.doc for file in files if matcher.passes(facts_of_row(file), lookup, now)]
+            add += matcher.among([(file.doc, facts_of_row(file)) for file in files], lookup, now)
         gone += [doc for (doc,) in reader.rows(_GONE, (instance.number, after, upto))]
         after = upto
     return Found(add, gone, after)

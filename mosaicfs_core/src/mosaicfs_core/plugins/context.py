@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,10 +79,13 @@ class ContentService(Protocol):
 
 
 class HubService(Protocol):
-    """The link to a hub, as the API shows it (``server.hub.HubLink``)."""
+    """The link to a hub, as the API and those who judge other machines see it (``server.hub.HubLink``)."""
 
     def facts(self) -> dict[str, Any]:
         """How it stands: ``status`` (healthy, degraded), ``detail`` (a line for people) and figures."""
+
+    def silent(self, plane: str) -> bool:
+        """Whether another control plane of the hub was there and has not been heard of for minutes."""
 
 
 @dataclass
@@ -95,7 +98,9 @@ class CoreServices:
     ``reports`` what plugin instances say of themselves, by name. ``hub`` is set where the control plane has one;
     ``lease`` says whether this process does what must happen once. ``withdrawn`` are capabilities that instances do
     not have at present, by name, and ``capability_changed`` is called when they are others; ``offers`` is what this
-    node can be asked, by the part that answers it. ``showing`` is how far the mounts of this machine are."""
+    node can be asked, by the part that answers it. ``showing`` is how far the mounts of this machine are. It is by
+    ``ask_control`` (method, params, seconds) that an agent asks its control plane, once it has a link to it.
+    ``plugins_changed`` are called when other plugins are found installed than before."""
 
     home: Home
     config: Config
@@ -115,6 +120,8 @@ class CoreServices:
     capability_changed: Callable[[], None] = field(default=lambda: None)
     offers: dict[str, frozenset[str]] = field(default_factory=dict)
     showing: Showing = field(default_factory=Showing)
+    plugins_changed: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    ask_control: Callable[[str, Mapping[str, Any], float], Awaitable[Any]] | None = None
     settings: SettingsOfNode = field(init=False)
     own: OwnPlaces = field(init=False)
 

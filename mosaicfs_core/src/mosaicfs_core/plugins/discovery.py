@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import site
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Final
 
-from importlib_metadata import EntryPoint, entry_points
+from importlib_metadata import EntryPoint, MetadataPathFinder, entry_points
 
 from mosaicfs_core.hooks import ENTRY_POINT_GROUP
+from mosaicfs_core.similar import similar
 
 FIRST_PARTY: Final = frozenset(
     {"mosaicfs-core", "mosaicfs-vfs", "mosaicfs-plugins", "mosaicfs-fulltext", "mosaicfs-bridge-email"}
@@ -58,13 +60,22 @@ def installed_plugins(found: Iterable[EntryPoint] | None = None) -> list[Install
     return listed
 
 
+def look_anew() -> None:
+    """Let this process find what was installed since it began: what the import system remembers of directories is
+    forgotten, and ``.pth`` files are read, by which a checkout is installed (``pip install -e``)."""
+    for directory in [*site.getsitepackages(), *([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])]:
+        site.addsitedir(directory)
+    importlib.invalidate_caches()
+    MetadataPathFinder.invalidate_caches()
+
+
 def unknown_names(names: Collection[str], installed: Iterable[InstalledPlugin]) -> list[str]:
     """A sentence for each of these names that no installed plugin has, with the one that may be meant."""
     known = sorted({plugin.name for plugin in installed})
     found: list[str] = []
     for name in names:
         if name not in known:
-            near = get_close_matches(name, known, 1)
+            near = similar(name, known)
             instead = f"did you mean {near[0]}?" if near else f"installed are {', '.join(known) or 'none'}"
             found.append(f"no plugin {name} is installed; {instead}")
     return found

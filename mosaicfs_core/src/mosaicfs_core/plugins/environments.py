@@ -66,6 +66,11 @@ def host_of(home: Home, disabled: Collection[str] = (), safe_mode: bool = False)
     return PluginHost.discover(disabled, safe_mode, elsewhere=plugins_elsewhere(home, disabled, safe_mode))
 
 
+def rescan(home: Home, host: PluginHost) -> frozenset[str]:
+    """``PluginHost.rescan`` for a home's host; the names of plugins that are others than before. Blocks."""
+    return host.rescan(plugins_elsewhere(home, host.disabled, host.safe_mode))
+
+
 def plugins_elsewhere(home: Home, disabled: Collection[str] = (), safe_mode: bool = False) -> list[LoadedPlugin]:
     """A plugin for each environment of a home, working or not, by name. ``disabled`` ones are not asked, in
     ``safe_mode`` none is."""

@@ -12,12 +12,14 @@ from mosaicfs_core.documents import ids, paths
 from mosaicfs_core.documents.instances import settings_of
 from mosaicfs_core.errors import UserError
 from mosaicfs_core.plugins.prefixes import tombstone_of
-from mosaicfs_core.store import Store
+from mosaicfs_core.store import Reader, Store
 
 logger = logging.getLogger(__name__)
 
 FACTS: Final = ("settings_schema", "watches")
 """What a plugin document keeps of its package, for when and where that does not load."""
+FILESYSTEM: Final = ("provides_filesystem", "file_path_prefix")
+"""Where its files are: said once. Where they are, they are found later on as well."""
 _SEEDED: Final = "default-instances"
 
 
@@ -42,11 +44,12 @@ async def seed_instances(
 
 
 def with_facts(facts: Mapping[str, Any], present: dict[str, Any] | None) -> dict[str, Any] | None:
-    """A plugin document with these facts of its package in place of its own; None when there is nothing to change."""
+    """A plugin document with these facts of its package in place of its own, but for where its files are, which only
+    one that does not say it is told; None when there is nothing to change."""
     if present is None:
         return None
     rest = {name: value for name, value in present.items() if name not in FACTS}
-    changed = {**rest, **facts}
+    changed = {**facts, **rest}
     return None if changed == present else changed
 
 
@@ -57,7 +60,15 @@ async def was_seeded(store: Store, name: str) -> bool:
 
 async def seeded_names(store: Store, node_id: str | None = None) -> frozenset[str]:
     """The first instances that a node was ever given, by name; without ``node_id`` the node of this process."""
-    kept = await store.local_get(_place(node_id))
+    return _names(await store.local_get(_place(node_id)))
+
+
+def seeded_here(reader: Reader) -> frozenset[str]:
+    """``seeded_names`` of the node whose replica is read."""
+    return _names(reader.local_get(_SEEDED))
+
+
+def _names(kept: Mapping[str, Any] | None) -> frozenset[str]:
     return frozenset(kept["names"]) if kept is not None else frozenset()
 
 

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 import traceback
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import pluggy
 from importlib_metadata import EntryPoint
 
-from mosaicfs_core.errors import NotFound, PluginError
+from mosaicfs_core.errors import MosaicError, NotFound, PluginError
 from mosaicfs_core.hooks import PluginKind, PluginManifest, StepOp, specs
 from mosaicfs_core.plugins.containment import call_plain
-from mosaicfs_core.plugins.discovery import installed_plugins, unknown_names
+from mosaicfs_core.plugins.discovery import InstalledPlugin, installed_plugins, look_anew, unknown_names
 from mosaicfs_core.plugins.hooktable import HOOKS, HookKind
-from mosaicfs_core.plugins.loading import LoadedPlugin, load_plugin, not_loaded
+from mosaicfs_core.plugins.loading import LOAD_S, LoadedPlugin, load_plugin, not_loaded
 from mosaicfs_core.plugins.operations import check_yielded
+from mosaicfs_core.plugins.patience import within
 from mosaicfs_core.plugins.places import Places
+from mosaicfs_core.plugins.rescanning import rescanned
 from mosaicfs_core.plugins.results import check_answer, check_result
 from mosaicfs_core.plugins.settings import SettingsSchema
 from mosaicfs_core.plugins.step_ops import attributed_op
@@ -48,16 +52,33 @@ class Watcher(NamedTuple):
     setting: str
 
 
+@dataclass(frozen=True)
+class _Choice:
+    """Which plugins a host is to have: as ``PluginHost.discover`` is told."""
+
+    disabled: frozenset[str]
+    safe_mode: bool
+    only: frozenset[str] | None
+    entry_points: tuple[EntryPoint, ...] | None
+
+    def has(self, name: str) -> bool:
+        """Whether a plugin of this name is listed."""
+        return self.only is None or name in self.only
+
+
 class PluginHost:
     """Lists plugins and calls their hooks. Make one with ``discover``."""
 
-    def __init__(self, manager: pluggy.PluginManager, plugins: Mapping[str, LoadedPlugin]) -> None:
+    def __init__(self, manager: pluggy.PluginManager, choice: _Choice) -> None:
         self._manager = manager
+        self._choice = choice
+        self._rescanning = threading.Lock()
         self._failures: deque[PluginFailure] = deque(maxlen=_KEPT_FAILURES)
         self._step_ops: dict[str, StepOp] | None = None
         self._kinds: dict[str, tuple[str, PluginKind]] | None = None
         self._schemas: dict[str, SettingsSchema] = {}
-        self.plugins: Mapping[str, LoadedPlugin] = plugins
+        self._listeners: list[Callable[[PluginError], None]] = []
+        self.plugins: Mapping[str, LoadedPlugin] = {}
 
     @classmethod
     def discover(
@@ -78,26 +99,62 @@ class PluginHost:
         """
         manager = pluggy.PluginManager("mosaicfs")
         manager.add_hookspecs(specs)
-        plugins: dict[str, LoadedPlugin] = {}
+        given = None if entry_points is None else tuple(entry_points)
+        host = cls(manager, _Choice(frozenset(disabled), safe_mode, None if only is None else frozenset(only), given))
         apart = {plugin.name: plugin for plugin in elsewhere if only is None or plugin.name in only}
-        found = [plugin for plugin in installed_plugins(entry_points) if plugin.name not in apart]
+        found = installed_plugins(given)
         for problem in unknown_names([name for name in disabled if name not in apart], found):
             logger.warning("asked to leave out a plugin: %s", problem)
-        for installed in found:
-            if only is not None and installed.name not in only:
-                continue
-            if installed.name in disabled:
-                plugin = not_loaded(installed, "disabled by name")
-            elif safe_mode and not installed.first_party:
-                plugin = not_loaded(installed, "not loaded in safe mode")
-            else:
-                plugin = load_plugin(manager, installed)
-            plugins[plugin.name] = plugin
-        plugins |= apart
-        for plugin in plugins.values():
+        host._take({one.name: host._load(one) for one in host._installed(apart.values())} | apart)
+        return host
+
+    def rescan(self, elsewhere: Iterable[LoadedPlugin]) -> frozenset[str]:
+        """Look again at what is installed, and load what has come since; the names of plugins that are others than
+        before. Blocks. What is loaded stays as it is, and says when something else is installed in its place
+        (``LoadedPlugin.restart``). ``elsewhere`` are the plugins in environments of their own as they are now.
+        """
+        with self._rescanning:
+            look_anew()
+            before = self.plugins
+            apart = [plugin for plugin in elsewhere if self._choice.has(plugin.name)]
+            self._take(rescanned(before, self._installed(apart), apart, self._load))
+            names = before.keys() | self.plugins.keys()
+            changed = frozenset(name for name in names if before.get(name) != self.plugins.get(name))
+            if changed:
+                self._kinds = None
+            return changed
+
+    def _installed(self, apart: Iterable[LoadedPlugin]) -> list[InstalledPlugin]:
+        """What is installed here, ours first, then by name, but for what has an environment of its own."""
+        names = {plugin.name for plugin in apart}
+        found = installed_plugins(self._choice.entry_points)
+        return [plugin for plugin in found if plugin.name not in names and self._choice.has(plugin.name)]
+
+    def _load(self, installed: InstalledPlugin) -> LoadedPlugin:
+        if installed.name in self._choice.disabled:
+            return not_loaded(installed, "disabled by name")
+        if self._choice.safe_mode and not installed.first_party:
+            return not_loaded(installed, "not loaded in safe mode")
+        return load_plugin(self._manager, installed)
+
+    def _take(self, plugins: Mapping[str, LoadedPlugin]) -> None:
+        """These are the plugins from now on."""
+        new = [plugin for name, plugin in plugins.items() if plugin != self.plugins.get(name)]
+        for plugin in new:
+            self._schemas.pop(plugin.name, None)
             if plugin.status == "failed":
                 logger.error("plugin %s cannot be used: %s", plugin.name, plugin.error, extra={"plugin": plugin.name})
-        return cls(manager, plugins)
+        self.plugins = plugins
+
+    @property
+    def disabled(self) -> Collection[str]:
+        """The plugins that are not to be imported, by name."""
+        return self._choice.disabled
+
+    @property
+    def safe_mode(self) -> bool:
+        """Whether first-party plugins alone are."""
+        return self._choice.safe_mode
 
     # -- what there is ---------------------------------------------------------------------------------------------
 
@@ -145,12 +202,17 @@ class PluginHost:
         return tuple(self._failures)
 
     def record(self, error: PluginError) -> None:
-        """Log a failure with its traceback and keep it among ``failures``."""
+        """Log a failure, with its traceback unless it was told on purpose, and keep it among ``failures``."""
         trace = "".join(traceback.format_exception(error.__cause__ or error))
-        logger.error(
-            "%s", error.message, exc_info=error.__cause__, extra={"plugin": error.plugin, "operation": error.hook}
-        )
+        unforeseen = None if isinstance(error.__cause__, MosaicError) else error.__cause__
+        logger.error("%s", error.message, exc_info=unforeseen, extra={"plugin": error.plugin, "operation": error.hook})
         self._failures.append(PluginFailure(error.plugin, error.hook, error.message, trace, time.time()))
+        for listener in self._listeners:
+            listener(error)
+
+    def tell_failures(self, listener: Callable[[PluginError], None]) -> None:
+        """Call ``listener`` with each failure from now on, in whatever thread it is recorded."""
+        self._listeners.append(listener)
 
     # -- registration hooks ----------------------------------------------------------------------------------------
 
@@ -165,9 +227,14 @@ class PluginHost:
         return answers
 
     def register(self, plugin: LoadedPlugin | str, hook: str, **arguments: Any) -> Any:
-        """Call one plugin's registration hook. Raises ``PluginError``."""
+        """Call one plugin's registration hook. Raises ``PluginError``, also when one that is not ours has not returned
+        after ``LOAD_S``: nothing else starts meanwhile."""
         name, function, wanted = self._implementation(plugin, hook, arguments, HookKind.PLAIN)
-        answer = call_plain(name, hook, function, wanted)
+        call = partial(call_plain, name, hook, function, wanted)
+        try:
+            answer = call() if self.get(name).first_party else within(LOAD_S, call)
+        except TimeoutError:
+            raise PluginError(f"plugin {name}: {hook} has not returned after {LOAD_S:g} s", name, hook) from None
         problem = check_result(hook, answer)
         if problem is not None:
             raise PluginError(f"plugin {name}: {hook} returned {problem}", name, hook)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -52,6 +53,11 @@ class Instance:
     def enabled(self) -> bool:
         """Whether the user switched it on."""
         return bool(self.document.get("enabled", True))
+
+    @property
+    def uninstalled(self) -> bool:
+        """Whether there is no package to run it by."""
+        return self.plugin is None and self.document.get("plugin_type", "package") == "package"
 
     @property
     def paused(self) -> bool:
@@ -105,6 +111,7 @@ class Instances:
         self._places: Mapping[str, Places] = {}
         self._seeded: frozenset[str] = frozenset()
         self._key: NodeKey | None = None
+        self._reading = asyncio.Lock()
         self.current: Mapping[str, Instance] = {}
 
     async def ensure_defaults(self, settings: Mapping[str, Mapping[str, Any]] | None = None) -> list[str]:
@@ -134,32 +141,49 @@ class Instances:
         """Let the documents keep of their packages what those that are installed now say."""
         for document in await self._core.store.read(self._read):
             plugin = self._core.host.plugins.get(package_of(document))
-            if plugin is not None and plugin.manifest is not None:
-                await self._core.store.update(document["_id"], partial(with_facts, remembered(plugin)))
+            if plugin is not None and plugin.manifest is not None and _is_package(document):
+                facts = described(document["plugin_name"], plugin)
+                await self._core.store.update(document["_id"], partial(with_facts, facts))
+
+    def undescribed(self) -> list[dict[str, Any]]:
+        """What the documents do not say of their packages as they are installed here: of each that lacks something all
+        that it should say. It may have been made where the package is not."""
+        found = []
+        for instance in self.current.values():
+            plugin = instance.plugin
+            if plugin is None or plugin.manifest is None or not _is_package(instance.document):
+                continue
+            facts = described(instance.name, plugin)
+            if with_facts(facts, dict(instance.document)) is not None:
+                name = instance.document.get("name", instance.name)
+                found.append({"plugin_name": instance.name, "package": instance.package, "name": name, **facts})
+        return found
 
     async def refresh(self) -> Mapping[str, Instance]:
         """Read this node's plugin documents."""
-        documents = await self._core.store.read(self._read)
-        self._seeded = await seeded_names(self._core.store)
-        clashing = clashes(documents, self._core.host.manifest_of)
-        self._places = places_of(documents, self._core.host.manifest_of)
-        found = [self._instance(document, clashing.get(document["plugin_name"])) for document in documents]
-        self.current = {instance.name: instance for instance in found if instance is not None}
-        return self.current
+        async with self._reading:  # what was read last is what counts
+            documents = await self._core.store.read(self._read)
+            self._seeded = await seeded_names(self._core.store)
+            clashing = clashes(documents, self._core.host.manifest_of)
+            self._places = places_of(documents, self._core.host.manifest_of)
+            found = [self._instance(document, clashing.get(document["plugin_name"])) for document in documents]
+            self.current = {instance.name: instance for instance in found if instance is not None}
+            return self.current
 
     async def follow(self) -> AsyncIterator[frozenset[str]]:
         """Yield the names of instances that came, changed or went, after each change, ``current`` being up to date."""
         since = self._core.store.reader.seq()
-        before = await self._refreshed_from(self.current)
+        before = await self.changed()
         if before:
             yield before
         async for _ in self._core.store.changes(since, live=True, types={"plugin"}):
-            changed = await self._refreshed_from(self.current)
+            changed = await self.changed()
             if changed:
                 yield changed
 
-    async def _refreshed_from(self, old: Mapping[str, Instance]) -> frozenset[str]:
-        new = await self.refresh()
+    async def changed(self) -> frozenset[str]:
+        """``refresh``, and the names of instances that came, changed or went by that."""
+        old, new = self.current, await self.refresh()
         names = old.keys() | new.keys()
         return frozenset(name for name in names if _state(old.get(name)) != _state(new.get(name)))
 
@@ -240,10 +264,10 @@ def default_document(node_id: str, plugin: LoadedPlugin, settings: Mapping[str, 
     manifest = plugin.manifest
     title = manifest.title if manifest else None
     document = instance_document(node_id, plugin.name, title=title, created_at=times.now_text())
-    document |= remembered(plugin)
+    document |= described(plugin.name, plugin)
     if settings is not None:
         document["settings"] = dict(settings)
-    return document | provided_filesystem(plugin.name, plugin)
+    return document
 
 
 def provided_filesystem(name: str, plugin: LoadedPlugin) -> dict[str, Any]:
@@ -261,6 +285,18 @@ def remembered(plugin: LoadedPlugin) -> dict[str, Any]:
     return dict(msgspec.json.decode(msgspec.json.encode(kept)))
 
 
-def _state(instance: Instance | None) -> tuple[Mapping[str, Any], str | None] | None:
+def described(name: str, plugin: LoadedPlugin) -> dict[str, Any]:
+    """All that the document of an instance keeps of its package."""
+    return remembered(plugin) | provided_filesystem(name, plugin)
+
+
+def _is_package(document: Mapping[str, Any]) -> bool:
+    return bool(document.get("plugin_type", "package") == "package")
+
+
+def _state(instance: Instance | None) -> tuple[Any, ...] | None:
+    if instance is None:
+        return None
+    package = None if instance.plugin is None else (instance.plugin.manifest, instance.plugin.code)
     # The document of another instance can be what is in the way of this one.
-    return (instance.document, instance.problem) if instance is not None else None
+    return (instance.document, instance.problem, package)

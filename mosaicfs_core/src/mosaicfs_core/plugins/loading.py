@@ -20,6 +20,7 @@ from mosaicfs_core.plugins.discovery import InstalledPlugin
 from mosaicfs_core.plugins.hooktable import HOOKS, PREFIX, kind_of
 from mosaicfs_core.plugins.patience import within
 from mosaicfs_core.plugins.settings import structure_problem
+from mosaicfs_core.similar import similar
 
 OLDEST_HOOK_API: Final = 1
 LOAD_S: Final = 10.0
@@ -37,7 +38,8 @@ class LoadedPlugin:
     ``entry_point`` is what its entry point names (a module, or ``module:object``). ``error`` is one line for people,
     ``traceback`` the whole story of a failed one. ``hooks`` are the names of the hooks it implements (empty unless
     ``status`` is ok). ``python`` is the interpreter of the environment that it has for itself: nothing of it is
-    imported here then.
+    imported here then. ``late`` is one that was loaded after the start, and ``restart`` says what is not as it is
+    installed before this process starts anew.
     """
 
     name: str
@@ -51,6 +53,13 @@ class LoadedPlugin:
     traceback: str | None = None
     hooks: frozenset[str] = frozenset()
     python: Path | None = None
+    late: bool = False
+    restart: str | None = None
+
+    @property
+    def code(self) -> tuple[str, Path | None]:
+        """Which code runs, and where: a version, and whose interpreter."""
+        return self.distribution_version, self.python
 
 
 def load_plugin(manager: pluggy.PluginManager, installed: InstalledPlugin) -> LoadedPlugin:
@@ -92,6 +101,11 @@ def _imported(installed: InstalledPlugin) -> tuple[Any, PluginManifest]:
 def not_loaded(installed: InstalledPlugin, reason: str) -> LoadedPlugin:
     """A plugin that is listed as disabled, without having been imported."""
     return _listed(installed, None, "disabled", reason)
+
+
+def not_usable(installed: InstalledPlugin, reason: str) -> LoadedPlugin:
+    """A plugin that is listed as failed, without having been imported."""
+    return _listed(installed, None, "failed", reason)
 
 
 def _listed(
@@ -210,9 +224,8 @@ def _check_places(manifest: PluginManifest, hooks: frozenset[str], name: str) ->
 
 
 def _similar(name: str) -> str:
-    from difflib import get_close_matches
 
-    near = get_close_matches(name, HOOKS, 1)
+    near = similar(name, HOOKS)
     return f"; did you mean {near[0]}?" if near else f"; the hooks are {', '.join(HOOKS)}"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from mosaicfs_core.hooks import HealthReport, Hub, PluginKind, ResultEnvelope, StepOp
+from mosaicfs_core.hooks.wire import ANNOTATION_LIMIT
 
 
 def check_result(hook: str, answer: Any) -> str | None:
@@ -27,11 +28,21 @@ def check_result(hook: str, answer: Any) -> str | None:
 
 def check_answer(hook: str, answer: Any) -> str | None:
     """What is wrong with a coroutine hook's answer, completing "returned …", or None."""
-    if hook == "mosaicfs_file_event" and answer is not None and not isinstance(answer, Mapping):
-        return f"{type(answer).__name__}, not an object"
+    if hook == "mosaicfs_file_event" and answer is not None:
+        return _check_annotation(answer)
     if hook == "mosaicfs_query" and not isinstance(answer, ResultEnvelope):
         return f"{type(answer).__name__}, not a ResultEnvelope"
     return _check_report(answer) if hook == "mosaicfs_health" else None
+
+
+def _check_annotation(answer: Any) -> str | None:
+    if not isinstance(answer, Mapping):
+        return f"{type(answer).__name__}, not an object"
+    try:
+        size = len(msgspec.json.encode(dict(answer)))
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return None  # whoever stores it says what in it is no JSON
+    return f"an annotation of more than {ANNOTATION_LIMIT:,} bytes" if size > ANNOTATION_LIMIT else None
 
 
 def _check_report(answer: Any) -> str | None:

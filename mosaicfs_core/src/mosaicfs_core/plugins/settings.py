@@ -117,6 +117,8 @@ class SettingsSchema:
         holds_more = isinstance(error.instance, Mapping | list) and error.validator != "additionalProperties"
         if _is_secret(error.schema) or holds_more:
             return FieldError(".".join(path), f"does not satisfy {error.validator!r} of its schema")
+        if error.validator == "pattern" and "\0" in error.instance:
+            return FieldError(".".join(path), f"{error.instance!r} holds a NUL (a zero byte)")
         if error.validator == "pattern" and (described := error.schema.get("description")):
             # A regular expression tells people nothing.
             expected = described[:1].lower() + described[1:].rstrip(".")

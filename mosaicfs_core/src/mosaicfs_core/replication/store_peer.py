@@ -17,7 +17,7 @@ from .peer import Document, Fetched, Filter, Page, PeerInfo, Refused, Row, Seq, 
 SCAN = 2_000
 """Changes that a filter is applied to in one go of a reading thread."""
 FEW = 16
-"""Documents that are read before it is known how heavy they are."""
+"""Documents that are read at once, which is before it is known how heavy they are."""
 
 
 class StorePeer:
@@ -96,8 +96,8 @@ def _fetched(reader: Reader, wanted: Sequence[Mapping[str, str]]) -> Fetched:
             documents += present
             weight += weight_of(present)
             looked_at += len(part)
-            # A row is read with its body: twice as many at once, as long as they will not be too heavy.
-            step = max(1, min(2 * step, (HEAVY - weight) * looked_at // max(1, weight)))
+            # A row is read with its body, and light ones may have heavy ones behind them.
+            step = max(1, min(FEW, (HEAVY - weight) * looked_at // max(1, weight)))
     return Fetched(documents, [], [], len(wanted) - looked_at)
 
 

@@ -30,7 +30,8 @@ class PluginOp(Protocol):
 
     @property
     def compile(self) -> Callable[[Mapping[str, Any]], Callable[[Any], bool]]:
-        """The step's own fields to a predicate over ``FileFacts``.
+        """The step's own fields to a predicate over ``FileFacts``, which may have a method ``many`` that takes a list
+        of them and returns, raising nothing, what holds for each, None where the plugin failed.
 
         Raises ``UserError`` for wrong fields and another ``MosaicError`` when the plugin fails."""
 
@@ -104,7 +105,8 @@ def _compile_op(op: str, fields: Mapping[str, Any], ops: Mapping[str, PluginOp])
     if core := CORE_OPS.get(op):
         return core.compile(fields)
     if plugin_op := ops.get(op):
-        return Compiled(predicate=_guarded(plugin_op.compile(fields)))
+        predicate = plugin_op.compile(fields)
+        return Compiled(predicate=_guarded(predicate), many=getattr(predicate, "many", None))
     return None
 
 
@@ -131,11 +133,12 @@ class Chain:
     (microseconds) at which time alone may change a verdict: for a file, at the moments ``mtime + offset``.
     """
 
-    __slots__ = ("_default", "_run", "_slots", "age_offsets", "key", "needs", "warnings")
+    __slots__ = ("_asks_many", "_default", "_run", "_slots", "age_offsets", "key", "needs", "warnings")
 
     def __init__(self, slots: Sequence[_Slot], default: bool, warnings: Sequence[StepWarning], key: str) -> None:
         self._slots = tuple(slots)
         self._default = default
+        self._asks_many = any(slot.compiled.many is not None for slot in slots)
         self._run = tuple((slot.compiled.predicate, slot.if_true, slot.if_false) for slot in slots)
         self.needs: frozenset[str] = frozenset().union(*(slot.compiled.needs for slot in slots))
         self.age_offsets = tuple(sorted({offset for slot in slots for offset in slot.compiled.age_offsets}))
@@ -155,6 +158,24 @@ class Chain:
             if result is not None and matched is not None:
                 return result
         return self._default
+
+    def verdicts(self, files: Sequence[FileFacts], lookup: FactsLookup, now: int) -> list[bool]:
+        """``verdict`` of each file. An op that is cheaper to ask for many is asked once for all that come to it."""
+        if not self._asks_many:
+            return [self.verdict(facts, lookup, now) for facts in files]
+        verdicts = [self._default] * len(files)
+        undecided = list(range(len(files)))
+        for slot in self._slots:
+            answers = slot.compiled.ask([files[index] for index in undecided], lookup, now)
+            going_on: list[int] = []
+            for index, matched in zip(undecided, answers, strict=True):
+                result = slot.if_true if matched else slot.if_false
+                if result is None or matched is None:
+                    going_on.append(index)
+                else:
+                    verdicts[index] = result
+            undecided = going_on
+        return verdicts
 
     def explain(self, facts: FileFacts, lookup: FactsLookup = _NO_LOOKUP, now: int = 0) -> list[StepVerdict]:
         """The steps that were asked, in order, up to the one that decided; skipped ones with the reason."""
@@ -213,11 +234,12 @@ def _necessary(slot: _Slot, now: int) -> Sql | None:
 class Chains:
     """Chains evaluated outermost first, each to its own verdict: one ``exclude`` anywhere is final."""
 
-    __slots__ = ("_verdicts", "age_offsets", "chains", "key", "needs", "warnings")
+    __slots__ = ("_effective", "_verdicts", "age_offsets", "chains", "key", "needs", "warnings")
 
     def __init__(self, chains: Sequence[Chain]) -> None:
         self.chains = tuple(chains)
-        self._verdicts = tuple(chain.verdict for chain in chains if not chain.passes_all)
+        self._effective = tuple(chain for chain in chains if not chain.passes_all)
+        self._verdicts = tuple(chain.verdict for chain in self._effective)
         self.needs: frozenset[str] = frozenset().union(*(chain.needs for chain in chains))
         self.age_offsets = tuple(sorted({offset for chain in chains for offset in chain.age_offsets}))
         self.warnings = tuple(warning for chain in chains for warning in chain.warnings)
@@ -231,6 +253,15 @@ class Chains:
     def verdict(self, facts: FileFacts, lookup: FactsLookup = _NO_LOOKUP, now: int = 0) -> bool:
         """Whether the file passes every chain."""
         return all(verdict(facts, lookup, now) for verdict in self._verdicts)
+
+    def verdicts(self, files: Sequence[FileFacts], lookup: FactsLookup, now: int) -> list[bool]:
+        """``verdict`` of each file: see ``Chain.verdicts``."""
+        passing = [True] * len(files)
+        for chain in self._effective:
+            left = [index for index, passes in enumerate(passing) if passes]
+            for index, passes in zip(left, chain.verdicts([files[at] for at in left], lookup, now), strict=True):
+                passing[index] = passes
+        return passing
 
     def explain(self, facts: FileFacts, lookup: FactsLookup = _NO_LOOKUP, now: int = 0) -> list[list[StepVerdict]]:
         """For each chain what its steps said, whether or not an outer one has excluded the file already."""

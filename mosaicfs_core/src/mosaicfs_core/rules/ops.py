@@ -39,12 +39,20 @@ class Compiled(msgspec.Struct, frozen=True, kw_only=True):
 
     ``needs`` names what it reads beyond the facts. ``age_offsets`` are the ages (microseconds) at which its answer may
     change: for a file of that ``mtime``, at the moment ``mtime + offset``. ``condition`` is the same question in SQL.
+    ``many`` asks it for many files at once, where that is cheaper than one by one.
     """
 
     predicate: Predicate
+    many: Callable[[Sequence[FileFacts]], Sequence[bool | None]] | None = None
     needs: frozenset[str] = frozenset()
     age_offsets: tuple[int, ...] = ()
     condition: Condition | None = None
+
+    def ask(self, files: Sequence[FileFacts], lookup: FactsLookup, now: int) -> Sequence[bool | None]:
+        """``predicate`` of each file."""
+        if self.many is not None:
+            return self.many(files)
+        return [self.predicate(facts, lookup, now) for facts in files]
 
 
 class CoreOp(msgspec.Struct, frozen=True, kw_only=True):

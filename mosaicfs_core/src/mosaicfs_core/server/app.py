@@ -44,6 +44,7 @@ from mosaicfs_core.server.routes import (
     jobs,
     mounts,
     nodes,
+    notifications,
     pages,
     plugins,
     queries,
@@ -65,6 +66,7 @@ _BLUEPRINTS = (
     jobs.blueprint,
     mounts.blueprint,
     nodes.blueprint,
+    notifications.blueprint,
     pages.blueprint,
     plugins.blueprint,
     queries.blueprint,
@@ -141,7 +143,7 @@ async def _server_state(core: CoreServices) -> ServerState:
     instance_key = core.home.instance_key() if identity.control_plane else secrets.token_bytes(INSTANCE_KEY_BYTES)
     links = Links(partial(why_refused, core.store.reader.get))
     relay = Relay(links)
-    methods.install(links, relay, core.store)
+    methods.install(links, relay, core)
     wrapping_key = keys.subkey(instance_key, "credential wrapping")
     local_token = LOCAL_PREFIX + secrets.token_urlsafe(32)
     write_private(core.home.local_token_file, local_token.encode())
@@ -162,6 +164,7 @@ async def _server_state(core: CoreServices) -> ServerState:
             # Asked anew each time: the lease of a hub is put in place later.
             alone=lambda: isinstance(core.lease, SoleLease),
             leads=lambda: core.lease.held(),
+            silent=lambda plane: core.hub is not None and core.hub.silent(plane),
         ),
         relay=relay,
         identity=identity,

@@ -17,6 +17,7 @@ from mosaicfs_core.security.authority import Authority
 from mosaicfs_core.security.node_keys import NodeKey
 from mosaicfs_core.security.verifier import Verifier
 from mosaicfs_core.server.auth import keys
+from mosaicfs_core.store import Store
 
 CONTROL_ROLE: Final = "control-plane"
 
@@ -45,6 +46,13 @@ async def identity_of(core: CoreServices) -> Identity:
     if enrolment.load(core.home) is not None:
         return Identity(core.node_id, key, core.home, control_plane=False)
     return Identity(await _control_plane_id(core, key), key, core.home)
+
+
+async def control_planes(store: Store) -> frozenset[str]:
+    """The node ids of all control planes that the replica knows of and that were not disabled."""
+    found = await store.read(lambda reader: reader.documents_of("node"))
+    planes = [node for node in found if node.get("role") == CONTROL_ROLE and node.get("status") != "disabled"]
+    return frozenset(node["node_id"] for node in planes)
 
 
 def verifier(core: CoreServices, identity: Identity, wrapping_key: bytes) -> Verifier:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from mosaicfs_core.content.watchable import why_not_watchable
 from mosaicfs_core.documents.instances import package_of, settings_of
@@ -26,8 +26,8 @@ def checked_settings(
     """What to change of an instance's document to set ``given`` over its settings: ``settings``, and the schema that
     tells its secrets when the package is gone. Secrets are sealed to ``public_key``, its node's.
 
-    They are checked where the package is installed and works. Raises ``UserError`` whose ``details.fields`` names each
-    wrong field, ``Conflict`` for secrets of a node without a key.
+    They are checked where the package is installed and works; one without a schema takes none. Raises ``UserError``
+    whose ``details.fields`` names each wrong field, ``Conflict`` for secrets of a node without a key.
     """
     package = package_of(document)
     stored = document.get("settings") or {}
@@ -41,6 +41,8 @@ def checked_settings(
     secret = sealer(document["_id"], document["node_id"], public_key)
     if plugin is None or plugin.status != "ok" or plugin.manifest is None:
         return {"settings": schema.sealed(merged, secret)}
+    if plugin.manifest.settings_schema is None and merged:
+        _refuse(dict.fromkeys(merged, f"unknown setting; {package} has none at all"))
     _refuse_wrong(schema, schema.filled(merged))
     return {"settings": schema.sealed(merged, secret), **remembered(plugin)}
 
@@ -55,9 +57,13 @@ def schema_of(host: PluginHost, document: Mapping[str, Any]) -> SettingsSchema:
 def _refuse_wrong(schema: SettingsSchema, settings: Mapping[str, Any]) -> None:
     wrong = schema.errors(settings)
     if wrong:
-        fields = {error.field or "(all)": error.message for error in wrong}
-        summary = "; ".join(f"settings.{field}: {text}" for field, text in fields.items())
-        raise UserError(summary, field=f"settings.{wrong[0].field}", fields=fields)
+        _refuse({error.field or "(all)": error.message for error in wrong})
+
+
+def _refuse(fields: Mapping[str, str]) -> NoReturn:
+    """Raise what is wrong with settings, by field."""
+    summary = "; ".join(f"settings.{field}: {text}" for field, text in fields.items())
+    raise UserError(summary, field=f"settings.{next(iter(fields)).removeprefix('(all)')}", fields=dict(fields))
 
 
 def refuse_shorthand(document: Mapping[str, Any], here: str) -> None:
@@ -87,6 +93,8 @@ def package_warnings(package: str) -> list[str]:
         return [f"no plugin {package} is installed on this machine; its settings cannot be checked"]
     if plugin.status != "ok":
         return [f"{package} cannot run: {plugin.error}"]
+    if plugin.restart is not None:
+        return [f"{package}: {plugin.restart}"]
     if plugin.manifest is not None and not plugin.manifest.available:
         raise UserError(f"{package} is announced and not available in this release", field="package")
     return []

@@ -26,7 +26,7 @@ from typing import Any, Final, NamedTuple
 from mosaicfs_core.documents import ids
 from mosaicfs_core.lease import Lease, SoleLease
 from mosaicfs_core.store import Store, WriteTransaction
-from mosaicfs_core.store.moves import annotators, moved_files
+from mosaicfs_core.store.moves import annotators, moved_files, settled
 from mosaicfs_core.supervision import first_of
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,8 @@ _PAUSE_S: Final = 0.05
 
 
 class Move(NamedTuple):
-    """A file whose labels are at ``old``, and that is at ``new``. ``noted`` is its ``moved_from``."""
+    """A file whose labels are at ``old``, and that is at ``new``. ``noted`` is its ``moved_from``, ``onto`` where the
+    file is by now that it was renamed onto."""
 
     file_id: str
     rev: str
@@ -50,6 +51,12 @@ class Move(NamedTuple):
     old: str
     new: str
     noted: str | None = None
+    onto: str | None = None
+
+    @property
+    def place(self) -> str:
+        """Where its labels belong."""
+        return self.new if self.onto is None else self.onto
 
 
 Followed = Mapping[str, Sequence[str]]
@@ -61,6 +68,18 @@ def move_of(document: Mapping[str, Any]) -> Move:
     source = document["source"]
     noted = document["moved_from"]
     return Move(document["_id"], document["_rev"], source["node_id"], noted, source["export_path"], noted)
+
+
+def placed(get: Callable[[str], Mapping[str, Any] | None], move: Move) -> Move:
+    """The move with its ``onto`` as of now; that file may in turn have been renamed onto another one."""
+    document, seen = get(move.file_id), {move.file_id}
+    place: str | None = None
+    while document is not None and document.get("renamed_onto", move.file_id) not in seen:
+        seen.add(document["renamed_onto"])
+        document = get(document["renamed_onto"])
+        if document is not None and document["type"] == "file" and document["source"]["node_id"] == move.node_id:
+            place = document["source"]["export_path"]
+    return move._replace(onto=place)
 
 
 def moved_on(document: Mapping[str, Any], noted: str, at: str) -> Move | None:
@@ -77,7 +96,7 @@ def groups(moves: Sequence[Move]) -> Iterator[list[Move]]:
     at_place: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     for number, move in enumerate(moves):
         at_place[move.node_id, move.old].append(number)
-        at_place[move.node_id, move.new].append(number)
+        at_place[move.node_id, move.place].append(number)
     seen: set[int] = set()
     for first in range(len(moves)):
         if first in seen:
@@ -86,7 +105,7 @@ def groups(moves: Sequence[Move]) -> Iterator[list[Move]]:
         together, waiting = [first], [first]
         while waiting:
             move = moves[waiting.pop()]
-            for place in ((move.node_id, move.old), (move.node_id, move.new)):
+            for place in ((move.node_id, move.old), (move.node_id, move.place)):
                 near = [number for number in at_place[place] if number not in seen]
                 seen.update(near)
                 together += near
@@ -194,6 +213,7 @@ class Mover:
         moves = await self._moved_on(elsewhere)
         moves += [move_of(document) for document in documents if document["_id"] not in elsewhere]
         moves = await self._allowed(list({move.file_id: move for move in moves}.values()), elsewhere)
+        moves = [placed(self._store.reader.get, move) for move in moves]
         complete = True
         for part in _parts(groups(moves)):
             work = partial(
@@ -270,7 +290,8 @@ def _follow_all(
             continue
         documents = tx.get_many([move.file_id for move in group])
         if any(
-            document is None or document["_rev"] != move.rev for move, document in zip(group, documents, strict=True)
+            document is None or document["_rev"] != move.rev or placed(tx.get, move) != move
+            for move, document in zip(group, documents, strict=True)
         ):
             continue
         # All leave their places before any arrives.
@@ -280,7 +301,7 @@ def _follow_all(
                 _place(tx, document, move)
         own = [document for document in documents if document and document["source"]["node_id"] == node_id]
         for document in own if control else ():
-            tx.put({key: value for key, value in document.items() if key != "moved_from"})
+            tx.put(settled(document))
         done += group
     return done
 
@@ -300,10 +321,10 @@ def _take(tx: WriteTransaction, move: Move, node_id: str, control: bool) -> list
 def _place(tx: WriteTransaction, document: Mapping[str, Any], move: Move) -> None:
     """Put what was taken under the new path, with what is there."""
     body = {key: value for key, value in document.items() if not key.startswith("_")}
-    moved = {**body, "export_path": move.new}
+    moved = {**body, "export_path": move.place}
     if document["type"] == "label_assignment":
-        identifier, merge = ids.label_assignment_id(move.node_id, move.new), merged_labels
+        identifier, merge = ids.label_assignment_id(move.node_id, move.place), merged_labels
     else:
-        identifier = ids.annotation_id(move.node_id, move.new, document["plugin_name"], document["annotated_by"])
+        identifier = ids.annotation_id(move.node_id, move.place, document["plugin_name"], document["annotated_by"])
         merge = newer_annotation
     tx.update(identifier, lambda present: merge(moved, present))

@@ -33,7 +33,8 @@ class HitAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class EnvelopeAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What one instance on one node answered, best first."""
+    """What one instance on one node answered, best first. ``waiting`` files are not at the plugin yet as they are now,
+    so that the answer may lack them; while it is ``syncing`` there may be more."""
 
     node_id: str
     plugin_name: str
@@ -43,6 +44,8 @@ class EnvelopeAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
     results: list[HitAnswer]
     description: str = ""
     data: dict[str, Any] = {}
+    waiting: int = 0
+    syncing: bool = False
 
 
 class OmittedAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -129,6 +132,8 @@ def _shown(reader: Reader, envelope: ResultEnvelope, seen: dict[str, set[str]]) 
         description=envelope.description,
         results=results,
         data=dict(envelope.data),
+        waiting=envelope.waiting,
+        syncing=envelope.syncing,
     )
 
 

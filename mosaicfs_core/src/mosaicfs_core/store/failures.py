@@ -38,6 +38,11 @@ def write_error(error: BaseException) -> BaseException:
     return _caused(Unavailable(text), error)
 
 
+def for_want_of_room(error: BaseException | None) -> bool:
+    """Whether an error that ``write_error`` told comes of a disk that is full or fails."""
+    return isinstance(error, Unavailable) and error.__cause__ is not None and _kind(error.__cause__) in _NO_ROOM
+
+
 def read_error(error: BaseException) -> BaseException:
     """What to tell of a failed read: ``Unavailable`` for a failing, damaged or locked file; others as they are."""
     kind = _kind(error)

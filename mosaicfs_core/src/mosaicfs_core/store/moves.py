@@ -42,6 +42,11 @@ def annotators(tx: WriteTransaction, node_id: str, export_path: str) -> list[str
     return [row[0] for row in tx.execute(_ANNOTATORS, (KINDS["annotation"], node_id, export_path))]
 
 
+def settled(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A file's document once its labels are where they belong."""
+    return {key: value for key, value in document.items() if key not in ("moved_from", "renamed_onto")}
+
+
 def clear_followed(tx: WriteTransaction, node_id: str, moves: Mapping[str, Sequence[str]]) -> int:
     """Take ``moved_from`` off the node's files whose labels have followed (file id → ``moved_from`` and where the
     labels are now); returns of how many. A file that moved on meanwhile keeps it."""
@@ -50,6 +55,6 @@ def clear_followed(tx: WriteTransaction, node_id: str, moves: Mapping[str, Seque
         if document is None or document.get("type") != "file" or document["source"]["node_id"] != node_id:
             continue
         if [document.get("moved_from"), document["source"]["export_path"]] == list(moves[document["_id"]]):
-            tx.put({key: value for key, value in document.items() if key != "moved_from"})
+            tx.put(settled(document))
             cleared += 1
     return cleared

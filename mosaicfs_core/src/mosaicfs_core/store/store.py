@@ -197,6 +197,11 @@ class Store:
         return not self._writer.stopped
 
     @property
+    def failure(self) -> str | None:
+        """What SQLite said of a write that lately failed because its disk was full or failing, None when none did."""
+        return self._writer.failure
+
+    @property
     def closed(self) -> bool:
         """Whether it was closed: live feeds end."""
         return self._signal.closed

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..errors import Unavailable
-from .failures import write_error
+from .failures import for_want_of_room, write_error
 from .maintenance import shrink_log
 from .transaction import Session, WriteTransaction
 
@@ -32,6 +32,9 @@ GROUP_SECONDS = 0.02
 IDLE_SECONDS = 10.0
 LOG_BYTES = 4 << 20
 """A write-ahead log of this size may stay; a larger one is cut after ``IDLE_SECONDS`` without a request."""
+
+FAILURE_SECONDS = 60.0
+"""For so long a write that failed for want of room is told of, unless a later one wrote a document."""
 
 CLOSED = "The store is closed."
 STOPPED = "The replica cannot be written: an unexpected error stopped its writer. The log has it; restart MosaicFS."
@@ -63,6 +66,8 @@ class Writer:
         """Held while a request is put into the queue and while the queue is closed: none stands behind its end."""
         self._refusal: str | None = None
         self._ended = False
+        self._failure: tuple[float, str] | None = None
+        """When a write last failed for want of room, and how; None since a document was written."""
         self._log_grows = False
         """Whether something was committed since the write-ahead log was last found small."""
         self._taken: list[_Request] = []
@@ -74,6 +79,12 @@ class Writer:
     def stopped(self) -> bool:
         """Whether it takes no more requests: it was closed, or an unforeseen error ended it."""
         return self._refusal is not None
+
+    @property
+    def failure(self) -> str | None:
+        """What SQLite said of a write that lately failed for want of room, None when all is well."""
+        failure = self._failure
+        return None if failure is None or time.monotonic() - failure[0] > FAILURE_SECONDS else failure[1]
 
     async def submit(self, function: Callable[[WriteTransaction], Any]) -> Any:
         """Run the function in the writer's thread; returns its value once it is durable."""
@@ -169,10 +180,19 @@ class Writer:
                 if request is not None:
                     self._taken.append(request)
         outcomes = self._commit(outcomes)
+        self._note_room(outcomes)
         if self._session.seq != before:
+            self._failure = None
             self._announce()
         self._answer(outcomes)
         return request
+
+    def _note_room(self, outcomes: list[_Outcome]) -> None:
+        """Remember a write for which there was no room."""
+        for outcome in outcomes:
+            if for_want_of_room(outcome.error):
+                assert outcome.error is not None
+                self._failure = time.monotonic(), str(outcome.error.__cause__)
 
     def _announce(self) -> None:
         """Tell the listener; what is durable stays so, whatever becomes of that."""

@@ -19,9 +19,14 @@ from mosaicfs_core.hooks import (
     HOOK_API,
     CrawlRequest,
     Create,
+    Endpoint,
+    FileEvent,
     FileOperation,
+    Hit,
     PluginContext,
     PluginManifest,
+    QueryRequest,
+    ResultEnvelope,
     StepOp,
     hookimpl,
 )
@@ -106,6 +111,57 @@ async def _not_a_generator(context: PluginContext, request: CrawlRequest) -> Non
     return None
 
 
+def _worker(file_event: Any, query: Any) -> Any:
+    """A plugin that works on files and answers questions, both badly."""
+    manifest = _manifest(
+        subscribed_events=("file.added", "file.deleted"), queries=(Endpoint(name="ask", capability="faults"),)
+    )
+    return SimpleNamespace(
+        mosaicfs_manifest=manifest, mosaicfs_file_event=hookimpl(file_event), mosaicfs_query=hookimpl(query)
+    )
+
+
+async def _event_raises(context: PluginContext, event: FileEvent) -> None:
+    raise RuntimeError("boom")
+
+
+async def _query_raises(context: PluginContext, request: QueryRequest) -> ResultEnvelope:
+    raise RuntimeError("boom")
+
+
+async def _event_hangs(context: PluginContext, event: FileEvent) -> None:
+    await asyncio.Event().wait()
+
+
+async def _query_hangs(context: PluginContext, request: QueryRequest) -> ResultEnvelope:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def _event_lies(context: PluginContext, event: FileEvent) -> Any:
+    return ["no object"]
+
+
+async def _query_lies(context: PluginContext, request: QueryRequest) -> Any:
+    return {"results": []}
+
+
+async def _event_floods(context: PluginContext, event: FileEvent) -> Any:
+    return {"text": "x" * (1 << 20)}
+
+
+async def _query_floods(context: PluginContext, request: QueryRequest) -> ResultEnvelope:
+    return ResultEnvelope(results=tuple(Hit(score=1.0) for _ in range(request.limit + 500)))
+
+
+async def _event_differs(context: PluginContext, event: FileEvent) -> Any:
+    """Answers the same event otherwise each time."""
+    marker = context.state_dir / "events"
+    events = int(marker.read_text()) + 1 if marker.exists() else 1
+    marker.write_text(str(events))
+    return {"events": events}
+
+
 def _bad_op() -> list[StepOp]:
     return [StepOp(name="boom", description="Raises on every file.", compile=lambda fields: _boom)]
 
@@ -135,6 +191,7 @@ def _routes_raise(app: Any, context: Any) -> Any:
 _PLUGINS: Final[dict[str, Any]] = {
     "bad_schema": SimpleNamespace(mosaicfs_manifest=_manifest(settings_schema={"type": "object", "properties": 7})),
     "default_on": SimpleNamespace(mosaicfs_manifest=_manifest(default_enabled=True)),
+    "differs": _worker(_event_differs, _query_lies),
     "escapes": _plugin(mosaicfs_crawl=_crawl_escapes),
     "hangs": _plugin(mosaicfs_crawl=_crawl_hangs, mosaicfs_watch=_watch_hangs),
     "leaks": _plugin(mosaicfs_crawl=_crawl_leaks),
@@ -176,6 +233,10 @@ _PLUGINS: Final[dict[str, Any]] = {
     "unknown_hook": _plugin(mosaicfs_crawll=_crawl_raises),
     "unmarked_hook": SimpleNamespace(mosaicfs_manifest=_manifest(), mosaicfs_step_ops=_unmarked),
     "nowhere": SimpleNamespace(mosaicfs_manifest=_manifest(), mosaicfs_crawl=hookimpl(_crawl_restless)),
+    "work_floods": _worker(_event_floods, _query_floods),
+    "work_hangs": _worker(_event_hangs, _query_hangs),
+    "work_lies": _worker(_event_lies, _query_lies),
+    "work_raises": _worker(_event_raises, _query_raises),
     "watches_nothing": SimpleNamespace(mosaicfs_manifest=_manifest(watches="folders")),
     "wrong_api": SimpleNamespace(mosaicfs_manifest=_manifest(hook_api=HOOK_API + 1)),
     "wrong_kind": _plugin(mosaicfs_crawl=_not_a_generator),

@@ -102,19 +102,22 @@ def _write_program(harness: Harness, name: str, served: str) -> None:
 @asynccontextmanager
 async def _serving(harness: Harness, name: str, served: str) -> AsyncIterator[None]:
     """``mosaicfs plugin serve`` listening where sockets of plugins are."""
-    directory = kinds.socket_dir(harness.core)
+    directory = kinds.socket_dir(harness.home)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     command = children.command(
         harness.home.path, "plugin", "serve", served, "--socket", str(directory / f"{name}.sock")
     )
-    child = await asyncio.create_subprocess_exec(
-        *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, env=_environment()
-    )
+    log = directory / f"{name}.log"
+    with await asyncio.to_thread(log.open, "wb") as errors:
+        child = await asyncio.create_subprocess_exec(
+            *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=errors, env=_environment()
+        )
     assert child.stdin is not None
     assert child.stdout is not None
     try:
         async with asyncio.timeout(_START_S):
-            assert await child.stdout.readline(), f"plugin serve {served} did not begin to listen"
+            said = await child.stdout.readline()
+        assert said, f"plugin serve {served} did not begin to listen: {log.read_text('utf-8', 'replace')[-2000:]}"
         yield
     finally:
         child.stdin.close()

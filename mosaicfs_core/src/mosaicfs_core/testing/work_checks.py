@@ -15,7 +15,7 @@ from importlib_metadata import EntryPoint
 
 from mosaicfs_core.documents import times
 from mosaicfs_core.errors import PluginError
-from mosaicfs_core.hooks import FileEvent, FileRecord, QueryRequest, RunningPlugin
+from mosaicfs_core.hooks import FileEvent, FileRecord, PluginManifest, QueryRequest, RunningPlugin
 from mosaicfs_core.testing.harness import Harness
 
 HOSTILE: Final[tuple[str | dict[str, Any], ...]] = (
@@ -87,32 +87,53 @@ async def take(running: RunningPlugin, event: FileEvent) -> Mapping[str, Any] | 
     return answer
 
 
+def manifest_of(harness: Harness) -> PluginManifest:
+    """The manifest of the one plugin that is under test."""
+    (instance,) = harness.instances.current.values()
+    assert instance.plugin is not None
+    assert instance.plugin.manifest is not None
+    return instance.plugin.manifest
+
+
+def of_file(harness: Harness) -> str:
+    """The event by which the plugin is told of a file that is there."""
+    told = [name for name in ("file.added", "file.modified") if name in manifest_of(harness).subscribed_events]
+    assert told, "it has mosaicfs_file_event, and its manifest subscribes to no event of a file that is there"
+    return told[0]
+
+
 async def check_replay(harness: Harness, running: RunningPlugin, files: Sequence[FileRecord]) -> None:
-    """An event that comes again is answered as before, also after others."""
-    first = [await take(running, event_of(harness, n, "file.added", file)) for n, file in enumerate(files, 1)]
-    again = [await take(running, event_of(harness, n, "file.added", file)) for n, file in enumerate(files, 1)]
+    """answers events that come again as before"""
+    name = of_file(harness)
+    first = [await take(running, event_of(harness, n, name, file)) for n, file in enumerate(files, 1)]
+    again = [await take(running, event_of(harness, n, name, file)) for n, file in enumerate(files, 1)]
     assert again == first, f"the same events again were answered otherwise: {again} after {first}"
 
 
-async def check_gone(harness: Harness, running: RunningPlugin, file: FileRecord) -> None:
-    """A file that vanished is answered or an attempt that failed; its deletion, told twice, is no error."""
+async def check_gone(harness: Harness, running: RunningPlugin, files: Sequence[FileRecord]) -> None:
+    """does not hang on a file that vanished, nor fail on its deletion, told twice"""
+    file, name = files[0], of_file(harness)
     await asyncio.to_thread(Path(file.export_path).unlink)
     try:
-        await take(running, event_of(harness, 100, "file.modified", file))
+        await take(running, event_of(harness, 100, name, file))
     except PluginError as error:
         if error.details.get("timed_out"):
             raise AssertionError("it hangs on a file that vanished") from error
-    for sequence in (101, 102):
-        await take(running, event_of(harness, sequence, "file.deleted", file))
+    if "file.deleted" in manifest_of(harness).subscribed_events:
+        for sequence in (101, 102):
+            await take(running, event_of(harness, sequence, "file.deleted", file))
 
 
 async def check_sync(harness: Harness, running: RunningPlugin, files: Sequence[FileRecord]) -> None:
-    """A full sync around events, and one around none."""
+    """takes a full sync around events, and one around none"""
+    name, told = of_file(harness), manifest_of(harness).subscribed_events
     for number, around in enumerate((files, ())):
-        await take(running, event_of(harness, 200 + 100 * number, "sync.started"))
-        for place, file in enumerate(around, 1):
-            await take(running, event_of(harness, 200 + 100 * number + place, "file.added", file))
-        await take(running, event_of(harness, 299 + 100 * number, "sync.completed"))
+        events = [event_of(harness, 200 + 100 * number, "sync.started")]
+        events += [event_of(harness, events[0].sequence + place, name, file) for place, file in enumerate(around, 1)]
+        events.append(event_of(harness, events[0].sequence + 99, "sync.completed"))
+        for event in events:
+            if event.event in told:
+                await take(running, event)
 
 
 async def check_questions(running: RunningPlugin, capability: str, endpoint: str, limit: int = 3) -> None:
@@ -130,3 +151,17 @@ async def check_questions(running: RunningPlugin, capability: str, endpoint: str
         assert len(envelope.results) <= limit, (
             f"{shown}: {len(envelope.results)} results, at most {limit} were asked for"
         )
+
+
+async def check_all_questions(harness: Harness, running: RunningPlugin, files: Sequence[FileRecord]) -> None:
+    """answers odd questions in time and within the limit"""
+    for number, file in enumerate(files, 1):
+        if "mosaicfs_file_event" in running.hooks:
+            await take(running, event_of(harness, number, of_file(harness), file))
+    endpoints = manifest_of(harness).queries
+    assert endpoints, "its manifest declares no question"
+    for endpoint in endpoints:
+        await check_questions(running, endpoint.capability, endpoint.name)
+
+
+EVENT_CHECKS: Final = (check_replay, check_gone, check_sync)

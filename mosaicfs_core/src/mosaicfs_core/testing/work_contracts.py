@@ -14,7 +14,6 @@ from importlib_metadata import entry_points
 
 from mosaicfs_core.hooks import ENTRY_POINT_GROUP, FileRecord, RunningPlugin
 from mosaicfs_core.testing import work_checks
-from mosaicfs_core.testing.checks import name_of
 from mosaicfs_core.testing.harness import Harness
 from mosaicfs_core.testing.transports import TRANSPORTS, running
 from mosaicfs_core.testing.work_checks import WorkSource
@@ -52,7 +51,7 @@ class FileEventContract(_OverTransports):
         self, mosaicfs_work: WorkSource, transport: str, tmp_path: Path
     ) -> None:
         async with self._bed(mosaicfs_work, transport, tmp_path) as (harness, made, files):
-            await work_checks.check_gone(harness, made, files[0])
+            await work_checks.check_gone(harness, made, files)
 
     async def test_a_full_sync_may_surround_events_or_nothing(
         self, mosaicfs_work: WorkSource, transport: str, tmp_path: Path
@@ -69,11 +68,4 @@ class QueryContract(_OverTransports):
         self, mosaicfs_work: WorkSource, transport: str, tmp_path: Path
     ) -> None:
         async with self._bed(mosaicfs_work, transport, tmp_path) as (harness, made, files):
-            for number, file in enumerate(files, 1):
-                if "mosaicfs_file_event" in made.hooks:
-                    await work_checks.take(made, work_checks.event_of(harness, number, "file.added", file))
-            manifest = harness.working(name_of(mosaicfs_work.plugin)).manifest
-            assert manifest is not None
-            assert manifest.queries, "its manifest declares no question"
-            for endpoint in manifest.queries:
-                await work_checks.check_questions(made, endpoint.capability, endpoint.name)
+            await work_checks.check_all_questions(harness, made, files)

@@ -17,7 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
@@ -31,6 +31,7 @@ from mosaicfs_fulltext.entries import Change, Entry
 from mosaicfs_fulltext.index.engine import Damaged, Engine, Found, guarded, open_index
 from mosaicfs_fulltext.index.journal import Journal
 from mosaicfs_fulltext.index.verify import damage
+from mosaicfs_fulltext.threads import Threads
 
 T = TypeVar("T")
 
@@ -245,10 +246,10 @@ class EmbeddedIndex:
         self._begun.set()
         self._indexer_woken.set()
         while True:
-            try:
-                await asyncio.wait_for(self._indexer_woken.wait(), self._until_commit())
-            except TimeoutError:
-                pass
+            with suppress(TimeoutError):
+                # Not wait_for: before Python 3.12 it loses a cancellation that comes together with the event.
+                async with asyncio.timeout(self._until_commit()):
+                    await self._indexer_woken.wait()
             self._indexer_woken.clear()
             await self._take_queue()
             if self._commit_is_due():
@@ -342,26 +343,22 @@ class _Threads:
     """One thread that writes the index, one for the journal, two for readers."""
 
     def __init__(self) -> None:
-        self._writer = ThreadPoolExecutor(1, "fulltext-index")
-        self._journal = ThreadPoolExecutor(1, "fulltext-journal")
-        self._readers = ThreadPoolExecutor(2, "fulltext-search")
+        self._writer = Threads(1, "fulltext-index")
+        self._journal = Threads(1, "fulltext-journal")
+        self._readers = Threads(2, "fulltext-search")
 
     async def write(self, function: Callable[[], T]) -> T:
-        return await _in(self._writer, function)
+        return await self._writer.run(function)
 
     async def journal(self, function: Callable[[], T]) -> T:
-        return await _in(self._journal, function)
+        return await self._journal.run(function)
 
     async def read(self, function: Callable[[], T]) -> T:
-        return await _in(self._readers, function)
+        return await self._readers.run(function)
 
     def close(self) -> None:
         for pool in (self._writer, self._journal, self._readers):
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-async def _in(pool: ThreadPoolExecutor, function: Callable[[], T]) -> T:
-    return await asyncio.get_running_loop().run_in_executor(pool, function)
+            pool.close()
 
 
 def _open(directory: Path) -> tuple[Engine, Journal]:

@@ -122,8 +122,9 @@ class Pending:
         self._moves: dict[str, _Move] = {}  # by the new path, which is touched, too
         self._serial = 0
 
-    def __bool__(self) -> bool:
-        return bool(self._touched)
+    def __len__(self) -> int:
+        """How many paths wait."""
+        return len(self._touched)
 
     def touch(self, path: str, now: float, content: bool = False) -> None:
         """Something happened at ``path``; ``content`` asks to look at all a directory holds."""

@@ -26,6 +26,7 @@ from mosaicfs_core.hooks import (
     Rename,
     mounted_beneath,
 )
+from mosaicfs_plugins.localfs.backlog import Backlog
 from mosaicfs_plugins.localfs.crawl import CHUNK, Tree
 from mosaicfs_plugins.localfs.exclusions import doubt_of
 from mosaicfs_plugins.localfs.followed import followed
@@ -67,6 +68,7 @@ class Watcher:
         self._unwatched = Unwatched()
         self._polled: Iterator[Sequence[FileOperation]] | None = None  # what a poll under way has yet to look at
         self._pending = Pending()
+        self._backlog = Backlog(context)
         self._scopes: dict[str, Scope] = {}
         self._seen: dict[str, tuple[int, int]] = {}
         self._lost: dict[str, str] = {}  # roots reported as inaccessible, and why
@@ -88,6 +90,7 @@ class Watcher:
         try:
             await self._follow()
         finally:
+            await self._backlog.tell(0)
             if self._observation is not None:
                 await asyncio.shield(asyncio.to_thread(self._observation.stop))
 
@@ -117,6 +120,7 @@ class Watcher:
                 poll_at = time.monotonic() + poll_s
             self._take_heard()
             await self._settle()
+            await self._backlog.tell(len(self._pending))
             due = self._pending.next_due()
             polling = self._unwatched or self._polled is not None
             until = min(check_at, poll_at if polling else check_at, check_at if due is None else due)
@@ -254,6 +258,7 @@ class Watcher:
         operations, doubts, ruled, scans = await asyncio.to_thread(self._operations, settled)
         await self._note(doubts)
         for start in range(0, len(operations), CHUNK):
+            await self._backlog.tell(len(operations) - start + len(self._pending) + len(self._heard))
             await self._emit(operations[start : start + CHUNK])
         for scope, path in ruled:
             await self._look_through(scope, path)

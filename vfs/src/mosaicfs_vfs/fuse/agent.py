@@ -14,9 +14,11 @@ import os
 import socket
 from collections import deque
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from mosaicfs_core.errors import PluginError
 from mosaicfs_core.unix_sockets import reachable
 from mosaicfs_vfs.fuse.outbox import Outbox
 from mosaicfs_vfs.fuse.remote import AgentFile, Fetched, Ranges, Stale
@@ -30,6 +32,9 @@ _ANNOUNCE_S: Final = 10.0
 _ANNOUNCEMENT: Final = 0
 """The number of the request that tells the agent where the mount is; others have higher ones."""
 _DESCRIPTORS: Final = 16
+_FAILURES: Final = 50
+_MESSAGE: Final = 2_000
+"""Of so many failures of plugins the agent is told, and so much of each."""
 
 
 class _Broken(Exception):
@@ -52,6 +57,8 @@ class AgentClient:
         self._timeouts: dict[int, asyncio.Timeout] = {}
         self._next_request = 1
         self._shown: int | None = None
+        self._failures: deque[PluginError] = deque(maxlen=_FAILURES)
+        self._loop = asyncio.get_running_loop()
         self._session_number = 0
 
     async def run(self) -> None:
@@ -113,6 +120,20 @@ class AgentClient:
         self._shown = seq
         self._send({"shown": seq})
 
+    def failed(self, error: PluginError) -> None:
+        """Tell the agent, and each that comes later, of a plugin's failure in this process. Callable from any
+        thread."""
+        with suppress(RuntimeError):  # the loop has just been closed
+            self._loop.call_soon_threadsafe(self._note_failure, error)
+
+    def _note_failure(self, error: PluginError) -> None:
+        self._failures.append(error)
+        self._tell_failure(error)
+
+    def _tell_failure(self, error: PluginError) -> None:
+        message = f"{error.message[:_MESSAGE]} (seen by the mount at {self._mounted_on})"
+        self._send({"failed": {"plugin": error.plugin, "hook": error.hook, "message": message}})
+
     async def _session(self) -> bool:
         """One connection from first to last; whether there was one."""
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -131,6 +152,8 @@ class AgentClient:
         self._send({"id": _ANNOUNCEMENT, "mounts": [place]})
         if self._shown is not None:
             self._send({"shown": self._shown})
+        for failure in self._failures:
+            self._tell_failure(failure)
         try:
             await self._receive(connection)
         except (OSError, ValueError, _Broken) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -78,6 +79,6 @@ def _mount_here(
                 click.echo(_NO_AGENT, err=True)
             context.say(f"Mounted on {point}; Ctrl-C unmounts")
 
-    step_ops = context.step_ops(first_party=safe_mode)
+    step_ops = partial(context.step_ops, first_party=safe_mode)
     tied_to = 0 if tied else None
     asyncio.run(run(home, directory, ready, step_ops, allow_other=allow_other, xattr=xattr, tied_to=tied_to))

@@ -11,10 +11,10 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
-from mosaicfs_core import config
-from mosaicfs_core.errors import UserError
+from mosaicfs_core import config, stuck
+from mosaicfs_core.errors import PluginError, UserError
 from mosaicfs_core.home import Home
 from mosaicfs_core.hooks import StepOp
 from mosaicfs_core.supervision import end_tasks, supervised
@@ -23,6 +23,13 @@ from mosaicfs_vfs.fuse import mountpoint
 if TYPE_CHECKING:
     from mosaicfs_vfs.fuse.agent import AgentClient
     from mosaicfs_vfs.fuse.session import Wishes
+
+
+class StepOps(Protocol):
+    """Gives the plugins' step ops by name; ``failed`` is called with each failure, in whatever thread it happens."""
+
+    def __call__(self, *, failed: Callable[[PluginError], None]) -> Mapping[str, StepOp]: ...
+
 
 _log = logging.getLogger(__name__)
 _EXTRA_HINT: Final = (
@@ -35,7 +42,7 @@ async def run(
     home: Home,
     directory: Path,
     ready: Callable[[Path, bool], None],
-    step_ops: Mapping[str, StepOp],
+    step_ops: StepOps,
     *,
     allow_other: bool = False,
     xattr: bool = False,
@@ -43,7 +50,8 @@ async def run(
 ) -> None:
     """Mount the tree of a home and serve it until unmounted or stopped, or until the descriptor ``tied_to`` ends.
 
-    ``ready`` is told where it is mounted, and whether an agent answers. ``step_ops`` are the ones that plugins add.
+    ``ready`` is told where it is mounted, and whether an agent answers. ``step_ops`` gives the ones that plugins add;
+    the agent is told of their failures, since nobody looks at this process.
     Raises ``UserError`` with the way out when the mount cannot be made.
     """
     check_requirements()
@@ -57,6 +65,7 @@ async def run(
     policy = ReadPolicy(settings.refuse_programs, settings.remote_bytes_per_minute)
     point = mountpoint.vacant(directory)
     _prepare_process()
+    stuck.watch(home.log_dir, "mount")
     if tied_to is not None:
         _tie(tied_to)
     agent = AgentClient(home.agent_socket, point)
@@ -64,7 +73,7 @@ async def run(
     try:
         await agent.announced()
         mountpoint.make(point)
-        await _serve(home, point, agent, ready, step_ops, Wishes(policy, allow_other, xattr))
+        await _serve(home, point, agent, ready, step_ops(failed=agent.failed), Wishes(policy, allow_other, xattr))
     finally:
         await end_tasks(connecting)
 

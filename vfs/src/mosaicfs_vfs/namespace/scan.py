@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from itertools import repeat
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import compress, repeat
 from typing import Any, Final
 
 from mosaicfs_core.documents.paths import join
@@ -59,35 +59,28 @@ def passing_files(reader: Reader, places: Places, mount: Mount, lookup: FactsLoo
 
 
 def _passing(batch: FileBatch, places: Places, mount: Mount, lookup: FactsLookup, now: int) -> list[int]:
-    verdict = _verdict(mount)
-    found: list[int] = []
-    for document, directory, name, size, mtime, mime in zip(*batch, strict=True):
+    files: list[FileFacts] = []
+    for directory, name, size, mtime, mime in zip(*batch[1:], strict=True):
         place = places[directory]
-        facts = FileFacts(place.node_id, join(place.path, name), name, size, mtime, mime)
-        if verdict(facts, lookup, now):
-            found.append(document)
-    return found
+        files.append(FileFacts(place.node_id, join(place.path, name), name, size, mtime, mime))
+    return list(compress(batch.docs, _verdicts(mount)(files, lookup, now)))
 
 
 def _by_directory(reader: Reader, places: Places, mount: Mount, lookup: FactsLookup, now: int) -> Iterator[list[int]]:
     """Every file, a directory at a time; its facts are read only where a step may ask for them."""
-    verdict = _verdict(mount)
-    for files in scan_by_directory(reader, {"names", *_columns(mount)}):
-        place = places[files.dir]
+    verdicts = _verdicts(mount)
+    for found in scan_by_directory(reader, {"names", *_columns(mount)}):
+        place = places[found.dir]
         node_id, path = place.node_id, join(place.path, "")
         columns = zip(
-            files.docs,
-            files.names,
-            files.sizes or repeat(0),
-            files.mtimes or repeat(0),
-            files.mimes or repeat(None),
+            found.names,
+            found.sizes or repeat(0),
+            found.mtimes or repeat(0),
+            found.mimes or repeat(None),
             strict=False,
         )
-        yield [
-            document
-            for document, name, size, mtime, mime in columns
-            if verdict(FileFacts(node_id, path + name, name, size, mtime, mime), lookup, now)
-        ]
+        files = [FileFacts(node_id, path + name, name, size, mtime, mime) for name, size, mtime, mime in columns]
+        yield list(compress(found.docs, verdicts(files, lookup, now)))
 
 
 def _columns(mount: Mount) -> set[str]:
@@ -97,6 +90,6 @@ def _columns(mount: Mount) -> set[str]:
     return columns if ops <= _COLUMNS.keys() else {"sizes", "mtimes", "mimes"}
 
 
-def _verdict(mount: Mount) -> Callable[[FileFacts, FactsLookup, int], bool]:
+def _verdicts(mount: Mount) -> Callable[[Sequence[FileFacts], FactsLookup, int], list[bool]]:
     chains = mount.chains
-    return chains.verdict if len(chains.chains) > 1 else chains.chains[0].verdict
+    return chains.verdicts if len(chains.chains) > 1 else chains.chains[0].verdicts

@@ -6,7 +6,6 @@ They stay in the document, for they may come from a newer version or a plugin th
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ import msgspec
 from mosaicfs_core.documents.types import Mount, MountSource
 from mosaicfs_core.hooks import StepOp
 from mosaicfs_core.rules import CORE_OPS, STEP_FIELDS
+from mosaicfs_core.similar import similar
 
 _MOUNT: Final = frozenset(field.encode_name for field in msgspec.structs.fields(Mount))
 _SOURCE: Final = frozenset(field.encode_name for field in msgspec.structs.fields(MountSource))
@@ -38,7 +38,7 @@ def unknown_nodes(mounts: Sequence[Mapping[str, Any]], known: Collection[str]) -
     for number, mount in enumerate(mounts):
         node_id = mount["source"]["node_id"]
         if node_id != "*" and node_id not in known:
-            near = difflib.get_close_matches(node_id, sorted(known), n=1)
+            near = similar(node_id, known)
             hint = f"did you mean {near[0]}?" if near else f"nodes are {', '.join(sorted(known)) or 'none yet'}"
             place = f"mounts[{number}].source.node_id"
             found.append(f"{place}: there is no node {node_id!r}, so nothing is shown; {hint}")
@@ -67,5 +67,5 @@ def _steps(
 
 
 def _near(key: str, known: frozenset[str]) -> str:
-    close = difflib.get_close_matches(key, sorted(known), n=1)
+    close = similar(key, known)
     return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(sorted(known))}"

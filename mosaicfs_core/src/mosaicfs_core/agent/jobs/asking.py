@@ -41,11 +41,13 @@ class Answers(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """An instance that can be asked."""
+    """An instance that can be asked. ``waiting`` and ``syncing`` are those of its envelope."""
 
     name: str
     package: str
     endpoint: Endpoint
+    waiting: int = 0
+    syncing: bool = False
 
 
 async def ask_all(node_id: str, question: Question, asked: Mapping[Asked, RunningPlugin]) -> Answers:
@@ -84,6 +86,8 @@ async def _ask(node_id: str, question: Question, asked: Asked, running: RunningP
         package=asked.package,
         capability=question.capability,
         took_ms=round((time.monotonic() - begun) * 1000, 3),
+        waiting=asked.waiting,
+        syncing=asked.syncing,
     )
 
 

@@ -13,10 +13,12 @@ from mosaicfs_core.agent.jobs.asking import Asked, Question, ask_all
 from mosaicfs_core.agent.jobs.keeper import JobKeeper
 from mosaicfs_core.documents import ids
 from mosaicfs_core.documents.patterns import END
+from mosaicfs_core.errors import NotFound
 from mosaicfs_core.hooks import RunningPlugin
 from mosaicfs_core.jobs import JobStatus, WhichAnnotations
 from mosaicfs_core.link import Method, params_of
 from mosaicfs_core.plugins.context import CoreServices
+from mosaicfs_core.plugins.running.installed import rescan
 
 InstanceName = Annotated[str, Meta(pattern=f"^{ids.INSTANCE_PATTERN}{END}")]
 MAX_JOBS = 500
@@ -59,6 +61,7 @@ class JobMethods:
             "jobs": self.jobs,
             "jobs_retry": self.jobs_retry,
             "query": self.query,
+            "rescan": self.rescan,
         }
 
     async def query(self, given: dict[str, Any]) -> Any:
@@ -69,8 +72,18 @@ class JobMethods:
             running, package = self._keeper.running(name)
             for endpoint in endpoints:
                 if endpoint.capability == question.capability:
-                    asked[Asked(name=name, package=package, endpoint=endpoint)] = running
+                    waiting, syncing = await self._left(name)
+                    one = Asked(name=name, package=package, endpoint=endpoint, waiting=waiting, syncing=syncing)
+                    asked[one] = running
         return msgspec.to_builtins(await ask_all(self._core.node_id, question, asked))
+
+    async def _left(self, instance: str) -> tuple[int, bool]:
+        """How many files wait for an instance, and whether a full sync finds more."""
+        try:
+            standing = await self._keeper.queue.standing(instance)
+        except NotFound:  # it takes no files
+            return 0, False
+        return standing.files_left, standing.sync is not None
 
     async def jobs(self, given: dict[str, Any]) -> Any:
         """Jobs of an instance, and how its queue stands."""
@@ -91,6 +104,10 @@ class JobMethods:
     async def annotations_forget(self, given: dict[str, Any]) -> dict[str, int]:
         """Take away annotations that this node made, and have their files processed again."""
         return {"deleted": await self._keeper.queue.forget(params_of(WhichAnnotations, given))}
+
+    async def rescan(self, _given: dict[str, Any]) -> Any:
+        """Look again at what is installed on this node."""
+        return msgspec.to_builtins(await rescan(self._core))
 
     async def full_sync(self, given: dict[str, Any]) -> dict[str, bool]:
         """Begin a full sync; of each instance whether it was begun or is under way already."""

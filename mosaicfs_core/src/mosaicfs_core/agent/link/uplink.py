@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Final
@@ -17,6 +17,7 @@ from mosaicfs_core.agent.agent import Agent
 from mosaicfs_core.agent.link.client import Connect, Link
 from mosaicfs_core.agent.link.methods import AgentMethods
 from mosaicfs_core.agent.link.push import Pusher
+from mosaicfs_core.agent.link.wanted import WantedFolders
 from mosaicfs_core.agent.node import write_node
 from mosaicfs_core.documents import times
 from mosaicfs_core.errors import MosaicError, Unavailable, UserError
@@ -32,6 +33,8 @@ logger = logging.getLogger(__name__)
 HEARTBEAT_S: Final = 30.0
 RECONCILE_S: Final = 300.0
 """A link that comes and goes lets everything be looked at again no more often than this."""
+FOLDERS_AT_ONCE: Final = 100
+DESCRIBED_AT_ONCE: Final = 100
 CAPABILITIES: Final = frozenset({"relay"})
 
 
@@ -39,8 +42,7 @@ class Uplink:
     """``async with Uplink(…)`` runs it around a block.
 
     ``requests`` and ``connect`` lead to the control plane, ``endpoints`` tells at which addresses other nodes reach
-    this one at the moment, ``paths`` are folders (native) to watch from now on, ``reconnected`` is called when the
-    control plane is there again.
+    this one at the moment, ``reconnected`` is called when the control plane is there again.
     """
 
     def __init__(
@@ -51,7 +53,6 @@ class Uplink:
         connect: Connect,
         *,
         endpoints: Callable[[], Sequence[str]] = tuple,
-        paths: Sequence[str] = (),
         reconnected: Callable[[], None] | None = None,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
@@ -60,7 +61,7 @@ class Uplink:
         self._agent = agent
         self._requests = requests
         self._endpoints = endpoints
-        self._paths = tuple(paths)
+        self._wanted = WantedFolders(core.store)
         self._reconnected = reconnected
         self._pause = pause
         self._clock = clock
@@ -73,7 +74,10 @@ class Uplink:
 
     async def __aenter__(self) -> Uplink:
         self._agent.subsystems["link"] = self.subsystem
+        self._core.ask_control = self._ask_control
+        self._core.plugins_changed.append(self._look_again)
         self._agent.roots_changed.append(self._describe)
+        self._agent.instances_changed.append(self._tell_facts)
         for name, work in (("control plane link", self.link.run), ("heartbeat", self._beat)):
             self._tasks.append(asyncio.create_task(supervised(name, work, self._core.failing), name=name))
         return self
@@ -81,9 +85,12 @@ class Uplink:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._core.ask_control = None
+        self._core.plugins_changed.remove(self._look_again)
         await end_tasks(*self._tasks)
         await self._methods.close()
         self._agent.roots_changed.remove(self._describe)
+        self._agent.instances_changed.remove(self._tell_facts)
         self._agent.subsystems.pop("link", None)
 
     def subsystem(self) -> dict[str, Any]:
@@ -106,21 +113,53 @@ class Uplink:
     async def _ask(self, method: str, params: Any) -> Any:
         return await self.link.call(method, params)
 
+    async def _ask_control(self, method: str, params: Mapping[str, Any], timeout: float) -> Any:
+        if not (state := self.link.state).connected:
+            why = state.problem or "it has not answered yet"
+            raise Unavailable(f"it is asked through the control plane, which is not connected: {why}")
+        return await self.link.call(method, params, timeout)
+
     async def _up(self, again: bool) -> None:
         """The link is up: what the control plane should know, and what may have been missed meanwhile."""
         if again and self._reconnected is not None:
             self._reconnected()
-        documents = Instances(self._core).defaults()
-        facts = ("settings_schema", "watches", "provides_filesystem", "file_path_prefix")
-        fields = ("plugin_name", "package", "name", *facts)
-        wanted = [{key: one[key] for key in fields if one.get(key) is not None} for one in documents]
-        await self.link.call("seed", {"instances": wanted, "paths": list(self._paths)})
-        self._paths = ()
+        await self._seed()
+        await self._tell_facts()
+        await self._tell_folders()
         await self._describe()
         now = self._clock()
         if again and (self._reconciled is None or now - self._reconciled >= RECONCILE_S):
             self._reconciled = now
             self._agent.reconcile()
+
+    async def _seed(self) -> None:
+        """Ask for the instances that the packages here want by default."""
+        documents = Instances(self._core).defaults()
+        facts = ("settings_schema", "watches", "provides_filesystem", "file_path_prefix")
+        fields = ("plugin_name", "package", "name", *facts)
+        wanted = [{key: one[key] for key in fields if one.get(key) is not None} for one in documents]
+        await self.link.call("seed", {"instances": wanted})
+
+    async def _look_again(self) -> None:
+        """Other plugins are installed; without a connection that is told once there is one."""
+        if self.link.state.connected:
+            await self._seed()
+
+    async def _tell_facts(self) -> None:
+        """Say what packages are whose instances were made where they are not installed."""
+        lacking = self._agent.undescribed()
+        if lacking and self.link.state.connected:
+            await self.link.call("seed", {"described": lacking[:DESCRIBED_AT_ONCE]})
+
+    async def _tell_folders(self) -> None:
+        """Ask for the folders that this machine was started with. What is refused once would be so again."""
+        while folders := (await self._wanted.waiting())[:FOLDERS_AT_ONCE]:
+            try:
+                await self.link.call("seed", {"paths": folders})
+            except UserError as error:
+                told = ", ".join(folders)
+                logger.error("not indexed, as the control plane refuses it: %s: %s", told, error)
+            await self._wanted.told(folders)
 
     async def _describe(self) -> None:
         """The addresses of a laptop change with the network that it is in, the folders with its settings."""

@@ -60,7 +60,7 @@ def register(cli: click.Group, context: TerminalContext) -> None:
 
 async def _run(context: TerminalContext, options: AgentOptions) -> None:
     from mosaicfs_core import config as configuration
-    from mosaicfs_core import logs
+    from mosaicfs_core import logs, stuck
     from mosaicfs_core.cli.enrolled import control_plane_of
     from mosaicfs_core.cli.foreground import keep_the_terminal_quiet, mounted, stop_on_signals
     from mosaicfs_core.cli.runtime import running_agent
@@ -78,6 +78,7 @@ async def _run(context: TerminalContext, options: AgentOptions) -> None:
     where = configuration.where_set(home.config_file, "agent", "api_port")
     listener = bind(ServerConfig(port=config.agent.api_port), where)
     logs.configure(config.logging, home.log_dir)
+    stuck.watch(home.log_dir, "mosaicfs")
     if not context.verbose:
         keep_the_terminal_quiet()
     async with (

@@ -158,13 +158,14 @@ def _own_name(home: Home, known: Enrolment | None) -> str:
 
 
 def _tell_service(context: TerminalContext, wanted: Service, *, installed: bool) -> None:
-    context.say("Start its agent with: mosaicfs agent run")
+    lines = ["Start its agent with: mosaicfs agent run"]
     if installed:
-        context.say(f"Written: {wanted.path}. Have it started from now on with:\n  {wanted.start}")
+        lines += [f"Written: {wanted.path}. Have it started from now on with:", f"  {wanted.start}"]
     else:
-        context.say(f"Or have the system start it: put this into {wanted.path}\n")
-        context.say(wanted.text)
-        context.say(f"and run:\n  {wanted.start}\n(--install-service writes the file.)")
+        lines += [f"Or have the system start it: put this into {wanted.path}", "", *wanted.text.split("\n")]
+        lines += ["and run:", f"  {wanted.start}", "(--install-service writes the file.)"]
+    for line in lines:
+        context.say(line)
 
 
 def _warn_of_few_watches(context: TerminalContext) -> None:

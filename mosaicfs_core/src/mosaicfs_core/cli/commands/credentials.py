@@ -52,7 +52,8 @@ def _add_making(credentials: click.Group, context: TerminalContext) -> None:
         context.show(made, {"id": "access key id", "secret_key": "secret"})
         context.say("Keep the secret now: it is shown this once.")
         if kind == "agent":
-            context.say(_how_to_enrol(context, str(made["id"])))
+            for line in _how_to_enrol(context, str(made["id"])).split("\n"):
+                context.say(line)
         if kind == "hub":
             context.say(
                 "It reads and writes everything at /db/mosaicfs, with the id as name and the secret as password."

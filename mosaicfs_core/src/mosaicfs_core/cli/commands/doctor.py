@@ -22,7 +22,8 @@ def register(cli: click.Group, context: TerminalContext) -> None:
         from mosaicfs_core.cli.doctor_checks import CHECKS
 
         findings = [check(context.home) for check in CHECKS]
-        findings.extend(_instance_findings(context))
+        found = {finding.check for finding in findings if finding.status != "ok"}
+        findings.extend(finding for finding in _instance_findings(context) if finding.check not in found)
         if context.json:
             context.show([finding._asdict() for finding in findings])
         else:
@@ -37,6 +38,7 @@ def register(cli: click.Group, context: TerminalContext) -> None:
 
 def _instance_findings(context: TerminalContext) -> list[Finding]:
     """What the running instance says of itself."""
+    from mosaicfs_core import stuck
     from mosaicfs_core.cli.client import NotReady, NotRunning, health_of, start_command
     from mosaicfs_core.cli.doctor_checks import Finding
     from mosaicfs_core.errors import MosaicError, Unavailable
@@ -52,9 +54,11 @@ def _instance_findings(context: TerminalContext) -> list[Finding]:
         if error.code == "unreachable":
             if isinstance(error, NotReady):
                 return [Finding("instance", "warning", error.message, "it goes on by itself, once that is there")]
-            here = isinstance(error, NotRunning)
-            said = f"nothing runs with the home {context.home.path}" if here else error.message
-            return [Finding("instance", "warning", said, f"start it: {start_command(context.home)}")]
+            if isinstance(error, NotRunning):
+                said = f"nothing runs with the home {context.home.path}"
+                return [Finding("instance", "warning", said, f"start it: {start_command(context.home)}")]
+            mend = f"the log says more: {context.home.log_dir}{stuck.hint(context.home.log_dir, 'mosaicfs')}"
+            return [Finding("instance", "failed", error.message, mend)]
         status: Literal["failed", "warning"] = "failed" if isinstance(error, Unavailable) else "warning"
         return [Finding("instance", status, error.message, f"the log says more: {context.home.log_dir}")]
     files = info["documents"].get("file", 0)
@@ -74,12 +78,16 @@ def _mend(name: str, part: dict[str, Any], context: TerminalContext) -> str:
     """What to do about a part of the agent that is not well."""
     if name == "crawler" and part.get("inaccessible"):
         return "make the folder readable or mount its disk; `mosaicfs folders remove` forgets one that is gone for good"
+    if name == "plugins" and (missing := part.get("missing")):
+        removes = ", ".join(f"`mosaicfs plugin remove {one}`" for one in missing)
+        return f"install the package again, or clear up after it: {removes}; `mosaicfs plugin list` shows all"
     if name == "watcher" and part.get("unwatched"):
         return "let the kernel watch more: see the check `inotify` above"
     if name == "link" and part.get("clock_off_s"):
         return "set the clock of the machine that is wrong: sudo timedatectl set-ntp true"
     mends = {
         "crawler": f"make room if the disk is full, then `mosaicfs system reindex`; {context.home.log_dir} says more",
+        "disk": "make room on that disk; it goes on by itself",
         "plugins": "correct its settings (`mosaicfs plugin list` names the package), or `mosaicfs plugin disable` it",
         "vfs_mount": f"see the check `fuse` above; the mount's own log is {context.home.log_dir / 'mount.log'}",
         "replication": "see that this machine reaches its control plane: `mosaicfs agent status`",

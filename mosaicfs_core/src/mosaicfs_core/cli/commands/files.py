@@ -30,8 +30,16 @@ def register(cli: click.Group, context: TerminalContext) -> None:
     @files.command("stat")
     @click.argument("file")
     def stat(file: str) -> None:
-        """Show what is known of FILE: its id, or its path on this machine or in the virtual tree."""
-        context.show(_find(context, file))
+        """Show what is known of FILE (its id, or its path on this machine or in the virtual tree), with what plugins
+        said of it."""
+        from mosaicfs_core.cli.commands.annotations import annotation_lines
+
+        found = find_file(context, file)
+        said = context.api.get("annotations", node_id=found["node_id"], path=found["export_path"], limit=500)["items"]
+        context.show({**found, "annotations": said} if context.json else found)
+        for one in () if context.json else said:
+            for line in ("", *annotation_lines(one)):
+                context.say(line)
 
     add_excluded(files, context)
     _add_fetch(files, context)
@@ -73,7 +81,7 @@ def _add_fetch(files: click.Group, context: TerminalContext) -> None:
     @click.option("--force", is_flag=True, help="Replace a file that is there.")
     def fetch(file: str, output: Path | None, force: bool) -> None:
         """Fetch the bytes of FILE: its id, or its path on this machine or in the virtual tree."""
-        found = _find(context, file)
+        found = find_file(context, file)
         target = _target(output, str(found["name"]))
         if target.exists() and not force:
             raise click.UsageError(f"{target} exists; --force replaces it")
@@ -89,7 +97,7 @@ def _add_fetch(files: click.Group, context: TerminalContext) -> None:
         context.show({"file": str(target), "size": size})
 
 
-def _find(context: TerminalContext, file: str) -> dict[str, Any]:
+def find_file(context: TerminalContext, file: str) -> dict[str, Any]:
     """A file by its id, by its export path, or by its path in the virtual tree."""
     from mosaicfs_core.errors import NotFound
     from mosaicfs_core.hooks import written_argument

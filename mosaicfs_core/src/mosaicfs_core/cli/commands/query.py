@@ -25,7 +25,8 @@ def register(cli: click.Group, context: TerminalContext) -> None:
     def query(capability: str, text: str, limit: int) -> None:
         """Ask every plugin that answers CAPABILITY (search, say) for TEXT, on all machines at once.
 
-        Machines and plugins that do not answer within five seconds, or are off, are named at the end.
+        Machines and plugins that do not answer within five seconds, or are off, are named at the end, as are those
+        for which files still wait.
         """
         answer = context.api.send("POST", "query", {"capability": capability, "query": text, "limit": limit})
         if context.json:
@@ -33,10 +34,26 @@ def register(cli: click.Group, context: TerminalContext) -> None:
             return
         rows = sorted(_rows(answer), key=lambda row: -row["score"])
         nobody = not answer["results"]
-        context.show(rows, _COLUMNS, empty=f"No plugin answers {capability}." if nobody else "Nothing found.")
+        context.show(rows, _COLUMNS, empty=_nobody(capability) if nobody else "Nothing found.")
+        for one in answer["results"]:
+            if lacking := _lacking(one):
+                context.say(lacking)
         for one in answer["omitted"]:
             who = f"{one['plugin_name']} on {one['node_id']}" if one.get("plugin_name") else one["node_id"]
             context.say(f"left out: {who}: {one['reason']}")
+
+
+def _nobody(capability: str) -> str:
+    return f"No plugin answers {capability}. One that was switched on just now does in a moment."
+
+
+def _lacking(envelope: dict[str, Any]) -> str:
+    """What an answer may lack, in a sentence; empty when it is whole."""
+    who, waiting = f"{envelope['plugin_name']} on {envelope['node_id']}", envelope.get("waiting", 0)
+    if waiting:
+        files = "1 file still waits" if waiting == 1 else f"{waiting:,} files still wait"
+        return f"not whole yet: {files} for {who}"
+    return f"not whole yet: {who} still goes through its files" if envelope.get("syncing") else ""
 
 
 def _rows(answer: dict[str, Any]) -> list[dict[str, Any]]:

@@ -43,7 +43,7 @@ def register(cli: click.Group, context: TerminalContext) -> None:
 
 async def _run(context: TerminalContext, options: ServerOptions) -> None:
     from mosaicfs_core import config as configuration
-    from mosaicfs_core import logs
+    from mosaicfs_core import logs, stuck
     from mosaicfs_core.cli.enrolled import refuse_enrolled
     from mosaicfs_core.cli.foreground import keep_the_terminal_quiet, stop_on_signals
     from mosaicfs_core.cli.runtime import running_server
@@ -58,6 +58,7 @@ async def _run(context: TerminalContext, options: ServerOptions) -> None:
     wanted = {key: value for key, value in given.items() if value is not None}
     listener = bind(msgspec.structs.replace(config.server, **wanted), where)
     logs.configure(config.logging, home.log_dir)
+    stuck.watch(home.log_dir, "mosaicfs")
     if not context.verbose:
         keep_the_terminal_quiet()
     async with running_server(home, config, listener, safe_mode=options.safe_mode) as runtime:

@@ -35,7 +35,8 @@ def register(cli: click.Group, context: TerminalContext) -> None:
         context.show(rows, ["subsystem", "status", "detail"])
         problems = node.get("recent_errors", [])[-5:]
         if problems:
-            context.say("\nRecent problems")
+            context.say("")
+            context.say("Recent problems")
             context.show(problems, {"time": "time", "subsystem": "subsystem", "level": "level", "message": "message"})
 
 

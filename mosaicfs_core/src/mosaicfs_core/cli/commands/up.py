@@ -75,7 +75,7 @@ def register(cli: click.Group, context: TerminalContext) -> None:
 
 async def _run(context: TerminalContext, options: Options) -> None:
     from mosaicfs_core import config as configuration
-    from mosaicfs_core import logs
+    from mosaicfs_core import logs, stuck
     from mosaicfs_core.cli.enrolled import refuse_enrolled
     from mosaicfs_core.cli.foreground import keep_the_terminal_quiet, mounted, stop_on_signals
     from mosaicfs_core.cli.mounting import default_mount
@@ -94,6 +94,7 @@ async def _run(context: TerminalContext, options: Options) -> None:
     where = configuration.where_set(home.config_file, "server", "host")
     listener = bind(msgspec.structs.replace(config.server, port=_port(config, options)), where)
     logs.configure(config.logging, home.log_dir)
+    stuck.watch(home.log_dir, "mosaicfs")
     if not context.verbose:
         keep_the_terminal_quiet()
     async with running(

@@ -232,6 +232,10 @@ class Cache:
 
     # Going.
 
+    async def holds_anything(self) -> bool:
+        """Whether there is an entry that a changed document may outdate."""
+        return bool(await self._mending.ask(self._index.has_entries()))
+
     async def changed(self, file_ids: Iterable[str], now: Callable[[str], FileRecord | None]) -> int:
         """Documents have changed: drop the entries that are not of a present version. ``now`` tells the file of an id,
         None when there is none any more. The number of entries dropped."""

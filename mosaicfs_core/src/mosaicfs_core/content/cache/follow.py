@@ -24,6 +24,10 @@ async def follow(store: Store, cache: Cache) -> None:
     while await store.wait(seq):
         if store.seq == seq:
             return  # the store was closed
+        latest = store.seq
+        if not await cache.holds_anything():
+            seq = latest  # a first crawl or replication writes hundreds of thousands, which concern no entry
+            continue
         while rows := await store.read(changes):
             seq = rows[-1].seq
             changed = [file_id for row in rows if row.type == "file" and (file_id := _file_id(row.id)) is not None]

@@ -101,6 +101,10 @@ class Index:
         """All entries."""
         return await self.run(_rows)
 
+    async def has_entries(self) -> bool:
+        """Whether there is any entry."""
+        return await self.run(lambda db: db.execute("SELECT 1 FROM entries LIMIT 1").fetchone() is not None)
+
     async def find(self, key: str) -> Row | None:
         """The entry of a file."""
         return await self.run(lambda db: find_row(db, key))

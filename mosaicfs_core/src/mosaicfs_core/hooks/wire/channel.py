@@ -62,6 +62,7 @@ class Channel:
         self._over: Unavailable | None = None
         self._hung_up: str | None = None
         self._watchdog: asyncio.TimerHandle | None = None
+        self._let_go: set[int] = set()
         self.lost = 0
         """How many events the plugin had in its hands when the connection ended."""
         self.hello: PluginHello | None = None
@@ -142,6 +143,9 @@ class Channel:
             return answer
         except ConnectionError as error:
             raise Unavailable(f"plugin {self._name} is not connected: {error}") from None
+        except asyncio.CancelledError:
+            self._let_go.add(event.sequence)  # its answer may still come, and says nothing to anybody
+            raise
         finally:
             self._events.pop(event.sequence, None)
 
@@ -169,6 +173,9 @@ class Channel:
         assert message.ack is not None
         self._moved = asyncio.get_running_loop().time()
         waiting = self._events.pop(message.ack, None)
+        if waiting is None and message.ack in self._let_go:
+            self._let_go.discard(message.ack)
+            return
         if waiting is None or waiting.answer.done():
             logger.info("plugin %s acknowledged event %d, which does not wait", self._name, message.ack)
             return

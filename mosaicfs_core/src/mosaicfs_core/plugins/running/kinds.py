@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from mosaicfs_core import children
+from mosaicfs_core.home import Home
 from mosaicfs_core.hooks import Notice, PluginContext, Program, RunningPlugin
 from mosaicfs_core.hooks.wire import WORKERS
 from mosaicfs_core.plugins.containment import as_plugin_error
 from mosaicfs_core.plugins.context import CoreServices
+from mosaicfs_core.plugins.host import PluginHost
 from mosaicfs_core.plugins.instances import Instance, Instances
 from mosaicfs_core.plugins.loading import LoadedPlugin
 from mosaicfs_core.plugins.running.child import Child
@@ -55,12 +57,12 @@ class Surroundings:
     @property
     def plugin_dirs(self) -> Sequence[Path]:
         """The home's first, then the machine's."""
-        return plugin_dirs(self._core)
+        return plugin_dirs(self._core.home)
 
     @property
     def socket_dir(self) -> Path:
         """Where plugins listen."""
-        return socket_dir(self._core)
+        return socket_dir(self._core.home)
 
     async def notify(self, notice: Notice) -> None:
         """Record what the plugin says of its own accord."""
@@ -71,22 +73,22 @@ class Surroundings:
         self._changed()
 
 
-def plugin_dirs(core: CoreServices) -> tuple[Path, ...]:
+def plugin_dirs(home: Home) -> tuple[Path, ...]:
     """Where foreign programs are on this node."""
-    return (core.home.plugins_dir, SYSTEM_PLUGINS)
+    return (home.plugins_dir, SYSTEM_PLUGINS)
 
 
-def socket_dir(core: CoreServices) -> Path:
+def socket_dir(home: Home) -> Path:
     """Where foreign programs listen on this node."""
-    return core.home.run_dir / "plugin-sockets"
+    return home.run_dir / "plugin-sockets"
 
 
-def programs(core: CoreServices) -> list[Program]:
+def programs(home: Home, host: PluginHost) -> list[Program]:
     """The foreign programs of this node, good and bad; a kind that cannot tell of its own stands for them."""
     found: list[Program] = []
-    for name, (plugin, kind) in core.host.kinds().items():
+    for name, (plugin, kind) in host.kinds().items():
         try:
-            told = list(kind.programs(plugin_dirs(core), socket_dir(core)))
+            told = list(kind.programs(plugin_dirs(home), socket_dir(home)))
             wrong = [type(one).__name__ for one in told if not isinstance(one, Program)]
             if wrong:
                 raise TypeError(f"it lists a {wrong[0]}, which is no Program")

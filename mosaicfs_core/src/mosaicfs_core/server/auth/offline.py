@@ -21,6 +21,9 @@ ALLOWED: Final = frozenset(
         "jobs.sync_instance",
         "nodes.crawl",
         "nodes.sync",
+        "plugins.rescan_plugins",
+        "queries.agent_query",
+        "queries.query",
         "system.reindex",
     }
 )

@@ -19,7 +19,8 @@ from mosaicfs_core.replication import Filter, HttpPeer, Replicator, Status, Stor
 from mosaicfs_core.security.requests import PlainRequests
 from mosaicfs_core.server.hub.address import hub_address
 from mosaicfs_core.server.hub.leasing import LeaseKeeper, Timing
-from mosaicfs_core.server.identity import identity_of
+from mosaicfs_core.server.hub.presence import Presence
+from mosaicfs_core.server.identity import control_planes, identity_of
 from mosaicfs_core.store import Store
 from mosaicfs_core.supervision import end_tasks, supervised
 
@@ -51,7 +52,8 @@ class HubStatus:
 
 
 class HubLink:
-    """Replicates a store with a hub, everything both ways, and keeps the lease there, for as long as ``run`` runs.
+    """Replicates a store with a hub, everything both ways, keeps the lease there, and says that ``holder`` is there,
+    for as long as ``run`` runs.
 
     ``lease`` is to be asked before what must happen once. It is not held while the hub cannot be reached.
     """
@@ -70,6 +72,8 @@ class HubLink:
         self._hub, self._url, self._plugin = hub, url, plugin
         self._timing, self._surroundings = timing or Timing(), surroundings or Surroundings()
         self.lease = LeaseKeeper(hub, holder, self._timing)
+        self._store, self._holder = store, holder
+        self._presence = Presence(hub, holder, self._timing)
         access = hub.access()
         self._requests = PlainRequests(access.base_url, access.headers, access.ca_pem)
         near = StorePeer(store)
@@ -108,6 +112,10 @@ class HubLink:
             "lease": dict(now.lease),
         }
 
+    def silent(self, plane: str) -> bool:
+        """Whether another control plane of this hub has not been heard of for minutes, while it could have been."""
+        return self._presence.silent(plane)
+
     async def run(self) -> None:
         """Replicate and keep the lease until cancelled, whatever becomes of the hub. Nothing here waits for it."""
         try:
@@ -133,6 +141,8 @@ class HubLink:
                     await self._hub.prepare()
                 self._replicate()
                 await self.lease.round()
+                if self._presence.due:
+                    await self._presence.round(await control_planes(self._store) - {self._holder})
         except TimeoutError:
             return self._failed(Unavailable(f"the hub {self._url} did not answer in {REQUEST_S:g} s"))
         except MosaicError as error:

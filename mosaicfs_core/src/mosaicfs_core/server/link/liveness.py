@@ -2,7 +2,8 @@
 
 A node is heard of at one control plane, which notes that in the node's document (``heard_by``). Of several that share a
 hub only that one judges the node: the others hear nothing of it in any case. A node that nobody has noted, or whose
-control plane is no more (its own node is disabled or gone), is judged by the one that holds the lease. Without a hub
+control plane is no more (its own node is disabled or gone) or has been silent on the hub for minutes, is judged by the
+one that holds the lease, and so is a silent control plane itself. Whoever comes back says so himself. Without a hub
 there is one control plane, which judges all, whoever heard of them before.
 """
 
@@ -29,8 +30,9 @@ MAX_NODES: Final = 10_000
 
 class Liveness:
     """Judges the nodes that are this control plane's to judge. ``plane`` is its node id, ``alone`` tells whether there
-    is no other, and ``leads`` whether it holds the lease. Never judged are control planes, disabled ones, and ``here``,
-    the one of this very process. One whose access key was disabled is away, whatever is heard of it.
+    is no other, ``leads`` whether it holds the lease, and ``silent`` whether another control plane has left the hub
+    without a word. Never judged are disabled ones, and ``here``, the one of this very process. One whose access key was
+    disabled is away, whatever is heard of it.
 
     Checks are counted, not seconds: a control plane that slept itself judges nobody by the hours it missed. ``pause``
     waits between them and ``clock`` is seconds since 1970.
@@ -45,6 +47,7 @@ class Liveness:
         plane: str,
         alone: Callable[[], bool],
         leads: Callable[[], bool],
+        silent: Callable[[str], bool],
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -54,6 +57,7 @@ class Liveness:
         self._plane = plane
         self._alone = alone
         self._leads = leads
+        self._silent = silent
         self._pause = pause
         self._clock = clock
         self._heard: set[str] = set()
@@ -82,17 +86,20 @@ class Liveness:
         """Look who has been heard of since the last check."""
         heard, self._heard = self._heard, set()
         nodes = await self._store.read(_nodes)
-        planes = {node["node_id"] for node, enabled in nodes if enabled and node.get("role") == CONTROL_ROLE}
+        of_planes = [node for node, enabled in nodes if enabled and node.get("role") == CONTROL_ROLE]
+        planes = {node["node_id"] for node in of_planes if not self._silent(node["node_id"])}
+        for node in of_planes:
+            await self._check_plane(node, planes)
         for node, enabled in nodes:
             node_id, status = node["node_id"], node.get("status", "offline")
             if node.get("role") == CONTROL_ROLE or status == "disabled":
                 continue
-            if enabled and (self._connected(node_id) or self._runs_here(node)):
+            if enabled and (self._connected(node_id) or node_id == self._here):
                 self._misses.pop(node_id, None)
                 await self._is_there(node)
             elif enabled and node_id in heard:
                 self._misses.pop(node_id, None)  # what there is to note was noted then: it may have moved on since
-            elif status != "offline" and node_id != self._here and self._judges(node, planes):
+            elif status != "offline" and self._judges(node, planes):
                 self._misses[node_id] += 1
                 if self._misses[node_id] >= MISSES:
                     self._misses.pop(node_id)
@@ -100,13 +107,17 @@ class Liveness:
             else:
                 self._misses.pop(node_id, None)
 
-    def _runs_here(self, node: Mapping[str, Any]) -> bool:
-        """Whether this process is the node, by its own account: others are told where it is heard of."""
-        return bool(node["node_id"] == self._here and node.get("status", "offline") != "offline")
+    async def _check_plane(self, node: Mapping[str, Any], planes: Collection[str]) -> None:
+        """Say of another control plane that it is away, and of this one that it is there."""
+        node_id, status = node["node_id"], node.get("status", "offline")
+        if node_id == self._plane and status == "offline":
+            await self._write(node, {"status": "online"})
+        elif node_id not in planes and status != "offline" and node_id != self._plane and self._leads():
+            await self._write(node, {"status": "offline"})
 
     def _judges(self, node: Mapping[str, Any], planes: Collection[str]) -> bool:
-        """Whether it is for this control plane to say that a node is away. ``planes`` are the control planes there
-        are."""
+        """Whether it is for this control plane to say that a node is away. ``planes`` are the control planes that are
+        there."""
         heard_by: str | None = node.get("heard_by")
         return heard_by == self._plane or self._alone() or (heard_by not in planes and self._leads())
 

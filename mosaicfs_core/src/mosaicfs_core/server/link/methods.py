@@ -6,24 +6,44 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from mosaicfs_core.documents import times
-from mosaicfs_core.errors import MosaicError, UserError
+import msgspec
+from msgspec import Meta
+
+from mosaicfs_core.documents import ids, times
+from mosaicfs_core.documents.patterns import END
+from mosaicfs_core.errors import MosaicError, NotAllowed, UserError
+from mosaicfs_core.link import params_of
 from mosaicfs_core.link.messages import error_of
+from mosaicfs_core.plugins.context import CoreServices
+from mosaicfs_core.server.link.asking import THROUGH, ask
 from mosaicfs_core.server.link.links import Links
 from mosaicfs_core.server.link.relay import Relay
 from mosaicfs_core.server.link.seed import seed
 from mosaicfs_core.server.moves import Followed
-from mosaicfs_core.store import Store
 
 logger = logging.getLogger(__name__)
 
 _MOVES_AT_ONCE: Final = 500
 
 
-def install(links: Links, relay: Relay, store: Store) -> None:
-    """Let agents ask ``ping``, ``push_failed`` and ``seed``."""
+class AskParams(msgspec.Struct, frozen=True, kw_only=True):
+    """A question to a node, of those that agents may ask (``asking.THROUGH``)."""
+
+    node_id: Annotated[str, Meta(pattern=f"^{ids.NODE_ID_PATTERN}{END}")]
+    method: str
+    params: dict[str, Any]
+
+
+def install(links: Links, relay: Relay, core: CoreServices) -> None:
+    """Let agents ask ``ask``, ``ping``, ``push_failed`` and ``seed``."""
+
+    async def ask_one(_node_id: str, given: dict[str, Any]) -> Any:
+        asked = params_of(AskParams, given)
+        if asked.method not in THROUGH:
+            raise NotAllowed(f"{asked.method} is not for agents to ask of other nodes")
+        return await ask(core, links, asked.node_id, asked.method, asked.params)
 
     async def ping(_node_id: str, _given: dict[str, Any]) -> dict[str, str]:
         return {"time": times.format_time(times.now_micros())}
@@ -38,9 +58,9 @@ def install(links: Links, relay: Relay, store: Store) -> None:
 
     async def seed_one(node_id: str, given: dict[str, Any]) -> dict[str, list[str]]:
         async with seeding:
-            return await seed(store, node_id, given)
+            return await seed(core.store, node_id, given)
 
-    links.methods |= {"ping": ping, "push_failed": push_failed, "seed": seed_one}
+    links.methods |= {"ask": ask_one, "ping": ping, "push_failed": push_failed, "seed": seed_one}
 
 
 async def tell_followed(links: Links, followed: Followed) -> None:

@@ -3,6 +3,7 @@ change what is there but for adding folders, which are its own disk's."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any, Final
 
@@ -10,11 +11,12 @@ import msgspec
 from msgspec import Meta
 
 from mosaicfs_core.documents import ids, times
-from mosaicfs_core.documents.instances import instance_document
+from mosaicfs_core.documents.instances import instance_document, package_of
 from mosaicfs_core.documents.patterns import END
 from mosaicfs_core.errors import UserError
 from mosaicfs_core.plugins.first_instances import (
     FACTS,
+    FILESYSTEM,
     add_watched_folders,
     seed_instances,
     seeded_names,
@@ -45,9 +47,11 @@ class SeedInstance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Seed(msgspec.Struct, frozen=True, kw_only=True):
-    """What a node asks for."""
+    """What a node asks for: ``instances`` are to be there, ``described`` says of such as are there what their packages
+    are, which may be installed on that node alone."""
 
     instances: Annotated[tuple[SeedInstance, ...], Meta(max_length=MAX_INSTANCES)] = ()
+    described: Annotated[tuple[SeedInstance, ...], Meta(max_length=MAX_INSTANCES)] = ()
     paths: Annotated[tuple[Annotated[str, Meta(pattern="^/", max_length=4096)], ...], Meta(max_length=100)] = ()
 
 
@@ -59,20 +63,28 @@ async def seed(store: Store, node_id: str, given: dict[str, Any]) -> dict[str, l
     except msgspec.ValidationError as error:
         field, problem = in_words(error, Seed)
         raise UserError(f"{field or 'the params'}: {problem}", field=field) from None
-    if any(RESERVED in (one.plugin_name, one.package) for one in asked.instances):
+    named = (*asked.instances, *asked.described)
+    if any(RESERVED in (one.plugin_name, one.package) for one in named):
         raise UserError(f"{RESERVED} is the name of the node's own settings", field="instances")
-    if any(len(msgspec.json.encode(one.settings_schema)) > MAX_SCHEMA for one in asked.instances):
+    if any(len(msgspec.json.encode(one.settings_schema)) > MAX_SCHEMA for one in named):
         raise UserError(f"settings_schema: at most {MAX_SCHEMA:,} bytes", field="instances")
     names = await seeded_names(store, node_id) | {one.plugin_name for one in asked.instances}
     if len(names) > MAX_INSTANCES:
         raise UserError(f"instances: a node may ask for {MAX_INSTANCES} of its own; make more here", field="instances")
     made = await seed_instances(store, node_id, [_document(node_id, one) for one in asked.instances], here=False)
-    for one in asked.instances:  # a package that was upgraded may say other things of itself
-        facts = {name: value for name in FACTS if (value := getattr(one, name)) is not None}
-        await store.update(ids.plugin_document_id(node_id, one.plugin_name), partial(with_facts, facts))
+    for one in named:  # a package that was upgraded may say other things of itself
+        facts = {name: value for name in (*FACTS, *FILESYSTEM) if (value := getattr(one, name)) not in (None, False)}
+        await store.update(ids.plugin_document_id(node_id, one.plugin_name), partial(_described, one.package, facts))
     if asked.paths:
         await add_watched_folders(store, node_id, asked.paths, most=MAX_FOLDERS)
     return {"made": made}
+
+
+def _described(package: str, facts: Mapping[str, Any], present: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The document with these facts; None when it is another package's, or a program's, or says them."""
+    if present is None or package_of(present) != package or present.get("plugin_type", "package") != "package":
+        return None
+    return with_facts(facts, present)
 
 
 def _document(node_id: str, asked: SeedInstance) -> dict[str, Any]:

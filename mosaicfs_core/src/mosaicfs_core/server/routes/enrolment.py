@@ -17,9 +17,10 @@ from mosaicfs_core.security.certificates import MAX_REQUEST
 from mosaicfs_core.security.revocations import next_revocation
 from mosaicfs_core.server.auth import enrolment
 from mosaicfs_core.server.auth.revocations import disabled, take_back
+from mosaicfs_core.server.link.asking import MISSING
 from mosaicfs_core.server.listing import NoQuery, document_answer, json_answer
 from mosaicfs_core.server.routes.agents import calling_node
-from mosaicfs_core.server.routes.nodes import MISSING, NodeAnswer, node_body
+from mosaicfs_core.server.routes.nodes import NodeAnswer, node_body
 from mosaicfs_core.server.state import principal, state
 from mosaicfs_core.server.stored import documents_of, replace
 

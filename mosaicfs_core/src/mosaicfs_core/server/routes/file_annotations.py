@@ -26,20 +26,25 @@ Instance = Annotated[str, Meta(pattern=f"^{ids.INSTANCE_PATTERN}{END}")]
 ExportPath = Annotated[str, Meta(pattern="^/", max_length=8192)]
 
 
-class AnnotationFilter(Paging, kw_only=True, forbid_unknown_fields=True):
-    """Which annotations: of a node's files, of one file, of one plugin instance."""
+OfNode = Annotated[str, Meta(description="Only of files of this node.")]
+OfFile = Annotated[ExportPath, Meta(description="Only of the file at this export path of the node.")]
+OfPlugin = Annotated[Instance, Meta(description="Only what the instance of this name said, on whichever node it is.")]
 
-    node_id: str | None = None
-    path: ExportPath | None = None
-    plugin: Instance | None = None
+
+class AnnotationFilter(Paging, kw_only=True, forbid_unknown_fields=True):
+    """Which annotations; all conditions hold together."""
+
+    node_id: OfNode | None = None
+    path: OfFile | None = None
+    plugin: OfPlugin | None = None
 
 
 class AnnotationsGone(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Which annotations are to go; at least one of these is needed."""
+    """Which annotations are to go; all conditions hold together, and at least one is needed."""
 
-    node_id: str | None = None
-    path: ExportPath | None = None
-    plugin: Instance | None = None
+    node_id: OfNode | None = None
+    path: OfFile | None = None
+    plugin: OfPlugin | None = None
 
 
 class AnnotationsDeleted(msgspec.Struct, kw_only=True):
@@ -70,7 +75,8 @@ async def list_annotations(query_args: AnnotationFilter) -> Response:
 @validate_querystring(AnnotationsGone)
 @document_response(AnnotationsDeleted)
 async def delete_annotations(query_args: AnnotationsGone) -> Response:
-    """Take away what plugins said of files, which they are then asked again. ``path`` needs ``node_id``.
+    """Take away what plugins said of files, which they are then asked again: of one file (``path`` needs ``node_id``),
+    of a node's files, what one instance said (``plugin``), or what all of that is true of.
 
     An annotation is its annotator's: every node that has such an instance takes away its own, and a node that cannot
     be asked is named.

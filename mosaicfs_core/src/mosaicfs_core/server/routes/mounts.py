@@ -14,8 +14,9 @@ from mosaicfs_core.documents import ids, paths
 from mosaicfs_core.documents.patterns import END
 from mosaicfs_core.errors import Conflict, NotFound, UserError
 from mosaicfs_core.hooks import etag_of
+from mosaicfs_core.server.link.asking import MISSING
 from mosaicfs_core.server.listing import ListAnswer, Paging, document_answer, json_answer, page_of
-from mosaicfs_core.server.routes.nodes import MISSING, get_node_document
+from mosaicfs_core.server.routes.nodes import get_node_document
 from mosaicfs_core.server.state import state
 from mosaicfs_core.server.stored import replace
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -12,11 +12,13 @@ from quart_schema import document_response, validate_querystring, validate_reque
 
 from mosaicfs_core.documents import ids, paths, times
 from mosaicfs_core.documents.patterns import END
-from mosaicfs_core.documents.standing import status_of, why_refused
-from mosaicfs_core.errors import Conflict, NotAllowed, NotFound, UserError
+from mosaicfs_core.documents.standing import status_of
+from mosaicfs_core.errors import Conflict, NotFound, UserError
 from mosaicfs_core.hooks import FilesAnswer
 from mosaicfs_core.server.background import spawn
 from mosaicfs_core.server.identity import CONTROL_ROLE
+from mosaicfs_core.server.link import asking
+from mosaicfs_core.server.link.asking import MISSING
 from mosaicfs_core.server.link.remote import RemoteAgent
 from mosaicfs_core.server.listing import (
     ListAnswer,
@@ -34,7 +36,6 @@ from mosaicfs_core.server.stored import documents_of, replace
 
 blueprint = Blueprint("nodes", __name__, url_prefix="/api/nodes")
 
-MISSING: Final = "there is no such node"
 NodeStatus = Literal["online", "offline", "degraded", "disabled", "unknown"]
 
 
@@ -157,27 +158,15 @@ async def get_node_document(node_id: str) -> Mapping[str, Any]:
     return document
 
 
-async def is_here(node_id: str) -> bool:
-    """Whether the node's agent is in this very process; others are asked over their links. Raises ``NotFound`` for an
-    unknown node and ``NotAllowed`` for a disabled one."""
-    await get_node_document(node_id)
-    if reason := why_refused(state().core.store.reader.get, node_id):
-        raise NotAllowed(reason)
-    return node_id == state().core.node_id and state().core.agent is not None
-
-
 async def ask_node(node_id: str, method: str, params: Mapping[str, Any], timeout: float = 30.0) -> Any:
-    """Ask a node about its plugins at work, here or over its link. Raises ``Unavailable`` when it cannot be reached."""
-    server = state()
-    if await is_here(node_id):
-        return await server.core.agent.job_methods.table[method](dict(params))
-    return await server.links.call(node_id, method, params, timeout)
+    """``asking.ask`` from this app."""
+    return await asking.ask(state().core, state().links, node_id, method, params, timeout)
 
 
 async def begin_crawl(node_id: str, *, instance: str | None, full: bool, prefixes: tuple[str, ...] = ()) -> None:
     """Let a node begin to crawl, wherever it is. Raises ``Unavailable`` when it cannot be reached."""
     server = state()
-    if await is_here(node_id):
+    if asking.is_here(server.core, node_id):
         server.core.agent.check_crawls(instance)
         work = server.core.agent.crawl(instance=instance, full=full, prefixes=prefixes)
         spawn(server, f"crawl {instance or 'all'} {' '.join(prefixes)}", work)
@@ -270,7 +259,7 @@ async def list_node_files(node_id: str, query_args: FileFilter) -> Response:
 async def list_exclusions(node_id: str, query_args: ExclusionsQuery) -> Response:
     """List what is left out of the index, and why. The node looks at its disk for it; nothing is written."""
     server = state()
-    agent = server.core.agent if await is_here(node_id) else RemoteAgent(server.links, node_id)
+    agent = server.core.agent if asking.is_here(server.core, node_id) else RemoteAgent(server.links, node_id)
     path = None if query_args.path is None else paths.normalize_virtual(query_args.path)
     limit, offset = query_args.limit, query_args.offset
     found = await agent.exclusions(path, limit=limit, offset=offset)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -21,6 +21,7 @@ from mosaicfs_core.plugins.instances import provided_filesystem
 from mosaicfs_core.plugins.loading import LoadedPlugin
 from mosaicfs_core.plugins.node_settings import RESERVED, SCHEMA, empty_document
 from mosaicfs_core.plugins.prefixes import tombstone_of
+from mosaicfs_core.plugins.running.installed import rescan
 from mosaicfs_core.plugins.settings import translate
 from mosaicfs_core.server.instance_checks import (
     checked_settings,
@@ -40,9 +41,10 @@ from mosaicfs_core.server.listing import (
     shown,
 )
 from mosaicfs_core.server.plugin_work import check_work
-from mosaicfs_core.server.routes.nodes import get_node_document
+from mosaicfs_core.server.routes.nodes import ask_node, get_node_document
 from mosaicfs_core.server.state import state
 from mosaicfs_core.server.stored import documents_of, replace
+from mosaicfs_core.similar import similar
 
 blueprint = Blueprint("plugins", __name__, url_prefix="/api")
 
@@ -52,7 +54,8 @@ _UNWRITTEN: Final = "0-unwritten"
 
 
 class InstanceChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What to change of an instance. ``settings`` are merged key by key; null takes a key away."""
+    """What to change of an instance. ``settings`` are merged key by key; null takes a key away, and a limit, so that
+    what is so by default holds again."""
 
     name: Annotated[str, Meta(min_length=1, max_length=200)] | UnsetType = UNSET
     enabled: bool | UnsetType = UNSET
@@ -63,10 +66,10 @@ class InstanceChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     mime_globs: list[Annotated[str, Meta(min_length=1, max_length=200)]] | UnsetType = UNSET
     steps: list[dict[str, Any]] | UnsetType = UNSET
     budget: dict[str, Any] | UnsetType | None = UNSET
-    workers: Annotated[int, Meta(ge=1, le=64)] | UnsetType = UNSET
-    timeout_s: Seconds | UnsetType = UNSET
-    max_attempts: Annotated[int, Meta(ge=1, le=100)] | UnsetType = UNSET
-    health_check_interval_s: Seconds | UnsetType = UNSET
+    workers: Annotated[int, Meta(ge=1, le=64)] | UnsetType | None = UNSET
+    timeout_s: Seconds | UnsetType | None = UNSET
+    max_attempts: Annotated[int, Meta(ge=1, le=100)] | UnsetType | None = UNSET
+    health_check_interval_s: Seconds | UnsetType | None = UNSET
     scope: Literal["node", "instance"] | UnsetType = UNSET
     query_endpoints: list[QueryEndpoint] | UnsetType = UNSET
     isolate: bool | UnsetType | None = UNSET
@@ -84,7 +87,8 @@ class NewInstance(InstanceChange, kw_only=True, forbid_unknown_fields=True):
 
 
 class PluginAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """An installed package: working, failed (with the reason) or disabled."""
+    """An installed package: working, failed (with the reason) or disabled. ``restart`` says what takes effect only once
+    MosaicFS is started anew."""
 
     name: str
     status: str
@@ -98,6 +102,15 @@ class PluginAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
     settings_schema: dict[str, Any] | None = None
     watches: str | None = None
     error: str | None = None
+    restart: str | None = None
+
+
+class InstalledAnswer(msgspec.Struct, kw_only=True):
+    """What can run on a node, packages and programs (which have a ``type``), with the reason for what cannot, and
+    which packages are others than at the last look."""
+
+    items: list[dict[str, Any]]
+    changed: list[str]
 
 
 class InstanceAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -156,6 +169,7 @@ def plugin_body(plugin: LoadedPlugin) -> PluginAnswer:
         settings_schema=dict(manifest.settings_schema) if manifest and manifest.settings_schema else None,
         watches=manifest.watches if manifest else None,
         error=plugin.error,
+        restart=plugin.restart,
     )
 
 
@@ -181,6 +195,19 @@ async def list_installed(query_args: Paging) -> Response:
     return json_answer(page_of(found, query_args))
 
 
+@blueprint.post("/nodes/<node_id>/rescan")
+@document_response(InstalledAnswer)
+async def rescan_plugins(node_id: str) -> Response:
+    """Look again at which plugins are installed on a node, and use what has come since it started: a package is loaded,
+    and works like one that was there at the start but for what its ``restart`` names."""
+    await get_node_document(node_id)
+    server = state()
+    found = await rescan(server.core)  # wherever it is, its settings are checked by what is installed here
+    if node_id in (server.core.node_id, server.identity.node_id):
+        return json_answer(found)
+    return json_answer(await ask_node(node_id, "rescan", {}))
+
+
 @blueprint.get("/nodes/<node_id>/plugins")
 @validate_querystring(Paging)
 @document_response(ListAnswer)
@@ -204,9 +231,9 @@ async def create_instance(node_id: str, data: NewInstance) -> Response:
         raise UserError(f"{RESERVED} is the name of the node's own settings: change those", field="plugin_name")
     package = data.package or data.plugin_name
     changes, host = _changes(data), state().core.host
-    warnings = type_warnings(data.plugin_type, package) + check_work(changes, host.step_ops())
+    warnings = type_warnings(data.plugin_type, package) + await asyncio.to_thread(check_work, changes, host.step_ops())
     document = instance_document(node_id, data.plugin_name, package=package, created_at=times.now_text())
-    document |= {field: value for field, value in changes.items() if field != "settings"}
+    document |= {field: value for field, value in changes.items() if field != "settings" and value is not None}
     document["plugin_type"] = data.plugin_type
     if data.plugin_type != "package" and data.provides_filesystem:
         document |= {"provides_filesystem": True, "file_path_prefix": f"/{data.plugin_name}"}
@@ -255,7 +282,7 @@ async def change_instance(node_id: str, name: str, data: InstanceChange) -> Resp
             settings = checked_settings(host, document, changes["settings"], key)
             refuse_clash(host, known, {**document, **changes, **settings})
             await refuse_unwatchable(document, changes["settings"])
-    warnings = check_work(changes, host.step_ops())
+    warnings = await asyncio.to_thread(check_work, changes, host.step_ops())
     if changes.get("enabled") and node_id == state().core.node_id:
         named = [one for one in known if one["plugin_name"] == name]
         packages = [package_of(one) for one in named if one.get("plugin_type", "package") == "package"]
@@ -263,7 +290,8 @@ async def change_instance(node_id: str, name: str, data: InstanceChange) -> Resp
 
     def apply(document: dict[str, Any]) -> dict[str, Any]:
         settings = checked_settings(host, document, changes["settings"], key) if "settings" in changes else {}
-        changed = {**document, **changes, **settings}
+        merged = {**document, **changes, **settings}
+        changed = {field: value for field, value in merged.items() if changes.get(field, ...) is not None}
         refuse_shorthand(changed, here)
         refuse_clash(host, known, changed)
         return changed
@@ -322,7 +350,7 @@ def _missing(node_id: str, name: str, known: Sequence[Mapping[str, Any]]) -> str
             "and `[agent] disabled_plugins` in mosaicfs.toml leaves a plugin out altogether"
         )
     names = sorted(str(document["plugin_name"]) for document in known if document["plugin_name"] != RESERVED)
-    near = get_close_matches(name, names, 1)
+    near = similar(name, names)
     instead = (
         f"did you mean {near[0]}?" if near else f"its instances are {', '.join(names)}" if names else "it has none"
     )

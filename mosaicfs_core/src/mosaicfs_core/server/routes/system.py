@@ -15,6 +15,7 @@ import msgspec
 from quart import Blueprint, Response
 from quart_schema import document_response, validate_request
 
+from mosaicfs_core import disk_room
 from mosaicfs_core.documents import times
 from mosaicfs_core.documents.standing import why_refused
 from mosaicfs_core.errors import MosaicError
@@ -183,6 +184,7 @@ async def control_plane_status(server: ServerState) -> dict[str, Any]:
     conflicts = (await server.core.store.info()).conflicts
     subsystems: dict[str, dict[str, Any]] = {
         "store": {"status": "healthy" if server.core.store.writable else "unhealthy", "detail": ""},
+        "disk": disk_room.subsystem(server.core.home.path, server.core.store.failure),
         "nodes": {
             "status": "healthy",
             "detail": f"{len(nodes) - len(away)} of {len(nodes)} online"

@@ -1,0 +1,217 @@
+"""Protects packages that are installed, upgraded and taken away while MosaicFS runs: what comes is used without a
+restart, and what only a restart can take over is said."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.plugins_host.test_third_party import PIP, ROOT, Elsewhere, bare
+
+from mosaicfs_core.plugins.discovery import InstalledPlugin
+from mosaicfs_core.plugins.loading import LoadedPlugin
+from mosaicfs_core.plugins.rescanning import rescanned
+from mosaicfs_core.testing.harness import Harness, plugin_at
+
+READY_S = 60.0
+PROJECT = """
+[project]
+name = "{module}"
+version = "{version}"
+dependencies = ["mosaicfs-core"]
+[project.entry-points.mosaicfs]
+{name} = "{module}"
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+"""
+MODULE = """
+from mosaicfs_core.hooks import HOOK_API, Endpoint, Hit, PluginManifest, ResultEnvelope, hookimpl
+
+@hookimpl
+def mosaicfs_manifest():
+    return PluginManifest(title="Oracle", description="Answers.", version="{version}", hook_api=HOOK_API,
+                          queries=(Endpoint(name="ask", capability="{name}"),))
+
+@hookimpl
+async def mosaicfs_query(context, request):
+    return ResultEnvelope(results=(Hit(data={{"version": "{version}"}}),))
+
+@hookimpl
+def mosaicfs_step_ops():
+    return []
+"""
+
+
+class Running:
+    """A ``mosaicfs up`` in an environment of its own, which has the core alone."""
+
+    def __init__(self, there: Elsewhere) -> None:
+        self.there = there
+        self.home = Path(there.environment["MOSAICFS_HOME"])
+        command = [str(there.python.with_name("mosaicfs")), "--json", "up", "--no-mount", "--port", "0"]
+        with open(there.directory / "log", "wb") as log:
+            self.process = subprocess.Popen(command, env=there.environment, stdout=subprocess.PIPE, stderr=log)
+        assert self.process.stdout is not None
+        readable, _, _ = select.select([self.process.stdout], [], [], READY_S)
+        line = self.process.stdout.readline() if readable else b""
+        assert json.loads(line)["ready"], (there.directory / "log").read_text()[-3000:]
+
+    def end(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        self.process.communicate(timeout=60)
+
+    def source(self, name: str, version: str) -> Path:
+        """The source of a plugin that answers with its version."""
+        module = f"oracle_{name}"
+        directory = self.there.directory / module
+        (directory / module).mkdir(parents=True, exist_ok=True)
+        (directory / "pyproject.toml").write_text(PROJECT.format(name=name, module=module, version=version))
+        (directory / module / "__init__.py").write_text(MODULE.format(name=name, version=version))
+        return directory
+
+    def wheel(self, name: str, version: str) -> Path:
+        """The same, built."""
+        wheels = self.there.directory / "wheels" / version
+        self.there.run(*PIP, "wheel", "--no-deps", "--no-build-isolation", "-w", wheels, self.source(name, version))
+        return next(wheels.glob(f"oracle_{name}-{version}-*.whl"))
+
+    def says(self, name: str, version: str) -> None:
+        """Wait until a plugin answers with a version: what a node can be asked follows what runs there."""
+        deadline = time.monotonic() + READY_S
+        while True:
+            answer = self.there.mosaicfs("query", name, "which?")
+            said = [one["results"][0]["data"]["version"] for one in answer["results"]]
+            if said == [version]:
+                return
+            assert time.monotonic() < deadline, answer
+
+    def note(self, name: str) -> Any:
+        """What the list says of a package."""
+        return {one["name"]: one["note"] for one in self.there.mosaicfs("plugin", "list")}[name]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    there = bare(tmp_path_factory.mktemp("live"))
+    wheels = there.directory / "core"
+    there.run(*PIP, "wheel", "--no-deps", "--no-build-isolation", "-w", wheels, ROOT / "mosaicfs_core")
+    there.pip("install", "--no-deps", "--no-index", *wheels.glob("*.whl"))
+    made = Running(there)
+    yield made
+    made.end()
+
+
+def test_a_package_is_used_as_soon_as_it_is_there(running: Running) -> None:
+    early = running.there.mosaicfs("plugin", "enable", "built")  # on an empty environment, which has told of nothing
+    assert ["no plugin built is installed" in text for text in early["warnings"]] == [True]
+    running.there.pip("install", "--no-deps", "--no-index", running.wheel("built", "1.0"))
+    made = running.there.mosaicfs("plugin", "enable", "built")
+    assert made["enabled"] is True
+    assert any("its step ops work once MosaicFS is started anew" in text for text in made["warnings"])
+    running.says("built", "1.0")
+    # Another version is not mixed with what is loaded.
+    running.there.pip("install", "--no-deps", "--no-index", "--upgrade", running.wheel("built", "2.0"))
+    assert "version 2.0 is installed and 1.0 loaded" in running.note("built")
+    running.there.pip("uninstall", "-y", "oracle_built")
+    assert {one["name"]: one["status"] for one in running.there.mosaicfs("plugin", "list")}["built"] == "not installed"
+
+
+def test_so_is_a_checkout(running: Running) -> None:
+    # As `pip install -e` leaves one.
+    (site,) = running.there.python.parents[1].glob("lib/python*/site-packages")
+    (site / "_oracle_edited.pth").write_text(f"{running.source('edited', '1.0')}\n")
+    (site / "oracle_edited-1.0.dist-info").mkdir()
+    (site / "oracle_edited-1.0.dist-info" / "METADATA").write_text("Name: oracle_edited\nVersion: 1.0\n")
+    (site / "oracle_edited-1.0.dist-info" / "entry_points.txt").write_text("[mosaicfs]\nedited = oracle_edited\n")
+    running.there.mosaicfs("plugin", "enable", "edited")
+    running.says("edited", "1.0")
+
+
+def test_so_is_an_environment_of_its_own_and_what_it_is_upgraded_to(running: Running) -> None:
+    apart = bare(running.home, running.home / "environments" / "apart")
+    core = next((running.there.directory / "core").glob("*.whl"))
+    apart.pip("install", "--no-deps", "--no-index", core, running.wheel("apart", "1.0"))
+    running.there.mosaicfs("plugin", "enable", "apart")
+    running.says("apart", "1.0")
+    apart.pip("install", "--no-deps", "--no-index", "--upgrade", running.wheel("apart", "2.0"))
+    running.there.mosaicfs("plugin", "list")
+    running.says("apart", "2.0")
+
+
+# What becomes of the plugins of a process, without any.
+
+
+def loaded(name: str, version: str = "1", **fields: Any) -> LoadedPlugin:
+    found = LoadedPlugin(name, name, None, f"x-{name}", version, first_party=False, status="ok")
+    return dataclasses.replace(found, **fields)
+
+
+def installed(name: str, version: str = "1", distribution: str = "") -> InstalledPlugin:
+    return InstalledPlugin(name, plugin_at(name, name), distribution or f"x-{name}", version)
+
+
+def load(one: InstalledPlugin) -> LoadedPlugin:
+    hooks = frozenset({"mosaicfs_routes", "mosaicfs_crawl"})
+    return loaded(one.name, one.distribution_version, distribution=one.distribution, hooks=hooks)
+
+
+def again(before: list[LoadedPlugin], found: list[InstalledPlugin], *apart: LoadedPlugin) -> dict[str, LoadedPlugin]:
+    return rescanned({one.name: one for one in before}, found, apart, load)
+
+
+def test_what_is_loaded_stays_and_says_what_is_installed_instead() -> None:
+    before = [loaded("same"), loaded("newer"), loaded("gone")]
+    now = again(before, [installed("same"), installed("newer", "2")])
+    assert (now["same"], now["same"].restart) == (before[0], None)
+    assert (now["newer"].restart or "").startswith("version 2 is installed and 1 loaded: the new one is used once")
+    assert "not installed any more" in (now["gone"].restart or "")
+    # It is taken back once things are as before.
+    assert again(list(now.values()), [installed(one.name) for one in before])["gone"].restart is None
+
+
+def test_what_comes_is_loaded_and_says_what_is_asked_for_at_the_start_alone() -> None:
+    now = again([], [installed("new")])
+    assert (now["new"].status, now["new"].restart) == ("ok", "its routes work once MosaicFS is started anew")
+    assert again(list(now.values()), [installed("new")]) == now
+
+
+def test_a_new_name_of_an_upgraded_package_is_not_mixed_with_what_is_loaded_of_it() -> None:
+    now = again([loaded("one", distribution="x")], [installed("one", "2", "x"), installed("two", "2", "x")])
+    assert now["two"].status == "failed"
+    assert "version 2 is installed and 1 loaded" in (now["two"].error or "")
+
+
+def test_an_interpreter_that_does_not_answer_this_once_ends_nothing() -> None:
+    works = loaded("apart", python=Path("/x/bin/python"))
+    late = loaded("apart", status="failed", error="it has not said what it is")
+    now = again([works], [], late)
+    assert (now["apart"].status, now["apart"].restart) == ("ok", "it has not said what it is")
+    assert again([works], []) == {}
+
+
+@pytest.mark.logs("not yet")
+async def test_one_that_failed_is_tried_again_with_what_lies_there_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path / "lib"))
+    (tmp_path / "lib").mkdir()
+    module = tmp_path / "lib" / "mended_later.py"
+    module.write_text("raise RuntimeError('not yet')\n")
+    plugins = [plugin_at("mended", "mended_later")]
+    async with Harness.start(tmp_path / "home", plugins=plugins) as harness:
+        assert "not yet" in (harness.host.get("mended").error or "")
+        module.write_text(MODULE.format(name="mended", version="1 + mended"))
+        assert harness.host.rescan(()) == {"mended"}
+        assert harness.host.get("mended").status == "ok"
+        assert harness.host.rescan(()) == frozenset()
+    sys.modules.pop("mended_later", None)

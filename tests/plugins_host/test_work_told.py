@@ -1,0 +1,111 @@
+"""Protects what is told of plugins at work: what failed, what they lack, what they can be asked, how they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.plugins_host.work_bed import Annotator, Bed, all_done, annotator, bed, data_is, paused
+
+from mosaicfs_core.agent.jobs import health as health_module
+from mosaicfs_core.agent.jobs import outage as outage_module
+from mosaicfs_core.errors import Unavailable
+from mosaicfs_core.hooks import FileEvent, HealthReport, Notice
+from mosaicfs_core.jobs import finishing
+
+__all__ = ["annotator", "bed"]
+
+
+@pytest.mark.logs("cannot be read")
+async def test_a_file_that_always_fails_is_given_up_and_told_and_can_be_tried_again(
+    bed: Bed, annotator: Annotator
+) -> None:
+    def fails(event: FileEvent) -> Any:
+        if event.file:
+            raise ValueError("cannot be read")
+
+    annotator.answer = fails
+    await bed.change(max_attempts=1)
+    (bed.tree / "a.txt").write_text("abc")
+    async with bed.agent() as agent:
+        notification = await bed.until(lambda: bed.notification("plugin_jobs_failed:annotator"))
+        assert "cannot be read" in notification["message"]
+        assert (await bed.annotations())["a.txt"]["status"] == "failed"
+        annotator.answer = lambda event: {"fine": True}
+        assert await agent.jobs.queue.retry("annotator") == 1
+        await bed.until(lambda: data_is(bed, "a.txt", {"fine": True}))
+        await bed.until(lambda: (bed.notification("plugin_jobs_failed:annotator") or {}).get("status") == "resolved")
+
+
+@pytest.mark.logs("the server is away")
+async def test_while_what_it_needs_is_away_nothing_fails_and_all_is_done_after(
+    bed: Bed, annotator: Annotator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outage_module, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(finishing, "FIRST_PAUSE_S", 0.01)
+    away = True
+
+    def answer(event: FileEvent) -> dict[str, Any]:
+        if away and event.file is not None:
+            raise Unavailable("the server is away")
+        return {"fine": True}
+
+    annotator.answer = answer
+    await bed.change(max_attempts=1)
+    for number in range(5):
+        (bed.tree / f"{number}.txt").write_text("abc")
+    async with bed.agent() as agent:
+        await bed.until(lambda: "the server is away" in agent.jobs.waits("annotator"))
+        await bed.until(lambda: sum(event == "file.added" for event, _ in annotator.seen()) > 5)
+        away = False
+        await bed.until(lambda: all_done(agent, annotator, 5))
+        assert (await agent.jobs.queue.standing("annotator")).counts.failed == 0
+    assert bed.notification("plugin_jobs_failed:annotator") is None
+
+
+async def test_what_it_can_be_asked_is_told_and_withdrawn(bed: Bed) -> None:
+    def capabilities() -> Any:
+        return (bed.harness.store.reader.get(f"node::{bed.harness.core.node_id}") or {}).get("capabilities")
+
+    async with bed.agent() as agent:
+        await bed.harness.store.put(_node(bed.harness.core.node_id))
+        await bed.change(name="Stirred")
+        await bed.until(lambda: capabilities() == ["asking"])
+        context = bed.harness.instances.current["annotator"].context
+        context.capability("asking", available=False)
+        await bed.until(lambda: capabilities() == [])
+        context.capability("asking", available=True)
+        await bed.until(lambda: capabilities() == ["asking"])
+        await bed.change(paused=True)
+        await bed.until(lambda: paused(agent))
+        answers = await agent.job_methods.query({"capability": "asking", "query": "well?"})
+        assert [one["plugin_name"] for one in answers["envelopes"]] == ["annotator"]
+        assert capabilities() == ["asking"]
+        await bed.change(enabled=False)
+        await bed.until(lambda: capabilities() == [])
+
+
+def _node(node_id: str) -> dict[str, Any]:
+    return {"_id": f"node::{node_id}", "type": "node", "node_id": node_id, "friendly_name": "test"}
+
+
+@pytest.mark.logs("no power")
+async def test_its_health_is_asked_and_told(bed: Bed, annotator: Annotator) -> None:
+    notice = Notice(key="battery", severity="warning", title="Low")
+    annotator.health = lambda: HealthReport(status="degraded", detail="low", notices=(notice,))
+    async with bed.agent() as agent:
+        await bed.until(lambda: bed.notification("plugin:annotator:battery"))
+        reports = agent.status()["subsystems"]["instances"]["reports"]
+        assert reports["annotator"]["detail"] == "low"
+        annotator.health = lambda: HealthReport(resolved=("battery",))
+        await bed.until(lambda: (bed.notification("plugin:annotator:battery") or {}).get("status") == "resolved")
+
+        def dead() -> HealthReport:
+            raise RuntimeError("no power")
+
+        annotator.health = dead
+        key = "plugin_health_check_failed:annotator"
+        await bed.until(lambda: bed.notification(key))
+        annotator.health = HealthReport
+        await bed.until(lambda: (bed.notification(key) or {}).get("status") == "resolved")
+    assert health_module.MISSED == 3
