@@ -70,7 +70,7 @@ def attributed_op(plugin: str, op: StepOp, record: Record) -> StepOp:
 
 def _failure(plugin: str, where: str, error: BaseException) -> PluginError:
     if isinstance(error, LeftBehind):
-        return PluginError(f"plugin {plugin}: {where} {error}", plugin, where)
+        return PluginError(f"plugin {plugin}: {where} {error}", plugin, where, lasting=True)
     return as_plugin_error(plugin, where, error)
 
 
