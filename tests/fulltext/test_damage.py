@@ -150,8 +150,8 @@ async def test_filling_takes_the_files_that_the_queue_would_tell(start: Any, nar
         directory = instance.context.state_dir
         matcher = Matcher(subscription(NARROWED[narrowed]), node_id, instance.harness.host.step_ops())
         files = (await instance.context.find_files(FileQuery(limit=10))).items
-        taken = matcher.among(enumerate(facts_of(file) for file in files), NoLookup(), 0)
-        told = {files[number].file_id for number in taken}
+        passing = matcher.among([(number, facts_of(file)) for number, file in enumerate(files)], NoLookup(), 0)
+        told = {files[number].file_id for number in passing}
     (directory / "index" / "meta.json").unlink()
     async with start() as instance:
         await instance.refilled()
