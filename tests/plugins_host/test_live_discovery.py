@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from importlib_metadata import EntryPoint, distributions
 from tests.plugins_host.test_third_party import PIP, ROOT, Elsewhere, bare
 
 from mosaicfs_core.plugins.discovery import InstalledPlugin
@@ -148,6 +149,28 @@ def test_so_is_an_environment_of_its_own_and_what_it_is_upgraded_to(running: Run
     running.says("apart", "2.0")
 
 
+def packaged(directory: Path, **modules: str) -> list[EntryPoint]:
+    """The entry points of one package, ours by its name, whose plugins are these modules in the directory."""
+    told = directory / "mosaicfs_plugins-1.dist-info"
+    told.mkdir()
+    (told / "METADATA").write_text("Name: mosaicfs-plugins\nVersion: 1\n")
+    lines = "".join(f"{name} = {module}\n" for name, module in modules.items())
+    (told / "entry_points.txt").write_text(f"[mosaicfs]\n{lines}")
+    return [point for found in distributions(path=[str(directory)]) for point in found.entry_points]
+
+
+@pytest.fixture
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where modules of plugins may lie; what is imported from there is forgotten in the end."""
+    directory = tmp_path / "lib"
+    directory.mkdir()
+    monkeypatch.syspath_prepend(str(directory))
+    yield directory
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None) or "").startswith(str(directory)):
+            del sys.modules[name]
+
+
 # What becomes of the plugins of a process, without any.
 
 
@@ -161,6 +184,8 @@ def installed(name: str, version: str = "1", distribution: str = "") -> Installe
 
 
 def load(one: InstalledPlugin) -> LoadedPlugin:
+    if one.problem is not None:
+        return loaded(one.name, distribution=one.distribution, status="failed", error=one.problem)
     hooks = frozenset({"mosaicfs_routes", "mosaicfs_crawl"})
     return loaded(one.name, one.distribution_version, distribution=one.distribution, hooks=hooks)
 
@@ -200,12 +225,8 @@ def test_an_interpreter_that_does_not_answer_this_once_ends_nothing() -> None:
 
 
 @pytest.mark.logs("not yet")
-async def test_one_that_failed_is_tried_again_with_what_lies_there_now(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.syspath_prepend(str(tmp_path / "lib"))
-    (tmp_path / "lib").mkdir()
-    module = tmp_path / "lib" / "mended_later.py"
+async def test_one_that_failed_is_tried_again_with_what_lies_there_now(tmp_path: Path, library: Path) -> None:
+    module = library / "mended_later.py"
     module.write_text("raise RuntimeError('not yet')\n")
     plugins = [plugin_at("mended", "mended_later")]
     async with Harness.start(tmp_path / "home", plugins=plugins) as harness:
@@ -214,4 +235,37 @@ async def test_one_that_failed_is_tried_again_with_what_lies_there_now(
         assert harness.host.rescan(()) == {"mended"}
         assert harness.host.get("mended").status == "ok"
         assert harness.host.rescan(()) == frozenset()
-    sys.modules.pop("mended_later", None)
+
+
+@pytest.mark.logs("nothing here")
+async def test_what_of_a_package_is_not_loaded_stays_what_it_is(tmp_path: Path, library: Path) -> None:
+    (library / "several.py").write_text(MODULE.format(name="several", version="1"))
+    (library / "several_broken.py").write_text("raise RuntimeError('nothing here')\n")
+    plugins = packaged(library, disabled="several", loaded="several", wrong="several_broken")
+    async with Harness.start(tmp_path / "home", plugins=plugins, disabled=["disabled"]) as harness:
+        before = harness.host.plugins
+        assert {one.name: one.status for one in before.values()} == {
+            "disabled": "disabled",
+            "loaded": "ok",
+            "wrong": "failed",
+        }
+        assert harness.host.rescan(()) == frozenset()
+        assert harness.host.plugins == before
+        # What failed is tried again all the same.
+        (library / "several_broken.py").write_text(MODULE.format(name="wrong", version="1 + mended"))
+        assert harness.host.rescan(()) == {"wrong"}
+        assert harness.host.get("wrong").status == "ok"
+
+
+def test_what_is_not_to_be_imported_is_nothing_else_once_its_package_is_upgraded() -> None:
+    def left_out(one: InstalledPlugin) -> LoadedPlugin:
+        return loaded(one.name, one.distribution_version, distribution=one.distribution, status="disabled")
+
+    before = {"one": loaded("one", distribution="x"), "two": left_out(installed("two", "1", "x"))}
+    now = rescanned(before, [installed("one", "2", "x"), installed("two", "2", "x")], (), left_out)
+    assert (now["two"].status, now["two"].error) == ("disabled", None)
+
+
+def test_another_entry_point_is_told_of_as_one() -> None:
+    (now,) = again([loaded("one", entry_point="one_before")], [installed("one")]).values()
+    assert (now.restart or "").startswith("one is installed and one_before loaded")

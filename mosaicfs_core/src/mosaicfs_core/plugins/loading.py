@@ -103,11 +103,6 @@ def not_loaded(installed: InstalledPlugin, reason: str) -> LoadedPlugin:
     return _listed(installed, None, "disabled", reason)
 
 
-def not_usable(installed: InstalledPlugin, reason: str) -> LoadedPlugin:
-    """A plugin that is listed as failed, without having been imported."""
-    return _listed(installed, None, "failed", reason)
-
-
 def _listed(
     installed: InstalledPlugin,
     manifest: PluginManifest | None,

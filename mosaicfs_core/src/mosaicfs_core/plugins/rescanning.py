@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from mosaicfs_core.plugins.discovery import InstalledPlugin
-from mosaicfs_core.plugins.loading import LoadedPlugin, not_usable
+from mosaicfs_core.plugins.loading import LoadedPlugin
 
 AT_START: Final = {
     "mosaicfs_routes": "routes",
@@ -50,20 +50,28 @@ def _here(
 ) -> LoadedPlugin:
     if installed.name in loaded:
         plugin = loaded[installed.name]
-        return dataclasses.replace(plugin, restart=_other_version(plugin, installed) or _missed(plugin))
-    for other in loaded.values():
-        if other.distribution == installed.distribution and (problem := _other_version(other, installed)) is not None:
-            return not_usable(installed, problem)
+        return dataclasses.replace(plugin, restart=_replaced(plugin, installed) or _missed(plugin))
+    # One that is not loaded is not mixed with another version of its package: the problem is for who loads it to tell.
+    siblings = [other for other in loaded.values() if other.distribution == installed.distribution]
+    mixed = next((problem for other in siblings if (problem := _other_version(other, installed)) is not None), None)
     if known is not None and known.status == "failed":
         _forget(installed.entry_point.module)
-    plugin = dataclasses.replace(load(installed), late=True)
-    return dataclasses.replace(plugin, restart=_missed(plugin))
+    plugin = load(dataclasses.replace(installed, problem=installed.problem or mixed))
+    late = dataclasses.replace(plugin, late=plugin.status == "ok")
+    return dataclasses.replace(late, restart=_missed(late))
+
+
+def _replaced(plugin: LoadedPlugin, installed: InstalledPlugin) -> str | None:
+    """That something else is installed now than what is loaded of the same name."""
+    there, here = installed.entry_point.value, plugin.entry_point
+    moved = f"{there} is installed and {here} loaded: the new one is used {STARTED_ANEW}" if there != here else None
+    return _other_version(plugin, installed) or moved
 
 
 def _other_version(plugin: LoadedPlugin, installed: InstalledPlugin) -> str | None:
     """That a package was upgraded beneath what is loaded of it."""
     there, here = installed.distribution_version, plugin.distribution_version
-    if (there, installed.entry_point.value) == (here, plugin.entry_point):
+    if there == here:
         return None
     return f"version {there} is installed and {here} loaded: the new one is used {STARTED_ANEW}"
 
