@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 from importlib_metadata import EntryPoint, distributions
 from tests.plugins_host.test_third_party import PIP, ROOT, Elsewhere, bare
 
+from mosaicfs_core.plugins import loading
 from mosaicfs_core.plugins.discovery import InstalledPlugin
 from mosaicfs_core.plugins.loading import LoadedPlugin
 from mosaicfs_core.plugins.rescanning import rescanned
@@ -149,6 +151,17 @@ def test_so_is_an_environment_of_its_own_and_what_it_is_upgraded_to(running: Run
     running.says("apart", "2.0")
 
 
+class Gate:
+    """What waits until it is opened, and counts who comes."""
+
+    def __init__(self) -> None:
+        self.open, self.tried = threading.Event(), 0
+
+    def passed(self) -> None:
+        self.tried += 1
+        self.open.wait()
+
+
 def packaged(directory: Path, **modules: str) -> list[EntryPoint]:
     """The entry points of one package, ours by its name, whose plugins are these modules in the directory."""
     told = directory / "mosaicfs_plugins-1.dist-info"
@@ -255,6 +268,60 @@ async def test_what_of_a_package_is_not_loaded_stays_what_it_is(tmp_path: Path, 
         (library / "several_broken.py").write_text(MODULE.format(name="wrong", version="1 + mended"))
         assert harness.host.rescan(()) == {"wrong"}
         assert harness.host.get("wrong").status == "ok"
+
+
+@pytest.mark.logs("has not ended after")
+async def test_one_whose_import_hangs_is_not_tried_again(
+    tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate()
+    monkeypatch.setitem(sys.modules, "gate", gate)  # type: ignore[arg-type]  # found by name, like a module
+    monkeypatch.setattr(loading, "LOAD_S", 0.2)
+    (library / "hangs_once.py").write_text("import gate\ngate.passed()\n")
+    async with Harness.start(tmp_path / "home", plugins=[plugin_at("hangs", "hangs_once")]) as harness:
+        try:
+            assert "has not ended after 0.2 s" in (harness.host.get("hangs").error or "")
+            assert harness.host.get("hangs").restart == "it is tried again once MosaicFS is started anew"
+            (library / "hangs_once.py").write_text(MODULE.format(name="hangs", version="1"))
+            assert harness.host.rescan(()) == frozenset()
+            assert gate.tried == 1
+        finally:
+            gate.open.set()
+
+
+@pytest.mark.logs("gave up")
+async def test_a_time_out_of_its_own_is_no_hanging_import(tmp_path: Path, library: Path) -> None:
+    (library / "gives_up.py").write_text("raise TimeoutError('gave up')\n")
+    async with Harness.start(tmp_path / "home", plugins=[plugin_at("gives-up", "gives_up")]) as harness:
+        assert "gave up" in (harness.host.get("gives-up").error or "")
+        assert harness.host.get("gives-up").restart is None
+
+
+@pytest.mark.logs("cannot be used")
+async def test_what_others_hold_of_one_that_failed_is_left_to_them(tmp_path: Path, library: Path) -> None:
+    (library / "shared").mkdir()
+    (library / "shared" / "__init__.py").write_text("")
+    (library / "shared" / "works.py").write_text(MODULE.format(name="works", version="1"))
+    (library / "shared" / "wrong.py").write_text("import shared.help\nshared.help.nothing_yet\n")
+    (library / "shared" / "help.py").write_text("")
+    plugins = [plugin_at("works", "shared.works"), plugin_at("wrong", "shared.wrong")]
+    # Neither of these is a plugin, and both are there already.
+    plugins += [plugin_at("json", "json"), plugin_at("parent", "shared")]
+    async with Harness.start(tmp_path / "home", plugins=plugins) as harness:
+        assert [one.name for one in harness.host.plugins.values() if one.status == "failed"] == [
+            "json",
+            "parent",
+            "wrong",
+        ]
+        held = {name: sys.modules[name] for name in ("json", "json.decoder", "shared.works")}
+        harness.host.rescan(())
+        assert {name: sys.modules.get(name) for name in held} == held
+        # What it alone had imported is imported anew.
+        (library / "shared" / "help.py").write_text("nothing_yet = 1  # now")
+        mended = MODULE.format(name="wrong", version="1")
+        (library / "shared" / "wrong.py").write_text(f"from shared.help import nothing_yet\n{mended}")
+        assert harness.host.rescan(()) == {"wrong"}
+        assert harness.host.get("wrong").error is None
 
 
 def test_what_is_not_to_be_imported_is_nothing_else_once_its_package_is_upgraded() -> None:

@@ -22,7 +22,7 @@ from mosaicfs_core.plugins.discovery import InstalledPlugin, installed_plugins, 
 from mosaicfs_core.plugins.hooktable import HOOKS, HookKind
 from mosaicfs_core.plugins.loading import LOAD_S, LoadedPlugin, load_plugin, not_loaded
 from mosaicfs_core.plugins.operations import check_yielded
-from mosaicfs_core.plugins.patience import within
+from mosaicfs_core.plugins.patience import Hangs, within
 from mosaicfs_core.plugins.places import Places
 from mosaicfs_core.plugins.rescanning import rescanned
 from mosaicfs_core.plugins.results import check_answer, check_result
@@ -233,7 +233,7 @@ class PluginHost:
         call = partial(call_plain, name, hook, function, wanted)
         try:
             answer = call() if self.get(name).first_party else within(LOAD_S, call)
-        except TimeoutError:
+        except Hangs:
             raise PluginError(f"plugin {name}: {hook} has not returned after {LOAD_S:g} s", name, hook) from None
         problem = check_result(hook, answer)
         if problem is not None:

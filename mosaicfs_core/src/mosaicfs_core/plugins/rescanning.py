@@ -8,12 +8,11 @@ environment of its own is nowhere imported, and so is always what is installed.
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from mosaicfs_core.plugins.discovery import InstalledPlugin
-from mosaicfs_core.plugins.loading import LoadedPlugin
+from mosaicfs_core.plugins.loading import STARTED_ANEW, LoadedPlugin
 
 AT_START: Final = {
     "mosaicfs_routes": "routes",
@@ -21,7 +20,6 @@ AT_START: Final = {
     "mosaicfs_hub": "hub",
 }
 """What a plugin adds that is asked for at the start alone, in words."""
-STARTED_ANEW: Final = "once MosaicFS is started anew"
 
 
 def rescanned(
@@ -51,11 +49,11 @@ def _here(
     if installed.name in loaded:
         plugin = loaded[installed.name]
         return dataclasses.replace(plugin, restart=_replaced(plugin, installed) or _missed(plugin))
+    if known is not None and known.status == "failed" and known.restart is not None:
+        return known
     # One that is not loaded is not mixed with another version of its package: the problem is for who loads it to tell.
     siblings = [other for other in loaded.values() if other.distribution == installed.distribution]
     mixed = next((problem for other in siblings if (problem := _other_version(other, installed)) is not None), None)
-    if known is not None and known.status == "failed":
-        _forget(installed.entry_point.module)
     plugin = load(dataclasses.replace(installed, problem=installed.problem or mixed))
     late = dataclasses.replace(plugin, late=plugin.status == "ok")
     return dataclasses.replace(late, restart=_missed(late))
@@ -80,12 +78,6 @@ def _missed(plugin: LoadedPlugin) -> str | None:
     """What of a plugin that was loaded after the start does not work yet."""
     missed = [words for hook, words in AT_START.items() if plugin.late and hook in plugin.hooks]
     return f"its {' and '.join(missed)} work {STARTED_ANEW}" if missed else None
-
-
-def _forget(module: str) -> None:
-    """Forget what was imported of a plugin that could not be used: nobody has hold of it."""
-    for name in [name for name in sys.modules if name == module or name.startswith(f"{module}.")]:
-        del sys.modules[name]
 
 
 def _apart(known: LoadedPlugin | None, plugin: LoadedPlugin) -> LoadedPlugin:
