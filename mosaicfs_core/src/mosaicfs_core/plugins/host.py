@@ -121,7 +121,7 @@ class PluginHost:
             names = before.keys() | self.plugins.keys()
             changed = frozenset(name for name in names if before.get(name) != self.plugins.get(name))
             if changed:
-                self._kinds = None
+                self._kinds = self._ask_kinds()  # here, where it may take its time
             return changed
 
     def _installed(self, apart: Iterable[LoadedPlugin]) -> list[InstalledPlugin]:
@@ -260,16 +260,19 @@ class PluginHost:
     def kinds(self) -> Mapping[str, tuple[str, PluginKind]]:
         """The kinds that plugins add, by ``plugin_type``: who added it, and the kind. The first of a name keeps it."""
         if self._kinds is None:
-            found: dict[str, tuple[str, PluginKind]] = {}
-            for plugin, kinds in self.registered("mosaicfs_plugin_kinds"):
-                for kind in kinds:
-                    if kind.name in found or kind.name == "package":
-                        message = f"plugin {plugin.name}: there is a kind {kind.name} of plugins already"
-                        self.record(PluginError(message, plugin.name, "mosaicfs_plugin_kinds"))
-                    else:
-                        found[kind.name] = (plugin.name, kind)
-            self._kinds = found
+            self._kinds = self._ask_kinds()
         return self._kinds
+
+    def _ask_kinds(self) -> dict[str, tuple[str, PluginKind]]:
+        found: dict[str, tuple[str, PluginKind]] = {}
+        for plugin, kinds in self.registered("mosaicfs_plugin_kinds"):
+            for kind in kinds:
+                if kind.name in found or kind.name == "package":
+                    message = f"plugin {plugin.name}: there is a kind {kind.name} of plugins already"
+                    self.record(PluginError(message, plugin.name, "mosaicfs_plugin_kinds"))
+                else:
+                    found[kind.name] = (plugin.name, kind)
+        return found
 
     # -- work hooks ------------------------------------------------------------------------------------------------
 
