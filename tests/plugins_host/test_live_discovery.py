@@ -229,11 +229,9 @@ def test_a_new_name_of_an_upgraded_package_is_not_mixed_with_what_is_loaded_of_i
     assert "version 2 is installed and 1 loaded" in (now["two"].error or "")
 
 
-def test_an_interpreter_that_does_not_answer_this_once_ends_nothing() -> None:
-    works = loaded("apart", python=Path("/x/bin/python"))
-    late = loaded("apart", status="failed", error="it has not said what it is")
-    now = again([works], [], late)
-    assert (now["apart"].status, now["apart"].restart) == ("ok", "it has not said what it is")
+def test_one_of_an_environment_is_what_that_says_and_gone_with_it() -> None:
+    works, refused = loaded("apart", python=Path("/x/bin/python")), loaded("apart", status="failed", error="no")
+    assert again([works], [], refused) == {"apart": refused}
     assert again([works], []) == {}
 
 

@@ -31,7 +31,7 @@ def rescanned(
     """The plugins by name: ``found`` are installed beside MosaicFS now, ``apart`` in environments of their own."""
     loaded = {name: plugin for name, plugin in before.items() if plugin.status == "ok" and plugin.python is None}
     here = {one.name: _here(loaded, before.get(one.name), one, load) for one in found}
-    elsewhere = {plugin.name: _apart(before.get(plugin.name), plugin) for plugin in apart}
+    elsewhere = {plugin.name: plugin for plugin in apart}
     gone = {
         name: dataclasses.replace(plugin, restart=f"it is not installed any more, and gone {STARTED_ANEW}")
         for name, plugin in loaded.items()
@@ -78,11 +78,3 @@ def _missed(plugin: LoadedPlugin) -> str | None:
     """What of a plugin that was loaded after the start does not work yet."""
     missed = [words for hook, words in AT_START.items() if plugin.late and hook in plugin.hooks]
     return f"its {' and '.join(missed)} work {STARTED_ANEW}" if missed else None
-
-
-def _apart(known: LoadedPlugin | None, plugin: LoadedPlugin) -> LoadedPlugin:
-    """A plugin in an environment of its own. One that has worked is not ended because its interpreter does not answer
-    this once."""
-    if known is not None and known.python is not None and known.status == "ok" and plugin.status == "failed":
-        return dataclasses.replace(known, restart=plugin.error)
-    return plugin
