@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 import traceback
 from collections import deque
@@ -72,7 +71,6 @@ class PluginHost:
     def __init__(self, manager: pluggy.PluginManager, choice: _Choice) -> None:
         self._manager = manager
         self._choice = choice
-        self._rescanning = threading.Lock()
         self._failures: deque[PluginFailure] = deque(maxlen=_KEPT_FAILURES)
         self._step_ops: dict[str, StepOp] | None = None
         self._kinds: dict[str, tuple[str, PluginKind]] | None = None
@@ -110,19 +108,19 @@ class PluginHost:
 
     def rescan(self, elsewhere: Iterable[LoadedPlugin]) -> frozenset[str]:
         """Look again at what is installed, and load what has come since; the names of plugins that are others than
-        before. Blocks. What is loaded stays as it is, and says when something else is installed in its place
-        (``LoadedPlugin.restart``). ``elsewhere`` are the plugins in environments of their own as they are now.
+        before. Blocks, and is to be called once at a time. What is loaded stays as it is, and says when something else
+        is installed in its place (``LoadedPlugin.restart``). ``elsewhere`` are the plugins in environments of their own
+        as they are now.
         """
-        with self._rescanning:
-            look_anew()
-            before = self.plugins
-            apart = [plugin for plugin in elsewhere if self._choice.has(plugin.name)]
-            self._take(rescanned(before, self._installed(apart), apart, self._load))
-            names = before.keys() | self.plugins.keys()
-            changed = frozenset(name for name in names if before.get(name) != self.plugins.get(name))
-            if changed:
-                self._kinds = self._ask_kinds()  # here, where it may take its time
-            return changed
+        look_anew()
+        before = self.plugins
+        apart = [plugin for plugin in elsewhere if self._choice.has(plugin.name)]
+        self._take(rescanned(before, self._installed(apart), apart, self._load))
+        names = before.keys() | self.plugins.keys()
+        changed = frozenset(name for name in names if before.get(name) != self.plugins.get(name))
+        if changed:
+            self._kinds = self._ask_kinds()  # here, where it may take its time
+        return changed
 
     def _installed(self, apart: Iterable[LoadedPlugin]) -> list[InstalledPlugin]:
         """What is installed here, ours first, then by name, but for what has an environment of its own."""
