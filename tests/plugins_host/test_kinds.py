@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import threading
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -157,11 +156,11 @@ async def test_kinds_that_come_are_asked_for_aside_and_those_that_hang_are_given
     hanging = SimpleNamespace(mosaicfs_manifest=good.mosaicfs_manifest, mosaicfs_plugin_kinds=mosaicfs_plugin_kinds)
     monkeypatch.setattr(host, "LOAD_S", 0.2)
     plugins: list[Any] = [plugin_at("good", f"{HERE}:good")]
-    async with Harness.start(tmp_path / "home", plugins=plugins) as harness:
+    monkeypatch.setattr(discovery, "entry_points", lambda group: plugins)
+    async with Harness.start(tmp_path / "home") as harness:
         assert "robot" in harness.host.kinds()
         monkeypatch.setattr(sys.modules[HERE], "hanging", hanging, raising=False)
-        monkeypatch.setattr(discovery, "entry_points", lambda group: [*plugins, plugin_at("hangs", f"{HERE}:hanging")])
-        monkeypatch.setattr(harness.host, "_choice", replace(harness.host._choice, entry_points=None))
+        plugins.append(plugin_at("hangs", f"{HERE}:hanging"))
         try:
             assert harness.host.rescan(()) == {"hangs"}
             assert (len(askers), "robot" in harness.host.kinds(), len(askers)) == (1, True, 1)

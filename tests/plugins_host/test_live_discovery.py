@@ -14,15 +14,19 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from importlib_metadata import EntryPoint, distributions
 from tests.plugins_host.test_third_party import PIP, ROOT, Elsewhere, bare
 
-from mosaicfs_core.plugins import loading
+from mosaicfs_core.errors import Unavailable
+from mosaicfs_core.plugins import discovery, loading
 from mosaicfs_core.plugins.discovery import InstalledPlugin
+from mosaicfs_core.plugins.instances import Instances
 from mosaicfs_core.plugins.loading import LoadedPlugin
 from mosaicfs_core.plugins.rescanning import rescanned
+from mosaicfs_core.plugins.running.installed import rescan
 from mosaicfs_core.testing.harness import Harness, plugin_at
 
 READY_S = 60.0
@@ -334,3 +338,22 @@ def test_what_is_not_to_be_imported_is_nothing_else_once_its_package_is_upgraded
 def test_another_entry_point_is_told_of_as_one() -> None:
     (now,) = again([loaded("one", entry_point="one_before")], [installed("one")]).values()
     assert (now.restart or "").startswith("one is installed and one_before loaded")
+
+
+@pytest.mark.logs("no room")
+async def test_what_could_not_be_written_when_a_package_came_is_with_the_next_look(
+    tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points: list[EntryPoint] = []
+    monkeypatch.setattr(discovery, "entry_points", lambda group: points)
+    module = MODULE.format(name="late", version="1").replace("queries=", "default_enabled=True, queries=")
+    (library / "comes_late.py").write_text(module)
+    async with Harness.start(tmp_path / "home") as harness, harness.agent():
+        points.append(plugin_at("late", "comes_late"))
+        with monkeypatch.context() as full:
+            full.setattr(Instances, "ensure_defaults", AsyncMock(side_effect=Unavailable("no room")))
+            assert (await rescan(harness.core)).changed == ["late"]
+        assert harness.store.reader.documents_of("plugin", (harness.core.node_id,)) == []
+        assert (await rescan(harness.core)).changed == ["late"]
+        assert [one["plugin_name"] for one in harness.store.reader.documents_of("plugin")] == ["late"]
+        assert (await rescan(harness.core)).changed == []
