@@ -82,9 +82,9 @@ cost at their start is in it, some 2 s. Recoll's falls as its index grows, the m
 the ratio belongs to the documents: 3.6 × was seen with 20,000 made-up texts, with real ones 1.6 × at 4,000 and 2.5 × at
 10,000.
 
-*Size*: the index keeps each text compressed by itself, so that a snippet costs the unpacking of one text and no more. Made-up
-texts are words drawn at random and hardly compress: zlib leaves 0.51 of one of 3.8 KB, of real texts some 0.27. The
-rest is the index proper: each word with its documents and positions, without which no phrase is found, for words
+*Size*: the index keeps each text compressed by itself, so that a snippet costs the unpacking of one text and no more.
+Made-up texts are words drawn at random and hardly compress: zlib leaves 0.51 of one of 3.8 KB, of real texts some 0.27.
+The rest is the index proper: each word with its documents and positions, without which no phrase is found, for words
 without meaning as for others. The real texts are documentation, licences and Python sources found on the machine, none
 of them twice.
 
