@@ -75,7 +75,7 @@ class Uplink:
     async def __aenter__(self) -> Uplink:
         self._agent.subsystems["link"] = self.subsystem
         self._core.ask_control = self._ask_control
-        self._core.plugins_changed.append(self._look_again)
+        self._core.rescans.listeners.append(self._look_again)
         self._agent.roots_changed.append(self._describe)
         self._agent.instances_changed.append(self._tell_facts)
         for name, work in (("control plane link", self.link.run), ("heartbeat", self._beat)):
@@ -86,7 +86,7 @@ class Uplink:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._core.ask_control = None
-        self._core.plugins_changed.remove(self._look_again)
+        self._core.rescans.listeners.remove(self._look_again)
         await end_tasks(*self._tasks)
         await self._methods.close()
         self._agent.roots_changed.remove(self._describe)
@@ -152,13 +152,17 @@ class Uplink:
             await self.link.call("seed", {"described": lacking[:DESCRIBED_AT_ONCE]})
 
     async def _tell_folders(self) -> None:
-        """Ask for the folders that this machine was started with. What is refused once would be so again."""
-        while folders := (await self._wanted.waiting())[:FOLDERS_AT_ONCE]:
+        """Ask for the folders that this machine was started with. What is refused once would be so again: only that is
+        given up, so after a refusal they are told one by one."""
+        at_once = FOLDERS_AT_ONCE
+        while folders := (await self._wanted.waiting())[:at_once]:
             try:
                 await self.link.call("seed", {"paths": folders})
             except UserError as error:
-                told = ", ".join(folders)
-                logger.error("not indexed, as the control plane refuses it: %s: %s", told, error)
+                if len(folders) > 1:
+                    at_once = 1
+                    continue
+                logger.error("not indexed, as the control plane refuses it: %s: %s", folders[0], error)
             await self._wanted.told(folders)
 
     async def _describe(self) -> None:
