@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from mosaicfs_core.agent import disk
 from mosaicfs_core.documents import paths
 from mosaicfs_core.errors import NotFound
 
@@ -86,6 +87,24 @@ async def test_a_file_renamed_onto_another_ends_where_that_one_goes_on(
     assert (ended["status"], ended["source"]["export_path"]) == ("deleted", before[target].export_path)
     assert (ended["moved_from"], ended["renamed_onto"]) == (before[source].export_path, before[target].document_id)
     assert (await node.crawl()).written == 0
+
+
+@pytest.mark.parametrize(("born", "renamed"), [(0, True), (2**60, False), (None, False)])
+async def test_a_name_and_a_number_are_no_file_renamed_onto_one_that_was_known(
+    node: Any, write: Write, monkeypatch: pytest.MonkeyPatch, born: int | None, renamed: bool
+) -> None:
+    """Some filesystems give a number out again at once: of what is deleted to the new version of what is saved then.
+    Which of both it is shows when the file there was made."""
+    write(node.tree, {"x/README": "gone", "y/README": "there before"})
+    await node.start()
+    before = node.rows()
+    os.rename(node.tree / "x/README", node.tree / "y/README")
+    write(node.tree, {"y/README": "another size"})
+    monkeypatch.setattr(disk, "birth_time", lambda _: born)
+    await node.crawl()
+    assert node.rows()["y/README"].uuid == before["y/README"].uuid
+    ended = await node.core.store.get(before["x/README"].document_id)
+    assert (ended["status"], "renamed_onto" in ended) == ("deleted", renamed)
 
 
 async def test_a_file_moves_onto_a_name_that_was_another_ones_once(node: Any, write: Write) -> None:

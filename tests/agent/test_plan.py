@@ -40,6 +40,7 @@ def test_a_listing_is_compared_with_what_is_known() -> None:
         ({"gone": False}, False),
         ({"size": 2}, False),
         ({"size": 2, "name": "new"}, True),
+        ({"size": 2, "name": None}, False),
         ({"size": 2, "born": 4}, True),
         ({"size": 2, "born": 6}, False),
         ({"active": False}, True),

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import random
-import sys
-from collections.abc import Callable
 from functools import partial
-from types import FrameType
-from typing import Any
 
 import pytest
+from stepping import steps
 
 from mosaicfs_plugins.localfs.pending import DEBOUNCE_S, PATIENCE_S, Pending
 
@@ -75,23 +72,6 @@ def test_moves_inside_a_moved_directory_keep_their_order() -> None:
     moves = pending.settle(9.0).moves
     assert moves == [*((f"/d/{number}", f"/e/{number + 1}", False) for number in range(9, 0, -1)), ("/d", "/e", True)]
     assert not pending
-
-
-def steps(work: Callable[[], object]) -> int:
-    """What something costs: in steps of the interpreter, which no other process disturbs."""
-    taken = 0
-
-    def step(frame: FrameType, event: str, argument: Any) -> Any:
-        nonlocal taken
-        taken += event == "line"
-        return step
-
-    sys.settrace(step)
-    try:
-        work()
-    finally:
-        sys.settrace(None)
-    return taken
 
 
 @pytest.mark.parametrize("directory", [False, True])

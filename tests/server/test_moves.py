@@ -6,17 +6,21 @@ import asyncio
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from stepping import steps
 
 from mosaicfs_core.documents import ids
 from mosaicfs_core.jobs import JobQueue
 from mosaicfs_core.server import moves
 from mosaicfs_core.server.moves import Move, Mover, groups, merged_labels
-from mosaicfs_core.store import Store
+from mosaicfs_core.store import Reader, Store, WriteTransaction
 from mosaicfs_core.store.moves import clear_followed, moved_files
 from mosaicfs_core.testing.store import NODE, annotation, assignment, file_document
 
@@ -30,6 +34,12 @@ def at(move: tuple[str, str]) -> Move:
 def test_files_that_took_each_others_places_move_together() -> None:
     moves = [at(("/a", "/b")), at(("/x", "/y")), at(("/b", "/c")), at(("/c", "/a"))]
     assert list(groups(moves)) == [[moves[0], moves[2], moves[3]], [moves[1]]]
+
+
+def test_a_file_whose_labels_are_where_they_belong_moves_once() -> None:
+    """It was renamed onto another one that went to its own first place."""
+    back = at(("/a", "/b"))._replace(onto="/a")
+    assert list(groups([at(("/b", "/a")), back])) == [[at(("/b", "/a")), back]]
 
 
 def test_of_two_assignments_the_newer_word_on_each_label_holds() -> None:
@@ -152,6 +162,72 @@ async def test_files_said_to_be_renamed_onto_each_other_end_somewhere(store: Sto
     await end_at(store, "/b", "/y", "/a")
     await followed(store)
     assert labels_at(store, "/y") == ["of a"]
+
+
+async def chained(store: Store, count: int) -> None:
+    """Files of which each is said to have been renamed onto the next one, which a node may write of any number."""
+    files = [file_document(f"/{number}") for number in range(count + 1)]
+    for file, onto in pairwise(files):
+        ended = {"moved_from": file["source"]["export_path"], "renamed_onto": onto["_id"], "status": "deleted"}
+        file |= ended | {key: onto[key] for key in ("name", "source")} | {"deleted_at": "2026-01-01T00:00:00.000000Z"}
+    results = await store.bulk([*files, assignment("/0", "of the first")])
+    assert [result.error for result in results if result.error] == []
+
+
+@pytest.mark.parametrize("control", [True, False])
+async def test_what_a_chain_of_renames_costs_grows_with_its_length(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, control: bool
+) -> None:
+    """No more: whoever has a node's key may write one, and all of it is followed in one transaction."""
+    reads, on_the_loop, loop = 0, 0, threading.get_ident()
+
+    def counted(of: type[Reader | WriteTransaction]) -> None:
+        get = of.get
+
+        def counting(self: Any, identifier: str) -> Any:
+            nonlocal reads, on_the_loop
+            reads += 1
+            on_the_loop += threading.get_ident() == loop
+            return get(self, identifier)
+
+        monkeypatch.setattr(of, "get", counting)
+
+    async def cost(count: int) -> int:
+        nonlocal reads, on_the_loop
+        async with await Store.open(tmp_path / f"{count}.db") as store:
+            await chained(store, count)
+            reads = on_the_loop = 0
+            assert await Mover(store, "node-other", control=control)._round(0, {}) is not None
+            assert on_the_loop == 0
+            return reads
+
+    counted(Reader)
+    counted(WriteTransaction)
+    assert await cost(400) < 2.5 * await cost(200)
+
+
+async def test_labels_go_along_a_chain_as_far_as_anybody_renames_at_once(store: Store) -> None:
+    await chained(store, moves.HOPS)
+    await followed(store)
+    assert labels_at(store, f"/{moves.HOPS}") == ["of the first"]
+
+
+def test_files_with_one_place_are_grouped_in_steps_that_grow_with_their_number() -> None:
+    def grouped(count: int) -> None:
+        assert len(list(groups([at((f"/{number}", "/x")) for number in range(count)]))) == 1
+
+    assert steps(partial(grouped, 400)) < 2.5 * steps(partial(grouped, 200))
+
+
+async def test_a_file_renamed_onto_another_nodes_takes_no_labels_there(store: Store) -> None:
+    """A node may write that, too, and place nothing where its own files never were."""
+    foreign = file_document("/theirs", node_id="node-other")
+    await store.bulk([file_document("/a"), file_document("/b"), foreign, assignment("/a", "of a")])
+    await end_at(store, "/a", "/b")
+    await store.update(file_document("/a")["_id"], lambda there: {**(there or {}), "renamed_onto": foreign["_id"]})
+    await followed(store)
+    assert labels_at(store, "/b") == ["of a"]
+    assert labels_at(store, "/theirs") == []
 
 
 async def test_many_moves_and_files_without_labels(store: Store) -> None:

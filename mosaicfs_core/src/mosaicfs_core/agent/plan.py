@@ -57,10 +57,11 @@ def _differs(mtime: int, known: int) -> bool:
 
 class Candidate(NamedTuple):
     """A known file that a new one may be: ``active`` as the replica has it, ``gone`` when nothing is at its path,
-    ``born`` when the *new* file was made (microseconds, None unknown)."""
+    ``born`` when the *new* file was made (microseconds, None unknown). ``name`` is None where that of the new one says
+    nothing: a file of that name was there before."""
 
     document_id: str
-    name: str
+    name: str | None
     size: int
     mtime: int
     active: bool

@@ -188,12 +188,10 @@ class Planner:
                 if document["status"] != "active":  # somebody else's file was here once
                     self._new.append(file)
                 continue
-            if (
-                entry.name in arrived and document["status"] != "active"
-            ):  # of the file that was here only the labels are
-                self._move(arrived[entry.name], file)
-                continue
             if entry.name in arrived:
+                if document["status"] != "active":  # of the file that was here only the labels are
+                    self._move(arrived[entry.name], file)
+                    continue
                 self._end(arrived[entry.name], paths.join(parent, entry.name), document["_id"])
             self.batch.add(plan.changed_document(document, entry.size, entry.mtime, mime_type), entry, fingerprint)
             self.batch.changed += 1
@@ -213,7 +211,7 @@ class Planner:
         found: dict[str, str] = {}
         for file, doc in others:
             docs = known.get((file.entry.device, file.entry.number), [])
-            document_id = self._by_identity(file, [other for other in docs if other != doc])
+            document_id = self._by_identity(file, [other for other in docs if other != doc], known_there=True)
             if document_id is not None:
                 found[file.entry.name] = document_id
         return found
@@ -286,7 +284,8 @@ class Planner:
             known[device, number].append(doc)
         return known
 
-    def _by_identity(self, file: New, docs: Sequence[int]) -> str | None:
+    def _by_identity(self, file: New, docs: Sequence[int], *, known_there: bool = False) -> str | None:
+        """Which of the documents with a file's identity is its own. ``known_there``: another is known at its path."""
         rows = self._reader.file_rows(docs) if docs else []
         # Of several that had this number in turn it is rather the one that is still there.
         for row in sorted(rows, key=lambda row: row.status != "active"):
@@ -297,7 +296,8 @@ class Planner:
                     return row.document_id
                 continue
             gone = not disk.is_file(row.export_path)
-            facts = plan.Candidate(row.document_id, row.name, row.size, row.mtime, row.status == "active", gone)
+            name = None if known_there else row.name
+            facts = plan.Candidate(row.document_id, name, row.size, row.mtime, row.status == "active", gone)
             path = paths.join(file.parent, file.entry.name)
             if gone and facts.active and not plan.same_file(file.entry, facts):
                 facts = facts._replace(born=disk.birth_time(path))

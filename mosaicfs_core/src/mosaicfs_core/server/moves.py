@@ -17,10 +17,11 @@ holds the lease, and the others remember them in case they get it.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final, NamedTuple
 
 from mosaicfs_core.documents import ids
@@ -35,6 +36,9 @@ CHECKPOINT: Final = "moves"
 _OF_A_TOMBSTONE: Final = ("_id", "_rev", "type", "node_id", "export_path", "plugin_name", "annotated_by")
 PER_TRANSACTION: Final = 250
 """Files that moved, in one transaction; those that took one another's places are never parted."""
+HOPS: Final = 32
+"""Renames of a file onto another, of that one onto a third, and so on, that are followed at once: a node may write any
+number, of files of its own."""
 _NOTE_EVERY: Final = 10_000
 """Changes after which the checkpoint is written although nothing moved."""
 _PAUSE_S: Final = 0.05
@@ -42,8 +46,8 @@ _PAUSE_S: Final = 0.05
 
 
 class Move(NamedTuple):
-    """A file whose labels are at ``old``, and that is at ``new``. ``noted`` is its ``moved_from``, ``onto`` where the
-    file is by now that it was renamed onto."""
+    """A file whose labels are at ``old``, and that is at ``new``. ``noted`` is its ``moved_from``, ``renamed_onto`` the
+    id of the file that it was renamed onto, ``onto`` where that one is by now."""
 
     file_id: str
     rev: str
@@ -51,6 +55,7 @@ class Move(NamedTuple):
     old: str
     new: str
     noted: str | None = None
+    renamed_onto: str | None = None
     onto: str | None = None
 
     @property
@@ -65,38 +70,48 @@ Followed = Mapping[str, Sequence[str]]
 
 def move_of(document: Mapping[str, Any]) -> Move:
     """The move that a file document with ``moved_from`` tells of."""
-    source = document["source"]
-    noted = document["moved_from"]
-    return Move(document["_id"], document["_rev"], source["node_id"], noted, source["export_path"], noted)
+    return _move_from(document["moved_from"], document)
 
 
-def placed(get: Callable[[str], Mapping[str, Any] | None], move: Move) -> Move:
-    """The move with its ``onto`` as of now; that file may in turn have been renamed onto another one."""
-    document, seen = get(move.file_id), {move.file_id}
-    place: str | None = None
-    while document is not None and document.get("renamed_onto", move.file_id) not in seen:
-        seen.add(document["renamed_onto"])
-        document = get(document["renamed_onto"])
-        if document is not None and document["type"] == "file" and document["source"]["node_id"] == move.node_id:
-            place = document["source"]["export_path"]
-    return move._replace(onto=place)
+def _move_from(old: str, document: Mapping[str, Any]) -> Move:
+    source, noted = document["source"], document.get("moved_from")
+    onto = document.get("renamed_onto")
+    return Move(document["_id"], document["_rev"], source["node_id"], old, source["export_path"], noted, onto)
+
+
+def placed(get: Callable[[str], Mapping[str, Any] | None], moves: Iterable[Move]) -> list[Move]:
+    """The moves with their ``onto`` as of now. ``get`` is asked once for each document."""
+    known = cache(get)
+    return [move._replace(onto=_end_of(move, known)) for move in moves]
+
+
+def _end_of(move: Move, get: Callable[[str], Mapping[str, Any] | None]) -> str | None:
+    """Where the file is that a move's was renamed onto, which may in turn have been renamed onto another one of its
+    node; None where there is none."""
+    place, onto, seen = None, move.renamed_onto, {move.file_id}
+    while onto is not None and onto not in seen and len(seen) <= HOPS:
+        seen.add(onto)
+        document = get(onto)
+        if document is None or document["type"] != "file" or document["source"]["node_id"] != move.node_id:
+            break
+        place, onto = document["source"]["export_path"], document.get("renamed_onto")
+    return place
 
 
 def moved_on(document: Mapping[str, Any], noted: str, at: str) -> Move | None:
     """The move still to be followed of a file whose move from ``noted`` to ``at`` was followed already: its agent did
     not know that yet when it moved on, or back to where it came from."""
-    source, moved_from = document["source"], document.get("moved_from")
-    if source["export_path"] == at or moved_from not in (noted, None):
+    if document["source"]["export_path"] == at or document.get("moved_from") not in (noted, None):
         return None
-    return Move(document["_id"], document["_rev"], source["node_id"], at, source["export_path"], moved_from)
+    return _move_from(at, document)
 
 
 def groups(moves: Sequence[Move]) -> Iterator[list[Move]]:
     """Moves in groups that must be done together: where one file came to the place that another one left."""
-    at_place: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+    at_place: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
     for number, move in enumerate(moves):
-        at_place[move.node_id, move.old].append(number)
-        at_place[move.node_id, move.place].append(number)
+        at_place[move.node_id, move.old].add(number)
+        at_place[move.node_id, move.place].add(number)
     seen: set[int] = set()
     for first in range(len(moves)):
         if first in seen:
@@ -106,8 +121,8 @@ def groups(moves: Sequence[Move]) -> Iterator[list[Move]]:
         while waiting:
             move = moves[waiting.pop()]
             for place in ((move.node_id, move.old), (move.node_id, move.place)):
-                near = [number for number in at_place[place] if number not in seen]
-                seen.update(near)
+                near = at_place.pop(place, set()) - seen
+                seen |= near
                 together += near
                 waiting += near
         yield [moves[number] for number in sorted(together)]
@@ -213,9 +228,9 @@ class Mover:
         moves = await self._moved_on(elsewhere)
         moves += [move_of(document) for document in documents if document["_id"] not in elsewhere]
         moves = await self._allowed(list({move.file_id: move for move in moves}.values()), elsewhere)
-        moves = [placed(self._store.reader.get, move) for move in moves]
+        parts = await self._store.read(lambda reader: list(_parts(groups(placed(reader.get, moves)))))
         complete = True
-        for part in _parts(groups(moves)):
+        for part in parts:
             work = partial(
                 _follow_all, groups=part, node_id=self._node_id, control=self._control, held=self._lease.held
             )
@@ -285,12 +300,14 @@ def _follow_all(
     """Follow the groups in which nothing has changed since they were read, and of other nodes only while the lease is
     ``held``; returns the moves that were followed."""
     done: list[Move] = []
+    # Before any of them is done: what was followed does not say any more what it was renamed onto.
+    present = set(placed(tx.get, itertools.chain.from_iterable(groups)))
     for group in groups:
         if group[0].node_id != node_id and not held():
             continue
         documents = tx.get_many([move.file_id for move in group])
         if any(
-            document is None or document["_rev"] != move.rev or placed(tx.get, move) != move
+            document is None or document["_rev"] != move.rev or move not in present
             for move, document in zip(group, documents, strict=True)
         ):
             continue
