@@ -44,16 +44,26 @@ def told(monkeypatch: pytest.MonkeyPatch, room: Room, failure: str | None = None
 
 def test_a_status_says_where_how_much_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told(monkeypatch, Room(50 * GB, 100 * GB, None)) == ("healthy", "")
-    little = "only 90 MB free on the disk of /home/ada; make room there"
+    little = "less than 100 MB free on the disk of /home/ada; make room there"
     assert told(monkeypatch, Room(90_000_000, 100 * GB, None)) == ("degraded", little)
-    full = "nothing can be written: 0 MB free on the disk of /home/ada; make room there"
+    few = "less than 100 GB and fewer than 20 inodes free on the disk of /home/ada; make room there"
+    assert told(monkeypatch, Room(50 * GB, 100 * GB, 12)) == ("degraded", few)
+    full = "nothing can be written: less than 2 MB free on the disk of /home/ada; make room there"
     assert told(monkeypatch, Room(0, 100 * GB, None), "database or disk is full") == ("unhealthy", full)
 
 
 def test_a_quota_is_full_although_the_disk_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     status, detail = told(monkeypatch, Room(50 * GB, 100 * GB, None), "disk I/O error")
     assert status == "unhealthy"
-    assert detail.startswith("the last write failed (disk I/O error): 50.0 GB free on the disk of /home/ada")
+    assert detail.startswith("the last write failed (disk I/O error): less than 100 GB free on the disk of /home/ada")
+
+
+def test_what_is_said_changes_seldom_while_a_disk_fills(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The status is written anew, and goes to every machine, when it says something else."""
+    said = {told(monkeypatch, Room(free, 100 * GB, None))[1] for free in range(1_000_000, 99_000_000, 50_000)}
+    assert len(said) == 6
+    said = {told(monkeypatch, Room(50 * GB, 100 * GB, files))[1] for files in range(1, 1_000)}
+    assert len(said) == 9  # from 2 to 1,000
 
 
 def test_a_disk_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mosaicfs_core.agent import Agent
-from mosaicfs_core.agent.link import Uplink, uplink
+from mosaicfs_core.agent.link import Uplink
 from mosaicfs_core.agent.link.wanted import WantedFolders
 from mosaicfs_core.documents import ids
 from mosaicfs_core.errors import Unavailable
@@ -106,15 +106,15 @@ async def _none_waits(link: Uplink) -> bool:
 
 
 @pytest.mark.logs("not indexed, as the control plane refuses it")
-async def test_what_is_refused_is_told_once_and_holds_up_nothing(
-    control_plane: Any, home: Path, eventually: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any
+async def test_what_is_refused_is_told_once_and_takes_nothing_along(
+    control_plane: Any, home: Path, eventually: Any, caplog: Any
 ) -> None:
-    monkeypatch.setattr(uplink, "FOLDERS_AT_ONCE", 1)
     async with await Store.open(home / "replica.db") as store:
-        await WantedFolders(store).add(["relative", "/good"])
+        await WantedFolders(store).add(["/good", "relative", "/better"])
     async with agent(control_plane, home, control_plane.connect(NODE)) as link:
-        await eventually(lambda: folders_of(control_plane) == ["/good"])
+        await eventually(lambda: folders_of(control_plane) == ["/good", "/better"])
         await eventually(lambda: _none_waits(link))
         store = link._core.store
         await eventually(lambda: "storage" in (store.reader.get(ids.node_document_id(NODE)) or {}))
-    assert sum("relative" in record.getMessage() for record in caplog.records) == 1
+    told = [record.getMessage() for record in caplog.records if "refuses it" in record.getMessage()]
+    assert [("relative" in text, "good" in text) for text in told] == [(True, False)]

@@ -320,6 +320,7 @@ def test_a_step_op_says_what_is_wrong_with_its_fields() -> None:
         Directory(export_path="/a", files=["b"], directories=[]),
         Directory(export_path="/a", files=7, directories=[]),
         Directory(export_path="/a", files=[], directories=["."]),
+        Rename(export_path="/a", previous_export_path="/a"),
     ],
 )
 def test_impossible_operations_are_found(operation: Any) -> None:

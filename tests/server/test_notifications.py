@@ -22,6 +22,7 @@ async def tell(instance: Any, key: str, severity: str = "warning", *, over: bool
 
 
 async def listed(instance: Any, query: str = "") -> list[tuple[str, str]]:
+    """What a list has: of each its key and status."""
     answer = await instance.ask("GET", f"/api/notifications{query}")
     assert answer.status_code == 200
     body = await answer.get_json()
@@ -39,6 +40,21 @@ async def test_what_is_active_comes_first_and_the_worst_of_that(instance: Any) -
     assert await listed(instance) == order
     assert await listed(instance, "?limit=2&offset=1") == order[1:3]
     assert await listed(instance, "?severity=error&status=active") == order[:1]
+
+
+async def test_the_history_has_all_by_when_something_last_happened(instance: Any) -> None:
+    """That it was over, or that somebody took note of it, is something that happens as well."""
+    made = [raised(None, Condition(NODE, "disk", key, "info", key), 1) for key in ("over", "known", "seen")]
+    over, known, seen = (document for document in made if document is not None)
+    seen["last_seen"] = times.format_time(3_000_000)
+    await instance.harness.store.bulk([resolved(over, 4_000_000), acknowledged(known, 2_000_000), seen])
+    everything = [("over", "resolved"), ("seen", "active"), ("known", "acknowledged")]
+    assert await listed(instance, "/history") == everything
+    assert await listed(instance, "/history?limit=1&offset=1") == everything[1:2]
+    assert await listed(instance, "/history?since=1970-01-01T00:00:03.000001Z") == everything[:1]
+    assert await listed(instance, "/history?since=1970-01-02") == []
+    for time, status in (("lately", 400), ("0001-01-01T00:00:00%2B14:00", 200)):
+        assert (await instance.ask("GET", f"/api/notifications/history?since={time}")).status_code == status
 
 
 async def test_it_is_taken_note_of_once_and_nothing_else_changes(instance: Any) -> None:

@@ -41,6 +41,23 @@ class Room(NamedTuple):
             return f"{megabytes} and {self.files:,} inodes free"
         return f"{megabytes} free"
 
+    @property
+    def roughly(self) -> str:
+        """How much there is, in words that stay the same for long while a disk fills."""
+        bound = _bound(self.free / 1e6)
+        room = f"less than {bound:,} MB" if bound < 1_000 else f"less than {bound // 1_000:,} GB"
+        if self.files is not None and self.files < FEW_FILES:
+            return f"{room} and fewer than {_bound(self.files):,} inodes free"
+        return f"{room} free"
+
+
+def _bound(count: float) -> int:
+    """The least of 2, 5, 10, 20, 50, and so on, that ``count`` is less than."""
+    unit = 1
+    while count >= 10 * unit:
+        unit *= 10
+    return next(step * unit for step in (2, 5, 10) if count < step * unit)
+
 
 def room_on(path: Path) -> Room:
     """The room where ``path`` is, or will be. Raises ``OSError``."""
@@ -64,7 +81,7 @@ def subsystem(home: Path, failure: str | None) -> dict[str, Any]:
     status, detail = "healthy", ""
     if failure is not None or room.full:
         what = NOTHING_WRITTEN if room.full else f"the last write failed ({failure})"
-        status, detail = "unhealthy", f"{what}: {room} on the disk of {home}; make room there"
+        status, detail = "unhealthy", f"{what}: {room.roughly} on the disk of {home}; make room there"
     elif room.little:
-        status, detail = "degraded", f"only {room} on the disk of {home}; make room there"
+        status, detail = "degraded", f"{room.roughly} on the disk of {home}; make room there"
     return {"status": status, "detail": detail, "figures": {"free_bytes": room.free}}

@@ -62,6 +62,8 @@ def check_operation(operation: Any, places: Places | None = None) -> str | None:
             return f"{kind.__name__} with {field} {path!r}, not an absolute, normalized path"
         if places is not None and not places.holds(path):
             return f"{kind.__name__} with {field} {path!r}, which does not lie beneath {places}"
+    if kind is Rename and operation.export_path == operation.previous_export_path:
+        return f"Rename of {operation.export_path!r} to itself, which names nothing that has changed"
     if kind is Create and not (_is_count(operation.size) and type(operation.mtime) is int):
         return f"Create of {operation.export_path!r} with a size or mtime that is no integer"
     return _check_listing(operation) if kind is Directory else None

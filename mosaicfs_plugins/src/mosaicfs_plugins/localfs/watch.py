@@ -90,9 +90,9 @@ class Watcher:
         try:
             await self._follow()
         finally:
-            await self._backlog.tell(0)
             if self._observation is not None:
                 await asyncio.shield(asyncio.to_thread(self._observation.stop))
+            await self._backlog.tell(0)
 
     async def _follow(self) -> None:
         poll_s = float(self._context.config.get("unwatched_poll_s", 60))

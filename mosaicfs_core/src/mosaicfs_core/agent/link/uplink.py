@@ -152,13 +152,17 @@ class Uplink:
             await self.link.call("seed", {"described": lacking[:DESCRIBED_AT_ONCE]})
 
     async def _tell_folders(self) -> None:
-        """Ask for the folders that this machine was started with. What is refused once would be so again."""
-        while folders := (await self._wanted.waiting())[:FOLDERS_AT_ONCE]:
+        """Ask for the folders that this machine was started with. What is refused once would be so again: only that is
+        given up, so after a refusal they are told one by one."""
+        at_once = FOLDERS_AT_ONCE
+        while folders := (await self._wanted.waiting())[:at_once]:
             try:
                 await self.link.call("seed", {"paths": folders})
             except UserError as error:
-                told = ", ".join(folders)
-                logger.error("not indexed, as the control plane refuses it: %s: %s", told, error)
+                if len(folders) > 1:
+                    at_once = 1
+                    continue
+                logger.error("not indexed, as the control plane refuses it: %s: %s", folders[0], error)
             await self._wanted.told(folders)
 
     async def _describe(self) -> None:

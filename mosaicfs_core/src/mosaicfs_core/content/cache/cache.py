@@ -58,14 +58,7 @@ class Cache:
     ``capacity`` and ``minimum_free`` are bytes, which ``room`` keeps. ``pins`` are the files whose entries must stay.
     """
 
-    def __init__(
-        self,
-        directory: Path,
-        owners: Owners,
-        *,
-        capacity: int,
-        minimum_free: int,
-    ) -> None:
+    def __init__(self, directory: Path, owners: Owners, *, capacity: int, minimum_free: int) -> None:
         self.directory = directory
         self.owners = owners
         self.room = Room(self, capacity, minimum_free)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
+from msgspec import Meta
 from quart import Blueprint, Response
 from quart_schema import document_response, validate_querystring
 
@@ -34,6 +35,12 @@ class BySeverity(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Those of this severity alone."""
 
     severity: Severity | None = None
+
+
+class History(Paging, kw_only=True, forbid_unknown_fields=True):
+    """Since when something must have happened."""
+
+    since: Annotated[str, Meta(max_length=40, description="ISO 8601; a date alone is its midnight, UTC.")] | None = None
 
 
 class NotificationAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -72,6 +79,18 @@ async def list_notifications(query_args: NotificationFilter) -> dict[str, Any]:
     return page_of([_body(document) for document in found], query_args)
 
 
+@blueprint.get("/history")
+@validate_querystring(History)
+@document_response(ListAnswer)
+async def history(query_args: History) -> dict[str, Any]:
+    """List all that was told, over or not, by when something last happened to it: the latest first."""
+    found = await documents_of(state().core.store, "notification")
+    if query_args.since is not None:
+        since = times.parse_time(query_args.since)
+        found = [document for document in found if times.parse_time(_last(document)) >= since]
+    return page_of([_body(document) for document in sorted(found, key=_last, reverse=True)], query_args)
+
+
 @blueprint.post("/<notification_id>/acknowledge")
 @document_response(NotificationAnswer)
 async def acknowledge(notification_id: str) -> Response:
@@ -105,6 +124,11 @@ async def _of(status: str, severity: str | None) -> list[dict[str, Any]]:
 
 def _worst_first(document: Mapping[str, Any]) -> tuple[int, str]:
     return SEVERITIES.index(document["severity"]), document["last_seen"]
+
+
+def _last(document: Mapping[str, Any]) -> str:
+    """When a condition was last seen, taken note of or over."""
+    return max(document.get(field) or "" for field in ("last_seen", "acknowledged_at", "resolved_at"))
 
 
 def _body(document: Mapping[str, Any]) -> dict[str, Any]:
