@@ -18,7 +18,7 @@ import pytest
 from tests.plugins_host.test_third_party import PIP, ROOT, Elsewhere, bare
 
 from mosaicfs_core.plugins.discovery import InstalledPlugin
-from mosaicfs_core.plugins.loading import LoadedPlugin
+from mosaicfs_core.plugins.loading import LoadedPlugin, not_loaded
 from mosaicfs_core.plugins.rescanning import rescanned
 from mosaicfs_core.testing.harness import Harness, plugin_at
 
@@ -189,6 +189,13 @@ def test_a_new_name_of_an_upgraded_package_is_not_mixed_with_what_is_loaded_of_i
     now = again([loaded("one", distribution="x")], [installed("one", "2", "x"), installed("two", "2", "x")])
     assert now["two"].status == "failed"
     assert "version 2 is installed and 1 loaded" in (now["two"].error or "")
+
+
+def test_what_is_left_out_stays_so_beside_others_of_its_package() -> None:
+    left_out = not_loaded(installed("two", "1", "x"), "disabled by name")
+    before = {"one": loaded("one", distribution="x"), "two": left_out}
+    now = rescanned(before, [installed("one", "1", "x"), installed("two", "1", "x")], (), lambda _: left_out)
+    assert (now["two"].status, now["two"].error) == ("disabled", "disabled by name")
 
 
 def test_an_interpreter_that_does_not_answer_this_once_ends_nothing() -> None:

@@ -51,9 +51,10 @@ def _here(
     if installed.name in loaded:
         plugin = loaded[installed.name]
         return dataclasses.replace(plugin, restart=_other_version(plugin, installed) or _missed(plugin))
+    there = installed.distribution_version
     for other in loaded.values():
-        if other.distribution == installed.distribution and (problem := _other_version(other, installed)) is not None:
-            return not_usable(installed, problem)
+        if other.distribution == installed.distribution and other.distribution_version != there:
+            return not_usable(installed, _upgraded(other.distribution_version, there))
     if known is not None and known.status == "failed":
         _forget(installed.entry_point.module)
     plugin = dataclasses.replace(load(installed), late=True)
@@ -65,6 +66,10 @@ def _other_version(plugin: LoadedPlugin, installed: InstalledPlugin) -> str | No
     there, here = installed.distribution_version, plugin.distribution_version
     if (there, installed.entry_point.value) == (here, plugin.entry_point):
         return None
+    return _upgraded(here, there)
+
+
+def _upgraded(here: str, there: str) -> str:
     return f"version {there} is installed and {here} loaded: the new one is used {STARTED_ANEW}"
 
 
