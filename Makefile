@@ -33,7 +33,7 @@ imports:
 	@$(BIN)/lint-imports
 
 unit:
-	@$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 bench: ## Measure the promises beside peers and write docs/performance.md (needs root for cold caches; takes a while)
 	@sh tools/install bench

@@ -96,7 +96,7 @@ def spawns_per_second(program: Path, runs: int) -> float:
 @contextlib.asynccontextmanager
 async def listening(made: Bed) -> AsyncIterator[None]:
     """The acknowledger listening for the host of ``made``, which is connected to it."""
-    directory = socket_dir(made.harness.core)
+    directory = socket_dir(made.harness.home)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     program = Path(__file__).with_name("acknowledger.py")
     command = [sys.executable, os.fspath(program), os.fspath(directory / f"{PLUGIN}.sock")]

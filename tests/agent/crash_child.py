@@ -5,7 +5,10 @@ Prints ``ready`` once the replica is open, and ``writing`` when the first files 
 
 from pathlib import Path
 
-import mosaicfs_plugins.localfs.crawl  # noqa: F401 - imported once for all rounds
+import jsonschema  # noqa: F401 - these three are imported once for all rounds
+
+import mosaicfs_plugins.localfs.crawl
+import mosaicfs_plugins.localfs.watch  # noqa: F401
 from mosaicfs_core import config
 from mosaicfs_core.agent import Agent
 from mosaicfs_core.content import Content

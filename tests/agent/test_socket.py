@@ -174,11 +174,27 @@ async def test_reindex_looks_at_the_file_again(started: Any) -> None:
 async def test_a_failure_in_the_mounts_process_is_among_the_agents(started: Any) -> None:
     failed = {"plugin": "odd", "hook": "step op odd", "message": "plugin odd: step op odd failed: it is odd"}
     async with connected(started) as client:
-        await client.send({"failed": failed})
+        await client.send({"failed": {**failed, "lasting": True}})
         await client.send({"id": 1, "mounts": []})
         await client.answer(1)
+        plugins = started.agent.status()["subsystems"]["plugins"]
+        assert (plugins["status"], failed["message"] in plugins["detail"]) == ("degraded", True)
     (error,) = started.agent.status()["recent_errors"]
     assert error["message"] == failed["message"]
+    await started.settled(lambda: started.agent.status()["subsystems"]["plugins"]["status"] == "healthy")
+
+
+async def test_a_mount_says_that_it_is_there_until_it_is_gone(started: Any) -> None:
+    place, showing = Path("/mnt/here"), started.core.showing
+    async with connected(started) as client:
+        await client.send({"id": 1, "mounts": [str(place)]})
+        await client.answer(1)
+        assert showing.last_heard(place) is None
+        await client.send({"alive": True})
+        await client.send({"id": 2, "mounts": [str(place)]})
+        await client.answer(2)
+        assert showing.last_heard(place) is not None
+    await started.settled(lambda: showing.last_heard(place) is None)
 
 
 @pytest.mark.parametrize("nonsense", [b"no json\n", b"[1]\n", b"x" * (2 << 20)])

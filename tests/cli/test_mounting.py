@@ -59,6 +59,27 @@ async def test_a_mount_that_dies_comes_back(keeper: MountKeeper) -> None:
     assert keeper.subsystem() == there
 
 
+@pytest.mark.logs("^the mount did not answer for .* and was killed|^the mount ended")
+async def test_a_mount_that_stands_still_is_told_and_then_made_anew(
+    keeper: MountKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mounting, "_LOOK_S", 0.05)
+    monkeypatch.setattr(mounting, "SILENT_S", 0.2)
+    monkeypatch.setattr(mounting, "LOST_S", 3600.0)
+    await keeper.start()
+    assert keeper._process is not None
+    pid = keeper._process.pid
+    await asyncio.sleep(0.5)
+    assert keeper.subsystem()["status"] == "healthy", "one that never said anything may be another program's"
+    keeper._core.showing.heard(keeper.directory)
+    await eventually(lambda: "has not answered for" in keeper.subsystem()["detail"])
+    assert keeper.subsystem()["status"] == "degraded"
+    keeper._core.showing.heard(keeper.directory)
+    await eventually(lambda: keeper.subsystem()["status"] == "healthy")
+    monkeypatch.setattr(mounting, "LOST_S", 0.3)
+    await eventually(lambda: is_another(keeper, pid))
+
+
 async def test_why_there_is_no_mount_stays_to_be_seen(keeper: MountKeeper, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(children, "PROGRAM", REFUSES)
     with pytest.raises(Unavailable, match="there is no FUSE here"):

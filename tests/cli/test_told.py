@@ -112,7 +112,7 @@ def test_what_is_over_is_listed_only_when_asked_for(api: Api) -> None:
     assert [word for word in shown.split() if word.startswith("full:")] == ["full:1", "full:1", "full:2"]
     assert "full:3" in run("notifications", "list", "--all").stdout
     assert len(json.loads(run("notifications", "list", "--json").stdout)["items"]) == 3
-    assert "full:1 of node-b: The disk has no room." in run("notifications", "list", "--verbose").stdout
+    assert "\nfull:1 of node-b: The disk has no room.\n" in run("notifications", "list", "--verbose").stdout
 
 
 def test_it_is_taken_note_of_by_key_or_by_id(api: Api) -> None:

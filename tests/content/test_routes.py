@@ -149,13 +149,12 @@ async def test_bytes_of_one_route_alone_are_taken_and_another_takes_over(make_be
 
 
 async def test_what_no_route_can_mend_ends_the_race(make_bed: Any, silent: Silent) -> None:
-    bed = await bed_of(make_bed, 5.0)
+    bed = await bed_of(make_bed, 60.0)
     file = bed.put("a", b"x")
     del bed.owner.files[file.file_id]
-    begun = time.monotonic()
-    with pytest.raises(NotFound):
-        await bed.read(file)
-    assert time.monotonic() - begun < 1
+    async with asyncio.timeout(30):
+        with pytest.raises(NotFound):
+            await bed.read(file)
     assert bed.cache.owners._troubles.ordered(bed.routes) == bed.routes
 
 

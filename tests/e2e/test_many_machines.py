@@ -143,6 +143,24 @@ def share(nas: Host, laptop: Host, desktop: Host, ids: dict[Host, str], eventual
         eventually(lambda host=host: "shared.txt" not in host.names())
 
 
+def rebuild(nas: Host, laptop: Host, eventually: Any) -> None:
+    """The laptop's replica is deleted: it comes back with its folders and settings, and its files are who they were."""
+    before = {one["name"]: one["id"] for one in nas.run("files", "search", "*.txt")["items"]}
+    assert laptop.end() == 0
+    for path in laptop.home.glob("replica.db*"):
+        path.unlink()
+    (laptop.tree / "since.txt").write_text("since")
+    laptop.start("agent", "run")
+    eventually(lambda: "since.txt" in nas.names())
+    eventually(lambda: laptop.names() == sorted([*before, "since.txt"]))
+    for host in (nas, laptop):
+        found = {one["name"]: one["id"] for one in host.run("files", "search", "*.txt")["items"]}
+        assert before.items() <= found.items()
+    (laptop.tree / "since.txt").unlink()
+    for host in (nas, laptop):
+        eventually(lambda host=host: host.names() == sorted(before))
+
+
 def test_three_machines_become_one_tree(hosts: list[Host], eventually: Any) -> None:
     nas, laptop, desktop = hosts
     (laptop.tree / "essay.txt").write_text("an essay")
@@ -180,6 +198,7 @@ def test_three_machines_become_one_tree(hosts: list[Host], eventually: Any) -> N
     # What is the control plane's is changed there, wherever it takes effect.
     share(nas, laptop, desktop, ids, eventually)
     configure(nas, laptop, ids, eventually)
+    rebuild(nas, laptop, eventually)
     assert laptop.run("nodes", "rename", ids[laptop], "Mine", code=4)["error"]["code"] == "not_allowed"
     nas.run("nodes", "rename", ids[laptop], "Mine")
     eventually(lambda: "Mine" in [node["friendly_name"] for node in desktop.run("nodes", "list")["items"]])

@@ -72,6 +72,35 @@ async def test_a_damaged_index_is_made_anew_and_filled_from_the_files(start: Any
         assert (await instance.health()).status == "healthy"
 
 
+@pytest.mark.parametrize(
+    ("where", "step"), [(embedded, "_open"), (embedded, "_take_over"), (marks, "note_format"), (marks, "note_backend")]
+)
+async def test_an_instance_that_is_switched_off_while_its_index_opens_lets_go_of_it(
+    start: Any, monkeypatch: pytest.MonkeyPatch, where: Any, step: str
+) -> None:
+    """Otherwise nobody could write it any more, and its threads would go on."""
+    reached, go_on = threading.Event(), threading.Event()
+    real = getattr(where, step)
+
+    def slow(*arguments: Any) -> Any:
+        done = real(*arguments)
+        reached.set()
+        assert go_on.wait(20)
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setattr(where, step, slow)
+        async with start(switched_on=False) as instance:
+            async with instance.running():
+                assert await asyncio.to_thread(reached.wait, 20)
+                threading.Timer(0.05, go_on.set).start()  # once it is being cancelled
+            assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("fulltext-")]
+            async with instance.running():
+                await instance.add("a.txt", "there")
+                await instance.settled()
+                assert await instance.names("there") == ["a.txt"]
+
+
 async def test_an_index_that_is_whole_is_kept(start: Any) -> None:
     async with start() as instance:
         await instance.add("only-told.txt", "not in the store")

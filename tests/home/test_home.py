@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,6 +34,32 @@ def test_a_second_process_is_refused_with_the_pid_of_the_first(tmp_path: Path) -
         assert f"`mosaicfs --home {home.path} down` ends it" in caught.value.message
         assert f"`mosaicfs --home {home.path} folders add`" in caught.value.message
     assert subprocess.run([sys.executable, "-c", child, str(home.path)], check=False).returncode == 0
+
+
+FORKING = """
+import os, sys
+from mosaicfs_core.home import Home
+lock = Home(sys.argv[1]).lock()
+if os.fork():
+    os._exit(0)
+print("forked", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_what_a_killed_process_was_about_to_start_holds_up_nobody(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    dead = subprocess.Popen(
+        [sys.executable, "-c", FORKING, str(home.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert dead.stdin is not None
+    assert dead.stdout is not None
+    assert dead.stdout.readline() == b"forked\n"
+    dead.wait()
+    threading.Timer(0.1, dead.stdin.close).start()
+    with home.lock():
+        assert home.lock_file.read_text() == f"{os.getpid()}\n"
+    dead.stdout.close()
 
 
 def test_what_it_makes_is_private(tmp_path: Path) -> None:

@@ -154,6 +154,15 @@ async def test_notes_that_were_lost_or_written_by_an_earlier_run_are_written_aga
     assert planes.silent(A) == planes.silent(B) == set()
 
 
+async def test_of_one_whose_note_was_lost_nothing_is_known(planes: Planes) -> None:
+    await planes.pass_by(A, B)
+    await planes.pass_by(A, times=LOOKS + 1)
+    assert planes.silent(A) == {B}
+    planes.hub.notes.clear()
+    await planes.pass_by(A)
+    assert planes.silent(A) == set()
+
+
 async def test_one_that_is_asked_for_no_more_is_forgotten(planes: Planes) -> None:
     await planes.pass_by(A, B)
     await planes.pass_by(A, times=LOOKS + 1)

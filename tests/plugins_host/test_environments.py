@@ -146,8 +146,9 @@ async def test_it_takes_the_place_of_what_is_installed_beside_mosaicfs(home: Pat
 def test_it_is_listed(home: Path, made: Elsewhere) -> None:
     command = (sys.executable, "-c", children.PROGRAM, "--json", "--home", home, "plugin", "list")
     listed = {plugin["name"]: plugin for plugin in json.loads(made.run(*command))}
-    assert listed[NAME]["status"] == "ok"
-    assert listed[NAME]["note"] == f"in an environment of its own, {home / 'environments' / NAME}"
+    assert listed[NAME]["status"] == "off"
+    place = f"in an environment of its own, {home / 'environments' / NAME}"
+    assert listed[NAME]["note"] == f"`mosaicfs plugin enable {NAME}` switches it on; {place}"
 
 
 def _script(text: str) -> Callable[[Path], None]:

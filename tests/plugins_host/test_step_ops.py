@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +31,10 @@ class Bed:
         return compile_chain([*before, {"op": "odd", **fields}], "include", self.ops)
 
 
+def raise_it(error: BaseException) -> None:
+    raise error
+
+
 @pytest.fixture
 def released(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """What a hanging op waits for; looks are frequent."""
@@ -43,6 +48,9 @@ def released(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     ("matches", "said"),
     [
         (lambda facts: "maybe", "plugin strange: step op odd answered str, not True or False"),
+        (lambda facts: sys.exit(), "plugin strange: step op odd failed: SystemExit"),
+        (lambda facts: raise_it(GeneratorExit()), "plugin strange: step op odd failed: GeneratorExit"),
+        (lambda facts: raise_it(KeyboardInterrupt()), "plugin strange: step op odd failed: KeyboardInterrupt"),
         (lambda facts: None, "plugin strange: step op odd answered NoneType, not True or False"),
         (lambda facts: bool(time.sleep(0.02)), "plugin strange: step op odd took 0.1 s for "),
     ],
@@ -50,8 +58,7 @@ def released(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 def test_one_that_answers_nonsense_or_too_slowly_is_told_once_and_skipped(
     matches: Any, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(step_ops, "SLOW_CALL_S", 0.01)
-    monkeypatch.setattr(step_ops, "SLOW_TOTAL_S", 0.05)
+    monkeypatch.setattr(step_ops, "PATIENCE_S", 0.05)
     bed = Bed(matches)
     chain = bed.chain()
     begun = time.monotonic()
@@ -136,6 +143,50 @@ def test_one_that_is_slow_with_many_files_is_not_taken_for_one_that_hangs(
     bed = Bed(lambda facts: not time.sleep(0.2))
     assert bed.chain(on_no_match="exclude").verdicts(FACTS, None, 0) == [True] * len(FACTS)
     assert bed.told == []
+
+
+def test_callers_take_turns(monkeypatch: pytest.MonkeyPatch, released: threading.Event) -> None:
+    monkeypatch.setattr(aside, "LOOK_S", 2.5)
+    monkeypatch.setattr(step_ops, "TURN_S", 0.0)
+    monkeypatch.setattr(step_ops, "PATIENCE_S", 60.0)
+    begun, other_asked = threading.Event(), threading.Event()
+    asked: list[str] = []
+
+    def matches(facts: FileFacts) -> bool:
+        asked.append(facts.name)
+        begun.set()
+        if facts.name == "z":
+            other_asked.set()
+        return other_asked.wait(0.1) or True
+
+    chain, many_files = Bed(matches).chain(), FACTS * 50
+    many = threading.Thread(target=lambda: chain.verdicts(many_files, None, 0))
+    many.start()
+    assert begun.wait(10)
+    assert chain.verdict(FileFacts("node-a", "/x/z", "z", 1, 1, None), None, 0)
+    many.join()
+    assert asked.index("z") < len(many_files), "it does not wait until all files of the other caller are done"
+    assert len(asked) == len(many_files) + 1
+
+
+def test_what_waits_behind_a_loop_is_not_run_when_that_is_interrupted(released: threading.Event) -> None:
+    begun = threading.Event()
+    asked: list[str] = []
+
+    def matches(facts: FileFacts) -> bool:
+        asked.append(facts.name)
+        begun.set()
+        while True:
+            facts.name.upper()
+
+    chain = Bed(matches).chain()
+    callers = [threading.Thread(target=lambda: chain.verdict(FACTS[0], None, 0)) for _ in range(3)]
+    for caller in callers:
+        caller.start()
+        assert begun.wait(10)
+    for caller in callers:
+        caller.join()
+    assert asked == ["a"]
 
 
 def test_its_thread_ends_with_the_op() -> None:

@@ -107,7 +107,8 @@ class Stale(Conflict):
 
 
 class PluginError(MosaicError):
-    """A plugin failed. The cause is chained as ``__cause__`` where there is one."""
+    """A plugin failed. The cause is chained as ``__cause__`` where there is one. The detail ``lasting`` says that it is
+    off from then on in the process where it failed."""
 
     code = "plugin_failed"
 

@@ -22,6 +22,7 @@ import secrets
 import shutil
 import socket
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +36,9 @@ from mosaicfs_core.errors import Conflict, UserError
 
 HOME_VARIABLE: Final = "MOSAICFS_HOME"
 INSTANCE_KEY_BYTES: Final = 32
+LEFT_LOCK_S: Final = 5.0
+"""How long the lock of a process that is dead may still be held: by a program that it was about to start when it was
+killed, which lets go of it as soon as it begins."""
 
 
 def default_home(environ: Mapping[str, str] | None = None) -> Path:
@@ -192,20 +196,41 @@ class Home:
         may be done ``instead``."""
         self.prepare()
         descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        until = time.monotonic() + LEFT_LOCK_S
+        while not _locked(descriptor):
             text = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-            os.close(descriptor)
             pid = int(text) if text.isdigit() else None
+            if pid is not None and not _exists(pid) and time.monotonic() < until:
+                time.sleep(0.01)
+                continue
+            os.close(descriptor)
             raise Conflict(
                 f"the home {self.path} is in use by process {pid or 'unknown'}; `mosaicfs --home {self.path} down` ends"
                 f" it{instead and ', and '}{instead}",
                 pid=pid,
-            ) from None
+            )
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         return HomeLock(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    """Whether the lock is ours now."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _read_text(path: Path) -> str | None:

@@ -19,10 +19,13 @@ STUCK_S: Final = 30.0
 
 def watch(log_dir: Path, program: str) -> None:
     """Write the stacks of all threads to ``{program}-stuck.log`` whenever the running loop stood still for ``STUCK_S``,
-    as long as it runs. What an earlier process wrote there goes."""
+    as long as it runs. What an earlier process wrote there is set aside (``.1``)."""
     log_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     # Open as long as the process lives: it is too late to open it when it is needed.
-    log = os.open(stuck_log(log_dir, program), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    path = stuck_log(log_dir, program)
+    if hint(log_dir, program):
+        path.replace(path.with_suffix(".log.1"))
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     loop = asyncio.get_running_loop()
 
     def put_off() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from mosaicfs_core.hooks import PluginContext
@@ -28,8 +30,19 @@ async def open_backend(context: PluginContext, settings: Settings) -> Backend:
         backend: Backend = await _open_server(context, settings, changed)
     else:
         backend = await _open_embedded(context, changed)
-    await asyncio.to_thread(marks.note_backend, directory, settings.place)
+    async with _let_go_when_it_fails(backend):
+        await asyncio.to_thread(marks.note_backend, directory, settings.place)
     return backend
+
+
+@asynccontextmanager
+async def _let_go_when_it_fails(backend: Backend) -> AsyncIterator[None]:
+    """Close the backend when what is to be done before it is handed out fails, or is cancelled: nobody else has it."""
+    try:
+        yield
+    except BaseException:
+        await backend.close()
+        raise
 
 
 async def _open_server(context: PluginContext, settings: Settings, changed: bool) -> Backend:
@@ -39,13 +52,10 @@ async def _open_server(context: PluginContext, settings: Settings, changed: bool
         settings.meilisearch_url, settings.meilisearch_key, settings.meilisearch_index, context.node_id
     )
     if changed:
-        try:
+        async with _let_go_when_it_fails(backend):
             # What was deleted meanwhile was not told to it.
             await backend.forget_node()
-        except BaseException:
-            await backend.close()
-            raise
-        await asyncio.to_thread(_remove, context.state_dir)
+            await asyncio.to_thread(_remove, context.state_dir)
     return backend
 
 
@@ -66,7 +76,8 @@ async def _open_embedded(context: PluginContext, changed: bool) -> Backend:
         context.logger.warning("the index is made anew: %s", problem)
         await asyncio.to_thread(_begin_anew, directory, problem)
         index = await EmbeddedIndex.open(directory)
-    await asyncio.to_thread(marks.note_format, directory)
+    async with _let_go_when_it_fails(index):
+        await asyncio.to_thread(marks.note_format, directory)
     return index
 
 

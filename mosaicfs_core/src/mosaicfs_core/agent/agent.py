@@ -186,6 +186,7 @@ class Agent:
         }
         missing = [name for name in failed if self._instances.current[name].uninstalled]
         failed |= self._running.problems()
+        failed |= self._core.host.lasting
         held_back = {
             name: "not installed" if instance.left_behind else instance.held_back or ""
             for name, instance in self._instances.current.items()

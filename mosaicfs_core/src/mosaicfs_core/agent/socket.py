@@ -15,8 +15,9 @@ JSON lines both ways. The agent greets with ``{"hello": {"node_id", "version"}, 
   from its beginning, when they can be kept nowhere;
 * ``{"close": 3}``: give a handle back, as the end of the connection does for all; no answer;
 * ``{"reindex": "{node}.{uuid}"}``: what is on disk is not what the document says; no answer;
-* ``{"failed": {"plugin", "hook", "message"}}``: a plugin failed in the client's process, which is told among the
-  failures here; no answer.
+* ``{"alive": true}``: the client's loop turns, said every ten seconds by one that mounts; no answer;
+* ``{"failed": {"plugin", "hook", "message", "lasting"}}``: a plugin failed in the client's process, which is told among
+  the failures here, a lasting one for as long as the connection lives; no answer.
 
 An answer with ``"descriptor": true`` has a descriptor beside its line (SCM_RIGHTS): the one that ``present`` is about,
 which a handle gets once, at once or when there is one. ``kept`` are the ranges that can be made present without asking
@@ -39,7 +40,7 @@ import struct
 import sys
 import tempfile
 from bisect import bisect_right
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
@@ -62,6 +63,7 @@ VERSION: Final = 1
 LINE_LIMIT: Final = 1 << 20
 _CONNECTIONS: Final = 64
 _HANDLES: Final = 65536
+_FAILURES: Final = 50
 _PROGRESS_S: Final = 2.0
 _RANGES: Final = 256
 _LENT_LIMIT: Final = 16 << 20
@@ -136,6 +138,7 @@ class _Connection:
         self._sending = asyncio.Lock()
         self._registered = registered
         self._mounts: set[Path] = set()
+        self._failures: deque[PluginError] = deque(maxlen=_FAILURES)
         self._answers: set[asyncio.Task[None]] = set()
         self._open: dict[int, ByteSource] = {}
         self._described: set[int] = set()
@@ -156,6 +159,8 @@ class _Connection:
         finally:
             self._take_mounts(set())
             self._core.showing.gone(self)
+            for failure in self._failures:
+                self._core.host.over(failure)
             tasks = [*self._answers, *([pings] if pings else [])]
             await end_tasks(*tasks)
             for source in self._open.values():
@@ -193,9 +198,13 @@ class _Connection:
             row = self._record(message["reindex"])
             if row is not None:
                 self._reindex(row)
+        elif "alive" in message:
+            for mount in self._mounts:
+                self._core.showing.heard(mount)
         elif isinstance(message.get("failed"), dict):
             told = [str(message["failed"].get(name)) for name in ("message", "plugin", "hook")]
-            self._core.host.record(PluginError(*told))
+            self._failures.append(PluginError(*told, lasting=bool(message["failed"].get("lasting"))))
+            self._core.host.record(self._failures[-1])
         elif isinstance(message.get("close"), int):
             self._described.discard(message["close"])
             source = self._open.pop(message["close"], None)
@@ -218,6 +227,8 @@ class _Connection:
         self._registered.update(mounts)
         self._registered.subtract(self._mounts)
         gone = {mount for mount in self._mounts if not self._registered[mount]}
+        for mount in gone:
+            self._core.showing.silent(mount)
         self._core.mounts = (self._core.mounts | mounts) - gone
         self._mounts = mounts
 
@@ -229,7 +240,7 @@ class _Connection:
             elif isinstance(message.get("fetch"), int):
                 await self._fetch(number, message)
             else:
-                raise UserError("expected mounts, shown, open, fetch, close, reindex or failed")
+                raise UserError("expected mounts, shown, open, fetch, close, reindex, alive or failed")
         except MosaicError as error:
             with suppress(OSError):
                 await self._send({"id": number, "error": {"code": error.code, "message": error.message}})

@@ -10,7 +10,7 @@ import logging
 from pathlib import Path
 from typing import Any, Final
 
-from mosaicfs_core import children
+from mosaicfs_core import children, stuck
 from mosaicfs_core.errors import MosaicError, Unavailable
 from mosaicfs_core.home import Home, default_home
 from mosaicfs_core.plugins.context import CoreServices
@@ -20,6 +20,11 @@ logger = logging.getLogger(__name__)
 
 START_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 10.0
+SILENT_S: Final = 40.0
+"""A mount that was not heard of for so long, which says every ten seconds that it is there, is told as stuck."""
+LOST_S: Final = 120.0
+"""One that stays so is ended by force and made anew: whoever looks at a file there hangs and cannot be ended."""
+_LOOK_S: Final = 5.0
 _FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 60.0
 
@@ -42,6 +47,7 @@ class MountKeeper:
         self._core = core
         self._problem: str | None = None
         self._detail = f"mounting on {directory}"
+        self._silence = 0.0
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
 
@@ -49,6 +55,9 @@ class MountKeeper:
         """The part ``vfs_mount`` of the agent's status. A mount that was unmounted on purpose is nothing to mend."""
         if self._problem is not None:
             return {"status": "degraded", "detail": self._problem}
+        if self._silence > SILENT_S:
+            detail = f"the mount on {self.directory} has not answered for {self._silence:.0f} s"
+            return {"status": "degraded", "detail": detail + stuck.hint(self._core.home.log_dir, "mount")}
         # Whoever mounts there by hand is known to the agent as well.
         mounted = self.directory in self._core.mounts
         return {"status": "healthy", "detail": f"mounted on {self.directory}" if mounted else self._detail}
@@ -74,6 +83,27 @@ class MountKeeper:
             process.kill()
             await process.wait()
 
+    async def _ended(self, process: asyncio.subprocess.Process) -> int:
+        """The exit code of the mount's process, once it has ended by itself or was lost."""
+        waiting = asyncio.create_task(process.wait())
+        seen: float | None = None
+        try:
+            while not (await asyncio.wait({waiting}, timeout=_LOOK_S))[0]:
+                heard = self._core.showing.last_heard(self.directory)
+                # Looks are counted: a clock would count as well while both processes were stopped.
+                self._silence = 0.0 if heard is None or heard != seen else self._silence + _LOOK_S
+                seen = heard
+                if self._silence > LOST_S:
+                    text = f"the mount did not answer for {self._silence:.0f} s and was killed"
+                    hint = stuck.hint(self._core.home.log_dir, "mount")
+                    logger.error("%s%s", text, hint, extra={"operation": "mount"})
+                    process.kill()
+                    await waiting
+            return waiting.result()
+        finally:
+            self._silence = 0.0
+            waiting.cancel()
+
     async def _mount(self) -> None:
         """Start the process and wait until it has mounted. Raises ``Unavailable``, and notes why."""
         command = children.command(self._core.home.path, "mount", str(self.directory), *self._flags)
@@ -92,7 +122,7 @@ class MountKeeper:
         pause = _FIRST_PAUSE
         while True:
             # Once mounted, the child writes to its log file alone: there is no pipe to drain.
-            if self._process is not None and await self._process.wait() == 0:
+            if self._process is not None and await self._ended(self._process) == 0:
                 self._detail = f"it was unmounted; `mosaicfs mount {self.directory}` mounts it again"
                 logger.info("the mount was unmounted", extra={"operation": "unmount"})
                 return

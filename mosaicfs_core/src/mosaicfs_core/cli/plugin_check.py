@@ -43,6 +43,7 @@ def register(group: click.Group, context: TerminalContext) -> None:
         """
         from mosaicfs_core.cli.plugin_commands import quiet_log
         from mosaicfs_core.errors import MosaicError
+        from mosaicfs_core.printing import printable
         from mosaicfs_core.testing.harness import plugin_at
 
         quiet_log()
@@ -54,7 +55,7 @@ def register(group: click.Group, context: TerminalContext) -> None:
         failed = [result for result in results if result.problem]
         for result in () if context.json else failed:
             way = f" ({result.way})" if result.way else ""
-            click.echo(f"\n{result.check}{way}:\n{result.problem}", err=True)
+            click.echo(f"\n{result.check}{way}:\n{printable(str(result.problem), keep_lines=True)}", err=True)
         if failed:
             done = sum(result.skipped is None for result in results)
             raise MosaicError(f"{name} fails {len(failed)} of {done} checks")

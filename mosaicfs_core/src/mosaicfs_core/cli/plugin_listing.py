@@ -133,8 +133,9 @@ def _row(plugin: LoadedPlugin, instances: Sequence[Mapping[str, Any]], here: Her
     manifest = plugin.manifest
     status, note = _standing(plugin, instances, here)
     note = plugin.error or running or note
-    if not note and plugin.python is not None:
-        note = f"in an environment of its own, {plugin.python.parents[1]}"
+    if plugin.python is not None:
+        place = f"in an environment of its own, {plugin.python.parents[1]}"
+        note = f"{note}; {place}" if note else place
     return {
         "name": plugin.name,
         "status": status,

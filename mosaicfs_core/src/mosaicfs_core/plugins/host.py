@@ -77,6 +77,7 @@ class PluginHost:
         self._step_ops: dict[str, StepOp] | None = None
         self._kinds: dict[str, tuple[str, PluginKind]] | None = None
         self._schemas: dict[str, SettingsSchema] = {}
+        self._lasting: dict[str, PluginError] = {}
         self._listeners: list[Callable[[PluginError], None]] = []
         self.plugins: Mapping[str, LoadedPlugin] = {}
 
@@ -202,13 +203,25 @@ class PluginHost:
         return tuple(self._failures)
 
     def record(self, error: PluginError) -> None:
-        """Log a failure, with its traceback unless it was told on purpose, and keep it among ``failures``."""
+        """Log a failure, with its traceback unless it was told on purpose, and keep it among ``failures``, a
+        lasting one among ``lasting`` too."""
         trace = "".join(traceback.format_exception(error.__cause__ or error))
         unforeseen = None if isinstance(error.__cause__, MosaicError) else error.__cause__
         logger.error("%s", error.message, exc_info=unforeseen, extra={"plugin": error.plugin, "operation": error.hook})
         self._failures.append(PluginFailure(error.plugin, error.hook, error.message, trace, time.time()))
+        if error.details.get("lasting"):
+            self._lasting[error.message] = error
         for listener in self._listeners:
             listener(error)
+
+    def over(self, error: PluginError) -> None:
+        """A lasting failure has ended with the process that it was in."""
+        self._lasting.pop(error.message, None)
+
+    @property
+    def lasting(self) -> Mapping[str, str]:
+        """What is off since it failed, by plugin: the last message of each."""
+        return {error.plugin: error.message for error in list(self._lasting.values())}
 
     def tell_failures(self, listener: Callable[[PluginError], None]) -> None:
         """Call ``listener`` with each failure from now on, in whatever thread it is recorded."""

@@ -1,10 +1,13 @@
-"""How far the mounts of this machine show the replica, so that who changed the tree can wait until they show it."""
+"""How far the mounts of this machine show the replica, so that who changed the tree can wait until they show it; and
+whether they still say anything."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Hashable
+from pathlib import Path
 from typing import Final
 
 _log = logging.getLogger(__name__)
@@ -22,6 +25,19 @@ class Showing:
     def __init__(self) -> None:
         self._shown: dict[Hashable, int] = {}
         self._waiting: dict[asyncio.Future[None], int] = {}
+        self._heard: dict[Path, float] = {}
+
+    def heard(self, place: Path) -> None:
+        """The mount at ``place`` says that it is there."""
+        self._heard[place] = time.monotonic()
+
+    def silent(self, place: Path) -> None:
+        """There is no mount at ``place`` any more."""
+        self._heard.pop(place, None)
+
+    def last_heard(self, place: Path) -> float | None:
+        """When (``time.monotonic``) the mount at ``place`` last said that it is there; None where none ever did."""
+        return self._heard.get(place)
 
     def tell(self, mount: Hashable, seq: int) -> None:
         """``mount`` shows all up to ``seq``."""

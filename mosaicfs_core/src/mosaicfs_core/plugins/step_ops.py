@@ -12,13 +12,16 @@ from typing import Any, Final
 
 from mosaicfs_core.errors import PluginError, UserError
 from mosaicfs_core.hooks import StepOp
-from mosaicfs_core.plugins.aside import Aside, LeftBehind
+from mosaicfs_core.plugins.aside import Aside, Interrupted, LeftBehind
 from mosaicfs_core.plugins.containment import as_plugin_error
 
-SLOW_CALL_S: Final = 0.1
-"""A call that takes longer is slow: a listing makes one for each file."""
-SLOW_TOTAL_S: Final = 5.0
-"""So long a predicate may take in slow calls: a mount gives a listing 30 s."""
+PER_FILE_S: Final = 0.001
+"""So long a predicate may take for a file, of which a listing asks for many."""
+PATIENCE_S: Final = 5.0
+"""So much longer it may take in all: a mount gives a listing 30 s."""
+TURN_S: Final = 0.2
+"""So long one caller has a predicate's thread before the next one has it: that one may hold the store's one
+transaction."""
 
 Record = Callable[[PluginError], None]
 
@@ -35,31 +38,39 @@ def attributed_op(plugin: str, op: StepOp, record: Record) -> StepOp:
 
     def compile_step(fields: Mapping[str, Any]) -> AttributedPredicate:
         made: list[Callable[[Any], bool]] = []
+        raised: list[BaseException] = []
 
         def steps() -> Iterator[None]:
-            made.append(op.compile(fields))
+            try:
+                made.append(op.compile(fields))
+            except Interrupted:
+                raise
+            except BaseException as error:  # noqa: BLE001 - the edge to foreign code, in a thread of its own
+                raised.append(error)
             yield
 
         try:
             aside.run(steps)
-            if not callable(made[0]):
-                message = f"plugin {plugin}: {where} compiled to {type(made[0]).__name__}, not a predicate"
-                raise PluginError(message, plugin, where)
-        except UserError:
-            raise
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the edge to foreign code
-            failure = _failure(plugin, where, error)
-            if not _told(error):
-                record(failure)
-            raise failure from failure.__cause__
-        return AttributedPredicate(plugin, where, made[0], aside, record)
+        except LeftBehind as error:
+            raised.append(error)
+        if not raised and not callable(made[0]):
+            message = f"plugin {plugin}: {where} compiled to {type(made[0]).__name__}, not a predicate"
+            raised.append(PluginError(message, plugin, where))
+        if not raised:
+            return AttributedPredicate(plugin, where, made[0], aside, record)
+        if isinstance(raised[0], UserError):
+            raise raised[0]
+        failure = _failure(plugin, where, raised[0])
+        if not _told(raised[0]):
+            record(failure)
+        raise failure from failure.__cause__
 
     return StepOp(name=op.name, description=op.description, compile=compile_step, fields=op.fields)
 
 
 def _failure(plugin: str, where: str, error: BaseException) -> PluginError:
     if isinstance(error, LeftBehind):
-        return PluginError(f"plugin {plugin}: {where} {error}", plugin, where)
+        return PluginError(f"plugin {plugin}: {where} {error}", plugin, where, lasting=True)
     return as_plugin_error(plugin, where, error)
 
 
@@ -69,8 +80,7 @@ def _told(error: BaseException) -> bool:
 
 
 class _Patience:
-    """How much time one predicate has taken in calls that were too slow: a listing asks it once for each file, and
-    somebody waits for that."""
+    """How much time one predicate has taken: a listing asks it once for each file, and somebody waits for that."""
 
     def __init__(self) -> None:
         self._files = 0
@@ -79,15 +89,14 @@ class _Patience:
     @property
     def problem(self) -> str | None:
         """Why it is not to be asked any more."""
-        if self._taken <= SLOW_TOTAL_S:
+        if self._taken <= PATIENCE_S + PER_FILE_S * self._files:
             return None
         return f"took {self._taken:.1f} s for {self._files} files and is not asked any more"
 
     def note(self, seconds: float) -> None:
         """A call took so long."""
-        if seconds > SLOW_CALL_S:
-            self._files += 1
-            self._taken += seconds
+        self._files += 1
+        self._taken += seconds
 
 
 class AttributedPredicate:
@@ -120,16 +129,22 @@ class AttributedPredicate:
 
         def steps() -> Iterator[None]:
             nonlocal failure
-            for facts in files:
+            until = time.monotonic() + TURN_S
+            for place in range(len(answers), len(files)):
                 try:
-                    answers.append(self._answer(facts))
-                except (Exception, SystemExit) as error:  # noqa: BLE001 - the edge to foreign code
+                    answers.append(self._answer(files[place]))
+                except Interrupted:
+                    raise
+                except BaseException as error:  # noqa: BLE001 - the edge to foreign code, in a thread of its own
                     failure = self._note(error)
                     answers.append(None)
                 yield
+                if time.monotonic() > until:
+                    return
 
         try:
-            self._aside.run(steps)
+            while len(answers) < len(files):
+                self._aside.run(steps)
         except LeftBehind as error:
             failure = self._note(error)
         told = list(answers)  # a thread that was left behind may still add to them

@@ -83,12 +83,16 @@ class EmbeddedIndex:
         ``Unavailable`` while another process has it.
         """
         threads = _Threads()
+        opened: list[tuple[Engine, Journal]] = []
         try:
-            engine, journal = await threads.write(lambda: _open(directory))
+            await threads.write(lambda: opened.append(_open(directory)))
         except BaseException:
-            threads.close()
+            await asyncio.to_thread(threads.close)  # which waits for the opening, when it is this that is cancelled
+            for engine, journal in opened:
+                engine.close()
+                journal.close()
             raise
-        index = cls(directory, engine, journal, threads)
+        index = cls(directory, *opened[0], threads)
         try:
             await index._wait_for_a_beginning()
         except BaseException:

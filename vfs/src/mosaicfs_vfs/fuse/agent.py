@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mosaicfs_core.errors import PluginError
+from mosaicfs_core.supervision import end_tasks
 from mosaicfs_core.unix_sockets import reachable
 from mosaicfs_vfs.fuse.outbox import Outbox
 from mosaicfs_vfs.fuse.remote import AgentFile, Fetched, Ranges, Stale
@@ -32,6 +33,7 @@ _ANNOUNCE_S: Final = 10.0
 _ANNOUNCEMENT: Final = 0
 """The number of the request that tells the agent where the mount is; others have higher ones."""
 _DESCRIPTORS: Final = 16
+_BEAT_S: Final = 10.0
 _FAILURES: Final = 50
 _MESSAGE: Final = 2_000
 """Of so many failures of plugins the agent is told, and so much of each."""
@@ -132,7 +134,8 @@ class AgentClient:
 
     def _tell_failure(self, error: PluginError) -> None:
         message = f"{error.message[:_MESSAGE]} (seen by the mount at {self._mounted_on})"
-        self._send({"failed": {"plugin": error.plugin, "hook": error.hook, "message": message}})
+        lasting = bool(error.details.get("lasting"))
+        self._send({"failed": {"plugin": error.plugin, "hook": error.hook, "message": message, "lasting": lasting}})
 
     async def _session(self) -> bool:
         """One connection from first to last; whether there was one."""
@@ -154,11 +157,20 @@ class AgentClient:
             self._send({"shown": self._shown})
         for failure in self._failures:
             self._tell_failure(failure)
+        beating = asyncio.create_task(self._beat())
         try:
             await self._receive(connection)
         except (OSError, ValueError, _Broken) as error:
             _log.warning("The connection to the agent broke: %s", error)
+        finally:
+            await end_tasks(beating)
         return True
+
+    async def _beat(self) -> None:
+        """Say that this process is not stuck."""
+        while True:
+            self._send({"alive": True})
+            await asyncio.sleep(_BEAT_S)
 
     async def _connect(self, connection: socket.socket) -> None:
         """Connect, however long the path is."""

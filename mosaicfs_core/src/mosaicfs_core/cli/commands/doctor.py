@@ -40,6 +40,7 @@ def _instance_findings(context: TerminalContext) -> list[Finding]:
     """What the running instance says of itself."""
     from mosaicfs_core import stuck
     from mosaicfs_core.cli.client import NotReady, NotRunning, health_of, start_command
+    from mosaicfs_core.cli.detach import holder
     from mosaicfs_core.cli.doctor_checks import Finding
     from mosaicfs_core.errors import MosaicError, Unavailable
 
@@ -57,7 +58,8 @@ def _instance_findings(context: TerminalContext) -> list[Finding]:
             if isinstance(error, NotRunning):
                 said = f"nothing runs with the home {context.home.path}"
                 return [Finding("instance", "warning", said, f"start it: {start_command(context.home)}")]
-            mend = f"the log says more: {context.home.log_dir}{stuck.hint(context.home.log_dir, 'mosaicfs')}"
+            hint = stuck.hint(context.home.log_dir, "mosaicfs") if holder(context.home) else ""
+            mend = f"the log says more: {context.home.log_dir}{hint}"
             return [Finding("instance", "failed", error.message, mend)]
         status: Literal["failed", "warning"] = "failed" if isinstance(error, Unavailable) else "warning"
         return [Finding("instance", status, error.message, f"the log says more: {context.home.log_dir}")]

@@ -112,7 +112,7 @@ class Liveness:
         node_id, status = node["node_id"], node.get("status", "offline")
         if node_id == self._plane and status == "offline":
             await self._write(node, {"status": "online"})
-        elif node_id not in planes and status != "offline" and node_id != self._plane and self._leads():
+        elif node_id not in planes and status != "offline" and self._leads():
             await self._write(node, {"status": "offline"})
 
     def _judges(self, node: Mapping[str, Any], planes: Collection[str]) -> bool:
