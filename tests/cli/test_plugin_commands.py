@@ -15,7 +15,7 @@ from importlib_metadata import EntryPoint
 from mosaicfs_core.cli.frame_context import TerminalContext
 from mosaicfs_core.cli.main import cli
 from mosaicfs_core.documents import ids
-from mosaicfs_core.errors import Conflict, NotFound, Unavailable, UserError
+from mosaicfs_core.errors import Conflict, MosaicError, NotAllowed, NotFound, Unavailable, UserError
 from mosaicfs_core.home import Home
 from mosaicfs_core.plugins.first_instances import seed_instances
 from mosaicfs_core.plugins.host import PluginHost
@@ -154,12 +154,13 @@ def test_a_name_that_cannot_be_or_a_directory_that_exists_is_refused(tmp_path: P
 class Api:
     """Remembers what was sent; has the packages ``notes`` and ``search``, and no instances but ``mail``."""
 
-    def __init__(self) -> None:
+    def __init__(self, unasked: MosaicError | None = None) -> None:
         self.sent: list[tuple[str, str, Any]] = []
+        self.unasked = unasked or Unavailable("node-a is not connected")
 
     def send(self, method: str, path: str, body: Any = None) -> Any:
         if path == "nodes/node-a/rescan":
-            raise Unavailable("node-a is not connected")
+            raise self.unasked
         self.sent.append((method, path, body))
         if method == "DELETE":
             return {"removed": path.rpartition("/")[2]}
@@ -198,8 +199,13 @@ def test_remove_takes_an_instance_away(monkeypatch: pytest.MonkeyPatch) -> None:
     assert api.sent == [("DELETE", "nodes/node-a/plugins/notes", None)]
 
 
-def test_enable_makes_an_instance_and_disable_switches_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    api = Api()
+@pytest.mark.parametrize(
+    "unasked", [Unavailable("not connected"), NotAllowed("disabled"), NotFound("there is no method rescan")]
+)
+def test_enable_makes_an_instance_and_disable_switches_it_off(
+    monkeypatch: pytest.MonkeyPatch, unasked: MosaicError
+) -> None:
+    api = Api(unasked)
     monkeypatch.setattr(TerminalContext, "api", api)
     answer = run("enable", "notes", "--node", "node-a")
     assert answer.stdout == "notes is on\nwarning: it is heavy\n"

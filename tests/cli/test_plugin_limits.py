@@ -73,6 +73,8 @@ def test_what_is_no_part_of_the_budget_leaves_it_alone(api: Api) -> None:
     ("words", "said"),
     [
         (["timeout=3"], "words has no limit 'timeout'; did you mean timeout_s?"),
+        (["hour=9:00-17:00"], "words has no limit 'hour'; did you mean hours?"),
+        (["per"], "words has no limit 'per'; did you mean per_minute?"),
         (["--unset", "zzz"], "words has no limit 'zzz'; there are timeout_s, workers"),
         (["timeout_s"], "timeout_s: no value was given; --unset timeout_s takes the limit away"),
         (["timeout_s=long"], "timeout_s: expected number (as JSON), got 'long'"),

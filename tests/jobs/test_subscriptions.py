@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from job_bed import FILES, Bed
@@ -69,6 +72,24 @@ async def test_the_ops_of_plugins_are_asked(tmp_path: Path) -> None:
     await bed.write("/a", size=1)
     await bed.write("/b", size=2)
     assert await bed.told() == [("file.added", "/b")]
+    await bed.close()
+
+
+async def test_the_ops_of_plugins_are_compiled_aside(tmp_path: Path) -> None:
+    threads: set[threading.Thread] = set()
+
+    def compile_step(fields: Mapping[str, Any]) -> Callable[[Any], bool]:
+        threads.add(threading.current_thread())
+        return lambda facts: True
+
+    bed = Bed(tmp_path / "replica.db", {"slow": StepOp(name="slow", description="", compile=compile_step)})
+    await bed.open()
+    await bed.subscribe(one=Subscription(events=FILES, steps=({"op": "slow"},)))
+    assert threads
+    assert threading.current_thread() not in threads
+    await bed.queue.sync("one", "manual")
+    await bed.told()  # which lists them
+    assert threading.current_thread() not in threads
     await bed.close()
 
 

@@ -17,10 +17,11 @@ from quart import Quart
 from mosaicfs_core.agent import Agent
 from mosaicfs_core.agent.link import Link, Uplink
 from mosaicfs_core.documents import ids
-from mosaicfs_core.errors import NotAllowed
+from mosaicfs_core.errors import NotAllowed, Unavailable
 from mosaicfs_core.hooks import HOOK_API, Endpoint, Hit, PluginManifest, ResultEnvelope, hookimpl
 from mosaicfs_core.plugins.instances import default_document
 from mosaicfs_core.server.app import running_app
+from mosaicfs_core.server.link.asking import ask
 from mosaicfs_core.server.state import EXTENSION
 from mosaicfs_core.testing.harness import Harness, plugin_at
 
@@ -118,6 +119,36 @@ async def test_all_machines_are_asked_through_the_control_plane(
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_question_to_a_machine_that_does_not_answer_ends_when_its_asker_does(
+    control_plane: Any, laptop: Laptop, eventually: Any
+) -> None:
+    async def silent(_params: dict[str, Any]) -> Any:
+        await asyncio.Event().wait()
+
+    desktop = Link(control_plane.connect(OTHER), {"query": silent})
+    running = asyncio.create_task(desktop.run())
+    try:
+        async with linked(control_plane, laptop, eventually) as uplink:
+            await eventually(lambda: control_plane.server.links.connected(OTHER))
+            question = {"node_id": OTHER, "method": "query", "params": QUERY, "timeout_s": 0.1}
+            with pytest.raises(Unavailable, match=r"no answer to query within 0\.1 s"):
+                await uplink.link.call("ask", question, 60.0)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_the_control_plane_is_told_how_long_the_asker_waits(laptop: Laptop) -> None:
+    told: list[tuple[Any, float]] = []
+
+    async def ask_control(method: str, params: Any, timeout: float) -> Any:
+        told.append((params["timeout_s"], timeout))
+
+    laptop.harness.core.ask_control = ask_control
+    await ask(laptop.harness.core, laptop.app.extensions[EXTENSION].links, OTHER, "query", QUERY, 6.0)
+    assert told == [(6.0, 6.0)]
 
 
 async def test_without_a_control_plane_its_own_plugins_answer_and_the_others_are_named(

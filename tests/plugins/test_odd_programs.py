@@ -132,7 +132,7 @@ async def speaking(directory: Path, kind: str, text: str) -> AsyncIterator[Bed]:
         assert await process.stdout.readline()
         running = SocketPlugin(context)
     else:
-        running = Child(command, frozenset({"mosaicfs_file_event"}), 2, context)
+        running = Child(lambda: command, frozenset({"mosaicfs_file_event"}), 2, context)
     async with asyncio.timeout(60):
         await running.start()
         bed = Bed(running, context)

@@ -25,6 +25,7 @@ from mosaicfs_core.home import Home
 from mosaicfs_core.hooks import HOOK_API
 from mosaicfs_core.plugins import environments
 from mosaicfs_core.plugins.environments import plugins_elsewhere
+from mosaicfs_core.plugins.running import child, kinds
 from mosaicfs_core.server.instance_checks import checked_settings
 from mosaicfs_core.testing.harness import Harness, plugin_at
 
@@ -237,3 +238,63 @@ def test_nothing_of_a_directory_that_is_open_to_others_is_run(tmp_path: Path, mo
     os.chmod(home.environments_dir, 0o777)
     assert "everybody may write" in str(plugins_elsewhere(home)[0].error)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.logs("plugin a cannot be used: ")
+def test_one_that_has_worked_is_kept_when_it_does_not_answer_and_not_when_it_must_not_be_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home(tmp_path / "home").prepare()
+    host = environments.host_of(home)
+    environment, python = home.environments_dir / "a", home.environments_dir / "a" / "bin" / "python"
+    _telling()(environment)
+    assert environments.rescan(home, host) == {"a"}
+
+    def now(reason: str) -> tuple[str, bool]:
+        environments.rescan(home, host)
+        plugin = host.get("a")
+        assert reason in f"{plugin.restart} {plugin.error}"
+        return plugin.status, plugin.python == python
+
+    told = python.read_text()
+    python.write_text("#!/no/such/interpreter\n")
+    assert now("cannot be run") == ("ok", True)
+    monkeypatch.setattr(environments, "DESCRIBE_S", 0.2)
+    python.write_text("#!/bin/sh\nexec sleep 600\n")
+    assert now("has not said within") == ("ok", True)
+    monkeypatch.setattr(environments, "DESCRIBE_S", 20.0)
+    python.write_text(told)
+    assert now("None None") == ("ok", True)
+    # Of these the old manifest says nothing any more, or nobody may ask.
+    python.write_text(told.replace(f'"hook_api": {HOOK_API}', '"hook_api": 99'))
+    assert now("is written for hook API 99") == ("failed", False)
+    python.write_text(told)
+    assert now("None None") == ("ok", True)
+    environment.chmod(0o777)
+    assert now("everybody may write to") == ("failed", False)
+
+
+@pytest.mark.logs("its process will be started again")
+async def test_it_is_looked_at_before_each_start_of_its_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(child, "FIRST_PAUSE_S", 0.01)
+    environment = tmp_path / "home" / "environments" / "a"
+    _telling(("mosaicfs_file_event",))(environment)
+    async with asyncio.timeout(50), Harness.start(tmp_path / "home", plugins=[]) as harness:
+        await harness.instance("a")
+        (environment / "bin" / "python").write_text("#!/bin/sh\ntouch ran\n")
+        news = asyncio.Event()
+        running = kinds.run(harness.core, harness.instances, harness.instances.current["a"], news.set)
+        environment.chmod(0o777)
+        await running.start()
+        await news.wait()
+        assert "everybody may write to" in (running.problem or "")
+        assert not (tmp_path / "ran").exists()
+        environment.chmod(0o755)
+        while "everybody may write to" in (running.problem or ""):
+            news.clear()
+            await news.wait()
+        assert (tmp_path / "ran").exists()
+        await running.stop()

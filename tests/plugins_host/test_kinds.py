@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +14,7 @@ from mosaicfs_core.documents import times
 from mosaicfs_core.documents.instances import instance_document
 from mosaicfs_core.errors import PluginError, Unavailable
 from mosaicfs_core.hooks import HOOK_API, FileEvent, PluginManifest, Program, hookimpl
+from mosaicfs_core.plugins import discovery, host
 from mosaicfs_core.plugins.running import kinds
 from mosaicfs_core.testing.harness import Harness, plugin_at
 
@@ -136,6 +139,34 @@ async def test_the_first_of_a_name_keeps_it_and_what_is_no_kind_is_refused(tmp_p
             ("robot", "broken", "liar"), "0-good"
         )
         assert {failure.plugin for failure in harness.host.failures} == {"1-twin", "2-nonsense", "3-cheeky"}
+
+
+@pytest.mark.logs("plugin hangs: mosaicfs_plugin_kinds has not returned after 0.2 s")
+async def test_kinds_that_come_are_asked_for_aside_and_those_that_hang_are_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, askers = threading.Event(), []
+
+    @hookimpl
+    def mosaicfs_plugin_kinds() -> Any:
+        askers.append(threading.current_thread())
+        go_on.wait()
+        return []
+
+    hanging = SimpleNamespace(mosaicfs_manifest=good.mosaicfs_manifest, mosaicfs_plugin_kinds=mosaicfs_plugin_kinds)
+    monkeypatch.setattr(host, "LOAD_S", 0.2)
+    plugins: list[Any] = [plugin_at("good", f"{HERE}:good")]
+    monkeypatch.setattr(discovery, "entry_points", lambda group: plugins)
+    async with Harness.start(tmp_path / "home") as harness:
+        assert "robot" in harness.host.kinds()
+        monkeypatch.setattr(sys.modules[HERE], "hanging", hanging, raising=False)
+        plugins.append(plugin_at("hangs", f"{HERE}:hanging"))
+        try:
+            assert harness.host.rescan(()) == {"hangs"}
+            assert (len(askers), "robot" in harness.host.kinds(), len(askers)) == (1, True, 1)
+            assert "has not returned" in harness.host.failures[-1].message
+        finally:
+            go_on.set()
 
 
 @pytest.mark.logs("mosaicfs_file_event")

@@ -9,17 +9,24 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
+from importlib_metadata import EntryPoint, distributions
 from tests.plugins_host.test_third_party import PIP, ROOT, Elsewhere, bare
 
+from mosaicfs_core.errors import Unavailable
+from mosaicfs_core.plugins import discovery, loading
 from mosaicfs_core.plugins.discovery import InstalledPlugin
-from mosaicfs_core.plugins.loading import LoadedPlugin, not_loaded
+from mosaicfs_core.plugins.instances import Instances
+from mosaicfs_core.plugins.loading import LoadedPlugin
 from mosaicfs_core.plugins.rescanning import rescanned
+from mosaicfs_core.plugins.running.installed import rescan
 from mosaicfs_core.testing.harness import Harness, plugin_at
 
 READY_S = 60.0
@@ -148,6 +155,39 @@ def test_so_is_an_environment_of_its_own_and_what_it_is_upgraded_to(running: Run
     running.says("apart", "2.0")
 
 
+class Gate:
+    """What waits until it is opened, and counts who comes."""
+
+    def __init__(self) -> None:
+        self.open, self.tried = threading.Event(), 0
+
+    def passed(self) -> None:
+        self.tried += 1
+        self.open.wait()
+
+
+def packaged(directory: Path, **modules: str) -> list[EntryPoint]:
+    """The entry points of one package, ours by its name, whose plugins are these modules in the directory."""
+    told = directory / "mosaicfs_plugins-1.dist-info"
+    told.mkdir()
+    (told / "METADATA").write_text("Name: mosaicfs-plugins\nVersion: 1\n")
+    lines = "".join(f"{name} = {module}\n" for name, module in modules.items())
+    (told / "entry_points.txt").write_text(f"[mosaicfs]\n{lines}")
+    return [point for found in distributions(path=[str(directory)]) for point in found.entry_points]
+
+
+@pytest.fixture
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where modules of plugins may lie; what is imported from there is forgotten in the end."""
+    directory = tmp_path / "lib"
+    directory.mkdir()
+    monkeypatch.syspath_prepend(str(directory))
+    yield directory
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None) or "").startswith(str(directory)):
+            del sys.modules[name]
+
+
 # What becomes of the plugins of a process, without any.
 
 
@@ -161,6 +201,8 @@ def installed(name: str, version: str = "1", distribution: str = "") -> Installe
 
 
 def load(one: InstalledPlugin) -> LoadedPlugin:
+    if one.problem is not None:
+        return loaded(one.name, distribution=one.distribution, status="failed", error=one.problem)
     hooks = frozenset({"mosaicfs_routes", "mosaicfs_crawl"})
     return loaded(one.name, one.distribution_version, distribution=one.distribution, hooks=hooks)
 
@@ -191,28 +233,15 @@ def test_a_new_name_of_an_upgraded_package_is_not_mixed_with_what_is_loaded_of_i
     assert "version 2 is installed and 1 loaded" in (now["two"].error or "")
 
 
-def test_what_is_left_out_stays_so_beside_others_of_its_package() -> None:
-    left_out = not_loaded(installed("two", "1", "x"), "disabled by name")
-    before = {"one": loaded("one", distribution="x"), "two": left_out}
-    now = rescanned(before, [installed("one", "1", "x"), installed("two", "1", "x")], (), lambda _: left_out)
-    assert (now["two"].status, now["two"].error) == ("disabled", "disabled by name")
-
-
-def test_an_interpreter_that_does_not_answer_this_once_ends_nothing() -> None:
-    works = loaded("apart", python=Path("/x/bin/python"))
-    late = loaded("apart", status="failed", error="it has not said what it is")
-    now = again([works], [], late)
-    assert (now["apart"].status, now["apart"].restart) == ("ok", "it has not said what it is")
+def test_one_of_an_environment_is_what_that_says_and_gone_with_it() -> None:
+    works, refused = loaded("apart", python=Path("/x/bin/python")), loaded("apart", status="failed", error="no")
+    assert again([works], [], refused) == {"apart": refused}
     assert again([works], []) == {}
 
 
 @pytest.mark.logs("not yet")
-async def test_one_that_failed_is_tried_again_with_what_lies_there_now(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.syspath_prepend(str(tmp_path / "lib"))
-    (tmp_path / "lib").mkdir()
-    module = tmp_path / "lib" / "mended_later.py"
+async def test_one_that_failed_is_tried_again_with_what_lies_there_now(tmp_path: Path, library: Path) -> None:
+    module = library / "mended_later.py"
     module.write_text("raise RuntimeError('not yet')\n")
     plugins = [plugin_at("mended", "mended_later")]
     async with Harness.start(tmp_path / "home", plugins=plugins) as harness:
@@ -221,4 +250,110 @@ async def test_one_that_failed_is_tried_again_with_what_lies_there_now(
         assert harness.host.rescan(()) == {"mended"}
         assert harness.host.get("mended").status == "ok"
         assert harness.host.rescan(()) == frozenset()
-    sys.modules.pop("mended_later", None)
+
+
+@pytest.mark.logs("nothing here")
+async def test_what_of_a_package_is_not_loaded_stays_what_it_is(tmp_path: Path, library: Path) -> None:
+    (library / "several.py").write_text(MODULE.format(name="several", version="1"))
+    (library / "several_broken.py").write_text("raise RuntimeError('nothing here')\n")
+    plugins = packaged(library, disabled="several", loaded="several", wrong="several_broken")
+    async with Harness.start(tmp_path / "home", plugins=plugins, disabled=["disabled"]) as harness:
+        before = harness.host.plugins
+        assert {one.name: one.status for one in before.values()} == {
+            "disabled": "disabled",
+            "loaded": "ok",
+            "wrong": "failed",
+        }
+        assert harness.host.rescan(()) == frozenset()
+        assert harness.host.plugins == before
+        # What failed is tried again all the same.
+        (library / "several_broken.py").write_text(MODULE.format(name="wrong", version="1 + mended"))
+        assert harness.host.rescan(()) == {"wrong"}
+        assert harness.host.get("wrong").status == "ok"
+
+
+@pytest.mark.logs("has not ended after")
+async def test_one_whose_import_hangs_is_not_tried_again(
+    tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate()
+    monkeypatch.setitem(sys.modules, "gate", gate)  # type: ignore[arg-type]  # found by name, like a module
+    monkeypatch.setattr(loading, "LOAD_S", 0.2)
+    (library / "hangs_once.py").write_text("import gate\ngate.passed()\n")
+    async with Harness.start(tmp_path / "home", plugins=[plugin_at("hangs", "hangs_once")]) as harness:
+        try:
+            assert "has not ended after 0.2 s" in (harness.host.get("hangs").error or "")
+            assert harness.host.get("hangs").restart == "it is tried again once MosaicFS is started anew"
+            (library / "hangs_once.py").write_text(MODULE.format(name="hangs", version="1"))
+            assert harness.host.rescan(()) == frozenset()
+            assert gate.tried == 1
+        finally:
+            gate.open.set()
+
+
+@pytest.mark.logs("gave up")
+async def test_a_time_out_of_its_own_is_no_hanging_import(tmp_path: Path, library: Path) -> None:
+    (library / "gives_up.py").write_text("raise TimeoutError('gave up')\n")
+    async with Harness.start(tmp_path / "home", plugins=[plugin_at("gives-up", "gives_up")]) as harness:
+        assert "gave up" in (harness.host.get("gives-up").error or "")
+        assert harness.host.get("gives-up").restart is None
+
+
+@pytest.mark.logs("cannot be used")
+async def test_what_others_hold_of_one_that_failed_is_left_to_them(tmp_path: Path, library: Path) -> None:
+    (library / "shared").mkdir()
+    (library / "shared" / "__init__.py").write_text("")
+    (library / "shared" / "works.py").write_text(MODULE.format(name="works", version="1"))
+    (library / "shared" / "wrong.py").write_text("import shared.help\nshared.help.nothing_yet\n")
+    (library / "shared" / "help.py").write_text("")
+    plugins = [plugin_at("works", "shared.works"), plugin_at("wrong", "shared.wrong")]
+    # Neither of these is a plugin, and both are there already.
+    plugins += [plugin_at("json", "json"), plugin_at("parent", "shared")]
+    async with Harness.start(tmp_path / "home", plugins=plugins) as harness:
+        assert [one.name for one in harness.host.plugins.values() if one.status == "failed"] == [
+            "json",
+            "parent",
+            "wrong",
+        ]
+        held = {name: sys.modules[name] for name in ("json", "json.decoder", "shared.works")}
+        harness.host.rescan(())
+        assert {name: sys.modules.get(name) for name in held} == held
+        # What it alone had imported is imported anew.
+        (library / "shared" / "help.py").write_text("nothing_yet = 1  # now")
+        mended = MODULE.format(name="wrong", version="1")
+        (library / "shared" / "wrong.py").write_text(f"from shared.help import nothing_yet\n{mended}")
+        assert harness.host.rescan(()) == {"wrong"}
+        assert harness.host.get("wrong").error is None
+
+
+def test_what_is_not_to_be_imported_is_nothing_else_once_its_package_is_upgraded() -> None:
+    def left_out(one: InstalledPlugin) -> LoadedPlugin:
+        return loaded(one.name, one.distribution_version, distribution=one.distribution, status="disabled")
+
+    before = {"one": loaded("one", distribution="x"), "two": left_out(installed("two", "1", "x"))}
+    now = rescanned(before, [installed("one", "2", "x"), installed("two", "2", "x")], (), left_out)
+    assert (now["two"].status, now["two"].error) == ("disabled", None)
+
+
+def test_another_entry_point_is_told_of_as_one() -> None:
+    (now,) = again([loaded("one", entry_point="one_before")], [installed("one")]).values()
+    assert (now.restart or "").startswith("one is installed and one_before loaded")
+
+
+@pytest.mark.logs("no room")
+async def test_what_could_not_be_written_when_a_package_came_is_with_the_next_look(
+    tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points: list[EntryPoint] = []
+    monkeypatch.setattr(discovery, "entry_points", lambda group: points)
+    module = MODULE.format(name="late", version="1").replace("queries=", "default_enabled=True, queries=")
+    (library / "comes_late.py").write_text(module)
+    async with Harness.start(tmp_path / "home") as harness, harness.agent():
+        points.append(plugin_at("late", "comes_late"))
+        with monkeypatch.context() as full:
+            full.setattr(Instances, "ensure_defaults", AsyncMock(side_effect=Unavailable("no room")))
+            assert (await rescan(harness.core)).changed == ["late"]
+        assert harness.store.reader.documents_of("plugin", (harness.core.node_id,)) == []
+        assert (await rescan(harness.core)).changed == ["late"]
+        assert [one["plugin_name"] for one in harness.store.reader.documents_of("plugin")] == ["late"]
+        assert (await rescan(harness.core)).changed == []

@@ -106,7 +106,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Elsewhere:
 
 def test_it_is_listed_as_a_strangers_plugin(elsewhere: Elsewhere) -> None:
     (plugin,) = elsewhere.mosaicfs("plugin", "list")
-    assert (plugin["name"], plugin["status"], plugin["version"]) == ("recipes", "ok", "1.2.0")
+    assert (plugin["name"], plugin["status"], plugin["version"]) == ("recipes", "off", "1.2.0")
     assert (plugin["distribution"], plugin["first_party"]) == ("recipes-for-mosaicfs", False)
 
 

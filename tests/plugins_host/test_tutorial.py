@@ -43,7 +43,7 @@ def test_a_new_plugin_keeps_its_contracts_in_every_way_to_run_it(elsewhere: Else
     # What it needs is there, so nothing is fetched; the guide's -e would want one more tool for building.
     elsewhere.pip("install", "--no-deps", "--no-index", "--no-build-isolation", package)
     listed = {plugin["name"]: plugin["status"] for plugin in elsewhere.mosaicfs("plugin", "list")}
-    assert listed[NAME] == "ok"
+    assert listed[NAME] == "off"
     checks = elsewhere.mosaicfs("plugin", "check", NAME)
     # Files are put where a crawl finds them by the package's own tests alone.
     assert {check["result"] for check in checks if check["way"]} == {"ok"}

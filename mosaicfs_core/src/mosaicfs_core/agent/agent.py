@@ -77,7 +77,7 @@ class Agent:
 
     async def __aenter__(self) -> Agent:
         self._loop = asyncio.get_running_loop()
-        self._core.plugins_changed.append(self._look_again)
+        self._core.rescans.listeners.append(self._look_again)
         await self._instances.refresh()
         await self._learn_roots()
         await self._release_pins()
@@ -100,7 +100,7 @@ class Agent:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._core.plugins_changed.remove(self._look_again)
+        self._core.rescans.listeners.remove(self._look_again)
         await end_tasks(*self._tasks)
         for runner in self._runners.values():
             await runner.stop()

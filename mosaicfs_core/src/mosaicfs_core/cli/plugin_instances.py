@@ -30,13 +30,13 @@ def instance_path(context: TerminalContext, name: str, node: str | None) -> str:
 
 
 def installed_on(context: TerminalContext, node_id: str) -> list[dict[str, Any]]:
-    """What can run on a node, which looks again what is installed there; of one that cannot be asked what it told
-    last."""
-    from mosaicfs_core.errors import Unavailable
+    """What can run on a node, which looks again what is installed there; of one that cannot be asked, or does not know
+    the question, what it told last."""
+    from mosaicfs_core.errors import MosaicError
 
     try:
         found: list[dict[str, Any]] = context.api.send("POST", f"nodes/{node_id}/rescan")["items"]
-    except Unavailable:
+    except MosaicError:
         found = context.api.get(f"nodes/{node_id}/status").get("available_plugins", [])
     return found
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from mosaicfs_core.cli.plugin_instances import instance_path, node_option, tell
+from mosaicfs_core.similar import similar
 
 if TYPE_CHECKING:
     from mosaicfs_core.cli.frame_context import TerminalContext
@@ -87,7 +87,7 @@ def _check(name: str, key: str) -> None:
 
     known = _SCHEMA["properties"]
     if key not in known:
-        near = get_close_matches(key, known, 1)
+        near = similar(key, known)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
         raise UserError(f"{name} has no limit {key!r}; {hint}", field=key)
 

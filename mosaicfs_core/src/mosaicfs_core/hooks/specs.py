@@ -1,7 +1,8 @@
 """Hook specifications. A hook lands with its first user; ``HOOK_API`` counts the changes a plugin could notice.
 
-Hooks that register things are plain functions, called once at start. Hooks that do work are coroutines or async
-generators and run under the host's dispatcher, which adds a time limit, captures errors and names the plugin.
+Hooks that register things are plain functions, called once at start, in a thread without an event loop. Hooks that do
+work are coroutines or async generators and run under the host's dispatcher, which adds a time limit, captures errors
+and names the plugin.
 """
 
 # The bodies of hooks are the plugins'.
@@ -170,8 +171,9 @@ def mosaicfs_step_ops() -> Sequence[StepOp]:
 def mosaicfs_routes(app: quart.Quart, context: RoutesContext) -> Sequence[quart.Blueprint]:
     """Blueprints to serve under ``/api/x/{plugin}`` (first-party ones where the API documentation puts them).
 
-    Called once while the server is put together. The server has already checked who is asking when a view runs; raise
-    the errors of ``mosaicfs_core.hooks`` and they become the documented answers.
+    Called once while the server is put together, where there is no event loop: what needs one is made by a view, when
+    it is first needed. The server has already checked who is asking when a view runs; raise the errors of
+    ``mosaicfs_core.hooks`` and they become the documented answers.
     """
 
 

@@ -105,12 +105,16 @@ class JobQueue:
         subscription cannot be understood (a wrong glob or step) is logged, and passed over.
         """
         for name, subscription in subscriptions.items():
-            for problem in Matcher(subscription, self._node_id, self._step_ops).problems:
+            for problem in (await self._matcher(subscription)).problems:
                 logger.warning("the subscription of %s: %s", name, problem)
         found = await self._store.transaction(lambda tx: instances.subscribe(tx, subscriptions, kept))
         self._purge()
         self._wake()
         return found
+
+    async def _matcher(self, subscription: Subscription) -> Matcher:
+        """Made in a thread: the op of a plugin may take its time to compile a step."""
+        return await asyncio.to_thread(Matcher, subscription, self._node_id, self._step_ops)
 
     def _purge(self) -> None:
         if self._purging is None or self._purging.done():
@@ -199,7 +203,7 @@ class JobQueue:
             rows = await self._store.read(lambda reader: reader.rows(sql, (instance.number, LISTING)))
             if rows:
                 after, until = rows[0]
-                matcher = Matcher(instance.parsed(), self._node_id, self._step_ops)
+                matcher = await self._matcher(instance.parsed())
                 find = partial(syncing.look, instance=instance, matcher=matcher, after=after, until=until, now=now)
                 found = await self._store.read(find)
                 write = partial(syncing.enqueue, matcher=matcher, found=found, after=after, now=now)

@@ -33,6 +33,7 @@ from mosaicfs_core.plugins import notifying, selecting
 from mosaicfs_core.plugins.node_settings import SettingsOfNode
 from mosaicfs_core.plugins.own_places import OwnPlaces
 from mosaicfs_core.plugins.places import Places
+from mosaicfs_core.plugins.rescans import Rescans
 from mosaicfs_core.plugins.settings import masked_plugin
 from mosaicfs_core.plugins.showing import Showing
 from mosaicfs_core.store.indexes import KEYS
@@ -100,7 +101,7 @@ class CoreServices:
     not have at present, by name, and ``capability_changed`` is called when they are others; ``offers`` is what this
     node can be asked, by the part that answers it. ``showing`` is how far the mounts of this machine are. It is by
     ``ask_control`` (method, params, seconds) that an agent asks its control plane, once it has a link to it.
-    ``plugins_changed`` are called when other plugins are found installed than before."""
+    ``rescans`` tells of plugins that are found installed while it runs."""
 
     home: Home
     config: Config
@@ -120,7 +121,7 @@ class CoreServices:
     capability_changed: Callable[[], None] = field(default=lambda: None)
     offers: dict[str, frozenset[str]] = field(default_factory=dict)
     showing: Showing = field(default_factory=Showing)
-    plugins_changed: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    rescans: Rescans = field(default_factory=Rescans)
     ask_control: Callable[[str, Mapping[str, Any], float], Awaitable[Any]] | None = None
     settings: SettingsOfNode = field(init=False)
     own: OwnPlaces = field(init=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import re
 import site
@@ -53,7 +54,7 @@ def installed_plugins(found: Iterable[EntryPoint] | None = None) -> list[Install
         if owner is not None:
             problem = f"the name {plugin.name!r} is taken by {owner.distribution or 'another package'}"
             name = f"{plugin.name}@{plugin.distribution or 'unknown'}"
-            listed.append(InstalledPlugin(name, plugin.entry_point, plugin.distribution, "", problem))
+            listed.append(dataclasses.replace(plugin, name=name, problem=problem))
             continue
         taken[plugin.name] = plugin
         listed.append(plugin)

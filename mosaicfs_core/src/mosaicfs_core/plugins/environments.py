@@ -8,21 +8,23 @@ document can name another one, and one to which others may write is passed over.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import stat
 import subprocess
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Final
 
 import msgspec
 
 from mosaicfs_core import children
-from mosaicfs_core.errors import PluginError
+from mosaicfs_core.errors import PluginError, Unavailable
 from mosaicfs_core.home import Home
 from mosaicfs_core.hooks import PluginManifest
 from mosaicfs_core.hooks.trust import open_to_others
@@ -68,12 +70,17 @@ def host_of(home: Home, disabled: Collection[str] = (), safe_mode: bool = False)
 
 def rescan(home: Home, host: PluginHost) -> frozenset[str]:
     """``PluginHost.rescan`` for a home's host; the names of plugins that are others than before. Blocks."""
-    return host.rescan(plugins_elsewhere(home, host.disabled, host.safe_mode))
+    return host.rescan(plugins_elsewhere(home, host.disabled, host.safe_mode, host.plugins))
 
 
-def plugins_elsewhere(home: Home, disabled: Collection[str] = (), safe_mode: bool = False) -> list[LoadedPlugin]:
+def plugins_elsewhere(
+    home: Home,
+    disabled: Collection[str] = (),
+    safe_mode: bool = False,
+    known: Mapping[str, LoadedPlugin] = MappingProxyType({}),
+) -> list[LoadedPlugin]:
     """A plugin for each environment of a home, working or not, by name. ``disabled`` ones are not asked, in
-    ``safe_mode`` none is."""
+    ``safe_mode`` none is. One that is ``known`` to work goes on when it cannot be asked this once."""
 
     def plugin(name: str) -> LoadedPlugin:
         if name in disabled:
@@ -82,6 +89,11 @@ def plugins_elsewhere(home: Home, disabled: Collection[str] = (), safe_mode: boo
             return _not_working(name, "disabled", "not loaded in safe mode")
         try:
             return _ask(home, name)
+        except Unavailable as error:
+            before = known.get(name)
+            if before is not None and before.status == "ok" and before.python is not None:
+                return dataclasses.replace(before, restart=error.message)
+            return _not_working(name, "failed", error.message)
         except PluginError as error:
             return _not_working(name, "failed", error.message)
 
@@ -111,15 +123,16 @@ def _not_working(name: str, status: Status, reason: str) -> LoadedPlugin:
 
 
 def _ask(home: Home, name: str) -> LoadedPlugin:
-    """The plugin in the environment of its name. Raises ``PluginError``."""
-    python = _interpreter(home.environments_dir, name)
+    """The plugin in the environment of its name. Raises ``PluginError``, and ``Unavailable`` when the interpreter
+    cannot say now what it is."""
+    python = interpreter(home, name)
     words = children.command(home.path, "plugin", "describe", name, python=python)
     try:
         code, output, errors = _run(words)
     except subprocess.TimeoutExpired:
-        raise _unusable(name, f"{python} has not said within {DESCRIBE_S:g} s what it is") from None
+        raise Unavailable(f"plugin {name}: {python} has not said within {DESCRIBE_S:g} s what it is") from None
     except OSError as error:
-        raise _unusable(name, f"{python} cannot be run: {error.strerror}") from None
+        raise Unavailable(f"plugin {name}: {python} cannot be run: {error.strerror}") from None
     if code != 0:
         raise _unusable(name, f"{python}: {children.failure(errors, code).message}")
     try:
@@ -155,8 +168,9 @@ def _beginning(file: IO[bytes]) -> bytes:
     return file.read(_MOST_TOLD)
 
 
-def _interpreter(directory: Path, name: str) -> Path:
+def interpreter(home: Home, name: str) -> Path:
     """The Python of an environment. Raises ``PluginError`` for one that must not be run or is none."""
+    directory = home.environments_dir
     if PLUGIN_NAME.fullmatch(name) is None:
         raise _unusable(name, f"the name of its environment must match {PLUGIN_NAME.pattern}")
     environment, python = directory / name, directory / name / "bin" / "python"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 import traceback
 from collections import deque
@@ -22,7 +21,7 @@ from mosaicfs_core.plugins.discovery import InstalledPlugin, installed_plugins, 
 from mosaicfs_core.plugins.hooktable import HOOKS, HookKind
 from mosaicfs_core.plugins.loading import LOAD_S, LoadedPlugin, load_plugin, not_loaded
 from mosaicfs_core.plugins.operations import check_yielded
-from mosaicfs_core.plugins.patience import within
+from mosaicfs_core.plugins.patience import Hangs, within
 from mosaicfs_core.plugins.places import Places
 from mosaicfs_core.plugins.rescanning import rescanned
 from mosaicfs_core.plugins.results import check_answer, check_result
@@ -72,7 +71,6 @@ class PluginHost:
     def __init__(self, manager: pluggy.PluginManager, choice: _Choice) -> None:
         self._manager = manager
         self._choice = choice
-        self._rescanning = threading.Lock()
         self._failures: deque[PluginFailure] = deque(maxlen=_KEPT_FAILURES)
         self._step_ops: dict[str, StepOp] | None = None
         self._kinds: dict[str, tuple[str, PluginKind]] | None = None
@@ -111,19 +109,19 @@ class PluginHost:
 
     def rescan(self, elsewhere: Iterable[LoadedPlugin]) -> frozenset[str]:
         """Look again at what is installed, and load what has come since; the names of plugins that are others than
-        before. Blocks. What is loaded stays as it is, and says when something else is installed in its place
-        (``LoadedPlugin.restart``). ``elsewhere`` are the plugins in environments of their own as they are now.
+        before. Blocks, and is to be called once at a time. What is loaded stays as it is, and says when something else
+        is installed in its place (``LoadedPlugin.restart``). ``elsewhere`` are the plugins in environments of their own
+        as they are now.
         """
-        with self._rescanning:
-            look_anew()
-            before = self.plugins
-            apart = [plugin for plugin in elsewhere if self._choice.has(plugin.name)]
-            self._take(rescanned(before, self._installed(apart), apart, self._load))
-            names = before.keys() | self.plugins.keys()
-            changed = frozenset(name for name in names if before.get(name) != self.plugins.get(name))
-            if changed:
-                self._kinds = None
-            return changed
+        look_anew()
+        before = self.plugins
+        apart = [plugin for plugin in elsewhere if self._choice.has(plugin.name)]
+        self._take(rescanned(before, self._installed(apart), apart, self._load))
+        names = before.keys() | self.plugins.keys()
+        changed = frozenset(name for name in names if before.get(name) != self.plugins.get(name))
+        if changed:
+            self._kinds = self._ask_kinds()  # here, where it may take its time
+        return changed
 
     def _installed(self, apart: Iterable[LoadedPlugin]) -> list[InstalledPlugin]:
         """What is installed here, ours first, then by name, but for what has an environment of its own."""
@@ -246,7 +244,7 @@ class PluginHost:
         call = partial(call_plain, name, hook, function, wanted)
         try:
             answer = call() if self.get(name).first_party else within(LOAD_S, call)
-        except TimeoutError:
+        except Hangs:
             raise PluginError(f"plugin {name}: {hook} has not returned after {LOAD_S:g} s", name, hook) from None
         problem = check_result(hook, answer)
         if problem is not None:
@@ -273,16 +271,19 @@ class PluginHost:
     def kinds(self) -> Mapping[str, tuple[str, PluginKind]]:
         """The kinds that plugins add, by ``plugin_type``: who added it, and the kind. The first of a name keeps it."""
         if self._kinds is None:
-            found: dict[str, tuple[str, PluginKind]] = {}
-            for plugin, kinds in self.registered("mosaicfs_plugin_kinds"):
-                for kind in kinds:
-                    if kind.name in found or kind.name == "package":
-                        message = f"plugin {plugin.name}: there is a kind {kind.name} of plugins already"
-                        self.record(PluginError(message, plugin.name, "mosaicfs_plugin_kinds"))
-                    else:
-                        found[kind.name] = (plugin.name, kind)
-            self._kinds = found
+            self._kinds = self._ask_kinds()
         return self._kinds
+
+    def _ask_kinds(self) -> dict[str, tuple[str, PluginKind]]:
+        found: dict[str, tuple[str, PluginKind]] = {}
+        for plugin, kinds in self.registered("mosaicfs_plugin_kinds"):
+            for kind in kinds:
+                if kind.name in found or kind.name == "package":
+                    message = f"plugin {plugin.name}: there is a kind {kind.name} of plugins already"
+                    self.record(PluginError(message, plugin.name, "mosaicfs_plugin_kinds"))
+                else:
+                    found[kind.name] = (plugin.name, kind)
+        return found
 
     # -- work hooks ------------------------------------------------------------------------------------------------
 

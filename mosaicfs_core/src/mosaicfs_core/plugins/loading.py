@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -18,13 +18,14 @@ from mosaicfs_core.errors import PluginError
 from mosaicfs_core.hooks import EVENTS, HOOK_API, PluginManifest
 from mosaicfs_core.plugins.discovery import InstalledPlugin
 from mosaicfs_core.plugins.hooktable import HOOKS, PREFIX, kind_of
-from mosaicfs_core.plugins.patience import within
+from mosaicfs_core.plugins.patience import Hangs, within
 from mosaicfs_core.plugins.settings import structure_problem
 from mosaicfs_core.similar import similar
 
 OLDEST_HOOK_API: Final = 1
 LOAD_S: Final = 10.0
 """How long the import of a plugin that is not ours may take, its manifest included."""
+STARTED_ANEW: Final = "once MosaicFS is started anew"
 _MANIFEST: Final = "mosaicfs_manifest"
 _NAMING_FILES: Final = ("mosaicfs_crawl", "mosaicfs_watch")
 
@@ -63,8 +64,11 @@ class LoadedPlugin:
 
 
 def load_plugin(manager: pluggy.PluginManager, installed: InstalledPlugin) -> LoadedPlugin:
-    """Import and register a plugin. Never raises: a plugin that cannot be used is returned as failed, unregistered."""
+    """Import and register a plugin. Never raises: a plugin that cannot be used is returned as failed, unregistered,
+    and nothing of it stays imported. One whose import hangs says in ``restart`` that it cannot be tried again: its
+    thread goes on, and holds the lock of the module."""
     manifest: PluginManifest | None = None
+    before = frozenset(sys.modules)
     try:
         if installed.problem is not None:
             raise PluginError(installed.problem, installed.name, "")
@@ -73,15 +77,19 @@ def load_plugin(manager: pluggy.PluginManager, installed: InstalledPlugin) -> Lo
         hooks = _check_hooks(manager, plugin, installed.name)
         _check_places(manifest, hooks, installed.name)
         manager.register(plugin, installed.name)
+    except Hangs:
+        text = f"plugin {installed.name}: its import has not ended after {LOAD_S:g} s"
+        return replace(_listed(installed, None, "failed", text), restart=f"it is tried again {STARTED_ANEW}")
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's module may do anything, exiting included
         _unregister(manager, installed.name)
+        _forget(installed.entry_point.module, before)
         return _listed(installed, manifest, "failed", _one_line(error), traceback.format_exc())
     return _listed(installed, manifest, "ok", hooks=hooks)
 
 
 def _imported(installed: InstalledPlugin) -> tuple[Any, PluginManifest]:
     """What the entry point names, and its manifest. A stranger's module may take ``LOAD_S`` at most: nothing else
-    starts meanwhile, and nobody could tell which one it is that does not come back."""
+    starts meanwhile, and nobody could tell which one it is that does not come back. Raises ``Hangs``."""
 
     def load() -> tuple[Any, PluginManifest]:
         plugin = installed.entry_point.load()
@@ -89,23 +97,14 @@ def _imported(installed: InstalledPlugin) -> tuple[Any, PluginManifest]:
 
     if installed.first_party:
         return load()
-    try:
-        # What a command prints may be read by a program; no stranger's module has a say in that.
-        with redirect_stdout(sys.stderr):
-            return within(LOAD_S, load)
-    except TimeoutError:
-        text = f"plugin {installed.name}: its import has not ended after {LOAD_S:g} s"
-        raise PluginError(text, installed.name, _MANIFEST) from None
+    # What a command prints may be read by a program; no stranger's module has a say in that.
+    with redirect_stdout(sys.stderr):
+        return within(LOAD_S, load)
 
 
 def not_loaded(installed: InstalledPlugin, reason: str) -> LoadedPlugin:
     """A plugin that is listed as disabled, without having been imported."""
     return _listed(installed, None, "disabled", reason)
-
-
-def not_usable(installed: InstalledPlugin, reason: str) -> LoadedPlugin:
-    """A plugin that is listed as failed, without having been imported."""
-    return _listed(installed, None, "failed", reason)
 
 
 def _listed(
@@ -233,6 +232,15 @@ def _unregister(manager: pluggy.PluginManager, name: str) -> None:
     """Leave no trace of a plugin: older pluggy keeps half of one whose validation failed."""
     if manager.get_plugin(name) is not None:
         manager.unregister(name=name)
+
+
+def _forget(module: str, before: Collection[str]) -> None:
+    """Forget what was imported of a package that cannot be used, so that it is imported anew once it is mended; not
+    what was there ``before``, which others hold."""
+    package = module.partition(".")[0]
+    for name in sys.modules.keys() - before:
+        if name == package or name.startswith(f"{package}."):
+            sys.modules.pop(name, None)
 
 
 def _one_line(error: BaseException) -> str:

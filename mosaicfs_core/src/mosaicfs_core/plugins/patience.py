@@ -9,8 +9,12 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
+class Hangs(Exception):
+    """The code has not ended in time; its own ``TimeoutError`` is another thing."""
+
+
 def within(seconds: float, work: Callable[[], T]) -> T:
-    """What ``work`` returns, or raises; it runs in a thread of its own. Raises ``TimeoutError`` when it has not ended
+    """What ``work`` returns, or raises; it runs in a thread of its own. Raises ``Hangs`` when it has not ended
     after ``seconds``: the thread is left behind, and does not keep the process from ending."""
     outcome: list[T] = []
     failure: list[BaseException] = []
@@ -27,5 +31,5 @@ def within(seconds: float, work: Callable[[], T]) -> T:
     if failure:
         raise failure[0]
     if not outcome:
-        raise TimeoutError
+        raise Hangs
     return outcome[0]

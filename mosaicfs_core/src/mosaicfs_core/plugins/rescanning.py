@@ -8,12 +8,11 @@ environment of its own is nowhere imported, and so is always what is installed.
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from mosaicfs_core.plugins.discovery import InstalledPlugin
-from mosaicfs_core.plugins.loading import LoadedPlugin, not_usable
+from mosaicfs_core.plugins.loading import STARTED_ANEW, LoadedPlugin
 
 AT_START: Final = {
     "mosaicfs_routes": "routes",
@@ -21,7 +20,6 @@ AT_START: Final = {
     "mosaicfs_hub": "hub",
 }
 """What a plugin adds that is asked for at the start alone, in words."""
-STARTED_ANEW: Final = "once MosaicFS is started anew"
 
 
 def rescanned(
@@ -33,7 +31,7 @@ def rescanned(
     """The plugins by name: ``found`` are installed beside MosaicFS now, ``apart`` in environments of their own."""
     loaded = {name: plugin for name, plugin in before.items() if plugin.status == "ok" and plugin.python is None}
     here = {one.name: _here(loaded, before.get(one.name), one, load) for one in found}
-    elsewhere = {plugin.name: _apart(before.get(plugin.name), plugin) for plugin in apart}
+    elsewhere = {plugin.name: plugin for plugin in apart}
     gone = {
         name: dataclasses.replace(plugin, restart=f"it is not installed any more, and gone {STARTED_ANEW}")
         for name, plugin in loaded.items()
@@ -50,26 +48,29 @@ def _here(
 ) -> LoadedPlugin:
     if installed.name in loaded:
         plugin = loaded[installed.name]
-        return dataclasses.replace(plugin, restart=_other_version(plugin, installed) or _missed(plugin))
-    there = installed.distribution_version
-    for other in loaded.values():
-        if other.distribution == installed.distribution and other.distribution_version != there:
-            return not_usable(installed, _upgraded(other.distribution_version, there))
-    if known is not None and known.status == "failed":
-        _forget(installed.entry_point.module)
-    plugin = dataclasses.replace(load(installed), late=True)
-    return dataclasses.replace(plugin, restart=_missed(plugin))
+        return dataclasses.replace(plugin, restart=_replaced(plugin, installed) or _missed(plugin))
+    if known is not None and known.status == "failed" and known.restart is not None:
+        return known
+    # One that is not loaded is not mixed with another version of its package: the problem is for who loads it to tell.
+    siblings = [other for other in loaded.values() if other.distribution == installed.distribution]
+    mixed = next((problem for other in siblings if (problem := _other_version(other, installed)) is not None), None)
+    plugin = load(dataclasses.replace(installed, problem=installed.problem or mixed))
+    late = dataclasses.replace(plugin, late=plugin.status == "ok")
+    return dataclasses.replace(late, restart=_missed(late))
+
+
+def _replaced(plugin: LoadedPlugin, installed: InstalledPlugin) -> str | None:
+    """That something else is installed now than what is loaded of the same name."""
+    there, here = installed.entry_point.value, plugin.entry_point
+    moved = f"{there} is installed and {here} loaded: the new one is used {STARTED_ANEW}" if there != here else None
+    return _other_version(plugin, installed) or moved
 
 
 def _other_version(plugin: LoadedPlugin, installed: InstalledPlugin) -> str | None:
     """That a package was upgraded beneath what is loaded of it."""
     there, here = installed.distribution_version, plugin.distribution_version
-    if (there, installed.entry_point.value) == (here, plugin.entry_point):
+    if there == here:
         return None
-    return _upgraded(here, there)
-
-
-def _upgraded(here: str, there: str) -> str:
     return f"version {there} is installed and {here} loaded: the new one is used {STARTED_ANEW}"
 
 
@@ -77,17 +78,3 @@ def _missed(plugin: LoadedPlugin) -> str | None:
     """What of a plugin that was loaded after the start does not work yet."""
     missed = [words for hook, words in AT_START.items() if plugin.late and hook in plugin.hooks]
     return f"its {' and '.join(missed)} work {STARTED_ANEW}" if missed else None
-
-
-def _forget(module: str) -> None:
-    """Forget what was imported of a plugin that could not be used: nobody has hold of it."""
-    for name in [name for name in sys.modules if name == module or name.startswith(f"{module}.")]:
-        del sys.modules[name]
-
-
-def _apart(known: LoadedPlugin | None, plugin: LoadedPlugin) -> LoadedPlugin:
-    """A plugin in an environment of its own. One that has worked is not ended because its interpreter does not answer
-    this once."""
-    if known is not None and known.python is not None and known.status == "ok" and plugin.status == "failed":
-        return dataclasses.replace(known, restart=plugin.error)
-    return plugin

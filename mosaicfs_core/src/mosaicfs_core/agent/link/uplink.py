@@ -75,7 +75,7 @@ class Uplink:
     async def __aenter__(self) -> Uplink:
         self._agent.subsystems["link"] = self.subsystem
         self._core.ask_control = self._ask_control
-        self._core.plugins_changed.append(self._look_again)
+        self._core.rescans.listeners.append(self._look_again)
         self._agent.roots_changed.append(self._describe)
         self._agent.instances_changed.append(self._tell_facts)
         for name, work in (("control plane link", self.link.run), ("heartbeat", self._beat)):
@@ -86,7 +86,7 @@ class Uplink:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._core.ask_control = None
-        self._core.plugins_changed.remove(self._look_again)
+        self._core.rescans.listeners.remove(self._look_again)
         await end_tasks(*self._tasks)
         await self._methods.close()
         self._agent.roots_changed.remove(self._describe)

@@ -43,10 +43,13 @@ _LOG_LINE: Final = 4096
 
 
 class Child:
-    """A ``RunningPlugin``. ``command`` starts the program that serves the package on the socket whose path is put at
-    its end; ``workers`` is what the package's manifest says of events at once."""
+    """A ``RunningPlugin``. ``command`` is asked before each start for what starts the program that serves the package
+    on the socket whose path is put at its end, and may raise ``PluginError``; ``workers`` is what the package's
+    manifest says of events at once."""
 
-    def __init__(self, command: Sequence[str], hooks: frozenset[str], workers: int, context: KindContext) -> None:
+    def __init__(
+        self, command: Callable[[], Sequence[str]], hooks: frozenset[str], workers: int, context: KindContext
+    ) -> None:
         self._command, self._hooks, self._workers, self._context = command, hooks, workers, context
         self._name = context.plugin.instance
         self._channel: Channel | None = None
@@ -176,7 +179,7 @@ class Child:
         """One life of the child; why it ended."""
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            command = [*self._command, os.fspath(path)]
+            command = [*self._command(), os.fspath(path)]
             child, _ = await children.start_here(f"plugin {self._name}", command, START_S, environment_of_child())
         except (MosaicError, OSError) as error:
             return f"it did not start: {error}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -34,8 +34,5 @@ def available_plugins(core: CoreServices) -> list[dict[str, Any]]:
 
 async def rescan(core: CoreServices) -> Rescanned:
     """Look again at which packages are installed, and put to work what has come."""
-    changed = await asyncio.to_thread(environments.rescan, core.home, core.host)
-    if changed:
-        for tell in list(core.plugins_changed):
-            await tell()
+    changed = await core.rescans.look(partial(environments.rescan, core.home, core.host))
     return Rescanned(items=available_plugins(core), changed=sorted(changed))

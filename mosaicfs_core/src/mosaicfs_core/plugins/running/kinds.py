@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from mosaicfs_core.hooks import Notice, PluginContext, Program, RunningPlugin
 from mosaicfs_core.hooks.wire import WORKERS
 from mosaicfs_core.plugins.containment import as_plugin_error
 from mosaicfs_core.plugins.context import CoreServices
+from mosaicfs_core.plugins.environments import interpreter
 from mosaicfs_core.plugins.host import PluginHost
 from mosaicfs_core.plugins.instances import Instance, Instances
 from mosaicfs_core.plugins.loading import LoadedPlugin
@@ -124,10 +126,16 @@ def run(core: CoreServices, instances: Instances, instance: Instance, changed: C
         assert plugin is not None
         if not is_isolated(instance, plugin):
             return InProcess(core.host, plugin, context)
-        served = plugin.name if plugin.distribution else f"{plugin.name}={plugin.entry_point}"
-        command = children.command(core.home.path, "plugin", "serve", served, "--socket", python=plugin.python)
-        inner = Child(command, plugin.hooks, plugin.manifest.workers if plugin.manifest else WORKERS, context)
+        workers = plugin.manifest.workers if plugin.manifest else WORKERS
+        inner = Child(partial(_command, core.home, plugin), plugin.hooks, workers, context)
     return Guarded(inner, core.host, context, lambda: instances.places(instance.name))
+
+
+def _command(home: Home, plugin: LoadedPlugin) -> list[str]:
+    """What starts a package's process. Raises ``PluginError`` when its environment is not to be relied on by now."""
+    served = plugin.name if plugin.distribution else f"{plugin.name}={plugin.entry_point}"
+    python = None if plugin.python is None else interpreter(home, plugin.name)
+    return children.command(home.path, "plugin", "serve", served, "--socket", python=python)
 
 
 def _of_kind(core: CoreServices, kind: str, context: Surroundings) -> RunningPlugin:

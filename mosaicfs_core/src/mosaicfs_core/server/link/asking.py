@@ -39,4 +39,5 @@ async def ask(
         raise NotAllowed(f"{node_id} is another machine: ask this of it on the control plane at {core.control_url}")
     if core.ask_control is None:
         raise Unavailable("it is asked through the control plane, to which there is no link yet")
-    return await core.ask_control("ask", {"node_id": node_id, "method": method, "params": params}, timeout)
+    question = {"node_id": node_id, "method": method, "params": params, "timeout_s": timeout}
+    return await core.ask_control("ask", question, timeout)

@@ -29,11 +29,12 @@ _MOVES_AT_ONCE: Final = 500
 
 
 class AskParams(msgspec.Struct, frozen=True, kw_only=True):
-    """A question to a node, of those that agents may ask (``asking.THROUGH``)."""
+    """A question to a node, of those that agents may ask (``asking.THROUGH``), and how long the agent waits for it."""
 
     node_id: Annotated[str, Meta(pattern=f"^{ids.NODE_ID_PATTERN}{END}")]
     method: str
     params: dict[str, Any]
+    timeout_s: Annotated[float, Meta(gt=0, le=30)] = 30.0
 
 
 def install(links: Links, relay: Relay, core: CoreServices) -> None:
@@ -43,7 +44,7 @@ def install(links: Links, relay: Relay, core: CoreServices) -> None:
         asked = params_of(AskParams, given)
         if asked.method not in THROUGH:
             raise NotAllowed(f"{asked.method} is not for agents to ask of other nodes")
-        return await ask(core, links, asked.node_id, asked.method, asked.params)
+        return await ask(core, links, asked.node_id, asked.method, asked.params, asked.timeout_s)
 
     async def ping(_node_id: str, _given: dict[str, Any]) -> dict[str, str]:
         return {"time": times.format_time(times.now_micros())}
