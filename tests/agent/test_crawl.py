@@ -89,6 +89,56 @@ async def test_a_file_renamed_onto_another_ends_where_that_one_goes_on(
     assert (await node.crawl()).written == 0
 
 
+async def test_a_file_renamed_onto_one_that_looks_the_same_ends_there(node: Any, write: Write) -> None:
+    """Made in one moment, as what is unpacked is."""
+    write(node.tree, {"a": "1", "b": "2", "c": "3"})
+    for name in "abc":
+        os.utime(node.tree / name, (1, 1))
+    os.link(node.tree / "c", node.tree / "d")
+    await node.start()
+    before = node.rows()
+    os.rename(node.tree / "a", node.tree / "b")
+    (node.tree / "c").unlink()
+    await node.crawl()
+    ended = await node.core.store.get(before["a"].document_id)
+    assert (ended["moved_from"], ended["renamed_onto"]) == (before["a"].export_path, before["b"].document_id)
+    assert node.rows()["b"].uuid == before["b"].uuid
+    assert "renamed_onto" not in await node.core.store.get(before["c"].document_id)
+    assert (await node.crawl()).written == 0
+
+
+@pytest.mark.parametrize(("one", "other"), [("a", "b"), ("a/f", "z/g"), ("z/g", "a/f")])
+async def test_files_that_exchanged_their_places_keep_their_documents(
+    node: Any, write: Write, one: str, other: str
+) -> None:
+    write(node.tree, {one: "one", other: "the other"})
+    await node.start()
+    before = node.rows()
+    os.rename(node.tree / one, node.tree / "between")
+    os.rename(node.tree / other, node.tree / one)
+    os.rename(node.tree / "between", node.tree / other)
+    assert (await node.crawl()).moved == 2
+    after = node.rows()
+    assert node.agrees()
+    assert (after[one].uuid, after[other].uuid) == (before[other].uuid, before[one].uuid)
+    document = await node.core.store.get(before[one].document_id)
+    assert document["moved_from"] == before[one].export_path
+    assert (await node.crawl()).written == 0
+
+
+async def test_numbers_given_out_crosswise_are_no_exchange(node: Any, write: Write) -> None:
+    write(node.tree, {"a": "one", "b": "the other"})
+    await node.start()
+    before = node.rows()
+    os.rename(node.tree / "a", node.tree / "between")
+    os.rename(node.tree / "b", node.tree / "a")
+    os.rename(node.tree / "between", node.tree / "b")
+    write(node.tree, {"a": "a new version", "b": "another one"})
+    await node.crawl()
+    assert node.agrees()
+    assert {name: row.uuid for name, row in node.rows().items()} == {name: row.uuid for name, row in before.items()}
+
+
 @pytest.mark.parametrize(("born", "renamed"), [(0, True), (2**60, False), (None, False)])
 async def test_a_name_and_a_number_are_no_file_renamed_onto_one_that_was_known(
     node: Any, write: Write, monkeypatch: pytest.MonkeyPatch, born: int | None, renamed: bool

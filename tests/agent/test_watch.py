@@ -77,6 +77,30 @@ async def test_a_file_renamed_onto_another_ends_where_that_one_goes_on(watched: 
     )
 
 
+async def test_files_renamed_onto_one_another_in_a_row_all_end_at_the_last(watched: Any, write: Write) -> None:
+    write(watched.tree, {"last.txt": "and last"})
+    await watched.settled(watched.agrees)
+    before = watched.rows()
+    os.rename(watched.tree / "sub/b.txt", watched.tree / "a.txt")
+    os.rename(watched.tree / "a.txt", watched.tree / "last.txt")
+    await watched.settled(watched.agrees)
+    for name in ("sub/b.txt", "a.txt"):
+        ended = await watched.core.store.get(before[name].document_id)
+        assert ended["renamed_onto"] == before["last.txt"].document_id
+
+
+async def test_files_that_exchange_their_places_keep_their_documents(watched: Any, write: Write) -> None:
+    write(watched.tree, {"other.txt": "longer than the one of a.txt"})
+    await watched.settled(watched.agrees)
+    before = watched.rows()
+    os.rename(watched.tree / "a.txt", watched.tree / "between")
+    os.rename(watched.tree / "other.txt", watched.tree / "a.txt")
+    os.rename(watched.tree / "between", watched.tree / "other.txt")
+    await watched.settled(watched.agrees)
+    after = watched.rows()
+    assert (after["a.txt"].uuid, after["other.txt"].uuid) == (before["other.txt"].uuid, before["a.txt"].uuid)
+
+
 async def test_an_atomic_save_keeps_the_document(watched: Any) -> None:
     before = watched.rows()["a.txt"]
     (watched.tree / ".a.txt.tmp").write_text("saved anew")

@@ -28,13 +28,30 @@ def test_a_file_that_never_rests_is_looked_at_all_the_same() -> None:
     assert pending.next_due() == PATIENCE_S
 
 
-def test_moves_in_a_row_become_one() -> None:
+def test_moves_in_a_row_become_one_and_one_of_what_may_have_been_between() -> None:
     pending = Pending()
     pending.move("/a", "/b", 0.0, directory=False)
     pending.move("/b", "/c", 0.1, directory=False)
     settled = pending.settle(9.0)
-    assert settled.moves == [("/a", "/c", False)]
+    assert settled.moves == [("/a", "/c", False), ("/b", "/c", False)]
     assert set(settled.touched) == {"/a", "/b", "/c"}
+
+
+def test_what_was_between_settles_with_the_move() -> None:
+    pending = Pending()
+    pending.move("/a", "/b", 0.0, directory=False)
+    pending.move("/b", "/c", 0.4, directory=False)
+    pending.touch("/c", 0.8)
+    assert pending.settle(1.0) == ([], {})
+    assert set(pending.settle(1.4).touched) == {"/a", "/b", "/c"}
+    assert not pending
+
+
+def test_directories_in_a_row_become_one() -> None:
+    pending = Pending()
+    pending.move("/a", "/b", 0.0, directory=True)
+    pending.move("/b", "/c", 0.1, directory=True)
+    assert pending.settle(9.0).moves == [("/a", "/c", True)]
 
 
 def test_there_and_back_is_no_move() -> None:

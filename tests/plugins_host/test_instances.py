@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from mosaicfs_core.agent import Agent
 from mosaicfs_core.documents import ids, times
+from mosaicfs_core.plugins.host import PluginHost
 from mosaicfs_core.plugins.instances import Instances
 from mosaicfs_core.plugins.prefixes import clashes, places_of
 from mosaicfs_core.testing import Harness, plugin_at
@@ -103,6 +105,15 @@ async def test_the_status_tells_what_failed_to_load_and_what_is_not_to_run(harne
     assert "fails_to_import: RuntimeError: boom at import" in part["detail"]
     assert "default: paused; restless: switched off" in part["detail"]
     assert part["held_back"] == {"default": "paused", "restless": "switched off"}
+
+
+async def test_what_is_left_out_by_name_is_no_failure(harness: Harness) -> None:
+    await harness.store.put(document(harness, "restless"))
+    host = PluginHost.discover(only={"restless"}, disabled={"restless"}, entry_points=faulty("restless"))
+    async with Agent(dataclasses.replace(harness.core, host=host)) as agent:
+        status = agent.status()
+    assert status["subsystems"]["plugins"]["held_back"] == {"restless": "disabled by name"}
+    assert (status["subsystems"]["plugins"]["status"], status["overall"]) == ("healthy", "healthy")
 
 
 @pytest.mark.parametrize("told", ["nothing", "at first", "later"])

@@ -291,6 +291,21 @@ def test_a_wrong_step_is_refused_when_stored_and_skipped_when_met(step: dict[str
     assert chain.explain(FACTS)[1].matched is None
 
 
+@pytest.mark.parametrize(
+    ("step", "told"),
+    [
+        ({"op": "glob"}, "steps[0].pattern: is missing: expected text"),
+        ({"op": "glob", "pattern": 3}, "steps[0].pattern: expected text, got 3"),
+        ({"op": "mime"}, "steps[0].globs: is missing: expected a list of at least one text"),
+        ({"pattern": "*"}, "steps[0].op: is missing: expected the name of an op"),
+    ],
+)
+def test_a_field_that_is_missing_is_called_so(step: dict[str, Any], told: str) -> None:
+    with pytest.raises(UserError) as caught:
+        compile_chain([step], strict=True)
+    assert caught.value.message == told
+
+
 def test_a_wrong_default_is_refused() -> None:
     with pytest.raises(UserError):
         compile_chain([], "continue")

@@ -12,6 +12,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from mosaicfs_core import disk_room
+from mosaicfs_core.disk_room import Room
 from mosaicfs_core.documents import ids
 from mosaicfs_core.errors import Unavailable
 from mosaicfs_core.plugins.secrets import opened
@@ -248,6 +250,16 @@ async def test_installed_plugins_are_listed_with_what_is_wrong(instance: Any) ->
     assert found["localfs"]["first_party"] is True
     assert "paths" in found["localfs"]["settings_schema"]["properties"]
     assert all("traceback" not in plugin for plugin in found.values())
+
+
+async def test_health_is_503_on_a_full_disk(instance: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk_room, "room_on", lambda path: Room(free=0, size=10**12, files=None))
+    sick = await instance.ask("GET", "/api/health", token=None)
+    assert sick.status_code == 503
+    body = await body_of(sick)
+    assert (body["status"], body["subsystems"]["disk"]) == ("unhealthy", {"status": "unhealthy"})
+    assert body["subsystems"]["store"] == {"status": "healthy"}
+    assert (await instance.ask("GET", "/api/system/info")).status_code == 200
 
 
 @pytest.mark.logs("^the replica cannot be read|^the writer of the replica has stopped")

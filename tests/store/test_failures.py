@@ -45,6 +45,20 @@ async def test_a_damaged_file_is_unavailable(name: str, tmp_path: Path) -> None:
     await store.close()
 
 
+@pytest.mark.parametrize("damaged", [True, False])
+async def test_a_file_that_cannot_be_opened_says_what_to_do(damaged: bool, tmp_path: Path) -> None:
+    path = tmp_path / "replica.db"
+    if damaged:
+        path.write_text("garbage" * 200)
+    else:
+        path.mkdir()
+    with pytest.raises(Unavailable) as caught:
+        await Store.open(path)
+    assert isinstance(caught.value.__cause__, sqlite3.Error)
+    assert (f"move {path}* away" in caught.value.message) is damaged
+    assert str(path) in caught.value.message or "`mosaicfs doctor`" in caught.value.message
+
+
 def sqlite_error(code: int) -> sqlite3.OperationalError:
     """As the driver raises it; extended codes carry the primary one in their lowest byte."""
     error = sqlite3.OperationalError("what SQLite says")

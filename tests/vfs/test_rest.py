@@ -207,6 +207,22 @@ async def test_a_node_that_nobody_knows_is_named(api: Api) -> None:
     assert changed[1]["warnings"] == [said.replace("mounts[1]", "mounts[0]")]
 
 
+@pytest.mark.parametrize("route", ["vfs", "vfs/tree"])
+async def test_a_machine_by_its_id_is_told_by_its_name(api: Api, route: str) -> None:
+    node = {"_id": d.node_document_id(api.node), "type": "node", "node_id": api.node, "friendly_name": "NAS"}
+    await api.harness.store.put({**node, "platform": "linux", "status": "online"})
+    await api.file("/s/a.txt")
+    for place, mounts in (("/machines/NAS", []), ("/machines/NAS/docs", [api.mount("/s")])):
+        await api.ask("POST", "vfs/directories", json={"path": place, "mounts": mounts})
+    for asked, meant in (("", ""), ("/docs", "/docs"), ("/docs/a.txt", "/docs/a.txt"), ("/nowhere", "")):
+        path = f"/machines/{api.node}{asked}"
+        status, body, _ = await api.ask("GET", route, query_string={"path": path})
+        told = f"there is no directory {path}; did you mean /machines/NAS{meant}?"
+        assert (status, body["error"]["message"]) == (404, told)
+    status, body, _ = await api.ask("GET", route, query_string={"path": "/machines/node-x"})
+    assert (status, body["error"]["message"]) == (404, "there is no directory /machines/node-x")
+
+
 @pytest.mark.parametrize("path", ["..", "/../etc", "/a/../../b", "relative", "/nul\0", "/" + "n" * 256])
 async def test_path_traversal_is_refused_everywhere(api: Api, path: str) -> None:
     query = {"path": path}

@@ -26,6 +26,7 @@ from mosaicfs_vfs.answers import (
     preview_answer,
 )
 from mosaicfs_vfs.directories import Directories
+from mosaicfs_vfs.meant import listing_at
 from mosaicfs_vfs.namespace import Namespace
 from mosaicfs_vfs.service import NamespaceService
 from mosaicfs_vfs.walk import tree_answer
@@ -135,7 +136,7 @@ def _add_reading(blueprint: Blueprint, service: NamespaceService) -> None:
     @document_response(ListingAnswer)
     async def list_directory(query_args: ListQuery) -> Response:
         """List a directory of the virtual tree."""
-        listing = await service.run(lambda namespace: namespace.list(query_args.path))
+        listing = await service.run(lambda namespace: listing_at(namespace, query_args.path))
         return json_answer(listing_answer(listing, query_args.offset, query_args.limit))
 
     @blueprint.get("/vfs/tree")

@@ -76,7 +76,7 @@ def plan(watched: Iterable[WatchedRoot], provided: Iterable[ProvidedRoot], names
     taken: set[str] = set()
     roots: list[WatchedRoot | ProvidedRoot] = [*sorted(watched), *sorted(provided)]
     for root in roots:
-        machine = join(MACHINES, _plain_name(names.get(root.node_id) or root.node_id))
+        machine = machine_directory(names.get(root.node_id) or root.node_id)
         place = join(machine, _folder_name(root.path))
         if place in taken:
             place = f"{place} ({path_hash(root.path)[:6]})"
@@ -104,10 +104,10 @@ def _folder_name(path: str) -> str:
     return name_of(path) or "filesystem"
 
 
-def _plain_name(name: str) -> str:
-    """A name of a machine as a name of a directory."""
+def machine_directory(name: str) -> str:
+    """Where the folders of a machine of that name are."""
     plain = name.replace("/", "-").replace("\0", "").strip()
-    return "machine" if plain in ("", ".", "..") else plain[:60]
+    return join(MACHINES, "machine" if plain in ("", ".", "..") else plain[:60])
 
 
 class Seeder:

@@ -7,6 +7,7 @@ from typing import Final
 from mosaicfs_core.documents.paths import name_of
 from mosaicfs_core.errors import NotFound
 from mosaicfs_vfs.answers import TreeAnswer
+from mosaicfs_vfs.meant import listing_at
 from mosaicfs_vfs.namespace import Listing, Namespace
 
 MAX_DIRECTORIES: Final = 1_000
@@ -15,7 +16,7 @@ MAX_DIRECTORIES: Final = 1_000
 
 def tree_answer(namespace: Namespace, path: str, depth: int) -> TreeAnswer:
     """The directories beneath ``path``, ``depth`` levels deep. Raises ``NotFound``."""
-    top = _answer(namespace.list(path))
+    top = _answer(listing_at(namespace, path))
     level = [top]
     named = 1
     for _ in range(depth):

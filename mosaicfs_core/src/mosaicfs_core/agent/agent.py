@@ -182,7 +182,7 @@ class Agent:
         failed = {
             name: instance.problem
             for name, instance in self._instances.current.items()
-            if instance.enabled and instance.problem is not None and not instance.left_behind
+            if instance.problem is not None and instance.held_back is None and not instance.left_behind
         }
         missing = [name for name in failed if self._instances.current[name].uninstalled]
         failed |= self._running.problems()

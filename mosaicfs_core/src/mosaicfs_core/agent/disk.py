@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any, Final
 
 from mosaicfs_core.documents import paths
-from mosaicfs_core.hooks import filesystem_id
+from mosaicfs_core.hooks import Entry, filesystem_id
 
 _AT_FDCWD: Final = -100
 _AT_SYMLINK_NOFOLLOW: Final = 0x100
@@ -26,6 +26,17 @@ def is_file(export_path: str) -> bool:
         return stat.S_ISREG(os.lstat(paths.unescape(export_path)).st_mode)
     except OSError:
         return False
+
+
+def entry_at(export_path: str, device: int) -> Entry | None:
+    """The regular file at an export path of this machine, as a listing on the filesystem ``device`` would name it."""
+    try:
+        facts = os.lstat(paths.unescape(export_path))
+    except OSError:
+        return None
+    if not stat.S_ISREG(facts.st_mode):
+        return None
+    return Entry(paths.name_of(export_path), facts.st_size, facts.st_mtime_ns // 1000, device, facts.st_ino)
 
 
 def is_gone(export_path: str, device: int) -> bool:

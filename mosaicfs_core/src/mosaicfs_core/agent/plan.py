@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from mosaicfs_core.documents import paths, times
 from mosaicfs_core.hooks import Entry
+from mosaicfs_core.store import FileRow
 
 _COMPRESSED: Final = {
     "gzip": "application/gzip",
@@ -82,6 +83,11 @@ def same_file(entry: Entry, candidate: Candidate) -> bool:
     if not candidate.active:
         return False
     return entry.name == candidate.name or (candidate.born is not None and candidate.born <= candidate.mtime)
+
+
+def is_as_known(entry: Entry, known: FileRow) -> bool:
+    """Whether a file has the size and mtime of one that is known."""
+    return known.status == "active" and entry.size == known.size and not _differs(entry.mtime, known.mtime)
 
 
 def mime_type_of(name: str) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -62,6 +62,13 @@ class New(msgspec.Struct):
     fingerprint: str | None = None
 
 
+class Arrived(NamedTuple):
+    """The document of a file that is at another's name now, and where that other one is by now; None: it is no more."""
+
+    document_id: str
+    left: New | None
+
+
 class Planner:
     """One look at the replica. ``claimed`` are document ids that a write still under way gives to other paths.
 
@@ -91,10 +98,24 @@ class Planner:
         """Plan a whole directory; returns what is gone: document numbers of files, paths of sub-directories."""
         known = queries.directory_contents(self._reader, self._source.node_id, path)
         difference = plan.compare(entries, known.files, complete=True)
-        self._changed(path, difference.changed)
+        self._changed(path, [*difference.changed, *self._alike(entries, known.files, difference)])
         self._new += [New(path, entry) for entry in difference.created]
         names = set(listed)
         return difference.gone, [paths.join(path, name) for name in known.directories if name not in names]
+
+    def _alike(
+        self, entries: Sequence[Entry], known: Sequence[plan.KnownRow], difference: plan.Difference
+    ) -> list[tuple[Entry, int]]:
+        """Files of the size and mtime that are known at their names, which nevertheless are others: those that are gone
+        from this directory."""
+        if not (difference.gone and self._matching and self._source.on_disk):
+            return []
+        lost = {noted[:2] for noted in self._reader.identities(difference.gone).values()}
+        seen = {entry.name for entry, _ in difference.changed}
+        found = {entry.name: entry for entry in entries if entry[3:5] in lost and entry.name not in seen}
+        docs = {row[3]: found[row[0]] for row in known if row[4] and row[0] in found}
+        noted = self._reader.identities(list(docs)) if docs else {}
+        return [(entry, doc) for doc, entry in docs.items() if doc in noted and noted[doc][:2] != entry[3:5]]
 
     def gone_at(self, path: str) -> tuple[list[int], list[str]]:
         """What a deletion at ``path`` takes: a file and a directory with all beneath it. Both are known there while a
@@ -188,17 +209,20 @@ class Planner:
                 if document["status"] != "active":  # somebody else's file was here once
                     self._new.append(file)
                 continue
-            if entry.name in arrived:
-                if document["status"] != "active":  # of the file that was here only the labels are
-                    self._move(arrived[entry.name], file)
+            if (came := arrived.get(entry.name)) is not None:
+                if came.left is not None or document["status"] != "active":
+                    self._move(came.document_id, file)
+                    if came.left is not None:  # else of the file that was here only the labels are
+                        self._move(document["_id"], came.left)
                     continue
-                self._end(arrived[entry.name], paths.join(parent, entry.name), document["_id"])
+                self._end(came.document_id, paths.join(parent, entry.name), document["_id"])
             self.batch.add(plan.changed_document(document, entry.size, entry.mtime, mime_type), entry, fingerprint)
             self.batch.changed += 1
 
-    def _arrived(self, parent: str, changed: Sequence[tuple[Entry, int]]) -> dict[str, str]:
-        """The document ids of files that were renamed onto a name that is known, by that name: what is there now has
-        another identity than before, which is that of a file that is gone from its own place."""
+    def _arrived(self, parent: str, changed: Sequence[tuple[Entry, int]]) -> dict[str, Arrived]:
+        """The files that were renamed onto a name that is known, by that name: what is there now has another identity
+        than before, which is that of a file that is gone from its own place, or that exchanged places with the one that
+        was here."""
         if not (self._matching and self._source.on_disk):
             return {}
         noted = self._reader.identities([doc for _, doc in changed])
@@ -208,13 +232,32 @@ class Planner:
             if entry.number and doc in noted and noted[doc][:2] != (entry.device, entry.number)
         ]
         known = self._identified([file for file, _ in others])
-        found: dict[str, str] = {}
+        found: dict[str, Arrived] = {}
         for file, doc in others:
-            docs = known.get((file.entry.device, file.entry.number), [])
-            document_id = self._by_identity(file, [other for other in docs if other != doc], known_there=True)
-            if document_id is not None:
-                found[file.entry.name] = document_id
+            docs = [other for other in known.get((file.entry.device, file.entry.number), []) if other != doc]
+            document_id = self._by_identity(file, docs, known_there=True)
+            came = self._exchanged(file, doc, docs) if document_id is None else Arrived(document_id, None)
+            if came is not None:
+                found[file.entry.name] = came
         return found
+
+    def _exchanged(self, file: New, doc: int, docs: Sequence[int]) -> Arrived | None:
+        """Which of the documents with a file's identity exchanged its place with the one that was at its path. Numbers
+        are given out again, so both must be as they were."""
+        if not docs:
+            return None
+        (here,), noted = self._reader.file_rows([doc]), self._reader.identities([doc])[doc]
+        for there in self._reader.file_rows(docs):
+            left = disk.entry_at(there.export_path, noted.device)
+            if (
+                left is not None
+                and left.number == noted.number
+                and plan.is_as_known(left, here)
+                and plan.is_as_known(file.entry, there)
+                and self._may_move(there.document_id)
+            ):
+                return Arrived(there.document_id, New(there.parent, left))
+        return None
 
     def _end(self, document_id: str, path: str, onto: str) -> None:
         """A file was renamed onto another, whose document goes on: its own ends there."""

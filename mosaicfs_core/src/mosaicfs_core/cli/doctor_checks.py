@@ -19,6 +19,7 @@ from mosaicfs_core.disk_room import NOTHING_WRITTEN, room_on
 from mosaicfs_core.errors import ConfigError
 from mosaicfs_core.home import Home
 from mosaicfs_core.plugins.discovery import installed_plugins, unknown_names
+from mosaicfs_core.store.failures import anew, is_damage
 
 FEW_WATCHES: Final = 65_536
 LITTLE_SPACE: Final = 1_000_000_000
@@ -151,7 +152,11 @@ def check_permissions(home: Home) -> Finding:
 
 def check_store(home: Home) -> Finding:
     """Whether the replica and the sign-in database are sound."""
-    for file in (home.replica, home.path / "auth.db"):
+    sign_ins = home.path / "auth.db"
+    for file, mend in (
+        (home.replica, anew(home.replica)),
+        (sign_ins, f"stop MosaicFS, move {sign_ins}* away and start it again: everybody has to sign in anew"),
+    ):
         if not file.exists():
             continue
         try:
@@ -160,12 +165,10 @@ def check_store(home: Home) -> Finding:
                 answer = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         except sqlite3.Error as error:
             answer = str(error)
-            if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-                # A full disk, a lock, a device that fails: nothing is known of the file, so it must not be given up.
+            if not is_damage(error):  # a full disk, a lock, a device that fails
                 mend = "see that the disk has room and can be read, then ask again; keep the file"
                 return Finding("store", "failed", f"{file.name} cannot be looked at now: {answer}", mend)
         if answer != "ok":
-            mend = f"stop MosaicFS, move {file} away and start it again: it indexes anew (labels come from a backup)"
             return Finding("store", "failed", f"{file.name}: {answer}", mend)
     return Finding(
         "store", "ok", "sound" if home.replica.exists() else "there is none yet: it is made at the first start"

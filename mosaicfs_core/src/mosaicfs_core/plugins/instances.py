@@ -66,9 +66,11 @@ class Instance:
 
     @property
     def held_back(self) -> str | None:
-        """That it is switched off or paused, in words; None when it is neither."""
+        """That it is switched off or paused, or its plugin is left out here, in words; None when it is to run."""
         if not self.enabled:
             return "switched off"
+        if self.plugin is not None and self.plugin.status == "disabled":
+            return self.plugin.error
         return "paused" if self.paused else None
 
     @property

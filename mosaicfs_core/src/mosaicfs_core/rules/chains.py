@@ -15,7 +15,7 @@ from mosaicfs_core.documents.base import Step
 from mosaicfs_core.documents.codec import to_document
 from mosaicfs_core.errors import MosaicError, UserError
 from mosaicfs_core.rules.facts import FactsLookup, FileFacts, NoLookup
-from mosaicfs_core.rules.ops import CORE_OPS, Compiled, Predicate
+from mosaicfs_core.rules.ops import CORE_OPS, Compiled, Predicate, expected
 from mosaicfs_core.rules.sql import Sql, SqlFilter, negated
 
 STEP_FIELDS: Final = frozenset({"op", "invert", "on_match", "on_no_match"})
@@ -113,7 +113,7 @@ def _compile_op(op: str, fields: Mapping[str, Any], ops: Mapping[str, PluginOp])
 def _compile_step(index: int, step: Mapping[str, Any], ops: Mapping[str, PluginOp]) -> _Slot | StepWarning:
     op = step.get("op")
     if not isinstance(op, str) or not op:
-        raise UserError(f"expected the name of an op, got {op!r}", field="op")
+        raise UserError(expected("the name of an op", op), field="op")
     invert = step.get("invert") or False
     if not isinstance(invert, bool):
         raise UserError(f"expected true or false, got {invert!r}", field="invert")

@@ -64,17 +64,22 @@ class CoreOp(msgspec.Struct, frozen=True, kw_only=True):
     fields: Mapping[str, Any]
 
 
+def expected(what: str, given: object) -> str:
+    """What to say of a step's field that is not what it must be; None where it is missing."""
+    return f"is missing: expected {what}" if given is None else f"expected {what}, got {given!r}"
+
+
 def _text(fields: Fields, name: str) -> str:
     value = fields.get(name)
     if not isinstance(value, str) or not value:
-        raise UserError(f"expected text, got {value!r}", field=name)
+        raise UserError(expected("text", value), field=name)
     return value
 
 
 def _texts(fields: Fields, name: str) -> list[str]:
     value = fields.get(name)
     if not isinstance(value, Sequence) or isinstance(value, str) or not value:
-        raise UserError(f"expected a list of at least one text, got {value!r}", field=name)
+        raise UserError(expected("a list of at least one text", value), field=name)
     for text in value:
         if not isinstance(text, str) or not text:
             raise UserError(f"expected a list of texts, got {text!r} in it", field=name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sqlite3
 from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
 
 from ..errors import Unavailable
@@ -14,9 +15,8 @@ T = TypeVar("T")
 
 _BUSY: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _NO_ROOM: Final = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
-_UNUSABLE: Final = {
-    sqlite3.SQLITE_CORRUPT,
-    sqlite3.SQLITE_NOTADB,
+_DAMAGED: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_UNUSABLE: Final = _DAMAGED | {
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_READONLY,
     sqlite3.SQLITE_PERM,
@@ -49,6 +49,23 @@ def read_error(error: BaseException) -> BaseException:
     if kind in _NO_ROOM | _UNUSABLE:
         return _caused(Unavailable(f"The replica cannot be read: {error}. `mosaicfs doctor` checks it."), error)
     return _locked(error, kind)
+
+
+def open_error(error: BaseException, file: Path) -> BaseException:
+    """What to tell of a replica that could not be opened: ``read_error``, of a damaged one with what to do."""
+    if not is_damage(error):
+        return read_error(error)
+    return _caused(Unavailable(f"The replica {file} is damaged ({error}). To go on: {anew(file)}."), error)
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether SQLite says that the file itself is damaged. All else tells nothing of it, so it must not be given up."""
+    return _kind(error) in _DAMAGED
+
+
+def anew(replica: Path) -> str:
+    """What to do about a damaged replica. What SQLite has beside it would be taken for the new one's."""
+    return f"stop MosaicFS, move {replica}* away and start it again: it indexes anew (labels come from a backup)"
 
 
 def reads(function: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from ..documents import validate as validate_document
 from ..errors import NotFound, Unavailable, UserError
 from . import exchange, maintenance, ordered, schema
 from .changes import Signal, follow
-from .failures import reads
+from .failures import open_error, reads
 from .find import find as find_documents
 from .intake import Prepared, prepare
 from .observing import Observer
@@ -58,9 +59,12 @@ class Store:
         """Open the replica at ``path``, which is created when it is absent (its directory must exist).
 
         ``validate`` raises InvalidDocument for a document that fails its schema. Two processes must not open one file
-        for writing: the lock of the home sees to that.
+        for writing: the lock of the home sees to that. Raises ``Unavailable`` when it cannot be read or is damaged.
         """
-        return cls(path, await asyncio.to_thread(_prepare, path, validate))
+        try:
+            return cls(path, await asyncio.to_thread(_prepare, path, validate))
+        except sqlite3.Error as error:
+            raise open_error(error, path)  # noqa: B904 - it has its cause
 
     async def close(self) -> None:
         """Finish the writes under way, end the live feeds, close the file."""

@@ -14,8 +14,9 @@ PATIENCE_S: Final = 5.0
 
 
 class Settled(NamedTuple):
-    """What is due: ``moves`` (from, to, whether a directory) in the order heard; ``touched`` maps paths to whether a
-    directory's content must be looked at."""
+    """What is due: ``moves`` (from, to, whether a directory) in the order heard. One of a file that went from name to
+    name is followed by a move from each name between: there may have been a file that it was renamed onto.
+    ``touched`` maps paths to whether a directory's content must be looked at."""
 
     moves: list[tuple[str, str, bool]]
     touched: dict[str, bool]
@@ -39,6 +40,10 @@ class _Move(NamedTuple):
     source: str
     directory: bool
     serial: int
+    between: dict[str, None]  # names that a file had on its way, in order
+
+    def ends(self, target: str) -> tuple[str, ...]:
+        return self.source, *self.between, target
 
 
 class _Queue:
@@ -144,10 +149,14 @@ class Pending:
         if directory:
             self._rebase(source, target)
         known = self._moves.pop(source, None)
-        origin = source if known is None else known.source
+        origin, between = (source, {}) if known is None else (known.source, known.between)
+        if known is not None and not directory:
+            between[source] = None
+            self.touch(source, now)
+        between.pop(target, None)
         if origin != target:
             self._serial += 1
-            self._moves[target] = _Move(origin, directory, self._serial)
+            self._moves[target] = _Move(origin, directory, self._serial, between)
         self.touch(origin, now)
         self.touch(target, now, content=directory)
 
@@ -180,18 +189,21 @@ class Pending:
         return self._queue.first()
 
     def settle(self, now: float) -> Settled:
-        """Take out what is due. A move is due with the last of its two ends."""
+        """Take out what is due. A move is due with the last of its ends, and the names between them."""
         due = {times.path: times for times in self._queue.take(now)}
         for target, move in self._moves.items():
-            ends = (move.source, target)
+            ends = move.ends(target)
             waiting = [self._touched[end].due for end in ends if end in self._touched and end not in due]
             for end in ends if waiting else ():
                 held = due.pop(end, None)
                 if held is not None:
                     self._queue.put(held, max(waiting))
-        moves = [(move.source, target, move.directory) for target, move in self._moves.items() if target in due]
-        for _, target, _ in moves:
-            del self._moves[target]
+        settled = [target for target in self._moves if target in due]
+        moves = [
+            (source, target, move.directory)
+            for target, move in ((target, self._moves.pop(target)) for target in settled)
+            for source in (move.source, *move.between)
+        ]
         touched = {path: times.content for path, times in due.items()}
         for path in touched:
             del self._touched[path]

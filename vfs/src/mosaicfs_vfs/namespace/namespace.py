@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
-from mosaicfs_core.documents.ids import full_file_id
+from mosaicfs_core.documents.ids import full_file_id, node_document_id
 from mosaicfs_core.documents.paths import is_under, name_of, normalize_virtual, parent_of
 from mosaicfs_core.documents.times import now_micros
 from mosaicfs_core.errors import NotFound, UserError
@@ -198,6 +198,12 @@ class Namespace:
         if path is not None or file_id is not None:
             raise UserError("expected export_path without a path and a file_id", field="export_path")
         return explainer.on_disk(export_path)
+
+    @_locked
+    def node_name(self, node_id: str) -> str | None:
+        """What the node is called, None when there is no such node."""
+        node = self._reader.get(node_document_id(node_id))
+        return None if node is None else str(node["friendly_name"])
 
     @_locked
     def node_ids(self) -> frozenset[str]:

@@ -221,7 +221,7 @@ class Sessions:
                 raise
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
-            raise Unavailable(f"The sign-in database cannot be used: {error}.") from error
+            raise Unavailable(f"The sign-in database cannot be used: {error}. `mosaicfs doctor` checks it.") from error
         finally:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
@@ -272,7 +272,8 @@ def _connect(path: Path) -> sqlite3.Connection:
             connection.execute("ALTER TABLE sessions ADD COLUMN revocations INTEGER NOT NULL DEFAULT 0")
     except sqlite3.Error as error:
         connection.close()
-        raise Unavailable(f"The sign-in database {path} cannot be used: {error}.") from error
+        text = f"The sign-in database {path} cannot be used: {error}. `mosaicfs doctor` checks it."
+        raise Unavailable(text) from error
     return connection
 
 

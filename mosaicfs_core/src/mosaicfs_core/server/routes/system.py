@@ -107,9 +107,10 @@ class Started(msgspec.Struct, kw_only=True, omit_defaults=True):
 @document_response(HealthAnswer)
 @document_response(HealthAnswer, 503)
 async def health() -> Response:
-    """Say whether the instance works. Public; 503 when it does not."""
+    """Say whether the instance works. Public; 503 when its replica cannot be read or written, on a full disk say."""
     server = state()
-    parts = {"store": "healthy", **_agent_parts(server)}
+    disk = str(disk_room.subsystem(server.core.home.path, server.core.store.failure)["status"])
+    parts = {"store": "healthy", **_agent_parts(server), "disk": disk}
     try:
         await server.core.store.info()
     except (MosaicError, sqlite3.Error) as error:
@@ -121,7 +122,7 @@ async def health() -> Response:
         parts["store"] = "unhealthy"
     worst = next((grade for grade in ("unhealthy", "degraded") if grade in parts.values()), "healthy")
     body = HealthAnswer(status=worst, subsystems={name: Part(status=grade) for name, grade in parts.items()})
-    return json_answer(body, 503 if parts["store"] == "unhealthy" else 200)
+    return json_answer(body, 503 if "unhealthy" in (parts["store"], disk) else 200)
 
 
 @blueprint.get("/system/info")
