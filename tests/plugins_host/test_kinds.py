@@ -145,11 +145,12 @@ async def test_the_first_of_a_name_keeps_it_and_what_is_no_kind_is_refused(tmp_p
 async def test_kinds_that_come_are_asked_for_aside_and_those_that_hang_are_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    go_on, askers = threading.Event(), []
+    go_on, asked, askers = threading.Event(), threading.Event(), []
 
     @hookimpl
     def mosaicfs_plugin_kinds() -> Any:
         askers.append(threading.current_thread())
+        asked.set()
         go_on.wait()
         return []
 
@@ -163,6 +164,7 @@ async def test_kinds_that_come_are_asked_for_aside_and_those_that_hang_are_given
         plugins.append(plugin_at("hangs", f"{HERE}:hanging"))
         try:
             assert harness.host.rescan(()) == {"hangs"}
+            assert asked.wait(30)
             assert (len(askers), "robot" in harness.host.kinds(), len(askers)) == (1, True, 1)
             assert "has not returned" in harness.host.failures[-1].message
         finally:

@@ -159,10 +159,11 @@ class Gate:
     """What waits until it is opened, and counts who comes."""
 
     def __init__(self) -> None:
-        self.open, self.tried = threading.Event(), 0
+        self.open, self.reached, self.tried = threading.Event(), threading.Event(), 0
 
     def passed(self) -> None:
         self.tried += 1
+        self.reached.set()
         self.open.wait()
 
 
@@ -272,16 +273,24 @@ async def test_what_of_a_package_is_not_loaded_stays_what_it_is(tmp_path: Path, 
         assert harness.host.get("wrong").status == "ok"
 
 
+@pytest.mark.parametrize("late", [False, True])
 @pytest.mark.logs("has not ended after")
 async def test_one_whose_import_hangs_is_not_tried_again(
-    tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch, *, late: bool
 ) -> None:
     gate = Gate()
     monkeypatch.setitem(sys.modules, "gate", gate)  # type: ignore[arg-type]  # found by name, like a module
     monkeypatch.setattr(loading, "LOAD_S", 0.2)
     (library / "hangs_once.py").write_text("import gate\ngate.passed()\n")
-    async with Harness.start(tmp_path / "home", plugins=[plugin_at("hangs", "hangs_once")]) as harness:
+    hanging = plugin_at("hangs", "hangs_once")
+    points = [] if late else [hanging]
+    monkeypatch.setattr(discovery, "entry_points", lambda group: points)
+    async with Harness.start(tmp_path / "home") as harness:
         try:
+            if late:
+                points.append(hanging)
+                assert harness.host.rescan(()) == {"hangs"}
+            assert gate.reached.wait(30)
             assert "has not ended after 0.2 s" in (harness.host.get("hangs").error or "")
             assert harness.host.get("hangs").restart == "it is tried again once MosaicFS is started anew"
             (library / "hangs_once.py").write_text(MODULE.format(name="hangs", version="1"))

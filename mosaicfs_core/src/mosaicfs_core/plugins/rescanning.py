@@ -55,7 +55,9 @@ def _here(
     siblings = [other for other in loaded.values() if other.distribution == installed.distribution]
     mixed = next((problem for other in siblings if (problem := _other_version(other, installed)) is not None), None)
     plugin = load(dataclasses.replace(installed, problem=installed.problem or mixed))
-    late = dataclasses.replace(plugin, late=plugin.status == "ok")
+    if plugin.status != "ok":
+        return plugin
+    late = dataclasses.replace(plugin, late=True)
     return dataclasses.replace(late, restart=_missed(late))
 
 
