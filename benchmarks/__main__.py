@@ -43,10 +43,10 @@ were measured on; the ratios are what counts.
 LIMITS = {
     "replication": """
 What bounds it is the processor time of the receiving side: two thirds of some 125 µs for each document, 37 of them the
-writing (see [decision 19](decisions/0019-no-bulk-snapshot.md)). Its writes are durable when they are acknowledged. PouchDB's servers here keep
-everything in memory and never wait for a disk. The promise is held against PouchDB's replicator as it comes, which is
-given fewer documents, since its rate falls with their number; beside it stands what it does best, with batches of
-1,000.
+writing (see [decision 19](decisions/0019-no-bulk-snapshot.md)). Its writes are durable when they are acknowledged;
+PouchDB's servers here keep everything in memory and never wait for a disk. The promise is held against PouchDB's
+replicator as it comes, which is given fewer documents, since its rate falls with their number; beside it stands what it
+does best, with batches of 1,000.
 """,
     "mount": """
 What bounds the rows that fall short, when they do, as far as it is known:
