@@ -172,6 +172,23 @@ async def test_a_cache_that_is_deleted_while_it_begins_anew(
     assert await keeper(bed).pinned("pins") == [place(file)]
 
 
+@pytest.mark.logs("begins anew")
+@pytest.mark.parametrize("size", [MIB, BIG])
+async def test_a_cache_that_is_deleted_while_a_file_comes_is_no_lack_of_room(bed: Bed, size: int) -> None:
+    file = bed.put("a", content(size))
+
+    def deleted(_: web.Request, body: bytes) -> bytes:
+        shutil.rmtree(bed.place, ignore_errors=True)
+        return body
+
+    bed.owner.disturb = deleted
+    await keeper(bed).pin(file, "pins")
+    bed.owner.disturb = None
+    await keeper(bed).pin(file, "pins")
+    assert (await keeper(bed).held([file]))[0].whole
+    assert await bed.read(file) == content(size)
+
+
 def test_what_goes_while_the_disk_is_looked_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place, listed = tmp_path / "cache", os.listdir
 

@@ -209,8 +209,7 @@ class Cache:
         """Make an entry's blocks from ``start`` up to ``stop`` verified. Raises ``NoRoom`` when they cannot be kept,
         ``Stale`` when the owner has another version by now, and what ``Owners.range`` raises."""
         if not entry.watch():
-            self._forget(entry)
-            self._later(self._index.delete, [entry.id])
+            self.deleted(entry)
         await self._fetching.ensure(entry, start, stop)
 
     def prefetch(self, entry: Entry, start: int, stop: int) -> None:
@@ -286,6 +285,10 @@ class Cache:
     def outdated(self, entry: Entry, error: Stale) -> None:
         """The owner has another version: nothing can be added to this one any more."""
         entry.failure = error
+        self.deleted(entry)
+
+    def deleted(self, entry: Entry) -> None:
+        """An entry's file has no name any more, or must not have one: only those who have it open go on with it."""
         if not entry.detached:
             self._forget(entry)
             self._later(self._index.delete, [entry.id])

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mosaicfs_core.content.cache.entry import Entry
-from mosaicfs_core.content.cache.layout import BLOCK, checksum, read_block, temporary_file
+from mosaicfs_core.content.cache.layout import BLOCK, checksum, in_directory, read_block, temporary_file
 from mosaicfs_core.content.owners import Differs, Facts, Sink, Undigested
 from mosaicfs_core.errors import NoRoom, Stale, Unavailable
 
@@ -289,6 +289,8 @@ class Fetching:
         if not entry.detached:
             try:
                 await self._cache.in_thread(_move_into_place, self._cache.directory, entry)
+            except FileNotFoundError:  # whoever has it open gets its bytes all the same
+                self._cache.deleted(entry)
             except OSError as error:
                 raise NoRoom(f"the cache cannot be written: {error.strerror}") from error
 
@@ -339,8 +341,7 @@ def _open_file(path: Path, size: int) -> tuple[int, bool]:
     try:
         descriptor, fresh = os.open(path, flags), False
     except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor, fresh = os.open(path, flags | os.O_CREAT, 0o600), True
+        descriptor, fresh = in_directory(path.parent, lambda: os.open(path, flags | os.O_CREAT, 0o600)), True
     try:
         if os.fstat(descriptor).st_size != size:
             os.ftruncate(descriptor, size)
@@ -377,7 +378,7 @@ def _agreeing(descriptor: int, expected: dict[int, int]) -> set[int]:
 
 def _move_into_place(directory: Path, entry: Entry) -> None:
     assert entry.descriptor is not None
-    if entry.path.exists() and os.path.samestat(entry.path.stat(), os.fstat(entry.descriptor)):
-        return  # it was there before all of its blocks turned out to be damaged
-    entry.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    os.replace(temporary_file(directory, entry.key, entry.id), entry.path)
+    with suppress(FileNotFoundError):
+        if os.path.samestat(entry.path.stat(), os.fstat(entry.descriptor)):
+            return  # it was there before all of its blocks turned out to be damaged
+    in_directory(entry.path.parent, lambda: os.replace(temporary_file(directory, entry.key, entry.id), entry.path))

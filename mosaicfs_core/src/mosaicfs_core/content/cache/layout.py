@@ -15,12 +15,17 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from mosaicfs_core.content.blockmap import BlockMap
 from mosaicfs_core.content.owners import BLOCK
 
+T = TypeVar("T")
+
+_ATTEMPTS: Final = 5
 INDEX: Final = "index.db"
 TEMPORARY: Final = "tmp"
 WHOLE_LIMIT: Final = 50_000_000
@@ -56,6 +61,16 @@ def cache_key(node_id: str, export_path: str) -> str:
 def data_file(directory: Path, key: str, identifier: int) -> Path:
     """Where an entry's bytes are."""
     return directory / key[:2] / f"{key}.{identifier}"
+
+
+def in_directory(directory: Path, work: Callable[[], T]) -> T:
+    """Do something in a directory that is made first, and anew when somebody deletes it in between. Blocks. Raises
+    OSError."""
+    for _ in range(_ATTEMPTS):
+        with suppress(FileNotFoundError):
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            return work()
+    return work()
 
 
 def temporary_file(directory: Path, key: str, identifier: int) -> Path:

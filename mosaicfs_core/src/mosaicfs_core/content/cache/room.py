@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mosaicfs_core.content.cache.layout import in_directory
 from mosaicfs_core.errors import NoRoom
 
 if TYPE_CHECKING:
@@ -59,9 +61,13 @@ class Room:
 
     async def _lacking(self, size: int) -> int:
         try:
-            facts = await self._cache.in_thread(os.statvfs, self._cache.directory)
+            facts = await self._cache.in_thread(_disk_of, self._cache.directory)
         except OSError as error:
             raise NoRoom(f"the cache's disk cannot be used: {error.strerror}") from error
         free = facts.f_bavail * facts.f_frsize
         wanted = self._reserved + size
         return max(self.held + wanted - self.capacity, self.minimum_free + wanted - free)
+
+
+def _disk_of(directory: Path) -> os.statvfs_result:
+    return in_directory(directory, lambda: os.statvfs(directory))
