@@ -3,6 +3,7 @@ restart, and what only a restart can take over is said."""
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 import select
@@ -20,6 +21,7 @@ import pytest
 from importlib_metadata import EntryPoint, distributions
 from tests.plugins_host.test_third_party import PIP, ROOT, Elsewhere, bare
 
+from mosaicfs_core.agent import Agent
 from mosaicfs_core.errors import Unavailable
 from mosaicfs_core.plugins import discovery, loading
 from mosaicfs_core.plugins.discovery import InstalledPlugin
@@ -366,3 +368,28 @@ async def test_what_could_not_be_written_when_a_package_came_is_with_the_next_lo
         assert (await rescan(harness.core)).changed == ["late"]
         assert [one["plugin_name"] for one in harness.store.reader.documents_of("plugin")] == ["late"]
         assert (await rescan(harness.core)).changed == []
+
+
+async def test_an_agent_that_is_left_meanwhile_begins_nothing_more(
+    tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points: list[EntryPoint] = []
+    monkeypatch.setattr(discovery, "entry_points", lambda group: points)
+    (library / "comes_at_the_end.py").write_text(MODULE.format(name="late", version="1"))
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    async def held(_instances: Instances) -> None:
+        reached.set()
+        await go_on.wait()
+
+    async with asyncio.timeout(50), Harness.start(tmp_path / "home") as harness:
+        async with harness.agent():
+            points.append(plugin_at("late", "comes_at_the_end"))
+            monkeypatch.setattr(Instances, "ensure_defaults", held)
+            adapted = AsyncMock()
+            monkeypatch.setattr(Agent, "_adapt", adapted)
+            looking = asyncio.create_task(rescan(harness.core))
+            await reached.wait()
+        go_on.set()
+        assert (await looking).changed == ["late"]
+        adapted.assert_not_awaited()
