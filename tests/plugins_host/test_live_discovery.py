@@ -310,6 +310,24 @@ async def test_a_time_out_of_its_own_is_no_hanging_import(tmp_path: Path, librar
         assert harness.host.get("gives-up").restart is None
 
 
+@pytest.mark.logs("not yet")
+async def test_what_it_took_from_its_package_is_taken_anew(tmp_path: Path, library: Path) -> None:
+    package = library / "beside"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "works.py").write_text(MODULE.format(name="works", version="1"))
+    (package / "wrong.py").write_text("from . import helper\nif not helper.READY: raise RuntimeError('not yet')\n")
+    (package / "helper.py").write_text("READY = False\n")
+    plugins = [plugin_at("works", "beside.works"), plugin_at("wrong", "beside.wrong")]
+    async with Harness.start(tmp_path / "home", plugins=plugins) as harness:
+        assert {name: one.status for name, one in harness.host.plugins.items()} == {"works": "ok", "wrong": "failed"}
+        (package / "helper.py").write_text("READY = True  # by now\n")
+        with (package / "wrong.py").open("a") as source:
+            source.write(MODULE.format(name="wrong", version="1"))
+        assert harness.host.rescan(()) == {"wrong"}
+        assert harness.host.get("wrong").error is None
+
+
 @pytest.mark.logs("cannot be used")
 async def test_what_others_hold_of_one_that_failed_is_left_to_them(tmp_path: Path, library: Path) -> None:
     (library / "shared").mkdir()
