@@ -364,6 +364,11 @@ def test_what_is_not_to_be_imported_is_nothing_else_once_its_package_is_upgraded
     assert (now["two"].status, now["two"].error) == ("disabled", None)
 
 
+def test_one_that_is_not_tried_again_is_listed_as_it_is_installed() -> None:
+    hung = loaded("hung", status="failed", error="its import has not ended", restart="it is tried again later")
+    assert again([hung], [installed("hung", "2")]) == {"hung": dataclasses.replace(hung, distribution_version="2")}
+
+
 def test_another_entry_point_is_told_of_as_one() -> None:
     (now,) = again([loaded("one", entry_point="one_before")], [installed("one")]).values()
     assert (now.restart or "").startswith("one is installed and one_before loaded")
