@@ -263,6 +263,14 @@ def test_one_that_has_worked_is_kept_when_it_does_not_answer_and_not_when_it_mus
     python.write_text("#!/bin/sh\nexec sleep 600\n")
     assert now("has not said within") == ("ok", True)
     monkeypatch.setattr(environments, "DESCRIBE_S", 20.0)
+    # For want of memory, half through an upgrade, on a full disk.
+    for script, reason in (
+        ("kill -9 $$", "it ended with -9"),
+        ("echo No module named words >&2; exit 1", "No module named words"),
+        ("echo '{\"manifest\": {'", "cannot be understood"),
+    ):
+        python.write_text(f"#!/bin/sh\n{script}\n")
+        assert now(reason) == ("ok", True)
     python.write_text(told)
     assert now("None None") == ("ok", True)
     # Of these the old manifest says nothing any more, or nobody may ask.

@@ -80,7 +80,8 @@ def plugins_elsewhere(
     known: Mapping[str, LoadedPlugin] = MappingProxyType({}),
 ) -> list[LoadedPlugin]:
     """A plugin for each environment of a home, working or not, by name. ``disabled`` ones are not asked, in
-    ``safe_mode`` none is. One that is ``known`` to work goes on when it cannot be asked this once."""
+    ``safe_mode`` none is. One that is ``known`` to work goes on when it does not say this once what it is, whyever: only
+    what it must not be asked for, or says and cannot be used, ends it."""
 
     def plugin(name: str) -> LoadedPlugin:
         if name in disabled:
@@ -123,8 +124,9 @@ def _not_working(name: str, status: Status, reason: str) -> LoadedPlugin:
 
 
 def _ask(home: Home, name: str) -> LoadedPlugin:
-    """The plugin in the environment of its name. Raises ``PluginError``, and ``Unavailable`` when the interpreter
-    cannot say now what it is."""
+    """The plugin in the environment of its name. Raises ``PluginError`` for one that must not be asked or cannot be
+    used, and ``Unavailable`` when the interpreter does not say what it is: it may be that it is being upgraded, or that
+    there is no memory for it now."""
     python = interpreter(home, name)
     words = children.command(home.path, "plugin", "describe", name, python=python)
     try:
@@ -134,11 +136,11 @@ def _ask(home: Home, name: str) -> LoadedPlugin:
     except OSError as error:
         raise Unavailable(f"plugin {name}: {python} cannot be run: {error.strerror}") from None
     if code != 0:
-        raise _unusable(name, f"{python}: {children.failure(errors, code).message}")
+        raise Unavailable(f"plugin {name}: {python}: {children.failure(errors, code).message}")
     try:
         told = msgspec.json.decode(output, type=Described)
     except msgspec.DecodeError as error:
-        raise _unusable(name, f"what {python} says of it cannot be understood: {error}") from None
+        raise Unavailable(f"plugin {name}: what {python} says of it cannot be understood: {error}") from None
     return _plugin(name, python, told)
 
 
