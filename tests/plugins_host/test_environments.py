@@ -167,6 +167,31 @@ def _open_to_all(environment: Path) -> None:
     environment.chmod(0o777)
 
 
+def _open_bin(environment: Path) -> None:
+    _script("touch ran")(environment)
+    (environment / "bin").chmod(0o777)
+
+
+def _open_python(environment: Path) -> None:
+    _script("touch ran")(environment)
+    (environment / "bin" / "python").chmod(0o777)
+
+
+def _linked_to_open(environment: Path) -> None:
+    _linked(environment, _open_python)
+
+
+def _linked_to_open_bin(environment: Path) -> None:
+    _linked(environment, _open_bin)
+
+
+def _linked(environment: Path, make: Callable[[Path], None]) -> None:
+    elsewhere = environment.parents[2] / "elsewhere"
+    make(elsewhere)
+    (environment / "bin").mkdir(parents=True)
+    (environment / "bin" / "python").symlink_to(elsewhere / "bin" / "python")
+
+
 def _link(environment: Path) -> None:
     elsewhere = environment.parents[2] / "elsewhere"
     _script("touch ran")(elsewhere)
@@ -191,6 +216,10 @@ def _file(environment: Path) -> None:
         ("a", _file, "is no directory"),
         ("a", _link, "is no directory"),
         ("a", _open_to_all, "everybody may write to"),
+        ("a", _open_bin, "everybody may write to"),
+        ("a", _open_python, "everybody may write to"),
+        ("a", _linked_to_open, "elsewhere/bin/python"),
+        ("a", _linked_to_open_bin, "elsewhere/bin:"),
         ("A b", _script("touch ran"), "the name of its environment must match"),
         ("a", _script("echo No module named mosaicfs_core >&2; exit 1"), "No module named mosaicfs_core"),
         ("a", _script("echo '{}'"), "cannot be understood"),

@@ -80,8 +80,8 @@ def plugins_elsewhere(
     known: Mapping[str, LoadedPlugin] = MappingProxyType({}),
 ) -> list[LoadedPlugin]:
     """A plugin for each environment of a home, working or not, by name. ``disabled`` ones are not asked, in
-    ``safe_mode`` none is. One that is ``known`` to work goes on when it does not say this once what it is, whyever: only
-    what it must not be asked for, or says and cannot be used, ends it."""
+    ``safe_mode`` none is. One that is ``known`` to work goes on when it does not say what it is this once, whatever
+    the reason; it is failed when it must not be asked, or cannot be used as what it says it is."""
 
     def plugin(name: str) -> LoadedPlugin:
         if name in disabled:
@@ -178,15 +178,18 @@ def interpreter(home: Home, name: str) -> Path:
     environment, python = directory / name, directory / name / "bin" / "python"
     try:
         entry, above = environment.lstat(), directory.stat()
-        there = python.exists()
+        program = Path(os.path.realpath(python))
+        relied_on = (python.parent, program.parent, program) if python.exists() else ()
+        run = [(path, path.stat()) for path in relied_on]
     except OSError as error:
         raise _unusable(name, f"{environment} cannot be looked at: {error.strerror}") from None
     problem = open_to_others(directory, above)
     if problem is None and not stat.S_ISDIR(entry.st_mode):
         problem = f"{environment} is no directory; make the environment itself there"
     problem = problem or open_to_others(environment, entry)
-    if problem is None and not there:
+    if problem is None and not run:
         problem = f"{environment} is no virtual environment: it has no bin/python"
+    problem = problem or next((told for path, found in run if (told := open_to_others(path, found)) is not None), None)
     if problem is not None:
         raise _unusable(name, problem)
     return python
