@@ -32,8 +32,8 @@ _WHOLE: Final = b"whole"
 
 
 def fatal_import(installed: InstalledPlugin, timeout: float) -> str | None:
-    """Why importing the plugin ends a process, None when it does not. Errors and hangs, of ``timeout`` seconds, are for
-    whoever imports it to meet: those can be contained."""
+    """Why importing the plugin ends a process, or has not ended itself after ``timeout`` seconds; None when neither.
+    Errors are for whoever imports it to meet: those can be contained."""
     known = _record(installed)
     if known.exists():
         return None
@@ -42,7 +42,9 @@ def fatal_import(installed: InstalledPlugin, timeout: float) -> str | None:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=timeout
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except subprocess.TimeoutExpired:
+        return f"its import has not ended after {timeout:g} s"
+    except OSError:
         return None
     if done.stdout != _WHOLE:
         how = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
