@@ -175,12 +175,14 @@ async def test_a_failure_in_the_mounts_process_is_among_the_agents(started: Any)
     failed = {"plugin": "odd", "hook": "step op odd", "message": "plugin odd: step op odd failed: it is odd"}
     async with connected(started) as client:
         await client.send({"failed": {**failed, "lasting": True}})
+        for number in range(60):
+            await client.send({"failed": {**failed, "message": f"{failed['message']}, again {number}"}})
         await client.send({"id": 1, "mounts": []})
         await client.answer(1)
         plugins = started.agent.status()["subsystems"]["plugins"]
         assert (plugins["status"], failed["message"] in plugins["detail"]) == ("degraded", True)
-    (error,) = started.agent.status()["recent_errors"]
-    assert error["message"] == failed["message"]
+    told = [error["message"] for error in started.agent.status()["recent_errors"]]
+    assert told[-1] == f"{failed['message']}, again 59"
     await started.settled(lambda: started.agent.status()["subsystems"]["plugins"]["status"] == "healthy")
 
 

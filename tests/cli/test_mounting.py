@@ -14,6 +14,7 @@ from mosaicfs_core import children
 from mosaicfs_core.cli import mounting
 from mosaicfs_core.cli.mounting import MountKeeper
 from mosaicfs_core.errors import Unavailable
+from mosaicfs_core.stuck import stuck_log
 from mosaicfs_core.testing.harness import Harness
 
 MOUNTS = "import sys; print('{}', flush=True); sys.stdin.read()"
@@ -77,6 +78,13 @@ async def test_a_mount_that_stands_still_is_told_and_then_made_anew(
     keeper._core.showing.heard(keeper.directory)
     await eventually(lambda: keeper.subsystem()["status"] == "healthy")
     monkeypatch.setattr(mounting, "LOST_S", 0.3)
+    keeper._core.home.log_dir.mkdir(exist_ok=True)
+    stuck_log(keeper._core.home.log_dir, "mount").write_text("at a stranger's code")
+    await eventually(lambda: keeper._process is not None and keeper._process.pid != pid)
+    told = keeper.subsystem()
+    assert told["status"] == "degraded"
+    assert Path(told["detail"].rpartition(" ")[2]).read_text() == "at a stranger's code"
+    monkeypatch.setattr(mounting, "_TOLD_S", 0.0)
     await eventually(lambda: is_another(keeper, pid))
 
 

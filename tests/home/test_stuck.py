@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import faulthandler
 import subprocess
 import sys
 import time
@@ -44,3 +46,12 @@ def test_code_that_keeps_the_interpreters_lock_is_written_down(tmp_path: Path) -
     assert "a_strangers_op" in log.read_text()
     assert str(log) in stuck.hint(tmp_path, "mosaicfs")
     assert log.stat().st_mode & 0o077 == 0
+    written = log.read_text()
+
+    async def next_process() -> None:
+        stuck.watch(tmp_path, "mosaicfs")
+
+    asyncio.run(next_process())
+    faulthandler.cancel_dump_traceback_later()
+    assert stuck.hint(tmp_path, "mosaicfs") == ""
+    assert log.with_suffix(".log.1").read_text() == written

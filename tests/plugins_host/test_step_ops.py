@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -223,6 +224,29 @@ def test_many_files_are_given_to_it_at_once_and_only_those_that_come_to_it() -> 
     assert asked == ["c", "d", "e", "f"]
     assert bed.told == ["plugin strange: step op odd failed: RuntimeError: not this one"]
     assert [chains.verdict(facts, None, 0) for facts in FACTS] == [False, False, True, False, True, False]
+
+
+def test_a_system_without_more_threads_costs_the_step_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    bed = Bed(bool)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        (warning,) = bed.chain().warnings
+    assert "can't start new thread" in warning.message
+    assert not bed.chain().warnings, "it is asked again once there are"
+
+
+def test_time_in_which_the_process_was_stopped_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter([0.0, 0.0, 600.0, 600.0, 600.0, 600.0, 600.0, 600.0, 600.0, 600.0])
+    bed = Bed(lambda facts: facts.name == "a")
+    chain = bed.chain()
+    with monkeypatch.context() as patch:
+        patch.setattr(step_ops, "time", SimpleNamespace(monotonic=lambda: next(seconds, 600.0)))
+        chain.verdicts(FACTS, None, 0)
+    assert chain.verdicts(FACTS, None, 0) == [True, *[False] * 5]
+    assert bed.told == []
 
 
 def test_wrong_fields_stay_the_users_error() -> None:

@@ -22,9 +22,8 @@ def watch(log_dir: Path, program: str) -> None:
     as long as it runs. What an earlier process wrote there is set aside (``.1``)."""
     log_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     # Open as long as the process lives: it is too late to open it when it is needed.
+    set_aside(log_dir, program)
     path = stuck_log(log_dir, program)
-    if hint(log_dir, program):
-        path.replace(path.with_suffix(".log.1"))
     log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     loop = asyncio.get_running_loop()
 
@@ -38,6 +37,14 @@ def watch(log_dir: Path, program: str) -> None:
 def stuck_log(log_dir: Path, program: str) -> Path:
     """Where it is written."""
     return log_dir / f"{program}-stuck.log"
+
+
+def set_aside(log_dir: Path, program: str) -> Path | None:
+    """Rename what was written, lest the next process goes on with it; under which name, None for nothing."""
+    path = stuck_log(log_dir, program)
+    if not hint(log_dir, program):
+        return None
+    return path.replace(path.with_suffix(".log.1"))
 
 
 def hint(log_dir: Path, program: str) -> str:

@@ -40,7 +40,7 @@ import struct
 import sys
 import tempfile
 from bisect import bisect_right
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
@@ -63,7 +63,7 @@ VERSION: Final = 1
 LINE_LIMIT: Final = 1 << 20
 _CONNECTIONS: Final = 64
 _HANDLES: Final = 65536
-_FAILURES: Final = 50
+_LASTING: Final = 50
 _PROGRESS_S: Final = 2.0
 _RANGES: Final = 256
 _LENT_LIMIT: Final = 16 << 20
@@ -138,7 +138,7 @@ class _Connection:
         self._sending = asyncio.Lock()
         self._registered = registered
         self._mounts: set[Path] = set()
-        self._failures: deque[PluginError] = deque(maxlen=_FAILURES)
+        self._lasting: dict[str, PluginError] = {}
         self._answers: set[asyncio.Task[None]] = set()
         self._open: dict[int, ByteSource] = {}
         self._described: set[int] = set()
@@ -159,7 +159,7 @@ class _Connection:
         finally:
             self._take_mounts(set())
             self._core.showing.gone(self)
-            for failure in self._failures:
+            for failure in self._lasting.values():
                 self._core.host.over(failure)
             tasks = [*self._answers, *([pings] if pings else [])]
             await end_tasks(*tasks)
@@ -203,8 +203,7 @@ class _Connection:
                 self._core.showing.heard(mount)
         elif isinstance(message.get("failed"), dict):
             told = [str(message["failed"].get(name)) for name in ("message", "plugin", "hook")]
-            self._failures.append(PluginError(*told, lasting=bool(message["failed"].get("lasting"))))
-            self._core.host.record(self._failures[-1])
+            self._failed(PluginError(*told, lasting=bool(message["failed"].get("lasting"))))
         elif isinstance(message.get("close"), int):
             self._described.discard(message["close"])
             source = self._open.pop(message["close"], None)
@@ -212,6 +211,14 @@ class _Connection:
                 source.close()
         else:
             self._begin(self._answer(message))
+
+    def _failed(self, failure: PluginError) -> None:
+        """A plugin failed in the client's process."""
+        self._core.host.record(failure)
+        if failure.details["lasting"]:
+            self._lasting[failure.message] = failure
+            if len(self._lasting) > _LASTING:
+                self._core.host.over(self._lasting.pop(next(iter(self._lasting))))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -228,7 +235,7 @@ class _Connection:
         self._registered.subtract(self._mounts)
         gone = {mount for mount in self._mounts if not self._registered[mount]}
         for mount in gone:
-            self._core.showing.silent(mount)
+            self._core.showing.forget(mount)
         self._core.mounts = (self._core.mounts | mounts) - gone
         self._mounts = mounts
 

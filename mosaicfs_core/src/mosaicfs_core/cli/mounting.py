@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +26,8 @@ SILENT_S: Final = 40.0
 LOST_S: Final = 120.0
 """One that stays so is ended by force and made anew: whoever looks at a file there hangs and cannot be ended."""
 _LOOK_S: Final = 5.0
+_TOLD_S: Final = 3600.0
+"""So long the status tells of it."""
 _FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 60.0
 
@@ -48,6 +51,8 @@ class MountKeeper:
         self._problem: str | None = None
         self._detail = f"mounting on {directory}"
         self._silence = 0.0
+        self._lost: float | None = None
+        self._lost_detail = ""
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
 
@@ -55,6 +60,8 @@ class MountKeeper:
         """The part ``vfs_mount`` of the agent's status. A mount that was unmounted on purpose is nothing to mend."""
         if self._problem is not None:
             return {"status": "degraded", "detail": self._problem}
+        if self._lost is not None and time.monotonic() - self._lost < _TOLD_S:
+            return {"status": "degraded", "detail": self._lost_detail}
         if self._silence > SILENT_S:
             detail = f"the mount on {self.directory} has not answered for {self._silence:.0f} s"
             return {"status": "degraded", "detail": detail + stuck.hint(self._core.home.log_dir, "mount")}
@@ -94,15 +101,21 @@ class MountKeeper:
                 self._silence = 0.0 if heard is None or heard != seen else self._silence + _LOOK_S
                 seen = heard
                 if self._silence > LOST_S:
-                    text = f"the mount did not answer for {self._silence:.0f} s and was killed"
-                    hint = stuck.hint(self._core.home.log_dir, "mount")
-                    logger.error("%s%s", text, hint, extra={"operation": "mount"})
                     process.kill()
                     await waiting
+                    self._note_lost()
             return waiting.result()
         finally:
             self._silence = 0.0
             waiting.cancel()
+
+    def _note_lost(self) -> None:
+        text = f"the mount did not answer for {self._silence:.0f} s and was killed"
+        aside = stuck.set_aside(self._core.home.log_dir, "mount")
+        if aside is not None:
+            text += f"; what it was at is in {aside}"
+        self._lost, self._lost_detail = time.monotonic(), text
+        logger.error("%s", text, extra={"operation": "mount"})
 
     async def _mount(self) -> None:
         """Start the process and wait until it has mounted. Raises ``Unavailable``, and notes why."""

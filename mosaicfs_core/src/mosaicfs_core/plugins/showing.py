@@ -31,7 +31,7 @@ class Showing:
         """The mount at ``place`` says that it is there."""
         self._heard[place] = time.monotonic()
 
-    def silent(self, place: Path) -> None:
+    def forget(self, place: Path) -> None:
         """There is no mount at ``place`` any more."""
         self._heard.pop(place, None)
 

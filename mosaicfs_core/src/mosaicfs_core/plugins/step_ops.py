@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from mosaicfs_core.errors import PluginError, UserError
 from mosaicfs_core.hooks import StepOp
-from mosaicfs_core.plugins.aside import Aside, Interrupted, LeftBehind
+from mosaicfs_core.plugins.aside import LOOK_S, Aside, Interrupted, LeftBehind
 from mosaicfs_core.plugins.containment import as_plugin_error
 
 PER_FILE_S: Final = 0.001
@@ -51,7 +51,7 @@ def attributed_op(plugin: str, op: StepOp, record: Record) -> StepOp:
 
         try:
             aside.run(steps)
-        except LeftBehind as error:
+        except (LeftBehind, RuntimeError) as error:  # the system may have no more threads
             raised.append(error)
         if not raised and not callable(made[0]):
             message = f"plugin {plugin}: {where} compiled to {type(made[0]).__name__}, not a predicate"
@@ -96,7 +96,7 @@ class _Patience:
     def note(self, seconds: float) -> None:
         """A call took so long."""
         self._files += 1
-        self._taken += seconds
+        self._taken += min(seconds, LOOK_S)  # a process that was stopped meanwhile took no time
 
 
 class AttributedPredicate:
@@ -145,14 +145,14 @@ class AttributedPredicate:
         try:
             while len(answers) < len(files):
                 self._aside.run(steps)
-        except LeftBehind as error:
+        except (LeftBehind, RuntimeError) as error:  # the system may have no more threads
             failure = self._note(error)
         told = list(answers)  # a thread that was left behind may still add to them
         return told + [None] * (len(files) - len(told)), failure
 
     def _answer(self, facts: Any) -> bool:
         if self._patience.problem is not None:
-            raise self._error(self._patience.problem)
+            raise self._error(self._patience.problem, lasting=True)
         begun = time.monotonic()
         try:
             answer = self._matches(facts)
@@ -162,8 +162,9 @@ class AttributedPredicate:
             raise self._error(f"answered {type(answer).__name__}, not True or False")
         return answer
 
-    def _error(self, what: str) -> PluginError:
-        return PluginError(f"plugin {self._plugin}: {self._where} {what}", self._plugin, self._where)
+    def _error(self, what: str, *, lasting: bool = False) -> PluginError:
+        message = f"plugin {self._plugin}: {self._where} {what}"
+        return PluginError(message, self._plugin, self._where, lasting=lasting)
 
     def _note(self, error: BaseException) -> PluginError:
         failure = _failure(self._plugin, self._where, error)
