@@ -170,8 +170,8 @@ def skew_of(claim: Claim, now: int) -> float:
     skew = (claim.signed_at - now) / times.MICROS_PER_SECOND
     if abs(skew) > REFUSED_SKEW_S:
         raise ClockSkew(
-            f"the clock of the machine that signs with {claim.key_id} is {describe_skew(skew)} the clock of the one that"
-            f" it asked ({times.format_time(now)}); requests more than 5 minutes apart are refused. Set the clock that"
+            f"the clock of the machine that signs with {claim.key_id} is {describe_skew(skew)} that of the one"
+            f" that it asked ({times.format_time(now)}); requests more than 5 minutes apart are refused. Set the clock that"
             " is wrong, as a rule on the machine that sent the request (sudo timedatectl set-ntp true)",
             key_id=claim.key_id,
             skew_s=round(skew, 3),
