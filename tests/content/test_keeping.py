@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,7 +13,7 @@ import pytest
 from aiohttp import web
 from tests.content.bed import MIB, OWNER, Bed, content
 
-from mosaicfs_core.content.cache import WHOLE_LIMIT, fetching
+from mosaicfs_core.content.cache import WHOLE_LIMIT, fetching, startup
 from mosaicfs_core.content.cache.layout import cache_key
 from mosaicfs_core.content.keeping import Keeper
 from mosaicfs_core.errors import NoRoom, Stale, Unavailable
@@ -143,6 +145,53 @@ async def test_what_was_deleted_is_not_held_and_comes_again(bed: Bed) -> None:
     await bed.restart()
     assert [held.whole for held in await keeper(bed).held(files)] == [True] * 3
     assert len(await keeper(bed).pinned("pins")) == 3
+
+
+@pytest.mark.logs("begins anew|index cannot be made")
+@pytest.mark.parametrize("name", ["reset", "put_pins"])
+async def test_a_cache_that_is_deleted_while_it_begins_anew(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """As ``rm -f index.db*; rm -rf cache`` beside reads: the index goes first, and the directory under its follower."""
+    file = bed.put("a", content(MIB))
+    await keeper(bed).pin(file, "pins")
+    work, times = getattr(bed.cache._index, name), 2
+
+    async def deleted(*arguments: Any) -> None:
+        nonlocal times
+        await work(*arguments)
+        if times:
+            times -= 1
+            shutil.rmtree(bed.place)
+
+    monkeypatch.setattr(bed.cache._index, name, deleted)
+    (bed.place / "index.db").unlink()
+    await keeper(bed).pin(file, "pins")
+    await keeper(bed).pin(file, "pins")
+    assert (await keeper(bed).held([file]))[0].whole
+    assert await keeper(bed).pinned("pins") == [place(file)]
+
+
+def test_what_goes_while_the_disk_is_looked_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, listed = tmp_path / "cache", os.listdir
+
+    def gone(path: Any) -> list[str]:
+        names = listed(path)
+        shutil.rmtree(place)
+        return names
+
+    for work in (
+        lambda: startup.reconcile(place, []),
+        lambda: startup.remove_all(place, ()),
+        lambda: startup.occupied(place),
+    ):
+        work()
+        for shard in ("aa", "bb"):
+            (place / shard).mkdir(parents=True)
+            (place / shard / "key.1").write_bytes(b"x")
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "listdir", gone)
+            work()
 
 
 async def test_two_at_a_time_and_an_unreachable_owner_is_told(bed: Bed) -> None:

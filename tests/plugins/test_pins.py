@@ -299,6 +299,23 @@ async def test_a_cache_that_is_deleted_comes_back_by_itself(laptop: Laptop, monk
     assert [await laptop.read(file) for file in files] == [content(1000, number) for number in range(20)]
 
 
+@pytest.mark.logs("^/pictures/a could not be fetched")
+async def test_a_failure_that_nobody_foresaw_is_tried_again(laptop: Laptop, monkeypatch: pytest.MonkeyPatch) -> None:
+    pin, failures = laptop.harness.cache.pin, [FileNotFoundError(2, "gone"), RuntimeError("odd")]
+
+    async def failing(file: FileRecord, holder: str) -> None:
+        if failures:
+            raise failures.pop()
+        await pin(file, holder)
+
+    monkeypatch.setattr(laptop.harness.cache, "pin", failing)
+    await laptop.put("/pictures/a", b"a")
+    await laptop.directory("/holiday", "/pictures")
+    await laptop.configure(PHOTOS)
+    told = await laptop.complete(1)
+    assert (failures, told["files_present"], told["files_fetching"]) == ([], 1, 0)
+
+
 async def test_a_directory_that_shows_nothing_is_warned_of(laptop: Laptop) -> None:
     await laptop.configure(PHOTOS)
     assert "Nothing is shown at /holiday" in (await laptop.complete(0))["warnings"][0]

@@ -133,6 +133,9 @@ class Keeping:
             self._plan.unreachable(item, error.message, self._now())
         except MosaicError as error:
             self._plan.failed(item, error.message, self._now())
+        except Exception as error:  # whatever it is, one file must neither stay on its way for ever nor end the others
+            self._context.logger.exception("%s could not be fetched", item.file.export_path)
+            self._plan.failed(item, f"{type(error).__name__}: {error}", self._now())
         else:
             self._plan.done(item)
 

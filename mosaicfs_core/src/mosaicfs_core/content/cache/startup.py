@@ -1,4 +1,5 @@
-"""Making the cache's directory and its index agree, and removing files. All of it blocks."""
+"""Making the cache's directory and its index agree, and removing files. All of it blocks, and bears that somebody
+deletes the directory meanwhile."""
 
 from __future__ import annotations
 
@@ -26,16 +27,17 @@ def reconcile(directory: Path, rows: Sequence[Row]) -> Found:
     length. Which blocks of the others are right shows when they are read."""
     temporary = directory / TEMPORARY
     temporary.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for path in temporary.iterdir():
+    for path in _listed(temporary):
         path.unlink(missing_ok=True)
     known = {data_file(directory, row.cache_key, row.id): row for row in rows}
     there: set[int] = set()
     for path in _data_files(directory):
         row = known.get(path)
-        if row is None or path.stat().st_size != row.file_size:
-            path.unlink(missing_ok=True)
-        else:
+        facts = _facts(path)
+        if row is not None and facts is not None and facts.st_size == row.file_size:
             there.add(row.id)
+        else:
+            path.unlink(missing_ok=True)
     kept = [row for row in rows if row.id in there or not row.file_size]
     gone = tuple(row.id for row in rows if row.id not in there and row.file_size)
     return Found(len(kept), sum(row.cached_bytes for row in kept), gone, first_id(row.id for row in rows))
@@ -49,7 +51,7 @@ def first_id(given: Iterable[int] = ()) -> int:
 
 def occupied(directory: Path) -> int:
     """The bytes that all data files together have on disk."""
-    return sum(path.stat().st_blocks * 512 for path in _data_files(directory)) if directory.is_dir() else 0
+    return sum(facts.st_blocks * 512 for path in _data_files(directory) if (facts := _facts(path)) is not None)
 
 
 def existing(directory: Path, rows: Iterable[Row]) -> set[int]:
@@ -71,14 +73,29 @@ def remove_files(directory: Path, key: str, identifier: int) -> None:
 
 def remove_all(directory: Path, used: Collection[int]) -> None:
     """Remove all data files but those of the entries ``used``."""
-    for path in (*_data_files(directory), *(directory / TEMPORARY).glob("*.*")):
+    for path in (*_data_files(directory), *_listed(directory / TEMPORARY)):
         number = path.suffix[1:]
         if not (number.isdecimal() and int(number) in used):
             path.unlink(missing_ok=True)
 
 
 def _data_files(directory: Path) -> Iterator[Path]:
-    with os.scandir(directory) as shards:
-        names = [entry.name for entry in shards if len(entry.name) == 2 and entry.is_dir(follow_symlinks=False)]
-    for name in names:
-        yield from (directory / name).iterdir()
+    for shard in _listed(directory):
+        if len(shard.name) == 2 and shard.is_dir() and not shard.is_symlink():
+            yield from _listed(shard)
+
+
+def _listed(directory: Path) -> list[Path]:
+    """What lies in a directory; nothing when it is not there: the cache may be deleted at any moment."""
+    try:
+        return [directory / name for name in os.listdir(directory)]
+    except FileNotFoundError:
+        return []
+
+
+def _facts(path: Path) -> os.stat_result | None:
+    """None for a file that is deleted meanwhile."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
