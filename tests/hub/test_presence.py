@@ -154,12 +154,31 @@ async def test_notes_that_were_lost_or_written_by_an_earlier_run_are_written_aga
     assert planes.silent(A) == planes.silent(B) == set()
 
 
-async def test_of_one_whose_note_was_lost_nothing_is_known(planes: Planes) -> None:
+async def test_one_that_ended_is_silent_although_its_note_was_lost(planes: Planes) -> None:
+    await planes.pass_by(A, B, times=2)
+    planes.hub.notes.clear()
+    await planes.pass_by(A, times=LOOKS - 1)
+    assert planes.silent(A) == set()
+    await planes.pass_by(A)
+    assert planes.silent(A) == {B}
+    await planes.pass_by(A, B)
+    await planes.pass_by(A)
+    assert planes.silent(A) == set()
+
+
+async def test_one_that_is_silent_stays_so_when_its_note_is_lost(planes: Planes) -> None:
     await planes.pass_by(A, B)
     await planes.pass_by(A, times=LOOKS + 1)
-    assert planes.silent(A) == {B}
     planes.hub.notes.clear()
     await planes.pass_by(A)
+    assert planes.silent(A) == {B}
+
+
+async def test_of_one_whose_note_was_never_seen_nothing_is_known(planes: Planes) -> None:
+    await planes.pass_by(A, B)
+    planes.hub.notes.clear()
+    planes.start(A)
+    await planes.pass_by(A, times=2 * LOOKS)
     assert planes.silent(A) == set()
 
 

@@ -35,21 +35,22 @@ async def test_an_overflow_looks_through_the_root_and_watches_on(mosaicfs_host: 
         await heard.until(lambda found: isinstance(found, Create) and found.export_path == f"{root}/sub/after")
 
 
-async def test_it_listens_no_more_although_its_end_cannot_be_told(
+async def test_it_listens_no_more_and_then_says_that_nothing_waits_although_nobody_hears_it(
     mosaicfs_host: Harness, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its host, which it is told to, may be a process that is gone."""
-    ended: list[bool] = []
+    ended: list[tuple[str, Any]] = []
 
-    async def refused(*_: Any, **__: Any) -> None:
+    async def refused(waiting: int) -> None:
+        ended.append(("told", waiting))
         raise ConnectionError
 
     async with watching(mosaicfs_host, root) as (watcher, _):
         assert watcher._observation is not None
         stop = watcher._observation.stop
-        monkeypatch.setattr(watcher._observation, "stop", lambda: ended.append(stop() is None))
+        monkeypatch.setattr(watcher._observation, "stop", lambda: ended.append(("stopped", stop())))
         monkeypatch.setattr(watcher._backlog, "tell", refused)
-    assert ended == [True]
+    assert ended == [("stopped", None), ("told", 0)]
 
 
 async def test_directories_beyond_the_limit_are_reported_and_polled(

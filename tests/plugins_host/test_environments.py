@@ -167,6 +167,31 @@ def _open_to_all(environment: Path) -> None:
     environment.chmod(0o777)
 
 
+def _open_bin(environment: Path) -> None:
+    _script("touch ran")(environment)
+    (environment / "bin").chmod(0o777)
+
+
+def _open_python(environment: Path) -> None:
+    _script("touch ran")(environment)
+    (environment / "bin" / "python").chmod(0o777)
+
+
+def _linked_to_open(environment: Path) -> None:
+    _linked(environment, _open_python)
+
+
+def _linked_to_open_bin(environment: Path) -> None:
+    _linked(environment, _open_bin)
+
+
+def _linked(environment: Path, make: Callable[[Path], None]) -> None:
+    elsewhere = environment.parents[2] / "elsewhere"
+    make(elsewhere)
+    (environment / "bin").mkdir(parents=True)
+    (environment / "bin" / "python").symlink_to(elsewhere / "bin" / "python")
+
+
 def _link(environment: Path) -> None:
     elsewhere = environment.parents[2] / "elsewhere"
     _script("touch ran")(elsewhere)
@@ -191,6 +216,10 @@ def _file(environment: Path) -> None:
         ("a", _file, "is no directory"),
         ("a", _link, "is no directory"),
         ("a", _open_to_all, "everybody may write to"),
+        ("a", _open_bin, "everybody may write to"),
+        ("a", _open_python, "everybody may write to"),
+        ("a", _linked_to_open, "elsewhere/bin/python"),
+        ("a", _linked_to_open_bin, "elsewhere/bin:"),
         ("A b", _script("touch ran"), "the name of its environment must match"),
         ("a", _script("echo No module named mosaicfs_core >&2; exit 1"), "No module named mosaicfs_core"),
         ("a", _script("echo '{}'"), "cannot be understood"),
@@ -263,6 +292,14 @@ def test_one_that_has_worked_is_kept_when_it_does_not_answer_and_not_when_it_mus
     python.write_text("#!/bin/sh\nexec sleep 600\n")
     assert now("has not said within") == ("ok", True)
     monkeypatch.setattr(environments, "DESCRIBE_S", 20.0)
+    # For want of memory, half through an upgrade, on a full disk.
+    for script, reason in (
+        ("kill -9 $$", "it ended with -9"),
+        ("echo No module named words >&2; exit 1", "No module named words"),
+        ("echo '{\"manifest\": {'", "cannot be understood"),
+    ):
+        python.write_text(f"#!/bin/sh\n{script}\n")
+        assert now(reason) == ("ok", True)
     python.write_text(told)
     assert now("None None") == ("ok", True)
     # Of these the old manifest says nothing any more, or nobody may ask.

@@ -3,6 +3,7 @@ restart, and what only a restart can take over is said."""
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 import select
@@ -20,6 +21,7 @@ import pytest
 from importlib_metadata import EntryPoint, distributions
 from tests.plugins_host.test_third_party import PIP, ROOT, Elsewhere, bare
 
+from mosaicfs_core.agent import Agent
 from mosaicfs_core.errors import Unavailable
 from mosaicfs_core.plugins import discovery, loading
 from mosaicfs_core.plugins.discovery import InstalledPlugin
@@ -308,6 +310,24 @@ async def test_a_time_out_of_its_own_is_no_hanging_import(tmp_path: Path, librar
         assert harness.host.get("gives-up").restart is None
 
 
+@pytest.mark.logs("not yet")
+async def test_what_it_took_from_its_package_is_taken_anew(tmp_path: Path, library: Path) -> None:
+    package = library / "beside"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "works.py").write_text(MODULE.format(name="works", version="1"))
+    (package / "wrong.py").write_text("from . import helper\nif not helper.READY: raise RuntimeError('not yet')\n")
+    (package / "helper.py").write_text("READY = False\n")
+    plugins = [plugin_at("works", "beside.works"), plugin_at("wrong", "beside.wrong")]
+    async with Harness.start(tmp_path / "home", plugins=plugins) as harness:
+        assert {name: one.status for name, one in harness.host.plugins.items()} == {"works": "ok", "wrong": "failed"}
+        (package / "helper.py").write_text("READY = True  # by now\n")
+        with (package / "wrong.py").open("a") as source:
+            source.write(MODULE.format(name="wrong", version="1"))
+        assert harness.host.rescan(()) == {"wrong"}
+        assert harness.host.get("wrong").error is None
+
+
 @pytest.mark.logs("cannot be used")
 async def test_what_others_hold_of_one_that_failed_is_left_to_them(tmp_path: Path, library: Path) -> None:
     (library / "shared").mkdir()
@@ -344,6 +364,11 @@ def test_what_is_not_to_be_imported_is_nothing_else_once_its_package_is_upgraded
     assert (now["two"].status, now["two"].error) == ("disabled", None)
 
 
+def test_one_that_is_not_tried_again_is_listed_as_it_is_installed() -> None:
+    hung = loaded("hung", status="failed", error="its import has not ended", restart="it is tried again later")
+    assert again([hung], [installed("hung", "2")]) == {"hung": dataclasses.replace(hung, distribution_version="2")}
+
+
 def test_another_entry_point_is_told_of_as_one() -> None:
     (now,) = again([loaded("one", entry_point="one_before")], [installed("one")]).values()
     assert (now.restart or "").startswith("one is installed and one_before loaded")
@@ -366,3 +391,28 @@ async def test_what_could_not_be_written_when_a_package_came_is_with_the_next_lo
         assert (await rescan(harness.core)).changed == ["late"]
         assert [one["plugin_name"] for one in harness.store.reader.documents_of("plugin")] == ["late"]
         assert (await rescan(harness.core)).changed == []
+
+
+async def test_an_agent_that_is_left_meanwhile_begins_nothing_more(
+    tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points: list[EntryPoint] = []
+    monkeypatch.setattr(discovery, "entry_points", lambda group: points)
+    (library / "comes_at_the_end.py").write_text(MODULE.format(name="late", version="1"))
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    async def held(_instances: Instances) -> None:
+        reached.set()
+        await go_on.wait()
+
+    async with asyncio.timeout(50), Harness.start(tmp_path / "home") as harness:
+        async with harness.agent():
+            points.append(plugin_at("late", "comes_at_the_end"))
+            monkeypatch.setattr(Instances, "ensure_defaults", held)
+            adapted = AsyncMock()
+            monkeypatch.setattr(Agent, "_adapt", adapted)
+            looking = asyncio.create_task(rescan(harness.core))
+            await reached.wait()
+        go_on.set()
+        assert (await looking).changed == ["late"]
+        adapted.assert_not_awaited()

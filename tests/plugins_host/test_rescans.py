@@ -75,6 +75,32 @@ async def test_who_could_not_take_it_is_told_again_and_keeps_nobody_from_hearing
     assert await look(rescans) == frozenset()
 
 
+class Held:
+    """A listener that does something as soon as it is let go on."""
+
+    def __init__(self) -> None:
+        self.reached, self.go_on, self.done = asyncio.Event(), asyncio.Event(), False
+
+    async def tell(self) -> None:
+        self.reached.set()
+        await self.go_on.wait()
+        self.done = True
+
+
+async def test_who_leaves_does_nothing_more_and_keeps_nobody_from_hearing() -> None:
+    rescans, leaves, stays, left_before = Rescans(), Held(), Ear(), Ear()
+    rescans.listeners += [leaves.tell, left_before.tell, stays.tell]
+    looking = asyncio.create_task(look(rescans, ["new"]))
+    async with asyncio.timeout(30):
+        await leaves.reached.wait()
+        await rescans.leave(left_before.tell)
+        await rescans.leave(leaves.tell)
+        leaves.go_on.set()
+        assert await looking == {"new"}
+    assert (leaves.done, left_before.heard, stays.heard) == (False, 0, 1)
+    assert await look(rescans) == frozenset()
+
+
 async def test_looks_come_one_after_the_other() -> None:
     rescans, inside, most = Rescans(), 0, 0
 

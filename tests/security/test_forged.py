@@ -134,7 +134,7 @@ async def test_a_clock_ten_minutes_off_is_refused_and_named(
     status, body = await send(control, header)
     assert status == 401
     assert body["error"]["code"] == "clock_skew"
-    assert f"the clock of {signer.key_id} is" in body["error"]["message"]
+    assert f"the clock of the machine that signs with {signer.key_id} is" in body["error"]["message"]
     assert told in body["error"]["message"]
     assert abs(body["error"]["details"]["skew_s"] - minutes * 60) < 5
 

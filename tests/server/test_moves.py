@@ -48,10 +48,10 @@ def test_of_two_assignments_the_newer_word_on_each_label_holds() -> None:
 
     present = made(["kept", "old"], kept={"added": "1"}, old={"added": "2"}, gone={"added": "1", "removed": "5"})
     moved = made(["gone", "new"], gone={"added": "3"}, new={"added": "4"}, old={"added": "1", "removed": "3"})
-    merged = merged_labels(moved, present)
+    merged = merged_labels([present, moved])
     assert merged["labels"] == ["kept", "new"]
     assert merged["label_times"]["gone"] == {"added": "3", "removed": "5"}
-    assert merged_labels(merged, merged)["labels"] == merged["labels"]
+    assert merged_labels([merged, merged])["labels"] == merged["labels"]
 
 
 @pytest.fixture
@@ -217,6 +217,53 @@ def test_files_with_one_place_are_grouped_in_steps_that_grow_with_their_number()
         assert len(list(groups([at((f"/{number}", "/x")) for number in range(count)]))) == 1
 
     assert steps(partial(grouped, 400)) < 2.5 * steps(partial(grouped, 200))
+
+
+async def test_what_many_files_renamed_onto_one_had_is_read_and_written_there_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many there are: all of them are one group, and followed in one transaction."""
+    count, onto = 40, file_document("/onto")
+    sources = [file_document(f"/{number}") for number in range(count)]
+    kept = [assignment("/onto", "its own"), *(assignment(f"/{number}", f"of {number}") for number in range(count))]
+    said = [annotation("/onto", "words", {"n": -1})]
+    said += [annotation(f"/{number}", "words", {"n": number}) for number in range(count)]
+    for number, one in enumerate(said):
+        one["annotated_at"] = f"2026-01-01T00:00:{number:02}.000000Z"
+    await store.bulk([onto, *sources, *kept, *said])
+    for file in sources:
+        await end_at(store, file["source"]["export_path"], "/onto")
+    targets = {kept[0]["_id"], said[0]["_id"]}
+    read: list[str] = []
+    written: list[str] = []
+    get, put = WriteTransaction.get, WriteTransaction.put
+
+    def reading(self: WriteTransaction, identifier: str) -> Any:
+        read.append(identifier)
+        return get(self, identifier)
+
+    def writing(self: WriteTransaction, document: Any) -> str:
+        written.append(document["_id"])
+        return put(self, document)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(WriteTransaction, "get", reading)
+        patched.setattr(WriteTransaction, "put", writing)
+        await followed(store)
+    for asked in (read, written):
+        assert sorted(one for one in asked if one in targets) == sorted(targets)
+    assert labels_at(store, "/onto") == ["its own", *(f"of {number}" for number in range(count))]
+    newest = await store.get(said[0]["_id"])
+    assert newest is not None
+    assert newest["data"] == {"n": count - 1}
+
+
+def test_labels_that_come_together_are_merged_in_steps_that_grow_with_their_number() -> None:
+    def merged(count: int) -> None:
+        found = merged_labels([assignment(f"/{number}", str(number)) for number in range(count)])
+        assert len(found["labels"]) == count
+
+    assert steps(partial(merged, 400)) < 2.5 * steps(partial(merged, 200))
 
 
 async def test_a_file_renamed_onto_another_nodes_takes_no_labels_there(store: Store) -> None:

@@ -100,7 +100,7 @@ class Agent:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._core.rescans.listeners.remove(self._look_again)
+        await self._core.rescans.leave(self._look_again)
         await end_tasks(*self._tasks)
         for runner in self._runners.values():
             await runner.stop()

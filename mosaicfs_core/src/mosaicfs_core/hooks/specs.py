@@ -1,8 +1,8 @@
 """Hook specifications. A hook lands with its first user; ``HOOK_API`` counts the changes a plugin could notice.
 
-Hooks that register things are plain functions, called once at start, in a thread without an event loop. Hooks that do
-work are coroutines or async generators and run under the host's dispatcher, which adds a time limit, captures errors
-and names the plugin.
+Hooks that register things are plain functions, called at start, those of other people's packages in a thread without an
+event loop. Hooks that do work are coroutines or async generators and run under the host's dispatcher, which adds a time
+limit, captures errors and names the plugin.
 """
 
 # The bodies of hooks are the plugins'.
@@ -159,7 +159,8 @@ def mosaicfs_health(context: PluginContext) -> Awaitable[HealthReport]:
 
 @hookspec
 def mosaicfs_plugin_kinds() -> Sequence[PluginKind]:
-    """Ways to run a plugin besides ``package``, each a ``plugin_type``. Called once at start."""
+    """Ways to run a plugin besides ``package``, each a ``plugin_type``. Called at start, and again whenever other
+    plugins are found installed than before."""
 
 
 @hookspec

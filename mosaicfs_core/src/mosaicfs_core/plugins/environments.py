@@ -80,7 +80,8 @@ def plugins_elsewhere(
     known: Mapping[str, LoadedPlugin] = MappingProxyType({}),
 ) -> list[LoadedPlugin]:
     """A plugin for each environment of a home, working or not, by name. ``disabled`` ones are not asked, in
-    ``safe_mode`` none is. One that is ``known`` to work goes on when it cannot be asked this once."""
+    ``safe_mode`` none is. One that is ``known`` to work goes on when it does not say what it is this once, whatever
+    the reason; it is failed when it must not be asked, or cannot be used as what it says it is."""
 
     def plugin(name: str) -> LoadedPlugin:
         if name in disabled:
@@ -123,8 +124,9 @@ def _not_working(name: str, status: Status, reason: str) -> LoadedPlugin:
 
 
 def _ask(home: Home, name: str) -> LoadedPlugin:
-    """The plugin in the environment of its name. Raises ``PluginError``, and ``Unavailable`` when the interpreter
-    cannot say now what it is."""
+    """The plugin in the environment of its name. Raises ``PluginError`` for one that must not be asked or cannot be
+    used, and ``Unavailable`` when the interpreter does not say what it is: it may be that it is being upgraded, or that
+    there is no memory for it now."""
     python = interpreter(home, name)
     words = children.command(home.path, "plugin", "describe", name, python=python)
     try:
@@ -134,11 +136,11 @@ def _ask(home: Home, name: str) -> LoadedPlugin:
     except OSError as error:
         raise Unavailable(f"plugin {name}: {python} cannot be run: {error.strerror}") from None
     if code != 0:
-        raise _unusable(name, f"{python}: {children.failure(errors, code).message}")
+        raise Unavailable(f"plugin {name}: {python}: {children.failure(errors, code).message}")
     try:
         told = msgspec.json.decode(output, type=Described)
     except msgspec.DecodeError as error:
-        raise _unusable(name, f"what {python} says of it cannot be understood: {error}") from None
+        raise Unavailable(f"plugin {name}: what {python} says of it cannot be understood: {error}") from None
     return _plugin(name, python, told)
 
 
@@ -176,15 +178,18 @@ def interpreter(home: Home, name: str) -> Path:
     environment, python = directory / name, directory / name / "bin" / "python"
     try:
         entry, above = environment.lstat(), directory.stat()
-        there = python.exists()
+        program = Path(os.path.realpath(python))
+        relied_on = (python.parent, program.parent, program) if python.exists() else ()
+        run = [(path, path.stat()) for path in relied_on]
     except OSError as error:
         raise _unusable(name, f"{environment} cannot be looked at: {error.strerror}") from None
     problem = open_to_others(directory, above)
     if problem is None and not stat.S_ISDIR(entry.st_mode):
         problem = f"{environment} is no directory; make the environment itself there"
     problem = problem or open_to_others(environment, entry)
-    if problem is None and not there:
+    if problem is None and not run:
         problem = f"{environment} is no virtual environment: it has no bin/python"
+    problem = problem or next((told for path, found in run if (told := open_to_others(path, found)) is not None), None)
     if problem is not None:
         raise _unusable(name, problem)
     return python

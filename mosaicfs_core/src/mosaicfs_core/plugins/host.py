@@ -7,7 +7,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -23,6 +23,7 @@ from mosaicfs_core.plugins.loading import LOAD_S, LoadedPlugin, load_plugin, not
 from mosaicfs_core.plugins.operations import check_yielded
 from mosaicfs_core.plugins.patience import Hangs, within
 from mosaicfs_core.plugins.places import Places
+from mosaicfs_core.plugins.probing import fatal_import
 from mosaicfs_core.plugins.rescanning import rescanned
 from mosaicfs_core.plugins.results import check_answer, check_result
 from mosaicfs_core.plugins.settings import SettingsSchema
@@ -134,6 +135,9 @@ class PluginHost:
             return not_loaded(installed, "disabled by name")
         if self._choice.safe_mode and not installed.first_party:
             return not_loaded(installed, "not loaded in safe mode")
+        if not installed.first_party and installed.problem is None and self._choice.entry_points is None:
+            fatal = fatal_import(installed, LOAD_S)
+            installed = replace(installed, problem=fatal and f"plugin {installed.name}: {fatal}")
         return load_plugin(self._manager, installed)
 
     def _take(self, plugins: Mapping[str, LoadedPlugin]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final, Literal
 
 import msgspec
@@ -240,7 +241,15 @@ def _forget(module: str, before: Collection[str]) -> None:
     package = module.partition(".")[0]
     for name in sys.modules.keys() - before:
         if name == package or name.startswith(f"{package}."):
-            sys.modules.pop(name, None)
+            _let_go(name, sys.modules.pop(name, None))
+
+
+def _let_go(name: str, module: ModuleType | None) -> None:
+    """Take a module that is forgotten from the one above it: ``from . import name`` looks there first."""
+    above, _, attribute = name.rpartition(".")
+    holder = sys.modules.get(above)
+    if isinstance(holder, ModuleType) and module is not None and vars(holder).get(attribute) is module:
+        delattr(holder, attribute)
 
 
 def _one_line(error: BaseException) -> str:

@@ -50,7 +50,12 @@ def _here(
         plugin = loaded[installed.name]
         return dataclasses.replace(plugin, restart=_replaced(plugin, installed) or _missed(plugin))
     if known is not None and known.status == "failed" and known.restart is not None:
-        return known
+        return dataclasses.replace(
+            known,
+            entry_point=installed.entry_point.value,
+            distribution=installed.distribution,
+            distribution_version=installed.distribution_version,
+        )
     # One that is not loaded is not mixed with another version of its package: the problem is for who loads it to tell.
     siblings = [other for other in loaded.values() if other.distribution == installed.distribution]
     mixed = next((problem for other in siblings if (problem := _other_version(other, installed)) is not None), None)

@@ -170,9 +170,9 @@ def skew_of(claim: Claim, now: int) -> float:
     skew = (claim.signed_at - now) / times.MICROS_PER_SECOND
     if abs(skew) > REFUSED_SKEW_S:
         raise ClockSkew(
-            f"the clock of {claim.key_id} is {describe_skew(skew)} the clock here ({times.format_time(now)});"
-            " requests more than 5 minutes apart are refused. Set the clock that is wrong, as a rule on the machine"
-            " that sent the request (sudo timedatectl set-ntp true)",
+            f"the clock of the machine that signs with {claim.key_id} is {describe_skew(skew)} that of the one that it"
+            f" asked ({times.format_time(now)}); requests more than 5 minutes apart are refused. Set the clock that is"
+            " wrong, as a rule on the machine that sent the request (sudo timedatectl set-ntp true)",
             key_id=claim.key_id,
             skew_s=round(skew, 3),
             time_here=times.format_time(now),

@@ -128,12 +128,13 @@ def groups(moves: Sequence[Move]) -> Iterator[list[Move]]:
         yield [moves[number] for number in sorted(together)]
 
 
-def merged_labels(moved: Mapping[str, Any], present: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The assignment ``moved`` at the place where ``present`` is: for each label the newer of added and removed."""
-    if present is None:
-        return dict(moved)
+def merged_labels(assignments: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The assignment at a place, of the one that is there, if any, and those that come: for each label the newest of
+    added and removed."""
+    if len(assignments) == 1:
+        return dict(assignments[0])
     times: dict[str, dict[str, str]] = {}
-    for one in (present, moved):
+    for one in assignments:
         for label, known in (one.get("label_times") or {}).items():
             kept = times.setdefault(label, {})
             for field, moment in known.items():
@@ -141,18 +142,19 @@ def merged_labels(moved: Mapping[str, Any], present: Mapping[str, Any] | None) -
                     kept[field] = max(moment, kept.get(field, ""))
     labels = [
         label
-        for label in dict.fromkeys([*present["labels"], *moved["labels"]])
+        for label in dict.fromkeys(label for one in assignments for label in one["labels"])
         if times.get(label, {}).get("removed", "") <= times.get(label, {}).get("added", "")
     ]
-    newer = max(present, moved, key=lambda one: str(one["updated_at"]))
-    return {**present, **moved, "labels": labels, "label_times": times} | {
-        key: newer[key] for key in ("updated_at", "updated_by") if key in newer
+    newest = max(assignments, key=lambda one: str(one["updated_at"]))
+    merged = {key: value for one in assignments for key, value in one.items()}
+    return {**merged, "labels": labels, "label_times": times} | {
+        key: newest[key] for key in ("updated_at", "updated_by") if key in newest
     }
 
 
-def newer_annotation(moved: Mapping[str, Any], present: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Which of two annotations of one file by one annotator holds."""
-    return dict(moved if present is None or moved["annotated_at"] > present["annotated_at"] else present)
+def newest_annotation(annotations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Which of the annotations of one file by one annotator holds."""
+    return dict(max(annotations, key=lambda one: str(one["annotated_at"])))
 
 
 class Mover:
@@ -313,9 +315,7 @@ def _follow_all(
             continue
         # All leave their places before any arrives.
         taken = [(move, _take(tx, move, node_id, control)) for move in group]
-        for move, found in taken:
-            for document in found:
-                _place(tx, document, move)
+        _place(tx, [_at_place(document, move) for move, found in taken for document in found])
         own = [document for document in documents if document and document["source"]["node_id"] == node_id]
         for document in own if control else ():
             tx.put(settled(document))
@@ -335,13 +335,28 @@ def _take(tx: WriteTransaction, move: Move, node_id: str, control: bool) -> list
     return found
 
 
-def _place(tx: WriteTransaction, document: Mapping[str, Any], move: Move) -> None:
-    """Put what was taken under the new path, with what is there."""
-    body = {key: value for key, value in document.items() if not key.startswith("_")}
-    moved = {**body, "export_path": move.place}
+def _at_place(document: Mapping[str, Any], move: Move) -> tuple[str, dict[str, Any]]:
+    """The id and the body that what was taken has under the new path."""
+    moved = {key: value for key, value in document.items() if not key.startswith("_")} | {"export_path": move.place}
     if document["type"] == "label_assignment":
-        identifier, merge = ids.label_assignment_id(move.node_id, move.place), merged_labels
-    else:
-        identifier = ids.annotation_id(move.node_id, move.place, document["plugin_name"], document["annotated_by"])
-        merge = newer_annotation
-    tx.update(identifier, lambda present: merge(moved, present))
+        return ids.label_assignment_id(move.node_id, move.place), moved
+    plugin, by = document["plugin_name"], document["annotated_by"]
+    return ids.annotation_id(move.node_id, move.place, plugin, by), moved
+
+
+def _place(tx: WriteTransaction, arriving: Iterable[tuple[str, dict[str, Any]]]) -> None:
+    """Put what was taken under the new paths, with what is there: once under each, however much comes to it."""
+    together: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    for identifier, moved in arriving:
+        together[identifier].append(moved)
+    for identifier, moved_there in together.items():
+        merge = merged_labels if moved_there[0]["type"] == "label_assignment" else newest_annotation
+        tx.update(identifier, partial(_with_present, moved_there, merge))
+
+
+def _with_present(
+    moved: Sequence[Mapping[str, Any]],
+    merge: Callable[[Sequence[Mapping[str, Any]]], dict[str, Any]],
+    present: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    return merge(moved if present is None else [present, *moved])

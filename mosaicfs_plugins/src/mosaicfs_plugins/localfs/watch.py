@@ -7,7 +7,7 @@ import itertools
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from watchdog.events import (
     DirCreatedEvent,
@@ -23,15 +23,14 @@ from mosaicfs_core.hooks import (
     FileOperation,
     PluginContext,
     Problem,
-    Rename,
     mounted_beneath,
 )
 from mosaicfs_plugins.localfs.backlog import Backlog
 from mosaicfs_plugins.localfs.crawl import CHUNK, Tree
 from mosaicfs_plugins.localfs.exclusions import doubt_of
 from mosaicfs_plugins.localfs.followed import followed
-from mosaicfs_plugins.localfs.ignore import IGNORE_FILE
 from mosaicfs_plugins.localfs.judge import Verdict, judge
+from mosaicfs_plugins.localfs.meaning import Meaning, meaning_of
 from mosaicfs_plugins.localfs.observer import Observation
 from mosaicfs_plugins.localfs.pending import Pending, Settled
 from mosaicfs_plugins.localfs.roots import Inaccessible, recognized
@@ -42,16 +41,6 @@ CHECK_S: Final = 5.0
 """How often the roots are looked at: did one come, go, or become another?"""
 MISSED_CHECK_S: Final = 1.0
 """The same while one of them is missed: its user has put it back and looks whether that helped."""
-
-
-class _Meaning(NamedTuple):
-    """What changes amount to: renames, then what exists, then what is gone; what cannot be known; directories whose
-    ignore rules changed, so that others beneath are to be watched; and new directories to look through."""
-
-    operations: list[FileOperation]
-    doubts: list[Problem]
-    ruled: list[tuple[Scope, str]]
-    scans: list[tuple[Scope, str]]
 
 
 class Watcher:
@@ -255,7 +244,7 @@ class Watcher:
         if due is None or due > time.monotonic():
             return
         settled = self._pending.settle(time.monotonic())
-        operations, doubts, ruled, scans = await asyncio.to_thread(self._operations, settled)
+        operations, doubts, ruled, scans = await asyncio.to_thread(self._meaning, settled)
         await self._note(doubts)
         for start in range(0, len(operations), CHUNK):
             await self._backlog.tell(len(operations) - start + len(self._pending) + len(self._heard))
@@ -265,40 +254,10 @@ class Watcher:
         for scope, path in scans:
             await self._emit_scan(scope, path)
 
-    def _operations(self, settled: Settled) -> _Meaning:
-        """What settled changes amount to now."""
+    def _meaning(self, settled: Settled) -> Meaning:
+        """What settled changes amount to now. Roots that are not there now say nothing."""
         usable = {root for root in self._scopes if not self._tree.is_excluded(root) and self._tree.roots.is_same(root)}
-        operations: list[FileOperation] = []
-        deletes: list[FileOperation] = []
-        doubts: list[Problem] = []
-        ruled: list[tuple[Scope, str]] = []
-        scans: list[tuple[Scope, str]] = []
-        for source, target, directory in settled.moves:
-            scope = self._scope_of(target, usable)
-            if scope is None or scope.is_excluded(target) or os.path.lexists(source) or not os.path.lexists(target):
-                continue
-            if not scope.hides(target, is_directory=directory):
-                before = scope.write(source)
-                operations.append(
-                    Rename(export_path=scope.write(target), previous_export_path=before, directory=directory)
-                )
-        for path, content in settled.touched.items():
-            scope = self._scope_of(path, usable)
-            if scope is None:
-                continue
-            parent = os.path.dirname(path)
-            if os.path.basename(path) == IGNORE_FILE and judge(scope, parent) is None:
-                ruled.append((scope, parent))
-            match judge(scope, path):
-                case Create() as found:
-                    operations.append(found)
-                case Delete() as gone:
-                    deletes.append(gone)
-                case Problem() as problem:
-                    doubts.append(problem)
-                case None if content:
-                    scans.append((scope, path))
-        return _Meaning(operations + deletes, doubts, topmost(ruled), topmost(scans))
+        return meaning_of(settled, lambda path: self._scope_of(path, usable))
 
     def _scope_of(self, path: str, usable: set[str]) -> Scope | None:
         root = self._tree.root_of(path)

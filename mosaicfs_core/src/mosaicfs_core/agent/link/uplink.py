@@ -86,7 +86,7 @@ class Uplink:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._core.ask_control = None
-        self._core.rescans.listeners.remove(self._look_again)
+        await self._core.rescans.leave(self._look_again)
         await end_tasks(*self._tasks)
         await self._methods.close()
         self._agent.roots_changed.remove(self._describe)

@@ -12,14 +12,15 @@ from mosaicfs_core.hooks import Hub
 from mosaicfs_core.server.hub.leasing import Timing
 
 LOOKS: Final = 5
-"""Looks in a row that found a note as the one before did: then its writer is away. They are as far apart as the notes
-are written, and whoever could not write tries again within a minute."""
+"""Looks in a row that found a note as the one before did, or no more of it: then its writer is away. They are as far
+apart as the notes are written, and whoever could not write tries again within a minute."""
 
 
 class _Seen(NamedTuple):
-    """The version of a note, and how many looks have found that very one again."""
+    """The version of a note, None while it is lost, and how many looks in a row have found nothing new: one whose note
+    was lost writes another if it is there."""
 
-    rev: str
+    rev: str | None
     again: int
 
 
@@ -43,7 +44,7 @@ class Presence:
         return self._timing.clock() >= self._next
 
     def silent(self, plane: str) -> bool:
-        """Whether a control plane that was there is so no more. Of one that has no note nothing is known."""
+        """Whether a control plane that was there is so no more. Of one whose note was never seen nothing is known."""
         seen = self._seen.get(plane)
         return seen is not None and seen.again >= LOOKS
 
@@ -66,12 +67,11 @@ class Presence:
 
     async def _look(self, plane: str) -> None:
         found = await self._hub.read(_name(plane))
-        if found is None:
-            self._seen.pop(plane, None)
-            return
-        before = self._seen.get(plane)
-        again = before.again + 1 if before is not None and before.rev == found.rev else 0
-        self._seen[plane] = _Seen(found.rev, again)
+        rev, before = None if found is None else found.rev, self._seen.get(plane)
+        if before is not None and rev in (before.rev, None):
+            self._seen[plane] = _Seen(rev, before.again + 1)
+        elif rev is not None:
+            self._seen[plane] = _Seen(rev, 0)
 
 
 def _name(plane: str) -> str:
