@@ -136,7 +136,7 @@ class PluginHost:
         if self._choice.safe_mode and not installed.first_party:
             return not_loaded(installed, "not loaded in safe mode")
         if not installed.first_party and installed.problem is None and self._choice.entry_points is None:
-            fatal = fatal_import(installed, LOAD_S)
+            fatal = fatal_import(installed)
             installed = replace(installed, problem=fatal and f"plugin {installed.name}: {fatal}")
         return load_plugin(self._manager, installed)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from mosaicfs_core.plugins.discovery import InstalledPlugin
+from mosaicfs_core.plugins.loading import LOAD_S
 
 _PROGRAM: Final = """
 import importlib, os, sys
@@ -31,8 +32,8 @@ os._exit(0)
 _WHOLE: Final = b"whole"
 
 
-def fatal_import(installed: InstalledPlugin, timeout: float) -> str | None:
-    """Why importing the plugin ends a process, or has not ended itself after ``timeout`` seconds; None when neither.
+def fatal_import(installed: InstalledPlugin) -> str | None:
+    """Why importing the plugin ends a process, or has not ended itself after ``LOAD_S``; None when neither.
     Errors are for whoever imports it to meet: those can be contained."""
     known = _record(installed)
     if known.exists():
@@ -40,10 +41,10 @@ def fatal_import(installed: InstalledPlugin, timeout: float) -> str | None:
     command = [sys.executable, "-c", _PROGRAM, installed.entry_point.module]
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=timeout
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=LOAD_S
         )
     except subprocess.TimeoutExpired:
-        return f"its import has not ended after {timeout:g} s"
+        return f"its import has not ended after {LOAD_S:g} s"
     except OSError:
         return None
     if done.stdout != _WHOLE:
