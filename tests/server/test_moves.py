@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from moving import followed, labels_at, move
 from stepping import steps
 
 from mosaicfs_core.documents import ids
@@ -23,8 +24,6 @@ from mosaicfs_core.server.moves import Move, Mover, groups, merged_labels
 from mosaicfs_core.store import Reader, Store, WriteTransaction
 from mosaicfs_core.store.moves import clear_followed, moved_files
 from mosaicfs_core.testing.store import NODE, annotation, assignment, file_document
-
-PATIENCE_S = 20.0
 
 
 def at(move: tuple[str, str]) -> Move:
@@ -58,33 +57,6 @@ def test_of_two_assignments_the_newer_word_on_each_label_holds() -> None:
 async def store(tmp_path: Path) -> AsyncIterator[Store]:
     async with await Store.open(tmp_path / "replica.db") as opened:
         yield opened
-
-
-def labels_at(store: Store, path: str) -> list[str]:
-    """The labels assigned to a path."""
-    found = store.reader.get(ids.label_assignment_id(NODE, path))
-    return [] if found is None else list(found["labels"])
-
-
-async def followed(store: Store) -> None:
-    """Run a mover until no file has ``moved_from``."""
-    running = asyncio.create_task(Mover(store, NODE).run())
-    try:
-        async with asyncio.timeout(PATIENCE_S):
-            while store.reader.rows("SELECT 1 FROM documents WHERE instr(extra, '\"moved_from\"') LIMIT 1"):
-                await store.wait(store.seq, 0.05)
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-
-
-async def move(store: Store, old: str, new: str, before: str | None = None) -> None:
-    """Write what the agent writes of a file that went from ``old`` to ``new``."""
-    document = file_document(old)
-    there = await store.get(document["_id"])
-    assert there is not None
-    moved = {**file_document(new), "_id": there["_id"], "_rev": there["_rev"], "inode": there["inode"]}
-    await store.put({**moved, "moved_from": before or old})
 
 
 async def test_a_swap_exchanges_the_labels(store: Store) -> None:
@@ -408,104 +380,6 @@ async def test_an_agent_moves_its_annotations_and_leaves_the_rest_to_the_control
     await agent.look()
     await control.look()
     assert (agent.known, control.known) == ({}, {})
-
-
-class Switch:
-    """A lease that a test gives and takes."""
-
-    def __init__(self) -> None:
-        self._given = asyncio.Event()
-
-    def held(self) -> bool:
-        return self._given.is_set()
-
-    async def wait(self) -> None:
-        await self._given.wait()
-
-    def give(self) -> None:
-        self._given.set()
-
-    def take(self) -> None:
-        self._given.clear()
-
-
-def without_moved_from(document: dict[str, Any] | None) -> dict[str, Any]:
-    return {key: value for key, value in (document or {}).items() if key != "moved_from"}
-
-
-async def test_own_moves_do_not_wait_for_the_lease(store: Store) -> None:
-    await store.bulk([file_document("/a"), assignment("/a", "x")])
-    await move(store, "/a", "/b")
-    mover = Mover(store, NODE, lease=Switch())
-    assert await mover._round(0, {}) is not None
-    assert labels_at(store, "/b") == ["x"]
-    assert "moved_from" not in (await store.get(file_document("/a")["_id"]) or {"moved_from": 1})
-
-
-async def test_other_nodes_moves_wait_for_the_lease(store: Store) -> None:
-    await store.bulk([file_document("/a"), file_document("/b"), assignment("/a", "x"), assignment("/b", "y")])
-    lease = Switch()
-    foreign = asyncio.create_task(Mover(store, "node-other", lease=lease).run())
-    try:
-        await move(store, "/a", "/new/a")
-        await noted(store, {file_document("/a")["_id"]: "/a"})
-        assert (labels_at(store, "/a"), labels_at(store, "/new/a")) == (["x"], [])
-        lease.give()
-        await until_labelled(store, "/new/a", ["x"])
-        await noted(store, {})
-        lease.take()
-        await move(store, "/b", "/new/b")
-        await noted(store, {file_document("/b")["_id"]: "/b"})
-        await store.update(file_document("/b")["_id"], without_moved_from)  # another control plane has followed it
-        lease.give()
-        await noted(store, {})
-        assert (labels_at(store, "/b"), labels_at(store, "/new/b")) == (["y"], [])  # as it is here, until that arrives
-    finally:
-        foreign.cancel()
-        await asyncio.gather(foreign, return_exceptions=True)
-
-
-async def test_a_move_that_waits_is_remembered_over_a_restart(store: Store) -> None:
-    await store.bulk([file_document("/a"), assignment("/a", "x")])
-    first = asyncio.create_task(Mover(store, "node-other", lease=Switch()).run())
-    await move(store, "/a", "/b")
-    await noted(store, {file_document("/a")["_id"]: "/a"})
-    first.cancel()
-    await asyncio.gather(first, return_exceptions=True)
-    second = asyncio.create_task(Mover(store, "node-other").run())
-    await until_labelled(store, "/b", ["x"])
-    second.cancel()
-    await asyncio.gather(second, return_exceptions=True)
-
-
-async def test_a_lease_that_is_lost_in_between_leaves_the_move_to_the_next_holder(store: Store) -> None:
-    await store.bulk([file_document("/a"), assignment("/a", "x")])
-    await move(store, "/a", "/b")
-    asked: list[bool] = []
-
-    class Lost(Switch):
-        def held(self) -> bool:
-            asked.append(not asked)
-            return asked[-1]
-
-    mover = Mover(store, "node-other", lease=Lost())
-    assert await mover._round(0, {}) is None
-    assert labels_at(store, "/a") == ["x"]
-    assert await mover._round(0, {}) is not None
-    assert mover._waiting == {file_document("/a")["_id"]: "/a"}
-
-
-async def noted(store: Store, waiting: dict[str, str]) -> None:
-    """Until the checkpoint of a mover says that these moves wait."""
-    async with asyncio.timeout(PATIENCE_S):
-        while ((await store.local_get(moves.CHECKPOINT)) or {}).get("waiting") != waiting:
-            await store.wait(store.seq, 0.02)
-
-
-async def until_labelled(store: Store, path: str, labels: list[str]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while labels_at(store, path) != labels:
-            await store.wait(store.seq, 0.02)
 
 
 async def test_a_file_that_changes_meanwhile_is_looked_at_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
