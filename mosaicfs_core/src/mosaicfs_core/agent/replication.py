@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final
 
+from mosaicfs_core.agent.offering import Offered
 from mosaicfs_core.agent.revocations import bring_back
 from mosaicfs_core.backoff import Backoff
 from mosaicfs_core.documents.ids import TYPE_PREFIXES
@@ -47,6 +48,7 @@ class Replication:
         self._requests = requests
         self._peer = HttpPeer(requests)
         self._pause = pause or asyncio.sleep
+        self._offered = Offered(store, node_id, requests)
         self._owns = owned_by(node_id)
         self._push = Filter(f"owned by {node_id}", accepts=self._owns)
         self._pull = Filter(f"to {node_id}", selector=selector_of_node(node_id))
@@ -63,10 +65,16 @@ class Replication:
 
     async def meet(self) -> None:
         """Fetch what this node owns, on the first time, and make up for what either side has lost since, revocations
-        first. Raises ``Unavailable`` when the control plane cannot be reached."""
+        first, then what was set for it. Raises ``Unavailable`` when the control plane cannot be reached."""
         await bring_back(self._store, self._requests)
         found = await meet(
-            self._store, self._peer, owns=self._owns, push=self._push, pull=self._pull, owned=self._owned
+            self._store,
+            self._peer,
+            owns=self._owns,
+            push=self._push,
+            pull=self._pull,
+            owned=self._owned,
+            offer=self._offered.offer,
         )
         if found == "restored":
             logger.warning("the control plane has forgotten some of what it knew", extra={"operation": "replication"})
@@ -86,9 +94,13 @@ class Replication:
         """How it stands, as in the agent's status. What moves all the time is in ``figures``."""
         status = self.status
         troubled = status.state in ("waiting", "stopped") or status.refused or status.owed
+        problem = status.last_error if status.state == "waiting" or status.owed else None
+        if status.refused:
+            problem = problem or f"{status.refused:,} documents were refused: the control plane's log says why"
         return {
             "status": "degraded" if troubled else "healthy",
-            "detail": (status.last_error or "") if status.state == "waiting" or status.owed else "",
+            "detail": problem or "",
+            "recovered": self._offered.told,
             "state": status.state,
             "refused": status.refused,
             "owed": status.owed,
@@ -103,6 +115,7 @@ class Replication:
 
     async def run(self) -> None:
         """Replicate both ways, and settle conflicts of what is this node's."""
+        await self._offered.load()
         settling = asyncio.create_task(self._resolver.run(), name="conflicts")
         backoff = Backoff()
         try:

@@ -127,6 +127,8 @@ def _summary(info: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
         rows["connection"] = known + since
     if replication is not None:
         rows["replication"] = _replication(replication)
+        if replication.get("recovered"):
+            rows["recovered"] = replication["recovered"]
     crawler = parts.get("crawler", {})
     rows["files"] = info["documents"].get("file", 0)
     rows["crawling"] = ", ".join(one["instance"] for one in crawler.get("crawling", ())) or "no"

@@ -43,6 +43,7 @@ def _instance_findings(context: TerminalContext) -> list[Finding]:
     from mosaicfs_core.cli.detach import holder
     from mosaicfs_core.cli.doctor_checks import Finding
     from mosaicfs_core.errors import MosaicError, Unavailable
+    from mosaicfs_core.security.enrolment import ENROL_AGAIN
 
     try:
         store = health_of(context.api)["subsystems"].get("store", {})
@@ -72,12 +73,25 @@ def _instance_findings(context: TerminalContext) -> list[Finding]:
             found.append(Finding(f"plugin {name}", "failed", "cannot be loaded", mend))
     for name, part in node.get("subsystems", {}).items():
         if part.get("status") in ("degraded", "unhealthy"):
-            found.append(Finding(name, "warning", str(part.get("detail", "")), _mend(name, part, context)))
+            said = str(part.get("detail", "")).replace(f"; {ENROL_AGAIN}", "")
+            found.append(Finding(name, "warning", said, _mend(name, part, context)))
+        elif part.get("recovered"):
+            found.append(Finding(name, "ok", part["recovered"]))
     return found
 
 
 def _mend(name: str, part: dict[str, Any], context: TerminalContext) -> str:
     """What to do about a part of the agent that is not well."""
+    from mosaicfs_core.security.enrolment import ENROL_AGAIN
+
+    if ENROL_AGAIN in str(part.get("detail", "")):
+        return (
+            "it was made anew, or restored from an older copy: make a key there with `mosaicfs credentials create NAME"
+            " --kind agent`, end the agent here and run `mosaicfs agent init URL --access-key-id KEY`; id, folders and"
+            " files stay"
+        )
+    if name == "replication" and part.get("refused") and part.get("state") not in ("waiting", "stopped"):
+        return "see the control plane's log; what it refused is not this machine's to write, and the rest goes on"
     if name == "crawler" and part.get("inaccessible"):
         return "make the folder readable or mount its disk; `mosaicfs folders remove` forgets one that is gone for good"
     if name == "plugins" and (missing := part.get("missing")):

@@ -46,7 +46,7 @@ def _detail(part: dict[str, Any]) -> str:
         f"{crawl['instance']} crawls since {cell('started_at', crawl['started_at'])}, seen: {crawl['files_seen']:,}"
         for crawl in part.get("crawling", ())
     ]
-    said = part.get("detail", "")
+    said = part.get("detail") or part.get("recovered", "")
     return "; ".join(busy if said == "crawling" else [*busy, said] if said else busy)
 
 
