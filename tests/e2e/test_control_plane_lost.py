@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -55,11 +56,16 @@ class Lost:
         self.nas.run("plugin", "set", "--node", self.node_id, "localfs", 'ignore=["*.tmp"]')
 
     def add(self) -> None:
-        """A further folder; the ids of all files."""
+        """A further folder, and a label; the ids of all files."""
         self.nas.run("folders", "add", "--node", self.node_id, str(self.more))
         for host in (self.nas, self.laptop):
             self.eventually(lambda host=host: host.names() == ["essay.txt", "letter.txt"])
         self.before = self.ids(self.laptop)
+        self.nas.run("labels", "add", self.before["essay.txt"], "holiday")
+        self.eventually(lambda: self.labelled(self.laptop))
+
+    def labelled(self, host: Host) -> bool:
+        return "holiday" in json.dumps(host.run("labels", "show", self.before["essay.txt"]))
 
     def lose(self, *, copy: bool) -> None:
         assert self.nas.end() == 0
@@ -106,6 +112,7 @@ class Lost:
             assert {one["folder"] for one in self.laptop.run("folders", "list")} == folders
             for host in (self.nas, self.laptop):
                 self.eventually(lambda host=host: self.ids(host) == self.before)
+                self.eventually(lambda host=host: self.labelled(host))
         rows = self.nas.run("plugin", "settings", "--node", self.node_id, "localfs")
         settings = {row["setting"]: row["value"] for row in rows}
         assert (settings["ignore"], set(settings["paths"])) == (["*.tmp"], folders)
@@ -117,12 +124,29 @@ class Lost:
         assert any(all(one in message for one in told) for message in said)
 
 
+def directories(host: Host) -> list[str]:
+    """The names at the top of the tree."""
+    return [one["name"] for one in host.run("vfs", "ls", "/")["items"]]
+
+
 def test_a_replica_made_anew(hosts: list[Host], eventually: Any) -> None:
     lost = Lost(*hosts, eventually)
     lost.join()
     lost.add()
+    lost.nas.run("vfs", "mkdir", "/Trips")
+    eventually(lambda: "Trips" in directories(lost.laptop))
     lost.lose(copy=False)
     lost.enrol_again()
+    eventually(lambda: "Trips" not in directories(lost.laptop))
+    (kept,) = lost.laptop.home.glob("forgotten-*.json")
+    assert str(kept) in lost.parts()["replication"]["recovered"]
+    token = (lost.nas.home / "run" / "local_token").read_text()
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    asked = urllib.request.Request(f"{lost.url}/db/mosaicfs/_bulk_docs", kept.read_bytes(), headers)
+    with urllib.request.urlopen(asked, timeout=20) as answer:
+        assert json.loads(answer.read()) == []
+    for host in hosts:
+        eventually(lambda host=host: "Trips" in directories(host))
     lost.mended("it took the settings of this machine back", "localfs")
 
 

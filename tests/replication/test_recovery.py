@@ -205,16 +205,22 @@ async def test_what_was_lost_after_the_last_position_is_noticed(near: Store, far
 
 async def test_what_is_given_up_is_offered_before(near: Store, far: Store, open_store: OpenStore) -> None:
     await populated(near, far)
-    empty, seen = await open_store("empty"), []
+    empty, seen, kept = await open_store("empty"), [], []
 
     async def offer() -> None:
-        seen.append(set(await state(near)))
+        seen.append(await state(near))
 
-    known = set(await state(near))
+    async def keep(given: Any) -> None:
+        kept.extend(given)
+        assert await state(near) == known
+
+    known = await state(near)
     for _ in range(2):
-        await meet(near, server(empty), owns=owns, push=PUSH, pull=PULL, owned=OWNED, offer=offer)
+        await meet(near, server(empty), owns=owns, push=PUSH, pull=PULL, owned=OWNED, offer=offer, keep=keep)
     assert seen == [known]
-    assert documents.label_rule_id(UUIDS[0]) in known
+    left = await state(near)
+    assert {one["_id"]: one for one in kept} == {name: one for name, one in known.items() if name not in left}
+    assert documents.label_rule_id(UUIDS[0]) not in left
 
 
 async def test_a_leaf_that_is_not_its_own_is_not_sent(near: Store, far: Store) -> None:

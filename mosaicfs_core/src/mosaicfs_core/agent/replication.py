@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final
 
+from mosaicfs_core.agent.forgotten import Forgotten
 from mosaicfs_core.agent.offering import Offered
 from mosaicfs_core.agent.revocations import bring_back
 from mosaicfs_core.backoff import Backoff
@@ -49,6 +50,7 @@ class Replication:
         self._peer = HttpPeer(requests)
         self._pause = pause or asyncio.sleep
         self._offered = Offered(store, node_id, requests)
+        self._forgotten = Forgotten(store.path.parent)
         self._owns = owned_by(node_id)
         self._push = Filter(f"owned by {node_id}", accepts=self._owns)
         self._pull = Filter(f"to {node_id}", selector=selector_of_node(node_id))
@@ -74,10 +76,15 @@ class Replication:
             push=self._push,
             pull=self._pull,
             owned=self._owned,
-            offer=self._offered.offer,
+            offer=self._offer,
+            keep=self._forgotten.keep,
         )
         if found == "restored":
             logger.warning("the control plane has forgotten some of what it knew", extra={"operation": "replication"})
+
+    async def _offer(self) -> None:
+        self._forgotten.begin()
+        await self._offered.offer()
 
     def reconnected(self) -> None:
         """The control plane is there again: see whether it is what it was, and go on at once."""
@@ -100,7 +107,7 @@ class Replication:
         return {
             "status": "degraded" if troubled else "healthy",
             "detail": problem or "",
-            "recovered": self._offered.told,
+            "recovered": "; ".join(filter(None, (self._offered.told, self._forgotten.told))),
             "state": status.state,
             "refused": status.refused,
             "owed": status.owed,

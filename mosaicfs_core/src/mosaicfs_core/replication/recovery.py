@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 Meeting = Literal["first", "same", "restored"]
 Owns = Callable[[Document], bool]
+Keep = Callable[[Sequence[Document]], Awaitable[None]]
 
 BATCH: Final = 1_000
 MET: Final = "met"
@@ -45,6 +46,7 @@ async def meet(
     pull: Filter,
     owned: Filter,
     offer: Callable[[], Awaitable[None]] | None = None,
+    keep: Keep | None = None,
     surroundings: Surroundings | None = None,
 ) -> Meeting:
     """Make sure that the replica and its control plane can replicate; call it before the first write and whenever the
@@ -52,7 +54,8 @@ async def meet(
 
     ``owns`` is whether a document is this node's to write; ``push`` and ``pull`` are the filters of the two flows,
     ``owned`` selects, at the control plane, what this node owns. ``offer`` is called before anything of a control plane
-    that has forgotten is taken over here. Interrupted at any moment, it is done again by the next call.
+    that has forgotten is taken over here, ``keep`` with documents that are about to be forgotten (at least once each).
+    Interrupted at any moment, it is done again by the next call.
     """
     instance = (await peer.info()).instance_id
     known = await store.local_get(MET)
@@ -70,7 +73,7 @@ async def meet(
     logger.warning("the control plane was restored or made anew: sending what this node owns, fetching the rest again")
     if offer is not None:
         await offer()
-    await recover(store, peer, owns=owns, push=push, pull=pull, surroundings=surroundings)
+    await recover(store, peer, owns=owns, push=push, pull=pull, keep=keep, surroundings=surroundings)
     await _remember(store, instance)
     return "restored"
 
@@ -88,13 +91,15 @@ async def recover(
     owns: Owns,
     push: Filter,
     pull: Filter,
+    keep: Keep | None = None,
     surroundings: Surroundings | None = None,
 ) -> None:
-    """Send everything this node owns, take over the control plane's state of everything else, fetch what is new."""
+    """Send everything this node owns, take over the control plane's state of everything else, fetch what is new.
+    ``keep`` gets what is forgotten here, before it is."""
     near = StorePeer(store)
     pusher = Replicator(near, peer, direction="push", chosen=push, surroundings=surroundings)
     await pusher.run_once(from_start=True)
-    await drop_unknown(store, peer, owns)
+    await drop_unknown(store, peer, owns, keep)
     puller = Replicator(peer, near, direction="pull", chosen=pull, surroundings=surroundings)
     await puller.run_once(from_start=True)
 
@@ -114,7 +119,7 @@ async def lacks_newest(store: Store, peer: Peer, owns: Owns) -> bool:
     return False
 
 
-async def drop_unknown(store: Store, peer: Peer, owns: Owns) -> int:
+async def drop_unknown(store: Store, peer: Peer, owns: Owns, keep: Keep | None = None) -> int:
     """Forget revisions of others' documents that the peer does not know; returns of how many documents.
 
     Such a document becomes what the peer has of it, or is removed where the peer has nothing. It is forgotten, not
@@ -128,6 +133,8 @@ async def drop_unknown(store: Store, peer: Peer, owns: Owns) -> int:
         doubtful = [one for one in foreign if one.id in lacking]
         if doubtful:
             replacements = await _theirs(peer, doubtful)
+            if keep is not None:
+                await keep([one.doc for one in doubtful if one.doc is not None and not one.deleted])
             dropped += await store.transaction(partial(_replace, made=replacements))
     return dropped
 
