@@ -12,6 +12,7 @@ import pytest
 
 from mosaicfs_core.agent.jobs.asking import Asked, Question, ask_all
 from mosaicfs_core.agent.jobs.methods import JobMethods
+from mosaicfs_core.agent.jobs.offers import Offer
 from mosaicfs_core.errors import NotFound, PluginError
 from mosaicfs_core.hooks import (
     HOOK_API,
@@ -88,10 +89,10 @@ async def test_an_answer_tells_how_many_files_it_may_lack() -> None:
     names = ("telling", "listing", "done", "free")
     keeper: Any = SimpleNamespace(
         queue=Queue(),
-        endpoints=lambda: dict.fromkeys(names, (ENDPOINT,)),
+        offers=lambda: dict.fromkeys(names, Offer(endpoints=(ENDPOINT,))),
         running=lambda name: (answering(ResultEnvelope()), "package"),
     )
-    core: Any = SimpleNamespace(node_id="n")
+    core: Any = SimpleNamespace(node_id="n", store=SimpleNamespace(reader=SimpleNamespace(get=lambda _: None)))
     told = await JobMethods(core, keeper).query({"capability": "search", "query": "x"})
     found = {one["plugin_name"]: (one["waiting"], one["syncing"]) for one in told["envelopes"]}
     assert found == {"telling": (8, True), "listing": (9, True), "done": (9, False), "free": (0, False)}

@@ -85,6 +85,58 @@ async def test_what_it_can_be_asked_is_told_and_withdrawn(bed: Bed) -> None:
         await bed.until(lambda: capabilities() == [])
 
 
+def _said(bed: Bed) -> dict[str, Any]:
+    return dict(bed.harness.store.reader.get(f"node::{bed.harness.core.node_id}") or {})
+
+
+def _lacks(bed: Bed) -> list[tuple[str, str, str]]:
+    """What the node's document says that it lacks."""
+    return [(one["capability"], one["plugin_name"], one["reason"]) for one in _said(bed).get("lacking", ())]
+
+
+async def _omitted(agent: Any) -> list[dict[str, Any]]:
+    """Who does not answer a question, as the node says it."""
+    answer = await agent.job_methods.query({"capability": "asking", "query": "well?"})
+    return [dict(one) for one in answer["omitted"]]
+
+
+async def test_what_it_should_answer_and_cannot_is_told_until_it_can_or_need_not(bed: Bed) -> None:
+    async with bed.agent() as agent:
+        await bed.harness.store.put(_node(bed.harness.core.node_id))
+        await bed.change(name="Stirred")
+        await bed.until(lambda: _said(bed).get("capabilities") == ["asking"])
+        assert "lacking" not in _said(bed)
+        assert await _omitted(agent) == []
+        context = bed.harness.instances.current["annotator"].context
+        await context.report("degraded", "the index is damaged")
+        context.capability("asking", available=False)
+        await bed.until(lambda: _lacks(bed) == [("asking", "annotator", "withdrawn")])
+        (lost,) = await _omitted(agent)
+        assert (lost["plugin_name"], lost["since"]) == ("annotator", _said(bed)["lacking"][0]["since"])
+        assert lost["reason"].startswith("it cannot answer this at present")
+        since = lost["since"]
+        await bed.change(query_endpoints=[{"name": "ask", "capability": "asking"}, {"name": "b", "capability": "b"}])
+        await bed.until(lambda: "b" in _said(bed)["capabilities"])
+        assert _said(bed)["lacking"][0]["since"] == since
+        context.capability("asking", available=True)
+        await bed.until(lambda: _said(bed)["capabilities"] == ["asking", "b"] and "lacking" not in _said(bed))
+        # What the user has switched off lacks nothing.
+        context.capability("asking", available=False)
+        await bed.until(lambda: bool(_lacks(bed)))
+        await bed.change(enabled=False)
+        await bed.until(lambda: "lacking" not in _said(bed) and _said(bed)["capabilities"] == [])
+        assert await _omitted(agent) == []
+
+
+async def test_what_cannot_run_as_it_is_set_lacks_what_it_should_answer(bed: Bed) -> None:
+    async with bed.agent() as agent:
+        await bed.harness.store.put(_node(bed.harness.core.node_id))
+        await bed.change(plugin_type="nothing-runs-this", query_endpoints=[{"name": "ask", "capability": "asking"}])
+        await bed.until(lambda: _lacks(bed) == [("asking", "annotator", "broken")])
+        (lost,) = await _omitted(agent)
+        assert lost["reason"] == "it cannot run: no installed plugin runs plugins of type nothing-runs-this"
+
+
 def _node(node_id: str) -> dict[str, Any]:
     return {"_id": f"node::{node_id}", "type": "node", "node_id": node_id, "friendly_name": "test"}
 
