@@ -31,10 +31,34 @@ async def test_a_file_that_always_fails_is_given_up_and_told_and_can_be_tried_ag
         notification = await bed.until(lambda: bed.notification("plugin_jobs_failed:annotator"))
         assert "cannot be read" in notification["message"]
         assert (await bed.annotations())["a.txt"]["status"] == "failed"
+        part = agent.status()["subsystems"]["jobs"]
+        assert (part["status"], part["failed"]["annotator"]["failed"]) == ("healthy", 1)
+        assert part["detail"].startswith("annotator: 1 of 1 file failed, the last: ")
+        assert "cannot be read" in part["detail"]
         annotator.answer = lambda event: {"fine": True}
         assert await agent.jobs.queue.retry("annotator") == 1
         await bed.until(lambda: data_is(bed, "a.txt", {"fine": True}))
         await bed.until(lambda: (bed.notification("plugin_jobs_failed:annotator") or {}).get("status") == "resolved")
+        assert agent.status()["subsystems"]["jobs"] == {"status": "healthy", "detail": "", "failed": {}}
+
+
+@pytest.mark.logs("cannot be read")
+async def test_a_plugin_that_fails_at_all_its_files_makes_the_node_degraded(bed: Bed, annotator: Annotator) -> None:
+    def fails(event: FileEvent) -> Any:
+        if event.file:
+            raise ValueError("cannot be read")
+
+    annotator.answer = fails
+    await bed.change(max_attempts=1)
+    for number in range(4):
+        (bed.tree / f"{number}.txt").write_text("abc")
+    async with bed.agent() as agent:
+        await bed.until(lambda: agent.status()["subsystems"]["jobs"]["failed"].get("annotator", {}).get("failed") == 4)
+        assert (agent.status()["subsystems"]["jobs"]["status"], agent.status()["overall"]) == ("degraded", "degraded")
+        annotator.answer = lambda event: None
+        await agent.jobs.queue.retry("annotator")
+        await bed.until(lambda: all_done(agent, annotator, 8))
+        assert agent.status()["overall"] == "healthy"
 
 
 @pytest.mark.logs("the server is away")

@@ -4,13 +4,15 @@ the instances there are."""
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from mosaicfs_core.agent.jobs.capabilities import write_capabilities
 from mosaicfs_core.agent.jobs.conditions import Conditions
+from mosaicfs_core.agent.jobs.failing import subsystem_of
 from mosaicfs_core.agent.jobs.health import watch_health
 from mosaicfs_core.agent.jobs.offers import Offer, offer_of
 from mosaicfs_core.agent.jobs.subscriptions import subscription_of
@@ -216,6 +218,15 @@ class JobKeeper:
             raise NotFound(f"no instance {instance} works on files on this node", instance=instance)
         names = sorted(subscribed) if instance is None else [instance]
         return {name: await self.queue.sync(name, trigger) for name in names}
+
+    def subsystem(self) -> dict[str, Any]:
+        """The part of the status that tells which jobs failed for good."""
+        if not self._open:
+            return subsystem_of([])
+        try:
+            return subsystem_of(self.queue.failures())
+        except sqlite3.Error as error:
+            return {"status": "degraded", "detail": f"the queue cannot be read: {error}"}
 
     def waits(self, instance: str) -> str:
         """Why an instance takes no jobs at present, in a sentence; empty when nothing is in the way."""
