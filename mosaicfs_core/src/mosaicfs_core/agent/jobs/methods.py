@@ -14,7 +14,7 @@ from mosaicfs_core.agent.jobs.keeper import JobKeeper
 from mosaicfs_core.agent.jobs.offers import Offer
 from mosaicfs_core.documents import ids
 from mosaicfs_core.documents.patterns import END
-from mosaicfs_core.errors import NotFound
+from mosaicfs_core.errors import NotFound, Unavailable
 from mosaicfs_core.hooks import RunningPlugin
 from mosaicfs_core.jobs import JobStatus, WhichAnnotations
 from mosaicfs_core.link import Method, params_of
@@ -66,10 +66,12 @@ class JobMethods:
         }
 
     async def query(self, given: dict[str, Any]) -> Any:
-        """Ask this node's plugins."""
+        """Ask this node's plugins. Raises ``Unavailable`` while it is not known which there are."""
         question = params_of(Question, given)
         asked: dict[Asked, RunningPlugin] = {}
         offers = self._keeper.offers()
+        if not offers and self._core.lacking is None:
+            raise Unavailable("its plugins are being started")
         for name, offer in offers.items():
             for endpoint in offer.endpoints:
                 if endpoint.capability == question.capability:
