@@ -49,13 +49,29 @@ def register(cli: click.Group, context: TerminalContext) -> None:
 
     @agent.command("status")
     def status() -> None:
-        """Show how the agent of this machine is: its connection, replication, queue, and the last error."""
+        """Show how the agent of this machine is: its connection, replication, the last error, and what is not well, why
+        and how to mend it."""
         info = context.api.get("system/info")
         answer = context.api.get(f"nodes/{info['node_id']}/status")
         if context.json:
             context.show({"info": info, "status": answer})
             return
         context.show(_summary(info, answer))
+        if wrong := _not_well(context, answer):
+            context.say("")
+            context.say("Not well")
+            context.show(wrong, {"subsystem": "subsystem", "detail": "found", "mend": "to mend it"})
+
+
+def _not_well(context: TerminalContext, answer: dict[str, Any]) -> list[dict[str, Any]]:
+    """The parts that are not as they should be, why, and what to do about each."""
+    from mosaicfs_core.cli.commands.doctor import mend_of
+
+    return [
+        {"subsystem": name, "detail": part.get("detail", ""), "mend": mend_of(name, part, context)}
+        for name, part in sorted(answer.get("subsystems", {}).items())
+        if part.get("status") in ("degraded", "unhealthy")
+    ]
 
 
 async def _run(context: TerminalContext, options: AgentOptions) -> None:

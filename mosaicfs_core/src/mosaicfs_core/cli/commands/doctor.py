@@ -72,11 +72,11 @@ def _instance_findings(context: TerminalContext) -> list[Finding]:
             found.append(Finding(f"plugin {name}", "failed", "cannot be loaded", mend))
     for name, part in node.get("subsystems", {}).items():
         if part.get("status") in ("degraded", "unhealthy"):
-            found.append(Finding(name, "warning", str(part.get("detail", "")), _mend(name, part, context)))
+            found.append(Finding(name, "warning", str(part.get("detail", "")), mend_of(name, part, context)))
     return found
 
 
-def _mend(name: str, part: dict[str, Any], context: TerminalContext) -> str:
+def mend_of(name: str, part: dict[str, Any], context: TerminalContext) -> str:
     """What to do about a part of the agent that is not well."""
     if name == "crawler" and part.get("inaccessible"):
         return "make the folder readable or mount its disk; `mosaicfs folders remove` forgets one that is gone for good"
@@ -84,15 +84,16 @@ def _mend(name: str, part: dict[str, Any], context: TerminalContext) -> str:
         removes = ", ".join(f"`mosaicfs plugin remove {one}`" for one in missing)
         return f"install the package again, or clear up after it: {removes}; `mosaicfs plugin list` shows all"
     if name == "watcher" and part.get("unwatched"):
-        return "let the kernel watch more: see the check `inotify` above"
+        return "let the kernel watch more: the check `inotify` of `mosaicfs doctor` says how"
     if name == "link" and part.get("clock_off_s"):
         return "set the clock of the machine that is wrong: sudo timedatectl set-ntp true"
+    log_dir = context.home.log_dir
     mends = {
-        "crawler": f"make room if the disk is full, then `mosaicfs system reindex`; {context.home.log_dir} says more",
+        "crawler": f"make room if the disk is full, then `mosaicfs system reindex`; {log_dir} says more",
         "disk": "make room on that disk; it goes on by itself",
         "plugins": "correct its settings (`mosaicfs plugin list` names the package), or `mosaicfs plugin disable` it",
-        "vfs_mount": f"see the check `fuse` above; the mount's own log is {context.home.log_dir / 'mount.log'}",
+        "vfs_mount": f"see the check `fuse` of `mosaicfs doctor`; the mount's own log is {log_dir / 'mount.log'}",
         "replication": "see that this machine reaches its control plane: `mosaicfs agent status`",
-        "link": "see that this machine reaches its control plane: `mosaicfs agent status`",
+        "link": f"see that {part.get('control_plane', 'the control plane')} is up and can be reached from this machine",
     }
-    return mends.get(name, f"the log says more: {context.home.log_dir}")
+    return mends.get(name, f"the log says more: {log_dir}")

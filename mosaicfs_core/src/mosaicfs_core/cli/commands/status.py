@@ -33,6 +33,8 @@ def register(cli: click.Group, context: TerminalContext) -> None:
         ]
         context.say("")
         context.show(rows, ["subsystem", "status", "detail"])
+        if any(row["status"] in ("degraded", "unhealthy") for row in rows):
+            context.say("`mosaicfs doctor` says how to mend what is not well.")
         problems = node.get("recent_errors", [])[-5:]
         if problems:
             context.say("")

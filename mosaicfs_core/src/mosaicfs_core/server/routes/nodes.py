@@ -71,9 +71,9 @@ class NodeAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 class StatusAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
     """How a node is: overall and by subsystem, with its recent errors and what could not be watched. ``status`` is the
-    control plane's word (online, offline, …); of another node, ``connected`` tells whether its link is up and
-    ``last_heard`` when it last gave a sign, and ``double`` the address of another machine that runs with a copy of its
-    home and is refused."""
+    control plane's word (online, offline, …); of another node the control plane tells by ``connected`` whether its
+    link is up, by ``last_heard`` when it last gave a sign, and by ``double`` the address of another machine that runs
+    with a copy of its home and is refused."""
 
     node_id: str
     overall: str
@@ -236,7 +236,9 @@ async def get_status(node_id: str) -> Response:
     document = await server.core.store.get(ids.status_document_id(node_id))
     heard = server.liveness.last_heard(node_id)
     body = {"node_id": node_id, **_plain(document or {"overall": "unknown"})}
-    body |= {"status": node_status(node), "connected": server.links.connected(node_id)}
+    body["status"] = node_status(node)
+    if server.core.control:
+        body["connected"] = server.links.connected(node_id)
     if (double := server.links.double_of(node_id)) is not None:
         body["double"] = double
     if heard is not None:
