@@ -178,3 +178,16 @@ async def test_what_is_no_question_is_asked_of_others_at_the_control_plane(contr
     assert (status, "enrolled node's own key" in answer["error"]["message"]) == (403, True)
     status, answer = await laptop.ask("DELETE", "/api/nodes/node-desktop-bbbb")
     assert (status, "changed on the control plane" in answer["error"]["message"]) == (403, True)
+
+
+async def test_another_machine_is_commanded_from_the_control_plane_alone(control_plane: Any, laptop: Laptop) -> None:
+    for method, path, body in (
+        ("POST", f"/api/nodes/{OTHER}/crawl", {}),
+        ("GET", f"/api/nodes/{OTHER}/exclusions", None),
+        ("POST", f"/api/nodes/{OTHER}/sync", {}),
+    ):
+        status, answer = await laptop.ask(method, path, body)
+        assert status == 403, answer
+        assert f"on the control plane at {control_plane.url}" in answer["error"]["message"]
+    _, told = await laptop.ask("GET", f"/api/nodes/{OTHER}/status", None)
+    assert "connected" not in told

@@ -241,6 +241,13 @@ async def test_the_command_line_at_home_finds_an_instance_with_tls(control: Any,
     assert out.strip() == control.server.identity.authority.fingerprint, err
 
 
+async def test_before_the_first_start_the_fingerprint_says_what_makes_an_authority(machine: Machine) -> None:
+    code, _, err = await machine.run("system", "fingerprint")
+    assert code == 1
+    assert f"the home {machine.home.path} has no authority yet" in err
+    assert "`mosaicfs server run --host 0.0.0.0`" in err
+
+
 async def test_an_agent_has_no_authority_and_no_instance_key_of_its_own(
     control: Any, running: Any, machine: Machine
 ) -> None:

@@ -19,7 +19,6 @@ from mosaicfs_core.server.background import spawn
 from mosaicfs_core.server.identity import CONTROL_ROLE
 from mosaicfs_core.server.link import asking
 from mosaicfs_core.server.link.asking import MISSING
-from mosaicfs_core.server.link.remote import RemoteAgent
 from mosaicfs_core.server.listing import (
     ListAnswer,
     NoQuery,
@@ -171,7 +170,8 @@ async def begin_crawl(node_id: str, *, instance: str | None, full: bool, prefixe
         work = server.core.agent.crawl(instance=instance, full=full, prefixes=prefixes)
         spawn(server, f"crawl {instance or 'all'} {' '.join(prefixes)}", work)
     else:
-        await RemoteAgent(server.links, node_id).start_crawl(instance=instance, full=full, prefixes=prefixes)
+        far = asking.remote(server.core, server.links, node_id)
+        await far.start_crawl(instance=instance, full=full, prefixes=prefixes)
 
 
 @blueprint.get("")
@@ -261,7 +261,9 @@ async def list_node_files(node_id: str, query_args: FileFilter) -> Response:
 async def list_exclusions(node_id: str, query_args: ExclusionsQuery) -> Response:
     """List what is left out of the index, and why. The node looks at its disk for it; nothing is written."""
     server = state()
-    agent = server.core.agent if asking.is_here(server.core, node_id) else RemoteAgent(server.links, node_id)
+    agent = (
+        server.core.agent if asking.is_here(server.core, node_id) else asking.remote(server.core, server.links, node_id)
+    )
     path = None if query_args.path is None else paths.normalize_virtual(query_args.path)
     limit, offset = query_args.limit, query_args.offset
     found = await agent.exclusions(path, limit=limit, offset=offset)
