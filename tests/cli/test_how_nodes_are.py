@@ -70,6 +70,14 @@ def test_agent_status_says_nothing_more_of_one_that_is_well(monkeypatch: pytest.
     assert "doctor" not in shown(monkeypatch, well, tmp_path, "nodes", "status")
 
 
+def test_a_connection_that_is_not_there_says_since_when_and_why(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    link = {**LINK, "connected": False, "detail": "it is away", "since": AT}
+    said = shown(monkeypatch, Api(subsystems={"link": link}), tmp_path, "agent", "status")
+    assert " not connected since 2026-02-16 09:22:00: it is away\n" in said
+
+
 def test_status_leads_to_doctor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for words in (["status"], ["nodes", "status"]):
         said = shown(monkeypatch, Api(), tmp_path, *words)
@@ -91,6 +99,9 @@ def test_of_another_machine_it_is_said_where_to_ask_when_it_reported_and_how_it_
 
 
 def test_an_agent_does_not_judge_another_machines_link(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    said = shown(monkeypatch, Api("node-desktop", updated_at=AT), tmp_path, "nodes", "status", "laptop")
+    api = Api("node-desktop", status="unknown", overall="unknown", subsystems={})
+    said = shown(monkeypatch, api, tmp_path, "nodes", "status", "laptop")
+    assert said.startswith("node-laptop: unknown\n")
+    assert "What it reports of itself, the control plane knows alone.\n" in said
     assert "Its link" not in said
     assert "Other machines fetch from it at https://192.0.2.7:6673." in said

@@ -283,6 +283,11 @@ async def test_what_has_the_home_must_end_first(control: Any, machine: Machine) 
         assert (code, "down` ends it" in err, "folders" in err) == (1, True, False), err
         code, _, err = await machine.run("agent", "run")
         assert (code, "folders add` gives it further folders" in err) == (1, True), err
+    known = await control.enrol(machine.home)
+    with machine.home.lock():
+        code, _, err = await machine.run("agent", "run")
+    told = f"`mosaicfs folders add --node {known.node_id}` on its control plane gives it further folders as it runs"
+    assert (code, told in err) == (1, True), err
 
 
 async def test_plain_http_to_a_control_plane_that_speaks_tls_is_told(control: Any, machine: Machine) -> None:

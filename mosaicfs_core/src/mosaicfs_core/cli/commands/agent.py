@@ -137,10 +137,12 @@ def _summary(info: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
     if link is None:
         rows["control plane"] = "in the same process"
     else:
-        known = "connected" if link.get("connected") else f"not connected: {link.get('detail') or 'not yet'}"
         since = f" since {cell('since_at', link['since'])}" if link.get("since") else ""
         rows["control plane"] = link.get("control_plane") or ""
-        rows["connection"] = known + since
+        if link.get("connected"):
+            rows["connection"] = f"connected{since}"
+        else:
+            rows["connection"] = f"not connected{since}: {link.get('detail') or 'not yet'}"
     if replication is not None:
         rows["replication"] = _replication(replication)
     crawler = parts.get("crawler", {})

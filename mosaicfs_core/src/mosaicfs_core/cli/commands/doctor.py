@@ -94,6 +94,7 @@ def mend_of(name: str, part: dict[str, Any], context: TerminalContext) -> str:
         "plugins": "correct its settings (`mosaicfs plugin list` names the package), or `mosaicfs plugin disable` it",
         "vfs_mount": f"see the check `fuse` of `mosaicfs doctor`; the mount's own log is {log_dir / 'mount.log'}",
         "replication": "see that this machine reaches its control plane: `mosaicfs agent status`",
-        "link": f"see that {part.get('control_plane', 'the control plane')} is up and can be reached from this machine",
+        "link": "see that the control plane runs and is reached from here; `mosaicfs credentials list` there tells"
+        " whether this machine's key is enabled",
     }
     return mends.get(name, f"the log says more: {log_dir}")

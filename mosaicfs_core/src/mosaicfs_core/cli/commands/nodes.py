@@ -68,7 +68,9 @@ def _add_reading(nodes: click.Group, context: TerminalContext) -> None:
         if answer.get("double"):
             context.say(f"Another machine, at {answer['double']}, runs with a copy of its home and is refused: end it.")
         rows = _rows(answer)
-        context.show(rows, ["subsystem", "status", "detail"], "It has not reported yet.")
+        judges = here or "connected" in answer
+        empty = "It has not reported yet." if judges else "What it reports of itself, the control plane knows alone."
+        context.show(rows, ["subsystem", "status", "detail"], empty)
         if any(row["status"] in ("degraded", "unhealthy") for row in rows):
             where = "" if here else "On that machine, "
             context.say(f"{where}`mosaicfs doctor` says how to mend what is not well.")
@@ -160,6 +162,8 @@ def _add_mount_edit(mounts: click.Group, context: TerminalContext) -> None:
 def _headline(node_id: str, answer: dict[str, Any]) -> str:
     """How it is, by the control plane's word and by its own, which may be older."""
     status = answer.get("status")
+    if status and answer["overall"] == "unknown":
+        return f"{node_id}: {status}"
     said = "what it reported last is " if status in ("offline", "disabled", "unknown") else ""
     at = f", as it reported {cell('updated_at', answer['updated_at'])}" if answer.get("updated_at") else ""
     return f"{node_id}: {f'{status}; ' if status else ''}{said}{answer['overall']}{at}"

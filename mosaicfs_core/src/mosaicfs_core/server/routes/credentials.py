@@ -40,7 +40,7 @@ class KeyChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class KeyAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
     """An access key, without its secret. ``last_seen`` is when somebody used it last, to sign in or for any other
     request, or when its machine was heard of, which for one that is connected is now: at this control plane, which
-    after a crash may have forgotten the last ten minutes."""
+    after a crash may have forgotten the last ten minutes; an agent does not know."""
 
     id: str
     name: str
@@ -111,6 +111,8 @@ async def disable_key(key_id: str) -> Response:
 def _shown(document: Mapping[str, Any]) -> dict[str, Any]:
     body = credentials.credential_body(document)
     server, node_id = state(), document.get("node_id")
+    if not server.core.control:
+        return body  # an agent knows of requests to itself alone, and of no other machine's
     seen = [server.sessions.seen.last(document["access_key_id"])]
     if node_id is not None:
         seen += [server.sessions.seen.last(node_id), server.liveness.last_heard(node_id)]
