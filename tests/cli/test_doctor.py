@@ -137,7 +137,7 @@ def test_the_package_that_is_missing_for_a_mount_is_named(home: Home, monkeypatc
 def test_what_a_removed_package_left_is_cleared_up_by_name(tmp_path: Path) -> None:
     context = TerminalContext()
     context.home_path = tmp_path
-    mend = doctor.mend_of("plugins", {"missing": ["mail", "notes"]}, context)
+    mend = doctor._mend("plugins", {"missing": ["mail", "notes"]}, context)
     assert "install the package again" in mend
     assert "`mosaicfs plugin remove mail`, `mosaicfs plugin remove notes`" in mend
 
@@ -147,6 +147,6 @@ def test_no_part_is_mended_by_looking_at_it_again(name: str, tmp_path: Path) -> 
     context = TerminalContext()
     context.home_path = tmp_path
     for part in ({}, {"inaccessible": ["/gone: the folder does not exist"], "unwatched": 3}):
-        mend = doctor.mend_of(name, part, context)
+        mend = doctor._mend(name, part, context)
         assert mend
         assert "mosaicfs status" not in mend

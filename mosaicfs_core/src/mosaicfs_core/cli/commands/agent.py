@@ -60,18 +60,14 @@ def register(cli: click.Group, context: TerminalContext) -> None:
         if wrong := _not_well(context, answer):
             context.say("")
             context.say("Not well")
-            context.show(wrong, {"subsystem": "subsystem", "detail": "found", "mend": "to mend it"})
+            context.show(wrong, {"check": "subsystem", "detail": "found", "mend": "to mend it"})
 
 
 def _not_well(context: TerminalContext, answer: dict[str, Any]) -> list[dict[str, Any]]:
     """The parts that are not as they should be, why, and what to do about each."""
-    from mosaicfs_core.cli.commands.doctor import mend_of
+    from mosaicfs_core.cli.commands.doctor import part_findings
 
-    return [
-        {"subsystem": name, "detail": part.get("detail", ""), "mend": mend_of(name, part, context)}
-        for name, part in sorted(answer.get("subsystems", {}).items())
-        if part.get("status") in ("degraded", "unhealthy")
-    ]
+    return [found._asdict() for found in part_findings(answer, context) if found.status != "ok"]
 
 
 async def _run(context: TerminalContext, options: AgentOptions) -> None:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from mosaicfs_core.cli.commands.failed_jobs import failed_jobs
+
 if TYPE_CHECKING:
     from mosaicfs_core.cli.doctor_checks import Finding
     from mosaicfs_core.cli.frame_context import TerminalContext
@@ -70,13 +72,24 @@ def _instance_findings(context: TerminalContext) -> list[Finding]:
         if status == "failed":
             mend = "mosaicfs plugin list shows why; upgrade or uninstall it"
             found.append(Finding(f"plugin {name}", "failed", "cannot be loaded", mend))
+    return found + part_findings(node, context)
+
+
+def part_findings(node: dict[str, Any], context: TerminalContext) -> list[Finding]:
+    """The parts of the agent that are not well, and the few files that plugins failed at, no reason to warn."""
+    from mosaicfs_core.cli.doctor_checks import Finding
+
+    found = []
     for name, part in node.get("subsystems", {}).items():
+        detail, failed = str(part.get("detail", "")), "; ".join(failed_jobs(node)) if name == "jobs" else ""
         if part.get("status") in ("degraded", "unhealthy"):
-            found.append(Finding(name, "warning", str(part.get("detail", "")), mend_of(name, part, context)))
+            found.append(Finding(name, "warning", detail, failed or _mend(name, part, context)))
+        elif failed:
+            found.append(Finding(name, "ok", detail, failed))
     return found
 
 
-def mend_of(name: str, part: dict[str, Any], context: TerminalContext) -> str:
+def _mend(name: str, part: dict[str, Any], context: TerminalContext) -> str:
     """What to do about a part of the agent that is not well."""
     if name == "crawler" and part.get("inaccessible"):
         return "make the folder readable or mount its disk; `mosaicfs folders remove` forgets one that is gone for good"

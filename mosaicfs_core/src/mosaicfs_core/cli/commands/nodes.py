@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mosaicfs_core.cli.commands.failed_jobs import failed_jobs
 from mosaicfs_core.cli.output import cell
 from mosaicfs_core.hooks.arguments import node_argument
 
@@ -74,6 +75,8 @@ def _add_reading(nodes: click.Group, context: TerminalContext) -> None:
         if any(row["status"] in ("degraded", "unhealthy") for row in rows):
             where = "" if here else "On that machine, "
             context.say(f"{where}`mosaicfs doctor` says how to mend what is not well.")
+        for sentence in failed_jobs(answer, node):
+            context.say(f"{sentence}.")
 
 
 def _add_acting(nodes: click.Group, context: TerminalContext) -> None:
