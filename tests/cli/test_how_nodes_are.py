@@ -57,10 +57,15 @@ def shown(monkeypatch: pytest.MonkeyPatch, api: Api, tmp_path: Path, *words: str
 
 def test_agent_status_says_why_it_is_degraded_and_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     said = shown(monkeypatch, Api(), tmp_path, "agent", "status")
-    assert "Not well\n" in said
-    (line,) = [line for line in said.splitlines() if OFF in line]
-    assert line.startswith("link ")
-    assert line.endswith("sudo timedatectl set-ntp true")
+    mend = "set the clock of the machine that is wrong: sudo timedatectl set-ntp true"
+    assert said.endswith(f"\n\nNot well\n  link: {OFF}\n    to mend it: {mend}\n")
+
+
+@pytest.mark.parametrize("name", ["link", "replication"])
+def test_a_clock_that_is_refused_is_to_be_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+    part = {"status": "degraded", "detail": "401: the clock of the machine that signs with node-laptop is 10 min ahead"}
+    said = shown(monkeypatch, Api(subsystems={name: part}), tmp_path, "agent", "status")
+    assert said.count("timedatectl") == 1
 
 
 def test_agent_status_says_nothing_more_of_one_that_is_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

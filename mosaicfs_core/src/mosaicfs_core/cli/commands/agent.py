@@ -57,17 +57,17 @@ def register(cli: click.Group, context: TerminalContext) -> None:
             context.show({"info": info, "status": answer})
             return
         context.show(_summary(info, answer))
-        if wrong := _not_well(context, answer):
-            context.say("")
-            context.say("Not well")
-            context.show(wrong, {"check": "subsystem", "detail": "found", "mend": "to mend it"})
+        for line in _not_well(context, answer):
+            context.say(line)
 
 
-def _not_well(context: TerminalContext, answer: dict[str, Any]) -> list[dict[str, Any]]:
-    """The parts that are not as they should be, why, and what to do about each."""
+def _not_well(context: TerminalContext, answer: dict[str, Any]) -> list[str]:
+    """The parts that are not as they should be, why, and what to do about each: lines, as reasons are long."""
     from mosaicfs_core.cli.commands.doctor import part_findings
 
-    return [found._asdict() for found in part_findings(answer, context) if found.status != "ok"]
+    wrong = [found for found in part_findings(answer, context) if found.status != "ok"]
+    lines = [line for one in wrong for line in (f"  {one.check}: {one.detail}", f"    to mend it: {one.mend}")]
+    return ["", "Not well", *lines] if wrong else []
 
 
 async def _run(context: TerminalContext, options: AgentOptions) -> None:

@@ -98,7 +98,7 @@ def _mend(name: str, part: dict[str, Any], context: TerminalContext) -> str:
         return f"install the package again, or clear up after it: {removes}; `mosaicfs plugin list` shows all"
     if name == "watcher" and part.get("unwatched"):
         return "let the kernel watch more: the check `inotify` of `mosaicfs doctor` says how"
-    if name == "link" and part.get("clock_off_s"):
+    if name in ("link", "replication") and (part.get("clock_off_s") or "the clock of" in part.get("detail", "")):
         return "set the clock of the machine that is wrong: sudo timedatectl set-ntp true"
     log_dir = context.home.log_dir
     mends = {
@@ -106,7 +106,7 @@ def _mend(name: str, part: dict[str, Any], context: TerminalContext) -> str:
         "disk": "make room on that disk; it goes on by itself",
         "plugins": "correct its settings (`mosaicfs plugin list` names the package), or `mosaicfs plugin disable` it",
         "vfs_mount": f"see the check `fuse` of `mosaicfs doctor`; the mount's own log is {log_dir / 'mount.log'}",
-        "replication": "see that this machine reaches its control plane: `mosaicfs agent status`",
+        "replication": "it goes on by itself once the control plane is reached and takes what it is sent",
         "link": "see that the control plane runs and is reached from here; `mosaicfs credentials list` there tells"
         " whether this machine's key is enabled",
     }
