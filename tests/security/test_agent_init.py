@@ -248,6 +248,21 @@ async def test_before_the_first_start_the_fingerprint_says_what_makes_an_authori
     assert "`mosaicfs server run --host 0.0.0.0`" in err
 
 
+async def test_a_control_plane_shows_its_fingerprint_when_it_starts(machine: Machine) -> None:
+    ports = {"MOSAICFS_SERVER_PORT": "0", "MOSAICFS_SERVER_TLS": "on"}
+    server = await asyncio.create_subprocess_exec(
+        *PROGRAM, "server", "run", env=machine.environment | ports, stdout=subprocess.PIPE
+    )
+    try:
+        assert server.stdout is not None
+        said = await asyncio.wait_for(server.stdout.readuntil(b"Ctrl-C"), 60)
+        _, out, _ = await machine.run("system", "fingerprint")
+        assert f"\nAuthority {out.strip()}\n" in said.decode()
+    finally:
+        server.terminate()
+        await asyncio.wait_for(server.communicate(), 60)
+
+
 async def test_an_agent_has_no_authority_and_no_instance_key_of_its_own(
     control: Any, running: Any, machine: Machine
 ) -> None:
