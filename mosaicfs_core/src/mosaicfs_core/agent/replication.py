@@ -101,12 +101,9 @@ class Replication:
         """How it stands, as in the agent's status. What moves all the time is in ``figures``."""
         status = self.status
         troubled = status.state in ("waiting", "stopped") or status.refused or status.owed
-        problem = status.last_error if status.state == "waiting" or status.owed else None
-        if status.refused:
-            problem = problem or f"{status.refused:,} documents were refused: the control plane's log says why"
         return {
             "status": "degraded" if troubled else "healthy",
-            "detail": problem or "",
+            "detail": _detail(status),
             "recovered": "; ".join(filter(None, (self._offered.told, self._forgotten.told))),
             "state": status.state,
             "refused": status.refused,
@@ -159,6 +156,15 @@ class Replication:
     async def _wait(self, seconds: float) -> None:
         """A pause that ends early when the control plane has been heard of."""
         await first_of(self._pause(seconds), self._again.wait())
+
+
+def _detail(status: Status) -> str:
+    """Why it is not well, or nothing."""
+    if status.state in ("waiting", "stopped") or status.owed:
+        return status.last_error or ""
+    if status.refused:
+        return f"{status.refused:,} documents were refused by the side that they were for; its log says why"
+    return ""
 
 
 def _selector_of_owned(node_id: str) -> dict[str, Any]:
