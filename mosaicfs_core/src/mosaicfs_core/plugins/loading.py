@@ -64,6 +64,17 @@ class LoadedPlugin:
         """Which code runs, and where: a version, and whose interpreter."""
         return self.distribution_version, self.python
 
+    @property
+    def apart(self) -> bool:
+        """Whether its work runs in a process of its own unless an instance says otherwise: what its manifest says, else
+        what is not ours does, for in our process it could block everything. What was given to this process alone can
+        only run in it, what has an environment of its own only there."""
+        if self.python is not None:
+            return True
+        if self.manifest is not None and self.manifest.isolate is not None:
+            return self.manifest.isolate
+        return not self.first_party and bool(self.distribution)
+
 
 def load_plugin(manager: pluggy.PluginManager, installed: InstalledPlugin) -> LoadedPlugin:
     """Import and register a plugin. Never raises: a plugin that cannot be used is returned as failed, unregistered,

@@ -102,16 +102,9 @@ def programs(home: Home, host: PluginHost) -> list[Program]:
 
 
 def is_isolated(instance: Instance, plugin: LoadedPlugin) -> bool:
-    """Whether a package runs in a process of its own: what its instance says, else its manifest, else what is not ours
-    does, for in our process it could block everything. What was given to this process alone can only run in it, what
-    has an environment of its own only there."""
-    if plugin.python is not None:
-        return True
-    manifest = plugin.manifest.isolate if plugin.manifest is not None else None
-    for wish in (instance.document.get("isolate"), manifest):
-        if wish is not None:
-            return bool(wish)
-    return not plugin.first_party and bool(plugin.distribution)
+    """Whether a package runs in a process of its own: what its instance says, else as it is for the package."""
+    wish = instance.document.get("isolate")
+    return plugin.apart if wish is None or plugin.python is not None else bool(wish)
 
 
 def run(core: CoreServices, instances: Instances, instance: Instance, changed: Callable[[], None]) -> RunningPlugin:
