@@ -100,3 +100,13 @@ def test_what_was_imported_once_is_not_tried_again_until_it_is_another_version(t
     install(tmp_path / "packages", "harmless", source, "2")
     listed(tmp_path)
     assert len(told.read_text().split()) == len(first)
+
+
+def test_one_that_ends_the_process_is_told_by_a_check(tmp_path: Path) -> None:
+    (tmp_path / "fatal.py").write_text("import os; os._exit(0)\n")
+    command = (sys.executable, "-c", children.PROGRAM, "--json", "plugin", "check", "fatal=fatal")
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), "HOME": str(tmp_path)}
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    (check,) = json.loads(done.stdout)
+    assert check["problem"] == "importing it ends the process (exit code 0)"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mosaicfs_core import children
+from mosaicfs_core.errors import Unavailable
 from mosaicfs_core.home import Home
 from mosaicfs_core.hooks import Notice, PluginContext, Program, RunningPlugin
 from mosaicfs_core.hooks.wire import WORKERS
@@ -83,6 +84,16 @@ def plugin_dirs(home: Home) -> tuple[Path, ...]:
 def socket_dir(home: Home) -> Path:
     """Where foreign programs listen on this node."""
     return home.run_dir / "plugin-sockets"
+
+
+def make_places(home: Home) -> None:
+    """Make the home's directories of foreign programs, which its owner alone may write to, where they are not there:
+    whoever writes a program puts it there. Raises ``Unavailable``."""
+    for directory in (home.plugins_dir, socket_dir(home)):
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise Unavailable(f"{directory} cannot be made: {error.strerror}") from None
 
 
 def programs(home: Home, host: PluginHost) -> list[Program]:
