@@ -33,8 +33,8 @@ def register(cli: click.Group, context: TerminalContext) -> None:
         Whatever they answer is shown: files that were found as a table, figures (dashboard_widget, which needs no
         TEXT) as a list for each plugin, long values shortened. --json shows them whole.
 
-        Machines and plugins that do not answer within five seconds, or are off, are named at the end, as are those
-        for which files still wait.
+        Machines and plugins that do not answer within five seconds, are off or do not work at present are named at
+        the end, as are those for which files still wait.
         """
         if capability == "search" and not text:
             raise click.UsageError("search needs a TEXT to look for")
@@ -45,8 +45,7 @@ def register(cli: click.Group, context: TerminalContext) -> None:
         rows = sorted(_rows(answer), key=lambda row: -(row["score"] or 0.0))
         told = [one for one in answer["results"] if one.get("data")]
         if rows or not told:
-            nobody = not answer["results"]
-            context.show(rows, _columns(rows), empty=_nobody(capability) if nobody else "Nothing found.")
+            context.show(rows, _columns(rows), empty=_nothing(capability, answer))
         for one in told:
             context.show(_heading(one))
             found = figures(one["data"])
@@ -55,12 +54,26 @@ def register(cli: click.Group, context: TerminalContext) -> None:
             if lacking := _lacking(one):
                 context.say(lacking)
         for one in answer["omitted"]:
-            who = f"{one['plugin_name']} on {one['node_id']}" if one.get("plugin_name") else one["node_id"]
-            context.say(f"left out: {who}: {one['reason']}")
+            context.say(f"left out: {_left_out(one)}")
 
 
-def _nobody(capability: str) -> str:
+def _nothing(capability: str, answer: dict[str, Any]) -> str:
+    """What to say when nothing was found: by whom is told after it."""
+    if answer["results"]:
+        return "Nothing found."
+    if answer["omitted"]:
+        return "Nobody answered."
     return f"No plugin answers {capability}. One that was switched on just now does in a moment."
+
+
+def _left_out(one: dict[str, Any]) -> str:
+    """Who did not answer, why, and of an instance that has not for some time since when and where to look."""
+    if not one.get("plugin_name"):
+        return f"{one['node_id']}: {one['reason']}"
+    said = f"{one['plugin_name']} on {one['node_id']}: {one['reason']}"
+    if not one.get("since"):
+        return said
+    return f"{said} (since {cell('since_at', one['since'])}; `mosaicfs nodes status {one['node_id']}` shows how it is)"
 
 
 def _lacking(envelope: dict[str, Any]) -> str:
