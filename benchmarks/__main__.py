@@ -85,7 +85,7 @@ program that does anything hides all that.
 each for tantivy, for the files (crawl, queue, events to another process and back) and for reading, telling the
 language, compressing and the journal. What a crawl and two processes cost at their start is in it, some 2 s; Recoll
 has none of that and slows down as its index grows, the more different words the faster, so that the ratio grows with
-the documents: of 10,000 real texts 2.8 to 3.1 × in single rounds.
+the documents: of 10,000 real texts 2.8 to 3.3 × was seen in runs one after the other.
 
 *Size*: the index keeps each text compressed by itself, with a dictionary that is learnt from the first ones (see
 [decision 23](decisions/0023-texts-with-a-dictionary.md)), so that a snippet costs the unpacking of one text and no
