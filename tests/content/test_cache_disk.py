@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import random
+import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from tests.content.bed import MIB, Bed, content, flip, flip_bits
 
 from mosaicfs_core.content.cache import WHOLE_LIMIT
 from mosaicfs_core.content.cache import index as cache_index
+from mosaicfs_core.content.cache.layout import in_directory
 from mosaicfs_core.errors import Unavailable
 
 pytestmark = pytest.mark.logs("^a transfer failed|damaged|begins anew|^Error handling request")
@@ -178,6 +181,74 @@ async def test_who_holds_the_index_for_a_moment_is_waited_for(bed: Bed) -> None:
     reader.close()
     await opening
     assert (await bed.cache.held([file]))[0].whole
+
+
+@pytest.mark.logs(
+    "^the cache's index cannot be opened now|^what lies in the cache cannot be removed|a data file of the cach"
+)
+@pytest.mark.parametrize(
+    ("step", "error"),
+    [
+        ("open", sqlite3.DatabaseError("file is not a database")),
+        ("open", cache_index.IndexLost("its pages do not agree")),
+        ("agree_with", FileNotFoundError(errno.ENOENT, "No such file or directory")),
+        ("remove_all", PermissionError(errno.EACCES, "Permission denied")),
+    ],
+)
+async def test_whatever_fails_when_the_index_is_mended_no_read_does(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch, step: str, error: Exception
+) -> None:
+    """Of an index that is opened late, or begun anew: what is read is right, and some time later it is kept again."""
+    monkeypatch.setattr(cache_index, "RETRY_S", 0.0)
+    await bed.restart()
+    data = content(2 * MIB)
+    file = bed.put("a", data)
+    await bed.read(file)
+    await bed.cache.pin(file, "pins")
+    owner_of_the_step = bed.cache._index if step == "open" else bed.cache
+    work, failures = getattr(owner_of_the_step, step), [error, error]
+
+    async def fail(*arguments: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return await work(*arguments)
+
+    monkeypatch.setattr(owner_of_the_step, step, fail)
+    if step == "remove_all":
+        (bed.place / "index.db").unlink()
+    else:
+        await bed.cache._index.give_up()
+    assert await bed.read(file) == data
+    await bed.read(file)
+    failures.clear()
+    assert await bed.read(file) == data
+    bed.owner.requests.clear()
+    assert await bed.read(file) == data
+    assert bed.owner.requests == []
+    assert bed.cache.usage.cached_bytes == len(data)
+    assert [place.export_path for place in await bed.cache.pinned("pins")] == ["/files/a"]
+
+
+def test_a_directory_that_is_deleted_while_it_is_found_to_be_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, make, times = tmp_path / "cache", os.mkdir, 3
+
+    def deleted(path: Any, *arguments: Any) -> None:
+        nonlocal times
+        try:
+            make(path, *arguments)
+        except FileExistsError:
+            if times:
+                times -= 1
+                shutil.rmtree(place)
+            raise
+
+    monkeypatch.setattr(os, "mkdir", deleted)
+    for name in ("first", "second", "third", "fourth"):
+        in_directory(place / "ab", (place / "ab" / name).touch)
+    assert (place / "ab" / "fourth").exists()
+    assert times == 0
 
 
 def scribble(path: Path, *, empty: bool) -> None:
