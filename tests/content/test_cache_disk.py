@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from tests.content.bed import MIB, Bed, content, flip, flip_bits
 
-from mosaicfs_core.content.cache import WHOLE_LIMIT
+from mosaicfs_core.content.cache import WHOLE_LIMIT, fetching
 from mosaicfs_core.content.cache import index as cache_index
 from mosaicfs_core.content.cache.layout import in_directory
 from mosaicfs_core.errors import Unavailable
@@ -41,6 +42,40 @@ async def test_a_flipped_bit_on_disk_is_found_and_mended(bed: Bed, size: int) ->
     flip(bed.data_files()[0], 5)
     await bed.open_cache()
     assert await bed.read(file, 0, 2 * MIB) == data[: 2 * MIB], "after a restart"
+
+
+async def test_a_bit_that_flips_while_other_blocks_come_is_found(bed: Bed) -> None:
+    """Our own writing leaves a new time on the file, which must not hide that somebody else wrote before."""
+    data = content(BIG)
+    file = bed.put("a", data)
+    with await bed.open(file) as source:
+        assert await source.read(0, MIB) == data[:MIB]
+
+        def flipped(_: web.Request, body: bytes) -> bytes:
+            flip(bed.data_files()[0], 5)
+            return body
+
+        bed.owner.disturb = flipped
+        assert await source.read(20 * MIB, MIB) == data[20 * MIB : 21 * MIB]
+        bed.owner.disturb = None
+        assert await source.read(0, MIB) == data[:MIB]
+
+
+async def test_a_bit_that_flips_while_a_small_file_comes_is_found(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two of its blocks, where it is not to be seen yet, and before it gets its name."""
+    data = content(4 * MIB)
+    for number, moment in enumerate(("write_blocks", "move_into_place")):
+        file, work = bed.put(f"f{number}", data), getattr(fetching, moment)
+
+        def flipped(*arguments: Any, work: Any = work) -> Any:
+            for path in (bed.place / "tmp").iterdir():
+                flip(path, 5)
+            return work(*arguments)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(fetching, moment, flipped)
+            assert await bed.read(file) == data
+        assert await bed.read(file) == data
 
 
 @pytest.mark.parametrize("size", [2 * MIB, BIG])
