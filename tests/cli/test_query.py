@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,13 +11,14 @@ from click.testing import CliRunner
 from mosaicfs_core.cli.frame_context import TerminalContext
 from mosaicfs_core.cli.main import cli
 
+OFF = {"node_id": "node-b", "reason": "it is off"}
 
-def asked(monkeypatch: pytest.MonkeyPatch, *envelopes: dict[str, Any]) -> str:
+
+def asked(monkeypatch: pytest.MonkeyPatch, *envelopes: dict[str, Any], omitted: Sequence[dict[str, Any]] = ()) -> str:
     class Api:
         def send(self, method: str, path: str, body: Any) -> Any:
             facts = {"node_id": "node-a", "plugin_name": "fulltext", "results": []}
-            omitted = [{"node_id": "node-b", "reason": "it is off"}]
-            return {"results": [{**facts, **one} for one in envelopes], "omitted": omitted}
+            return {"results": [{**facts, **one} for one in envelopes], "omitted": list(omitted)}
 
     monkeypatch.setattr(TerminalContext, "api", Api())
     return CliRunner().invoke(cli, ["query", "search", "x"]).output
@@ -34,8 +36,17 @@ def asked(monkeypatch: pytest.MonkeyPatch, *envelopes: dict[str, Any]) -> str:
 def test_an_answer_that_is_not_whole_says_so(
     monkeypatch: pytest.MonkeyPatch, envelope: dict[str, Any], said: str
 ) -> None:
-    assert asked(monkeypatch, envelope) == f"Nothing found.\n{said}left out: node-b: it is off\n"
+    assert asked(monkeypatch, envelope, omitted=[OFF]) == f"Nothing found.\n{said}left out: node-b: it is off\n"
 
 
 def test_a_plugin_that_was_just_switched_on_is_thought_of(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "No plugin answers search. One that was switched on just now does in a moment." in asked(monkeypatch)
+
+
+def test_an_instance_that_is_down_is_named_with_since_when_and_where_to_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = {"node_id": "node-b", "plugin_name": "fulltext", "reason": "it does not work at present: it ended"}
+    said = "left out: fulltext on node-b: it does not work at present: it ended"
+    assert asked(monkeypatch, omitted=[lost]) == f"Nobody answered.\n{said}\n"
+    shown = asked(monkeypatch, {}, omitted=[{**lost, "since": "2026-01-15T14:02:00.000000Z"}])
+    assert shown.startswith(f"Nothing found.\n{said} (since 2026-01-1")
+    assert shown.endswith("; `mosaicfs nodes status node-b` shows how it is)\n")

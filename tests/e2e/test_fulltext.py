@@ -1,4 +1,5 @@
-"""Protects full-text search over two machines: both answer, one that is off is named, a killed plugin comes back."""
+"""Protects full-text search over two machines: both answer, one that is off is named, a killed plugin is named and
+comes back."""
 
 from __future__ import annotations
 
@@ -26,6 +27,12 @@ def found(nas: Host, text: str) -> set[str]:
     """The paths that a question finds, on whatever machine."""
     answer = nas.run("query", "search", text)
     return {hit["file"]["export_path"] for one in answer["results"] for hit in one["results"]}
+
+
+def named(host: Host, text: str, node_id: str) -> dict[str, Any]:
+    """The answer to a question on a machine once it says that this node's part is not in it, else nothing."""
+    answer: dict[str, Any] = host.run("query", "search", text)
+    return answer if [one["node_id"] for one in answer["omitted"]] == [node_id] else {}
 
 
 def capabilities(nas: Host, node_id: str) -> list[str]:
@@ -74,10 +81,23 @@ def test_what_is_written_on_any_machine_is_found_and_who_cannot_answer_is_named(
     letter.write_text("Dear Ada, the badger says hello.\n")
     eventually(lambda: found(nas, "badger") == {str(letter)} and found(nas, "otter") == {str(essay)}, 60)
 
-    # The plugin is killed: nobody can ask it, until it is there again.
+    # The plugin is killed, and cannot begin anew: nobody can ask it, and whoever searches is told so on every machine.
+    in_the_way = laptop.home / "run" / "isolated" / "fulltext.sock"
+    in_the_way.unlink()
+    in_the_way.mkdir()
     os.kill(plugin_process(laptop), signal.SIGKILL)
     eventually(lambda: "search" not in capabilities(nas, ids[laptop]), 30)
+    for host in (nas, laptop, desktop):
+        answer = eventually(lambda host=host: named(host, "badger", ids[laptop]), 30)
+        assert [one["node_id"] for one in answer["results"]] == [ids[desktop]]
+        (lost,) = answer["omitted"]
+        assert (lost["node_id"], lost["plugin_name"]) == (ids[laptop], "fulltext")
+        assert lost["reason"].startswith("it does not work at present: ")
+        assert lost["since"]
+    # Once it can it is there again.
+    in_the_way.rmdir()
     eventually(lambda: "search" in capabilities(nas, ids[laptop]) and found(nas, "otter") == {str(essay)}, 60)
+    assert nas.run("query", "search", "badger")["omitted"] == []
 
     # A machine that is off is named.
     assert laptop.end() == 0

@@ -73,6 +73,7 @@ async def everything(bed: Bed) -> None:
     await bed.delete(c)
     jobs = await bed.take()
     await bed.queue.failed(jobs[0], "no")
+    await fails_for_good(bed)
     await bed.queue.released(jobs[1:])
     await bed.queue.retry("one")
     await bed.queue.retry("one", [1])
@@ -84,6 +85,15 @@ async def everything(bed: Bed) -> None:
     await bed.subscribe(two=FILES)
     await bed.queue.close()
     await bed.queue.open()
+
+
+async def fails_for_good(bed: Bed) -> None:
+    await bed.subscribe(one=ALL, two=FILES, bad=Subscription(events=FILES, max_attempts=1))
+    for number in range(5):
+        await bed.write(f"/bad{number}")
+    for job in await bed.take("bad"):
+        await bed.queue.failed(job, "no")
+    assert [one.failed for one in bed.queue.failures()] == [5]
 
 
 async def test_nothing_goes_through_a_table(bed: Bed) -> None:

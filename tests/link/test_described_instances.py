@@ -14,7 +14,7 @@ import pytest
 from mosaicfs_core.agent import Agent
 from mosaicfs_core.agent.link import Uplink
 from mosaicfs_core.documents import ids
-from mosaicfs_core.hooks import HOOK_API, PluginManifest, hookimpl
+from mosaicfs_core.hooks import HOOK_API, Endpoint, PluginManifest, ResultEnvelope, hookimpl
 from mosaicfs_core.plugins.first_instances import with_facts
 from mosaicfs_core.testing.harness import Harness, plugin_at
 
@@ -30,10 +30,15 @@ async def laptop(control_plane: Any, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     @hookimpl
     def mosaicfs_manifest() -> PluginManifest:
-        more: dict[str, Any] = {"provides_filesystem": True, "settings_schema": SCHEMA}
+        queries = (Endpoint(name="a", capability="search"), Endpoint(name="b", capability="search"))
+        more: dict[str, Any] = {"provides_filesystem": True, "settings_schema": SCHEMA, "queries": queries}
         return PluginManifest(title="L", description="Letters.", version="1", hook_api=HOOK_API, **more)
 
-    module.mosaicfs_manifest = mosaicfs_manifest  # type: ignore[attr-defined]
+    @hookimpl
+    async def mosaicfs_query(context: Any, request: Any) -> ResultEnvelope:
+        return ResultEnvelope()
+
+    vars(module).update(mosaicfs_manifest=mosaicfs_manifest, mosaicfs_query=mosaicfs_query)
     monkeypatch.setitem(sys.modules, "letters_bridge", module)
     async with Harness.start(tmp_path / "laptop", plugins=[plugin_at(NAME, "letters_bridge")]) as harness:
         core = harness.core
@@ -64,6 +69,7 @@ async def test_the_node_that_has_the_package_says_what_it_is(
         lambda: (found := control_plane.store.reader.get(IDENTIFIER)).get("provides_filesystem") and found
     )
     assert (told["file_path_prefix"], told["settings_schema"]) == (f"/{NAME}", SCHEMA)
+    assert told["answers"] == ["search"]  # for when it is not installed any more, and what it answered is missing
     assert (told["plugin_name"], told["created_at"]) == (NAME, document["created_at"])
 
 

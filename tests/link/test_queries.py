@@ -120,6 +120,24 @@ def test_nodes_that_are_off_are_asked_by_what_they_said_last_and_disabled_ones_a
     assert capable_nodes(nodes, "search") == [A, B]
 
 
+def test_nodes_whose_plugin_cannot_answer_at_present_are_asked_and_say_why() -> None:
+    lack = {"capability": "search", "plugin_name": "fulltext", "reason": "down", "since": "2026-01-15T14:02:00.000000Z"}
+    nodes = [
+        {"node_id": B, "status": "online", "capabilities": [], "lacking": [lack]},
+        {"node_id": A, "status": "online", "capabilities": ["search"], "lacking": [{**lack, "capability": "other"}]},
+        {"node_id": C, "status": "disabled", "lacking": [lack]},
+    ]
+    assert capable_nodes(nodes, "search") == [A, B]
+    assert capable_nodes(nodes, "other") == [A]
+
+
+async def test_since_when_an_instance_cannot_answer_comes_along(store: Store) -> None:
+    since = "2026-01-15T14:02:00.000000Z"
+    lost = {"node_id": A, "plugin_name": "fulltext", "reason": "it does not work at present: gone", "since": since}
+    _, (omitted,) = await gathered(store, {A: {"envelopes": [], "omitted": [lost]}})
+    assert (omitted.plugin_name, omitted.reason, omitted.since) == ("fulltext", lost["reason"], since)
+
+
 class Answering:
     """Stands for a running plugin."""
 

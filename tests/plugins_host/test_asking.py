@@ -12,7 +12,8 @@ import pytest
 
 from mosaicfs_core.agent.jobs.asking import Asked, Question, ask_all
 from mosaicfs_core.agent.jobs.methods import JobMethods
-from mosaicfs_core.errors import NotFound, PluginError
+from mosaicfs_core.agent.jobs.offers import Offer
+from mosaicfs_core.errors import NotFound, PluginError, Unavailable
 from mosaicfs_core.hooks import (
     HOOK_API,
     Endpoint,
@@ -88,13 +89,24 @@ async def test_an_answer_tells_how_many_files_it_may_lack() -> None:
     names = ("telling", "listing", "done", "free")
     keeper: Any = SimpleNamespace(
         queue=Queue(),
-        endpoints=lambda: dict.fromkeys(names, (ENDPOINT,)),
+        offers=lambda: dict.fromkeys(names, Offer(endpoints=(ENDPOINT,))),
         running=lambda name: (answering(ResultEnvelope()), "package"),
     )
-    core: Any = SimpleNamespace(node_id="n")
+    core: Any = SimpleNamespace(node_id="n", store=SimpleNamespace(reader=SimpleNamespace(get=lambda _: None)))
     told = await JobMethods(core, keeper).query({"capability": "search", "query": "x"})
     found = {one["plugin_name"]: (one["waiting"], one["syncing"]) for one in told["envelopes"]}
     assert found == {"telling": (8, True), "listing": (9, True), "done": (9, False), "free": (0, False)}
+
+
+async def test_before_it_is_known_which_plugins_there_are_nobody_is_told_that_they_found_nothing() -> None:
+    keeper: Any = SimpleNamespace(offers=dict)
+    reader = SimpleNamespace(get=lambda _: None)
+    core: Any = SimpleNamespace(node_id="n", lacking=None, store=SimpleNamespace(reader=reader))
+    with pytest.raises(Unavailable, match="its plugins are being started"):
+        await JobMethods(core, keeper).query({"capability": "search", "query": "x"})
+    core.lacking = {}
+    told = await JobMethods(core, keeper).query({"capability": "search", "query": "x"})
+    assert (list(told["envelopes"]), list(told["omitted"])) == ([], [])
 
 
 @pytest.mark.logs("not a ResultEnvelope|a HealthReport that is wrong inside")

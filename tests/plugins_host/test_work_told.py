@@ -31,10 +31,34 @@ async def test_a_file_that_always_fails_is_given_up_and_told_and_can_be_tried_ag
         notification = await bed.until(lambda: bed.notification("plugin_jobs_failed:annotator"))
         assert "cannot be read" in notification["message"]
         assert (await bed.annotations())["a.txt"]["status"] == "failed"
+        part = agent.status()["subsystems"]["jobs"]
+        assert (part["status"], part["failed"]["annotator"]["failed"]) == ("healthy", 1)
+        assert part["detail"].startswith("annotator: 1 of 1 file failed, the last: ")
+        assert "cannot be read" in part["detail"]
         annotator.answer = lambda event: {"fine": True}
         assert await agent.jobs.queue.retry("annotator") == 1
         await bed.until(lambda: data_is(bed, "a.txt", {"fine": True}))
         await bed.until(lambda: (bed.notification("plugin_jobs_failed:annotator") or {}).get("status") == "resolved")
+        assert agent.status()["subsystems"]["jobs"] == {"status": "healthy", "detail": "", "failed": {}}
+
+
+@pytest.mark.logs("cannot be read")
+async def test_a_plugin_that_fails_at_all_its_files_makes_the_node_degraded(bed: Bed, annotator: Annotator) -> None:
+    def fails(event: FileEvent) -> Any:
+        if event.file:
+            raise ValueError("cannot be read")
+
+    annotator.answer = fails
+    await bed.change(max_attempts=1)
+    for number in range(4):
+        (bed.tree / f"{number}.txt").write_text("abc")
+    async with bed.agent() as agent:
+        await bed.until(lambda: agent.status()["subsystems"]["jobs"]["failed"].get("annotator", {}).get("failed") == 4)
+        assert (agent.status()["subsystems"]["jobs"]["status"], agent.status()["overall"]) == ("degraded", "degraded")
+        annotator.answer = lambda event: None
+        await agent.jobs.queue.retry("annotator")
+        await bed.until(lambda: all_done(agent, annotator, 8))
+        assert agent.status()["overall"] == "healthy"
 
 
 @pytest.mark.logs("the server is away")
@@ -83,6 +107,58 @@ async def test_what_it_can_be_asked_is_told_and_withdrawn(bed: Bed) -> None:
         assert capabilities() == ["asking"]
         await bed.change(enabled=False)
         await bed.until(lambda: capabilities() == [])
+
+
+def _said(bed: Bed) -> dict[str, Any]:
+    return dict(bed.harness.store.reader.get(f"node::{bed.harness.core.node_id}") or {})
+
+
+def _lacks(bed: Bed) -> list[tuple[str, str, str]]:
+    """What the node's document says that it lacks."""
+    return [(one["capability"], one["plugin_name"], one["reason"]) for one in _said(bed).get("lacking", ())]
+
+
+async def _omitted(agent: Any) -> list[dict[str, Any]]:
+    """Who does not answer a question, as the node says it."""
+    answer = await agent.job_methods.query({"capability": "asking", "query": "well?"})
+    return [dict(one) for one in answer["omitted"]]
+
+
+async def test_what_it_should_answer_and_cannot_is_told_until_it_can_or_need_not(bed: Bed) -> None:
+    async with bed.agent() as agent:
+        await bed.harness.store.put(_node(bed.harness.core.node_id))
+        await bed.change(name="Stirred")
+        await bed.until(lambda: _said(bed).get("capabilities") == ["asking"])
+        assert "lacking" not in _said(bed)
+        assert await _omitted(agent) == []
+        context = bed.harness.instances.current["annotator"].context
+        await context.report("degraded", "the index is damaged")
+        context.capability("asking", available=False)
+        await bed.until(lambda: _lacks(bed) == [("asking", "annotator", "withdrawn")])
+        (lost,) = await _omitted(agent)
+        assert (lost["plugin_name"], lost["since"]) == ("annotator", _said(bed)["lacking"][0]["since"])
+        assert lost["reason"].startswith("it cannot answer this at present")
+        since = lost["since"]
+        await bed.change(query_endpoints=[{"name": "ask", "capability": "asking"}, {"name": "b", "capability": "b"}])
+        await bed.until(lambda: "b" in _said(bed)["capabilities"])
+        assert _said(bed)["lacking"][0]["since"] == since
+        context.capability("asking", available=True)
+        await bed.until(lambda: _said(bed)["capabilities"] == ["asking", "b"] and "lacking" not in _said(bed))
+        # What the user has switched off lacks nothing.
+        context.capability("asking", available=False)
+        await bed.until(lambda: bool(_lacks(bed)))
+        await bed.change(enabled=False)
+        await bed.until(lambda: "lacking" not in _said(bed) and _said(bed)["capabilities"] == [])
+        assert await _omitted(agent) == []
+
+
+async def test_what_cannot_run_as_it_is_set_lacks_what_it_should_answer(bed: Bed) -> None:
+    async with bed.agent() as agent:
+        await bed.harness.store.put(_node(bed.harness.core.node_id))
+        await bed.change(plugin_type="nothing-runs-this", query_endpoints=[{"name": "ask", "capability": "asking"}])
+        await bed.until(lambda: _lacks(bed) == [("asking", "annotator", "broken")])
+        (lost,) = await _omitted(agent)
+        assert lost["reason"] == "it cannot run: no installed plugin runs plugins of type nothing-runs-this"
 
 
 def _node(node_id: str) -> dict[str, Any]:

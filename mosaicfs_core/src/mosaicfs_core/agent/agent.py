@@ -193,6 +193,7 @@ class Agent:
             if instance.left_behind or instance.held_back is not None
         }
         beside = {name: tell() for name, tell in self.subsystems.items()}
+        beside["jobs"] = self.jobs.subsystem()
         beside["disk"] = disk_room.subsystem(self._core.home.path, self._core.store.failure)
         failures = self._core.host.failures
         return self._board.document(

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from mosaicfs_core.agent.jobs.capabilities import with_capabilities
 from mosaicfs_core.content.roots import watch_roots
 from mosaicfs_core.documents import ids, paths
 from mosaicfs_core.mount_table import mounts_at
@@ -34,7 +35,6 @@ async def write_node(core: CoreServices, *, endpoints: Sequence[str] = ()) -> No
     facts: dict[str, Any] = {
         "platform": platform_name(),
         "vfs_capable": sys.platform == "linux",
-        "capabilities": core.capabilities(),
         "storage": filesystems(watch_roots(documents, core.node_id)),
         "transfer": {"endpoints": list(endpoints), "protocol": "http"},
         **({} if find_spec("pyfuse3") is None else {"vfs_backend": "pyfuse3"}),
@@ -48,6 +48,7 @@ async def write_node(core: CoreServices, *, endpoints: Sequence[str] = ()) -> No
         changed = {**{key: value for key, value in document.items() if key != "vfs_backend"}, **facts}
         if core.control:
             changed = _registered(changed, public_key)
+        changed = with_capabilities(core, changed)
         if present is not None and _plain(changed) == _plain(present):
             return None
         return {**changed, "agent_version": document.get("agent_version", 0) + 1}

@@ -10,6 +10,7 @@ from msgspec import Meta
 from mosaicfs_core.documents.base import (
     Count,
     Document,
+    InstanceName,
     NodeId,
     Path,
     Record,
@@ -66,12 +67,23 @@ class Revocation(Record, frozen=True, kw_only=True):
     proof: Text
 
 
+class Lacking(Record, frozen=True, kw_only=True):
+    """A capability that an instance of a node is there to answer and does not at present: why in a word, and since
+    when."""
+
+    capability: Text
+    plugin_name: InstanceName
+    reason: Text
+    since: Time
+
+
 class Node(Document, frozen=True, kw_only=True):
     """A machine or an account. ``NODE_AGENT_FIELDS`` belong to the node, ``NODE_CONTROL_FIELDS`` to the control plane.
 
     Each group has a version counter that its owner raises with every change; a merge takes each group from the branch
     with the higher counter. ``access_key_id`` is the key that the node was enrolled with: disabling it ends the node.
-    ``heard_by`` is the control plane that hears of it, and so says whether it is there.
+    ``heard_by`` is the control plane that hears of it, and so says whether it is there. ``capabilities`` is what can be
+    asked of it now; ``lacking`` is absent while every instance there answers what it is there for.
     """
 
     type: Literal["node"] = "node"
@@ -88,6 +100,7 @@ class Node(Document, frozen=True, kw_only=True):
     vfs_capable: bool | None = None
     vfs_backend: str | None = None
     capabilities: tuple[str, ...] = ()
+    lacking: tuple[Lacking, ...] = ()
     available: Any = None
     transfer: Transfer | None = None
     storage: tuple[Filesystem, ...] = ()
@@ -103,6 +116,7 @@ NODE_AGENT_FIELDS: Final = (
     "vfs_capable",
     "vfs_backend",
     "capabilities",
+    "lacking",
     "available",
     "transfer",
     "storage",

@@ -162,7 +162,7 @@ class QueryEndpoint(Record, frozen=True, kw_only=True):
 
 class PluginDocument(Document, frozen=True, kw_only=True):
     """One instance of a plugin on a node. ``settings`` lie over ``config`` key by key. ``watches`` names the setting
-    that lists the folders which it watches."""
+    that lists the folders which it watches, ``answers`` the capabilities that its package answers."""
 
     type: Literal["plugin"] = "plugin"
     node_id: NodeId
@@ -178,6 +178,7 @@ class PluginDocument(Document, frozen=True, kw_only=True):
     config: Mapping[str, Any] = {}
     settings_schema: Mapping[str, Any] | None = None
     watches: Text | None = None
+    answers: tuple[Text, ...] | None = None
     settings: Mapping[str, Any] | None = None
     workers: Positive = 2
     timeout_s: Seconds = 60

@@ -2,6 +2,7 @@
 jobs are one transaction, and an answer and the end of its job are another. See ``docs/jobs.md``."""
 
 from mosaicfs_core.jobs.budgets import Allowance, Budget, allowance, parse_budget
+from mosaicfs_core.jobs.failures import Failures
 from mosaicfs_core.jobs.forgetting import WhichAnnotations, forget
 from mosaicfs_core.jobs.queue import JobQueue
 from mosaicfs_core.jobs.records import (
@@ -20,6 +21,7 @@ __all__ = [
     "Allowance",
     "Budget",
     "Counts",
+    "Failures",
     "Job",
     "JobPage",
     "JobQueue",

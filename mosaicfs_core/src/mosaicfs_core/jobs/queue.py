@@ -20,6 +20,7 @@ from mosaicfs_core.jobs import finishing, forgetting, instances, listing, schema
 from mosaicfs_core.jobs.answers import Answers
 from mosaicfs_core.jobs.budgets import day_of
 from mosaicfs_core.jobs.enqueueing import Enqueuer
+from mosaicfs_core.jobs.failures import Failures, failures_of
 from mosaicfs_core.jobs.finishing import LONGEST_PAUSE_S, Answer, Bench
 from mosaicfs_core.jobs.forgetting import WhichAnnotations
 from mosaicfs_core.jobs.instances import Instance
@@ -329,6 +330,11 @@ class JobQueue:
     async def standing(self, instance: str) -> Standing:
         """Counts, pause, progress of a full sync, usage. Raises ``NotFound`` for an unknown instance."""
         return await self._store.read(lambda reader: listing.standing(reader, instance))
+
+    def failures(self) -> list[Failures]:
+        """What failed for good of every instance that is switched on. Plain function: it takes a moment, however many
+        jobs there are."""
+        return failures_of(self._store.reader)
 
     async def standings(self) -> list[Standing]:
         """``standing`` of every instance, by name."""

@@ -99,8 +99,10 @@ class CoreServices:
     ``reports`` what plugin instances say of themselves, by name. ``hub`` is set where the control plane has one;
     ``lease`` says whether this process does what must happen once. ``withdrawn`` are capabilities that instances do
     not have at present, by name, and ``capability_changed`` is called when they are others; ``offers`` is what this
-    node can be asked, by the part that answers it. ``showing`` is how far the mounts of this machine are. It is by
-    ``ask_control`` (method, params, seconds) that an agent asks its control plane, once it has a link to it.
+    node can be asked, by the part that answers it, and ``lacking`` what instances on it should answer and cannot at
+    present, by capability and instance, with the reason in a word, None until that is known. ``showing`` is how far
+    the mounts of this machine are. It is by ``ask_control`` (method, params, seconds) that an agent asks its control
+    plane, once it has a link to it.
     ``rescans`` tells of plugins that are found installed while it runs."""
 
     home: Home
@@ -120,6 +122,7 @@ class CoreServices:
     withdrawn: dict[str, set[str]] = field(default_factory=dict)
     capability_changed: Callable[[], None] = field(default=lambda: None)
     offers: dict[str, frozenset[str]] = field(default_factory=dict)
+    lacking: dict[tuple[str, str], str] | None = None
     showing: Showing = field(default_factory=Showing)
     rescans: Rescans = field(default_factory=Rescans)
     ask_control: Callable[[str, Mapping[str, Any], float], Awaitable[Any]] | None = None

@@ -16,7 +16,7 @@ from mosaicfs_core.store import Reader, Store
 
 logger = logging.getLogger(__name__)
 
-FACTS: Final = ("settings_schema", "watches")
+FACTS: Final = ("settings_schema", "watches", "answers")
 """What a plugin document keeps of its package, for when and where that does not load."""
 FILESYSTEM: Final = ("provides_filesystem", "file_path_prefix")
 """Where its files are: said once. Where they are, they are found later on as well."""

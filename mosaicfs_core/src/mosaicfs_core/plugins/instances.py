@@ -280,9 +280,12 @@ def provided_filesystem(name: str, plugin: LoadedPlugin) -> dict[str, Any]:
 
 def remembered(plugin: LoadedPlugin) -> dict[str, Any]:
     """What a plugin document keeps of its package, for when and where that does not load: the schema that tells its
-    secrets from the rest, and which setting lists watched folders."""
+    secrets from the rest, which setting lists watched folders, and the capabilities that it answers."""
     manifest = plugin.manifest
-    facts = {} if manifest is None else {"settings_schema": manifest.settings_schema, "watches": manifest.watches}
+    if manifest is None:
+        return {}
+    answers = sorted({endpoint.capability for endpoint in manifest.queries}) or None
+    facts = {"settings_schema": manifest.settings_schema, "watches": manifest.watches, "answers": answers}
     kept = {name: fact for name, fact in facts.items() if fact is not None}
     return dict(msgspec.json.decode(msgspec.json.encode(kept)))
 

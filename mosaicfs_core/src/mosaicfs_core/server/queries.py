@@ -49,11 +49,13 @@ class EnvelopeAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class OmittedAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """Who did not answer (the whole node when no ``plugin_name`` is there), and why."""
+    """Who did not answer (the whole node when no ``plugin_name`` is there), and why. ``since`` is there for an instance
+    that has not been able to answer for some time: its process is down, say."""
 
     node_id: str
     reason: str
     plugin_name: str | None = None
+    since: str | None = None
 
 
 class _Told(msgspec.Struct, frozen=True):
@@ -64,12 +66,18 @@ class _Told(msgspec.Struct, frozen=True):
 
 
 def capable_nodes(documents: Sequence[Mapping[str, Any]], capability: str) -> list[str]:
-    """The nodes that said last that they can be asked this, those that are off included, by id."""
+    """The nodes that are there to answer this, as they said last, by id: those that are off included, and those whose
+    instance cannot at present, which say so themselves (or answer, when it has come back since)."""
     return sorted(
         str(document["node_id"])
         for document in documents
-        if document.get("status") != "disabled" and capability in document.get("capabilities", ())
+        if document.get("status") != "disabled" and capability in _meant_to_answer(document)
     )
+
+
+def _meant_to_answer(document: Mapping[str, Any]) -> set[str]:
+    """What a node can be asked, or could if all that is switched on there worked. Those of before say less."""
+    return {*document.get("capabilities", ()), *(one["capability"] for one in document.get("lacking", ()))}
 
 
 async def fan_out(

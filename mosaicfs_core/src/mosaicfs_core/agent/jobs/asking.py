@@ -6,14 +6,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from mosaicfs_core.errors import PluginError, Unavailable
 from mosaicfs_core.hooks import QUERY_TIMEOUT_S, Endpoint, QueryRequest, ResultEnvelope, RunningPlugin
 
-_MOST_TEXT = 4000
+MOST_TEXT: Final = 4000
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,11 +26,13 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Omitted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Who did not answer, and why in a sentence. ``plugin_name`` is absent where it is the whole node."""
+    """Who did not answer, and why in a sentence. ``plugin_name`` is absent where it is the whole node; ``since`` is
+    there for an instance that has not been able to answer for some time."""
 
     node_id: str
     reason: str
     plugin_name: str | None = None
+    since: str | None = None
 
 
 class Answers(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,11 +73,11 @@ async def _ask(node_id: str, question: Question, asked: Asked, running: RunningP
     try:
         envelope = await running.query(request)
     except (PluginError, Unavailable) as error:
-        return Omitted(node_id=node_id, plugin_name=asked.name, reason=error.message[:_MOST_TEXT])
+        return Omitted(node_id=node_id, plugin_name=asked.name, reason=error.message[:MOST_TEXT])
     try:
         answer = _checked(envelope)
     except (TypeError, ValueError, OverflowError, RecursionError, msgspec.DecodeError) as error:
-        return Omitted(node_id=node_id, plugin_name=asked.name, reason=f"It answered wrongly: {error}"[:_MOST_TEXT])
+        return Omitted(node_id=node_id, plugin_name=asked.name, reason=f"It answered wrongly: {error}"[:MOST_TEXT])
     return msgspec.structs.replace(
         answer,
         # A plugin that does not keep to the limit must not fill the answer of all.

@@ -4,19 +4,22 @@ the instances there are."""
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from mosaicfs_core.agent.jobs.capabilities import write_capabilities
 from mosaicfs_core.agent.jobs.conditions import Conditions
+from mosaicfs_core.agent.jobs.failing import subsystem_of
 from mosaicfs_core.agent.jobs.health import watch_health
-from mosaicfs_core.agent.jobs.subscriptions import endpoints_of, subscription_of
+from mosaicfs_core.agent.jobs.offers import Offer, offer_of
+from mosaicfs_core.agent.jobs.subscriptions import subscription_of
 from mosaicfs_core.agent.jobs.worker import Worker
 from mosaicfs_core.agent.running import RunningInstances
 from mosaicfs_core.errors import MosaicError, NotFound
-from mosaicfs_core.hooks import Endpoint, RunningPlugin, SyncTrigger
+from mosaicfs_core.hooks import RunningPlugin, SyncTrigger
 from mosaicfs_core.jobs import JobQueue
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.plugins.instances import Instance
@@ -179,21 +182,17 @@ class JobKeeper:
 
     # Capabilities.
 
-    def endpoints(self) -> dict[str, tuple[Endpoint, ...]]:
-        """The questions that working instances answer now, by name."""
-        found = {}
-        for name, made in self._at_work.items():
-            instance = self._instances().get(name)
-            if instance is None or not instance.runs("mosaicfs_query") or made.running.problem is not None:
-                continue
-            withdrawn = self._core.withdrawn.get(name, set())
-            offered = tuple(one for one in endpoints_of(instance) if one.capability not in withdrawn)
-            if offered:
-                found[name] = offered
+    def offers(self) -> dict[str, Offer]:
+        """What each instance can be asked now, and what it lacks, by name."""
+        core, found = self._core, {}
+        for name, instance in self._instances().items():
+            made = self._at_work.get(name)
+            running = made.running if made is not None else None
+            found[name] = offer_of(instance, running, core.withdrawn.get(name, ()), core.reports.get(name, {}))
         return found
 
     def running(self, name: str) -> tuple[RunningPlugin, str]:
-        """What runs an instance that works, and its package."""
+        """What runs an instance that offers something, and its package."""
         return self._at_work[name].running, self._instances()[name].package
 
     async def advertise(self) -> None:
@@ -201,8 +200,12 @@ class JobKeeper:
         while True:
             await self._capable.wait()
             self._capable.clear()
-            offered = {endpoint.capability for endpoints in self.endpoints().values() for endpoint in endpoints}
+            offers = self.offers()
+            offered = {endpoint.capability for offer in offers.values() for endpoint in offer.endpoints}
             self._core.offers["plugins"] = frozenset(offered)
+            self._core.lacking = {
+                (capability, name): offer.reason for name, offer in offers.items() for capability in offer.lacking
+            }
             await write_capabilities(self._core)
 
     # For the user.
@@ -215,6 +218,15 @@ class JobKeeper:
             raise NotFound(f"no instance {instance} works on files on this node", instance=instance)
         names = sorted(subscribed) if instance is None else [instance]
         return {name: await self.queue.sync(name, trigger) for name in names}
+
+    def subsystem(self) -> dict[str, Any]:
+        """The part of the status that tells which jobs failed for good."""
+        if not self._open:
+            return subsystem_of([])
+        try:
+            return subsystem_of(self.queue.failures())
+        except sqlite3.Error as error:
+            return {"status": "degraded", "detail": f"the queue cannot be read: {error}"}
 
     def waits(self, instance: str) -> str:
         """Why an instance takes no jobs at present, in a sentence; empty when nothing is in the way."""

@@ -9,11 +9,12 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from mosaicfs_core.agent.jobs.asking import Asked, Question, ask_all
+from mosaicfs_core.agent.jobs.asking import MOST_TEXT, Asked, Omitted, Question, ask_all
 from mosaicfs_core.agent.jobs.keeper import JobKeeper
+from mosaicfs_core.agent.jobs.offers import Offer
 from mosaicfs_core.documents import ids
 from mosaicfs_core.documents.patterns import END
-from mosaicfs_core.errors import NotFound
+from mosaicfs_core.errors import NotFound, Unavailable
 from mosaicfs_core.hooks import RunningPlugin
 from mosaicfs_core.jobs import JobStatus, WhichAnnotations
 from mosaicfs_core.link import Method, params_of
@@ -65,17 +66,38 @@ class JobMethods:
         }
 
     async def query(self, given: dict[str, Any]) -> Any:
-        """Ask this node's plugins."""
+        """Ask this node's plugins. Raises ``Unavailable`` while it is not known which there are."""
         question = params_of(Question, given)
         asked: dict[Asked, RunningPlugin] = {}
-        for name, endpoints in self._keeper.endpoints().items():
-            running, package = self._keeper.running(name)
-            for endpoint in endpoints:
+        offers = self._keeper.offers()
+        if not offers and self._core.lacking is None:
+            raise Unavailable("its plugins are being started")
+        for name, offer in offers.items():
+            for endpoint in offer.endpoints:
                 if endpoint.capability == question.capability:
+                    running, package = self._keeper.running(name)
                     waiting, syncing = await self._left(name)
                     one = Asked(name=name, package=package, endpoint=endpoint, waiting=waiting, syncing=syncing)
                     asked[one] = running
-        return msgspec.to_builtins(await ask_all(self._core.node_id, question, asked))
+        lacking = self._lacking(question.capability, offers)
+        answers = await ask_all(self._core.node_id, question, asked)
+        return msgspec.to_builtins(msgspec.structs.replace(answers, omitted=(*answers.omitted, *lacking)))
+
+    def _lacking(self, capability: str, offers: Mapping[str, Offer]) -> list[Omitted]:
+        """The instances that are there to answer this and cannot; since when, as this node told it."""
+        node_id = self._core.node_id
+        document = self._core.store.reader.get(ids.node_document_id(node_id)) or {}
+        since = {(one["capability"], one["plugin_name"]): one["since"] for one in document.get("lacking", ())}
+        return [
+            Omitted(
+                node_id=node_id,
+                plugin_name=name,
+                reason=offer.detail[:MOST_TEXT],
+                since=since.get((capability, name)),
+            )
+            for name, offer in offers.items()
+            if capability in offer.lacking
+        ]
 
     async def _left(self, instance: str) -> tuple[int, bool]:
         """How many files wait for an instance, and whether a full sync finds more."""

@@ -135,7 +135,7 @@ class Uplink:
     async def _seed(self) -> None:
         """Ask for the instances that the packages here want by default."""
         documents = Instances(self._core).defaults()
-        facts = ("settings_schema", "watches", "provides_filesystem", "file_path_prefix")
+        facts = ("settings_schema", "watches", "answers", "provides_filesystem", "file_path_prefix")
         fields = ("plugin_name", "package", "name", *facts)
         wanted = [{key: one[key] for key in fields if one.get(key) is not None} for one in documents]
         await self.link.call("seed", {"instances": wanted})

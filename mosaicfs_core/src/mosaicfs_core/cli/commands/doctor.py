@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from mosaicfs_core.cli.commands.failed_jobs import failed_jobs
+
 if TYPE_CHECKING:
     from mosaicfs_core.cli.doctor_checks import Finding
     from mosaicfs_core.cli.frame_context import TerminalContext
@@ -70,9 +72,20 @@ def _instance_findings(context: TerminalContext) -> list[Finding]:
         if status == "failed":
             mend = "mosaicfs plugin list shows why; upgrade or uninstall it"
             found.append(Finding(f"plugin {name}", "failed", "cannot be loaded", mend))
+    return found + _part_findings(node, context)
+
+
+def _part_findings(node: dict[str, Any], context: TerminalContext) -> list[Finding]:
+    """The parts of the agent that are not well, and the few files that plugins failed at, no reason to warn."""
+    from mosaicfs_core.cli.doctor_checks import Finding
+
+    found = []
     for name, part in node.get("subsystems", {}).items():
+        detail, failed = str(part.get("detail", "")), "; ".join(failed_jobs(node)) if name == "jobs" else ""
         if part.get("status") in ("degraded", "unhealthy"):
-            found.append(Finding(name, "warning", str(part.get("detail", "")), _mend(name, part, context)))
+            found.append(Finding(name, "warning", detail, failed or _mend(name, part, context)))
+        elif failed:
+            found.append(Finding(name, "ok", detail, failed))
     return found
 
 

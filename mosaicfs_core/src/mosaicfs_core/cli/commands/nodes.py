@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mosaicfs_core.cli.commands.failed_jobs import failed_jobs
 from mosaicfs_core.hooks.arguments import node_argument
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ def _add_reading(nodes: click.Group, context: TerminalContext) -> None:
         if answer.get("double"):
             context.say(f"Another machine, at {answer['double']}, runs with a copy of its home and is refused: end it.")
         context.show(_rows(answer), ["subsystem", "status", "detail"], "It has not reported yet.")
+        for sentence in failed_jobs(answer, node):
+            context.say(f"{sentence}.")
 
 
 def _add_acting(nodes: click.Group, context: TerminalContext) -> None:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from mosaicfs_core.cli.output import cell
+
 if TYPE_CHECKING:
     from mosaicfs_core.cli.frame_context import TerminalContext
 
@@ -25,26 +27,39 @@ def register(cli: click.Group, context: TerminalContext) -> None:
     def query(capability: str, text: str, limit: int) -> None:
         """Ask every plugin that answers CAPABILITY (search, say) for TEXT, on all machines at once.
 
-        Machines and plugins that do not answer within five seconds, or are off, are named at the end, as are those
-        for which files still wait.
+        Machines and plugins that do not answer within five seconds, are off or do not work at present are named at
+        the end, as are those for which files still wait.
         """
         answer = context.api.send("POST", "query", {"capability": capability, "query": text, "limit": limit})
         if context.json:
             context.show(answer)
             return
         rows = sorted(_rows(answer), key=lambda row: -row["score"])
-        nobody = not answer["results"]
-        context.show(rows, _COLUMNS, empty=_nobody(capability) if nobody else "Nothing found.")
+        context.show(rows, _COLUMNS, empty=_nothing(capability, answer))
         for one in answer["results"]:
             if lacking := _lacking(one):
                 context.say(lacking)
         for one in answer["omitted"]:
-            who = f"{one['plugin_name']} on {one['node_id']}" if one.get("plugin_name") else one["node_id"]
-            context.say(f"left out: {who}: {one['reason']}")
+            context.say(f"left out: {_left_out(one)}")
 
 
-def _nobody(capability: str) -> str:
+def _nothing(capability: str, answer: dict[str, Any]) -> str:
+    """What to say when nothing was found: by whom is told after it."""
+    if answer["results"]:
+        return "Nothing found."
+    if answer["omitted"]:
+        return "Nobody answered."
     return f"No plugin answers {capability}. One that was switched on just now does in a moment."
+
+
+def _left_out(one: dict[str, Any]) -> str:
+    """Who did not answer, why, and of an instance that has not for some time since when and where to look."""
+    if not one.get("plugin_name"):
+        return f"{one['node_id']}: {one['reason']}"
+    said = f"{one['plugin_name']} on {one['node_id']}: {one['reason']}"
+    if not one.get("since"):
+        return said
+    return f"{said} (since {cell('since_at', one['since'])}; `mosaicfs nodes status {one['node_id']}` shows how it is)"
 
 
 def _lacking(envelope: dict[str, Any]) -> str:

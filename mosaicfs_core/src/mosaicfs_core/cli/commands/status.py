@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mosaicfs_core.cli.commands.excluded import left_out
+from mosaicfs_core.cli.commands.failed_jobs import failed_jobs
 from mosaicfs_core.cli.output import cell
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ def register(cli: click.Group, context: TerminalContext) -> None:
         ]
         context.say("")
         context.show(rows, ["subsystem", "status", "detail"])
+        for sentence in failed_jobs(node):
+            context.say(f"{sentence}.")
         problems = node.get("recent_errors", [])[-5:]
         if problems:
             context.say("")

@@ -42,6 +42,7 @@ class SeedInstance(msgspec.Struct, frozen=True, kw_only=True):
     name: Annotated[str, Meta(min_length=1, max_length=200)]
     settings_schema: dict[str, Any] | None = None
     watches: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+    answers: Annotated[list[Annotated[str, Meta(min_length=1, max_length=200)]], Meta(max_length=1000)] | None = None
     provides_filesystem: bool = False
     file_path_prefix: Annotated[str, Meta(pattern="^/", max_length=200)] | None = None
 

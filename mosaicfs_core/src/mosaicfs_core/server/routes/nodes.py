@@ -55,7 +55,9 @@ class NodeChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 class NodeAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
     """A machine or an account. ``status`` is ``disabled`` also when its access key was revoked, and ``unknown`` on an
-    agent that does not reach its control plane, whose word it is."""
+    agent that does not reach its control plane, whose word it is. ``capabilities`` are what its plugins can be asked
+    now, ``lacking`` what they should answer and cannot at present: each with ``capability``, ``plugin_name``,
+    ``reason`` (``broken``, ``starting``, ``down``, ``withdrawn``) and ``since``."""
 
     id: str
     friendly_name: str
@@ -65,6 +67,7 @@ class NodeAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
     role: str | None = None
     vfs_capable: bool | None = None
     capabilities: list[str] = []
+    lacking: list[dict[str, Any]] = []
     storage: list[dict[str, Any]] = []
     network_mounts: list[dict[str, Any]] = []
 

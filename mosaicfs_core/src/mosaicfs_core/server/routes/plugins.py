@@ -115,7 +115,7 @@ class InstalledAnswer(msgspec.Struct, kw_only=True):
 
 class InstanceAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
     """An instance of a plugin on a node. Secrets in ``settings`` read ``{"set": true}``, as does
-    every text where no schema tells them."""
+    every text where no schema tells them. ``answers`` are the capabilities that its package answers."""
 
     id: str
     node_id: str
@@ -143,6 +143,7 @@ class InstanceAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
     settings: dict[str, Any] = {}
     settings_schema: dict[str, Any] | None = None
     watches: str | None = None
+    answers: list[str] = []
     config: dict[str, Any] = {}
     warnings: list[str] = []
 

@@ -45,6 +45,8 @@ async function showFacts() {
   fact("Instance", info.instance_id);
   fact("Running since", new Date(info.started_at).toLocaleString());
   fact("Plugins", Object.entries(info.plugins).map(([name, status]) => status === "ok" ? name : `${name} (${status})`).join(", "));
+  const { jobs } = (await ask("GET", `/api/nodes/${info.node_id}/status`)).subsystems;
+  if (jobs?.detail) fact(jobs.status === "healthy" ? "Files that failed" : "Plugins that fail", jobs.detail);
   fact("Signed in as", me.name);
   byId("facts").hidden = false;
   byId("sign-in").hidden = true;
