@@ -88,7 +88,7 @@ class Replication:
         troubled = status.state in ("waiting", "stopped") or status.refused or status.owed
         return {
             "status": "degraded" if troubled else "healthy",
-            "detail": (status.last_error or "") if status.state == "waiting" or status.owed else "",
+            "detail": _detail(status),
             "state": status.state,
             "refused": status.refused,
             "owed": status.owed,
@@ -139,6 +139,15 @@ class Replication:
     async def _wait(self, seconds: float) -> None:
         """A pause that ends early when the control plane has been heard of."""
         await first_of(self._pause(seconds), self._again.wait())
+
+
+def _detail(status: Status) -> str:
+    """Why it is not well, or nothing."""
+    if status.state in ("waiting", "stopped") or status.owed:
+        return status.last_error or ""
+    if status.refused:
+        return f"{status.refused:,} documents were refused by the side that they were for; its log says why"
+    return ""
 
 
 def _selector_of_owned(node_id: str) -> dict[str, Any]:

@@ -72,10 +72,10 @@ def _instance_findings(context: TerminalContext) -> list[Finding]:
         if status == "failed":
             mend = "mosaicfs plugin list shows why; upgrade or uninstall it"
             found.append(Finding(f"plugin {name}", "failed", "cannot be loaded", mend))
-    return found + _part_findings(node, context)
+    return found + part_findings(node, context)
 
 
-def _part_findings(node: dict[str, Any], context: TerminalContext) -> list[Finding]:
+def part_findings(node: dict[str, Any], context: TerminalContext) -> list[Finding]:
     """The parts of the agent that are not well, and the few files that plugins failed at, no reason to warn."""
     from mosaicfs_core.cli.doctor_checks import Finding
 
@@ -97,15 +97,17 @@ def _mend(name: str, part: dict[str, Any], context: TerminalContext) -> str:
         removes = ", ".join(f"`mosaicfs plugin remove {one}`" for one in missing)
         return f"install the package again, or clear up after it: {removes}; `mosaicfs plugin list` shows all"
     if name == "watcher" and part.get("unwatched"):
-        return "let the kernel watch more: see the check `inotify` above"
-    if name == "link" and part.get("clock_off_s"):
+        return "let the kernel watch more: the check `inotify` of `mosaicfs doctor` says how"
+    if name in ("link", "replication") and (part.get("clock_off_s") or "the clock of" in part.get("detail", "")):
         return "set the clock of the machine that is wrong: sudo timedatectl set-ntp true"
+    log_dir = context.home.log_dir
     mends = {
-        "crawler": f"make room if the disk is full, then `mosaicfs system reindex`; {context.home.log_dir} says more",
+        "crawler": f"make room if the disk is full, then `mosaicfs system reindex`; {log_dir} says more",
         "disk": "make room on that disk; it goes on by itself",
         "plugins": "correct its settings (`mosaicfs plugin list` names the package), or `mosaicfs plugin disable` it",
-        "vfs_mount": f"see the check `fuse` above; the mount's own log is {context.home.log_dir / 'mount.log'}",
-        "replication": "see that this machine reaches its control plane: `mosaicfs agent status`",
-        "link": "see that this machine reaches its control plane: `mosaicfs agent status`",
+        "vfs_mount": f"see the check `fuse` of `mosaicfs doctor`; the mount's own log is {log_dir / 'mount.log'}",
+        "replication": "it goes on by itself once the control plane is reached and takes what it is sent",
+        "link": "see that the control plane runs and is reached from here; `mosaicfs credentials list` there tells"
+        " whether this machine's key is enabled",
     }
-    return mends.get(name, f"the log says more: {context.home.log_dir}")
+    return mends.get(name, f"the log says more: {log_dir}")

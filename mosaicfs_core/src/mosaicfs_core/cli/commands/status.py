@@ -34,6 +34,8 @@ def register(cli: click.Group, context: TerminalContext) -> None:
         ]
         context.say("")
         context.show(rows, ["subsystem", "status", "detail"])
+        if any(row["status"] in ("degraded", "unhealthy") for row in rows):
+            context.say("`mosaicfs doctor` says how to mend what is not well.")
         for sentence in failed_jobs(node):
             context.say(f"{sentence}.")
         problems = node.get("recent_errors", [])[-5:]
