@@ -15,6 +15,7 @@ from mosaicfs_core.agent.removed import Removals
 from mosaicfs_core.documents import ids
 from mosaicfs_core.hooks import Notice
 from mosaicfs_core.plugins.prefixes import tombstone_of
+from mosaicfs_core.replication import recovery
 from mosaicfs_core.testing.harness import Harness, plugin_at
 from mosaicfs_core.testing.store import assignment
 
@@ -81,6 +82,23 @@ async def test_an_instance_without_a_document_keeps_what_it_has(tmp_path: Path) 
     """Its document may only not have come yet."""
     async with Harness.start(tmp_path / "home", plugins=[plugin_at("recipes", "recipes_for_mosaicfs")]) as harness:
         await harness.instance("recipes", {"recipes": {"Soup": "Boil water."}})
+        async with asyncio.timeout(20), harness.agent() as agent:
+            await agent.first_crawl_done.wait()
+            await agent._removals.sweep({})
+        assert is_indexed(harness)
+        assert (harness.core.bridge_files / "recipes" / "Soup.txt").exists()
+
+
+async def test_one_that_a_control_plane_has_forgotten_keeps_what_it_has(tmp_path: Path) -> None:
+    """Nobody has removed it: the control plane was set back to before it."""
+    async with Harness.start(tmp_path / "home", plugins=[plugin_at("recipes", "recipes_for_mosaicfs")]) as harness:
+        await harness.instance("recipes", {"recipes": {"Soup": "Boil water."}})
+        async with asyncio.timeout(20), harness.agent() as agent:
+            await agent.first_crawl_done.wait()
+        name = ids.plugin_document_id(harness.core.node_id, "recipes")
+        removal = {"_id": name, "_rev": recovery.gone(name), "_deleted": True, "type": "plugin"}
+        removal["node_id"] = harness.core.node_id
+        await harness.store.transaction(lambda tx: tx.replace([removal]))
         async with asyncio.timeout(20), harness.agent() as agent:
             await agent.first_crawl_done.wait()
             await agent._removals.sweep({})

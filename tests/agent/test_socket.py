@@ -4,6 +4,7 @@ harm from clients that speak nonsense."""
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import socket
@@ -284,6 +285,43 @@ async def test_whoever_asked_is_answered_even_when_the_work_was_cancelled(starte
         for number in range(2, 5):
             await client.send({"id": number, "fetch": handle, "offset": 0, "length": 4})
             assert (await client.answer(number))["error"]["code"] == "unavailable"
+
+
+class Failing(ByteSource):
+    """A disk that fails beneath the work, or descriptors that have run out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tier, self.size, self.mtime, self.etag = "failing", 4, 0, '"1"'
+
+    async def ensure(self, offset: int, length: int) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "/cache/ab")
+
+
+@pytest.mark.logs("^a request to the agent's socket failed: .*(No such file|Too many open files)")
+async def test_whoever_asked_is_answered_when_the_disk_fails(started: Any) -> None:
+    class Anywhere:
+        opened = False
+
+        async def open(self, file: Any) -> ByteSource:
+            if self.opened:
+                raise OSError(errno.EMFILE, "Too many open files")
+            self.opened = True
+            return Failing()
+
+    started.core.content = Anywhere()
+    async with connected(started) as client:
+        wanted = {"open": started.rows()["f"].file_id}
+        await client.send({"id": 1, **wanted})
+        handle = (await client.answer(1))["handle"]
+        await client.send({"id": 2, "fetch": handle, "offset": 0, "length": 4})
+        error = (await client.answer(2))["error"]
+        assert (error["code"], error["message"]) == (
+            "unavailable",
+            "the agent cannot do it now: No such file or directory",
+        )
+        await client.send({"id": 3, **wanted})
+        assert (await client.answer(3))["error"]["message"].endswith("Too many open files")
 
 
 def test_of_very_many_ranges_the_nearest_are_told() -> None:

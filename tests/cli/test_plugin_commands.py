@@ -149,6 +149,8 @@ def test_a_name_that_cannot_be_or_a_directory_that_exists_is_refused(tmp_path: P
     with pytest.raises(Conflict, match="exists already"):
         write_package("notes", tmp_path)
     assert run("new", "Upper").exit_code == 2
+    with pytest.raises(Conflict, match="a plugin labels is installed already, by mosaicfs-plugins"):
+        write_package("labels", tmp_path)
 
 
 class Api:

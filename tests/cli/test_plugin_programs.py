@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from mosaicfs_core.cli.frame_context import TerminalContext
 from mosaicfs_core.cli.main import cli
+from mosaicfs_core.cli.plugin_instances import installed_type
 from mosaicfs_core.documents import ids, times
+from mosaicfs_core.errors import NotFound
 from mosaicfs_core.home import Home
 from mosaicfs_core.store import Store
 
@@ -86,3 +89,59 @@ def test_a_program_is_not_described_as_a_package(home: Home, name: str, said: st
     done = CliRunner().invoke(cli, ["plugin", "describe", name])
     assert done.exit_code == 1
     assert said in done.stderr
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize(
+    ("name", "code", "said"),
+    [
+        ("good", 0, ""),
+        ("plain", 1, "plain is switched on and cannot run: plain is not executable: chmod u+x plain"),
+        ("gone", 1, "gone is switched on and cannot run: there is no program gone in the plugin directories"),
+        ("later", 0, ""),
+        ("broken", 1, "broken is switched on and cannot run: its import fails"),
+    ],
+)
+def test_enable_tells_what_cannot_run(
+    monkeypatch: pytest.MonkeyPatch, name: str, code: int, said: str, known: bool
+) -> None:
+    types = {"good": "executable", "plain": "executable", "gone": "executable", "later": "socket"}
+
+    class Api:
+        def get(self, path: str, **params: Any) -> Any:
+            return {"items": [{"id": "node-a", "friendly_name": "Laptop"}], "total": 1}
+
+        def send(self, method: str, path: str, body: Any = None) -> Any:
+            if path.endswith("/rescan"):
+                plain = {"name": "plain", "type": "executable", "error": "plain is not executable: chmod u+x plain"}
+                broken = {"name": "broken", "error": "its import fails"}
+                listed = [{"name": "gone"}, {"name": "later"}]  # packages of the same names are something else
+                return {"items": [broken, {"name": "good", "type": "executable", "error": None}, plain, *listed]}
+            if method == "PATCH" and not known and name in ("good", "plain", "broken"):
+                raise NotFound(f"there is no instance {name}")
+            return {"plugin_name": name, "plugin_type": types.get(name, "package"), "enabled": True}
+
+    monkeypatch.setattr(TerminalContext, "api", Api())
+    done = CliRunner().invoke(cli, ["plugin", "enable", name, "--node", "node-a"])
+    assert done.exit_code == code
+    assert said in done.stderr
+    assert (done.stdout == f"{name} is on\n") == (code == 0)
+
+
+async def test_a_name_is_listed_once_and_is_the_packages(home: Home) -> None:
+    for name in ("summarize", "fulltext"):
+        (home.plugins_dir / name).write_text("#!/bin/sh\n")
+        (home.plugins_dir / name).chmod(0o700)
+    await use(home, "fulltext")
+    done = CliRunner().invoke(cli, ["plugin", "list", "--json"])
+    rows = {row["name"]: row for row in json.loads(done.stdout)}
+    assert len(rows) == len(json.loads(done.stdout))
+    assert rows["summarize"]["distribution"] == "mosaicfs-plugins"
+    assert "a program of the same name is passed over" in rows["summarize"]["note"]
+    assert rows["fulltext"]["status"] == "on"
+    assert "`mosaicfs plugin remove fulltext` makes room" in rows["fulltext"]["note"]
+
+
+def test_a_package_goes_before_a_program_of_its_name() -> None:
+    told = [{"name": "twin", "status": "ok"}, {"name": "twin", "type": "executable"}]
+    assert installed_type(TerminalContext(), "node-a", "twin", told) == "package"

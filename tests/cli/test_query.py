@@ -14,14 +14,19 @@ from mosaicfs_core.cli.main import cli
 OFF = {"node_id": "node-b", "reason": "it is off"}
 
 
-def asked(monkeypatch: pytest.MonkeyPatch, *envelopes: dict[str, Any], omitted: Sequence[dict[str, Any]] = ()) -> str:
+def asked(
+    monkeypatch: pytest.MonkeyPatch,
+    *envelopes: dict[str, Any],
+    omitted: Sequence[dict[str, Any]] = (),
+    words: tuple[str, ...] = ("search", "x"),
+) -> str:
     class Api:
         def send(self, method: str, path: str, body: Any) -> Any:
             facts = {"node_id": "node-a", "plugin_name": "fulltext", "results": []}
             return {"results": [{**facts, **one} for one in envelopes], "omitted": list(omitted)}
 
     monkeypatch.setattr(TerminalContext, "api", Api())
-    return CliRunner().invoke(cli, ["query", "search", "x"]).output
+    return CliRunner().invoke(cli, ["query", *words]).output
 
 
 @pytest.mark.parametrize(
@@ -41,6 +46,33 @@ def test_an_answer_that_is_not_whole_says_so(
 
 def test_a_plugin_that_was_just_switched_on_is_thought_of(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "No plugin answers search. One that was switched on just now does in a moment." in asked(monkeypatch)
+
+
+def test_figures_of_a_plugin_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = {"status": "healthy", "data": {"documents": 12_000, "size_bytes": 2_000_000, "failed_files": []}}
+    widget = {"plugin_name": "fulltext", "description": "State of the index.", "data": data}
+    shown = asked(monkeypatch, widget, words=("dashboard_widget",))
+    assert [line.rstrip() for line in shown.splitlines()[:5]] == [
+        "fulltext on node-a: State of the index.",
+        "status             healthy",
+        "data.documents     12,000",
+        "data.size bytes    2.0 MB",
+        "data.failed files",
+    ]
+
+
+def test_results_of_any_shape_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    hits = [{"data": {"word": "oak", "near": {"elm": 0.5}}}, {"data": {"text": "y" * 5_000}}]
+    shown = asked(monkeypatch, {"results": hits, "data": {"known": 7}}, words=("synonyms", "oak")).splitlines()
+    assert shown[0].split() == ["node", "plugin", "text"]
+    assert shown[1].split(maxsplit=2) == ["node-a", "fulltext", "word: oak, near.elm: 0.5"]
+    assert shown[2].endswith("…")
+    assert len(shown[2]) < 300
+    assert shown[3:5] == ["fulltext on node-a", "known  7"]
+
+
+def test_a_search_wants_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "search needs a TEXT" in asked(monkeypatch, {}, words=("search",))
 
 
 def test_an_instance_that_is_down_is_named_with_since_when_and_where_to_look(monkeypatch: pytest.MonkeyPatch) -> None:

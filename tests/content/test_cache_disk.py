@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import random
+import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from tests.content.bed import MIB, Bed, content, flip, flip_bits
 
-from mosaicfs_core.content.cache import WHOLE_LIMIT
+from mosaicfs_core.content.cache import WHOLE_LIMIT, fetching
 from mosaicfs_core.content.cache import index as cache_index
+from mosaicfs_core.content.cache.layout import in_directory
 from mosaicfs_core.errors import Unavailable
 
 pytestmark = pytest.mark.logs("^a transfer failed|damaged|begins anew|^Error handling request")
@@ -38,6 +42,40 @@ async def test_a_flipped_bit_on_disk_is_found_and_mended(bed: Bed, size: int) ->
     flip(bed.data_files()[0], 5)
     await bed.open_cache()
     assert await bed.read(file, 0, 2 * MIB) == data[: 2 * MIB], "after a restart"
+
+
+async def test_a_bit_that_flips_while_other_blocks_come_is_found(bed: Bed) -> None:
+    """Our own writing leaves a new time on the file, which must not hide that somebody else wrote before."""
+    data = content(BIG)
+    file = bed.put("a", data)
+    with await bed.open(file) as source:
+        assert await source.read(0, MIB) == data[:MIB]
+
+        def flipped(_: web.Request, body: bytes) -> bytes:
+            flip(bed.data_files()[0], 5)
+            return body
+
+        bed.owner.disturb = flipped
+        assert await source.read(20 * MIB, MIB) == data[20 * MIB : 21 * MIB]
+        bed.owner.disturb = None
+        assert await source.read(0, MIB) == data[:MIB]
+
+
+async def test_a_bit_that_flips_while_a_small_file_comes_is_found(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two of its blocks, where it is not to be seen yet, and before it gets its name."""
+    data = content(4 * MIB)
+    for number, moment in enumerate(("write_blocks", "move_into_place")):
+        file, work = bed.put(f"f{number}", data), getattr(fetching, moment)
+
+        def flipped(*arguments: Any, work: Any = work) -> Any:
+            for path in (bed.place / "tmp").iterdir():
+                flip(path, 5)
+            return work(*arguments)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(fetching, moment, flipped)
+            assert await bed.read(file) == data
+        assert await bed.read(file) == data
 
 
 @pytest.mark.parametrize("size", [2 * MIB, BIG])
@@ -178,6 +216,74 @@ async def test_who_holds_the_index_for_a_moment_is_waited_for(bed: Bed) -> None:
     reader.close()
     await opening
     assert (await bed.cache.held([file]))[0].whole
+
+
+@pytest.mark.logs(
+    "^the cache's index cannot be opened now|^what lies in the cache cannot be removed|a data file of the cach"
+)
+@pytest.mark.parametrize(
+    ("step", "error"),
+    [
+        ("open", sqlite3.DatabaseError("file is not a database")),
+        ("open", cache_index.IndexLost("its pages do not agree")),
+        ("agree_with", FileNotFoundError(errno.ENOENT, "No such file or directory")),
+        ("remove_all", PermissionError(errno.EACCES, "Permission denied")),
+    ],
+)
+async def test_whatever_fails_when_the_index_is_mended_no_read_does(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch, step: str, error: Exception
+) -> None:
+    """Of an index that is opened late, or begun anew: what is read is right, and some time later it is kept again."""
+    monkeypatch.setattr(cache_index, "RETRY_S", 0.0)
+    await bed.restart()
+    data = content(2 * MIB)
+    file = bed.put("a", data)
+    await bed.read(file)
+    await bed.cache.pin(file, "pins")
+    owner_of_the_step = bed.cache._index if step == "open" else bed.cache
+    work, failures = getattr(owner_of_the_step, step), [error, error]
+
+    async def fail(*arguments: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return await work(*arguments)
+
+    monkeypatch.setattr(owner_of_the_step, step, fail)
+    if step == "remove_all":
+        (bed.place / "index.db").unlink()
+    else:
+        await bed.cache._index.give_up()
+    assert await bed.read(file) == data
+    await bed.read(file)
+    failures.clear()
+    assert await bed.read(file) == data
+    bed.owner.requests.clear()
+    assert await bed.read(file) == data
+    assert bed.owner.requests == []
+    assert bed.cache.usage.cached_bytes == len(data)
+    assert [place.export_path for place in await bed.cache.pinned("pins")] == ["/files/a"]
+
+
+def test_a_directory_that_is_deleted_while_it_is_found_to_be_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, make, times = tmp_path / "cache", os.mkdir, 3
+
+    def deleted(path: Any, *arguments: Any) -> None:
+        nonlocal times
+        try:
+            make(path, *arguments)
+        except FileExistsError:
+            if times:
+                times -= 1
+                shutil.rmtree(place)
+            raise
+
+    monkeypatch.setattr(os, "mkdir", deleted)
+    for name in ("first", "second", "third", "fourth"):
+        in_directory(place / "ab", (place / "ab" / name).touch)
+    assert (place / "ab" / "fourth").exists()
+    assert times == 0
 
 
 def scribble(path: Path, *, empty: bool) -> None:

@@ -26,6 +26,7 @@ from mosaicfs_fulltext.index import embedded
 from mosaicfs_fulltext.index.embedded import EmbeddedIndex
 from mosaicfs_fulltext.index.engine import Damaged, open_index
 from mosaicfs_fulltext.index.journal import Journal
+from mosaicfs_fulltext.index.texts import DICTIONARY
 from mosaicfs_fulltext.index.verify import damage
 
 
@@ -51,6 +52,8 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "the list of segments is cut": lambda index: cut(index / "meta.json"),
     "the list of segments is gone": lambda index: (index / "meta.json").unlink(),
     "the list of segments is nonsense": lambda index: (index / "meta.json").write_text('{"segments": 7}') and None,
+    "the dictionary of the texts is gone": lambda index: (index / DICTIONARY).unlink(),
+    "the dictionary of the texts is cut": lambda index: cut(index / DICTIONARY),
     "all of it is gone": shutil.rmtree,
 }
 

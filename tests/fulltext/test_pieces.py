@@ -57,6 +57,11 @@ def test_a_language_is_told_by_its_words_or_its_script(text: str, language: str)
         assert detect_language(text, others) != language
 
 
+@pytest.mark.parametrize("written", ["(THE)of;and-to2in_is", "(THE)of;and-to2in_is é"])
+def test_words_that_tell_the_language_end_at_whatever_is_no_letter(written: str) -> None:
+    assert detect_language(written) == "en"
+
+
 @pytest.mark.parametrize(
     ("query", "tree"),
     [

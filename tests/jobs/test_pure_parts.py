@@ -9,6 +9,7 @@ import pytest
 
 from mosaicfs_core.errors import UserError
 from mosaicfs_core.jobs import Usage, allowance, parse_budget
+from mosaicfs_core.jobs.budgets import counted
 from mosaicfs_core.jobs.collapse import ADDED, DELETED, MODIFIED, back, collapse, place_known, widens
 
 NOON = datetime(2026, 3, 4, 12, 0, 0)
@@ -107,3 +108,8 @@ def test_a_rate_spreads_jobs() -> None:
 def test_a_budget_that_makes_no_sense(budget: Any) -> None:
     with pytest.raises(UserError, match="budget"):
         parse_budget(budget)
+
+
+@pytest.mark.parametrize(("jobs", "words"), [(1, "1 job"), (1.0, "1 job"), (0.5, "0.5 jobs"), (12_000, "12,000 jobs")])
+def test_jobs_are_counted_in_words(jobs: float, words: str) -> None:
+    assert counted(jobs) == words

@@ -21,6 +21,7 @@ from mosaicfs_core.errors import NotAllowed, Unavailable
 from mosaicfs_core.hooks import HOOK_API, Endpoint, Hit, PluginManifest, ResultEnvelope, hookimpl
 from mosaicfs_core.plugins.instances import default_document
 from mosaicfs_core.server.app import running_app
+from mosaicfs_core.server.auth import credentials
 from mosaicfs_core.server.link.asking import ask
 from mosaicfs_core.server.state import EXTENSION
 from mosaicfs_core.testing.harness import Harness, plugin_at
@@ -178,3 +179,24 @@ async def test_what_is_no_question_is_asked_of_others_at_the_control_plane(contr
     assert (status, "enrolled node's own key" in answer["error"]["message"]) == (403, True)
     status, answer = await laptop.ask("DELETE", "/api/nodes/node-desktop-bbbb")
     assert (status, "changed on the control plane" in answer["error"]["message"]) == (403, True)
+
+
+async def test_another_machine_is_commanded_from_the_control_plane_alone(control_plane: Any, laptop: Laptop) -> None:
+    for method, path, body in (
+        ("POST", f"/api/nodes/{OTHER}/crawl", {}),
+        ("GET", f"/api/nodes/{OTHER}/exclusions", None),
+        ("POST", f"/api/nodes/{OTHER}/sync", {}),
+    ):
+        status, answer = await laptop.ask(method, path, body)
+        assert status == 403, answer
+        assert f"on the control plane at {control_plane.url}" in answer["error"]["message"]
+    _, told = await laptop.ask("GET", f"/api/nodes/{OTHER}/status", None)
+    assert "connected" not in told
+
+
+async def test_an_agent_does_not_say_when_keys_were_used_last(laptop: Laptop) -> None:
+    server = laptop.app.extensions[EXTENSION]
+    made = await credentials.create(server, "script", "user")
+    server.sessions.seen.note(made.document["access_key_id"])
+    _, listed = await laptop.ask("GET", "/api/credentials")
+    assert ["last_seen" in one for one in listed["items"]] == [False]

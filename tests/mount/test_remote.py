@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 import os
 import random
 import shutil
@@ -246,6 +247,39 @@ def test_what_is_lost_of_the_cache_is_fetched_again(
     remote.stop()
     drop_pages(directory / NAME)
     assert (directory / NAME).read_bytes() == data, "the mount finds it without an agent too"
+
+
+@pytest.mark.logs("begins anew|index cannot be")
+def test_a_cache_that_is_deleted_again_and_again_while_a_file_comes(
+    world: Any, remote: RemoteAgent, give: Any, point: Path
+) -> None:
+    """At each answer of the owner, and in turn another part of it: no open and no read fails or waits."""
+    data, small = content(BIG), content(3 * MIB, 2)
+    name = "0b0e7a52-8d06-5c0e-9f0e-3a6b5a0d0c02"
+    give(data)
+    give(small, name=name)
+    directory = world.mount(point).directory / "far"
+    connected(world, remote)
+    cache, number = world.home.cache_dir, itertools.count()
+
+    def delete(_: Any, body: bytes) -> bytes:
+        for path in cache.glob(("index.db*", "??/*", "tmp", "*")[next(number) % 4]):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        shutil.rmtree(cache, ignore_errors=True)
+        return body
+
+    remote.call(lambda: setattr(remote.bed.owner, "disturb", delete))
+    with open(directory / NAME, "rb") as file:
+        while part := file.read(4 * MIB):
+            end = file.tell()
+            assert part == data[end - len(part) : end]
+            with open(directory / name, "rb") as other:
+                assert other.read() == small
+            drop_pages(directory / name)
+            with open(directory / NAME, "rb") as again:
+                assert again.read(1000) == data[:1000]
+            drop_pages(directory / NAME)
+    assert next(number) > 10
 
 
 @pytest.mark.logs("index|^The mount's cache|damaged and are fetched again")

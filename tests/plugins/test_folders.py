@@ -60,6 +60,23 @@ async def test_folders_are_added_listed_and_removed(server: Any, command_line: A
     assert await watched(server, server.node_id) == [first]
 
 
+async def test_a_folder_with_more_files_than_are_counted_says_where_they_are(
+    server: Any, command_line: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    get = command_line.get
+    await command_line.run(register, "folders", "add", str(tmp_path))
+
+    def many(path: str, /, **given: Any) -> Any:
+        return {"total": 1000, "more": True, "items": []} if path == "files" else get(path, **given)
+
+    monkeypatch.setattr(command_line, "get", many)
+    await command_line.run(register, "folders", "list")
+    assert [row["files"] for row in command_line.shown[0]] == ["more than 1,000"]
+    assert command_line.said == [
+        "No more are counted here; `mosaicfs status` tells how many files of all machines there are."
+    ]
+
+
 @pytest.mark.parametrize("times", [1, 20])
 async def test_a_change_that_somebody_makes_at_the_same_time_is_not_lost(
     server: Any, command_line: Any, monkeypatch: pytest.MonkeyPatch, times: int

@@ -8,6 +8,7 @@ import asyncio
 import importlib.util
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -63,6 +64,17 @@ async def mosaicfs_file_event(context, event):
 def mosaicfs_step_ops():
     return []
 """
+
+
+def test_it_is_checked_by_its_own_interpreter(home: Path, made: Elsewhere) -> None:
+    command = children.command(home, "plugin", "check", NAME, "--way", "package")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    checks = json.loads(done.stdout)
+    assert [check["problem"] for check in checks if check["result"] == "failed"] == [
+        "setting least has neither title nor description"
+    ]
+    assert {check["result"] for check in checks if check["way"]} == {"ok"}
+    assert done.returncode == 1
 
 
 @pytest.fixture(scope="module")

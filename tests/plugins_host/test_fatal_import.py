@@ -18,6 +18,18 @@ KINDS = {
     "exits": ("import os; os._exit(0)", "importing it ends the process (exit code 0)"),
     "crashes": ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "importing it ends the process (signal 11)"),
     "raises": ("raise RuntimeError('no')", "RuntimeError: no"),
+    "interrupts": ("raise KeyboardInterrupt", "importing it raised KeyboardInterrupt"),
+    "leaves": ("raise SystemExit(0)", "SystemExit: 0"),
+    "forks": ("import os; os.fork()", "importing it forks the process"),
+    "leaves a fork": (
+        "import os, time\nif os.fork() == 0:\n    time.sleep(600)\n    os._exit(0)",
+        "importing it forks the process",
+    ),
+    "closes descriptors": ("import os; os.close(1); os.close(2)", "importing it closes files that are not its own"),
+    "closes streams": ("import sys; sys.stdout.close()", "importing it closes the streams"),
+    "closes everything": ("import os; os.closerange(0, 4096)", "importing it closes files that are not its own"),
+    "floods": ("print('x' * 100_000_000)", "importing it prints more than 1,048,576 bytes"),
+    "handles signals": ("import signal; signal.signal(15, signal.SIG_IGN)", "signal only works in main thread"),
 }
 
 
@@ -52,6 +64,24 @@ def test_it_is_named_and_the_rest_works(kind: str, tmp_path: Path) -> None:
     assert found["localfs"]["status"] == "ok"
 
 
+def test_what_it_writes_to_standard_output_is_no_part_of_an_answer(tmp_path: Path) -> None:
+    install(tmp_path / "packages", "chatty", "import os; os.write(1, b'hello')")
+    assert listed(tmp_path)["chatty"]["status"] == "failed"
+
+
+def test_an_import_that_hangs_is_waited_for_once(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    hanging = HARMLESS.format(told=told) + "import threading; threading.Event().wait()\n"
+    install(tmp_path / "packages", "hanging", hanging)
+    for _ in range(2):  # the first look makes the directory of what is compiled
+        assert "its import has not ended" in listed(tmp_path)["hanging"]["note"]
+    told.unlink(missing_ok=True)
+    assert "it is tried again when" in listed(tmp_path)["hanging"]["note"]
+    assert not told.exists()
+    (tmp_path / "packages" / "hanging.py").write_text(HARMLESS.format(told=told))
+    assert "has no mosaicfs_manifest" in listed(tmp_path)["hanging"]["note"]
+
+
 def test_what_was_imported_once_is_not_tried_again_until_it_is_another_version(tmp_path: Path) -> None:
     told = tmp_path / "told"
     source = HARMLESS.format(told=told)
@@ -62,7 +92,21 @@ def test_what_was_imported_once_is_not_tried_again_until_it_is_another_version(t
     listed(tmp_path)
     assert len(told.read_text().split()) == len(first) - 1
     told.unlink()
+    (tmp_path / "packages" / "harmless.py").write_text(f"{source}# changed in place, as a checkout is\n")
+    listed(tmp_path)
+    assert len(told.read_text().split()) == len(first)
+    told.unlink()
     (tmp_path / "packages" / "harmless-1.dist-info").rename(tmp_path / "old")
     install(tmp_path / "packages", "harmless", source, "2")
     listed(tmp_path)
     assert len(told.read_text().split()) == len(first)
+
+
+def test_one_that_ends_the_process_is_told_by_a_check(tmp_path: Path) -> None:
+    (tmp_path / "fatal.py").write_text("import os; os._exit(0)\n")
+    command = (sys.executable, "-c", children.PROGRAM, "--json", "plugin", "check", "fatal=fatal")
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), "HOME": str(tmp_path)}
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    (check,) = json.loads(done.stdout)
+    assert check["problem"] == "importing it ends the process (exit code 0)"

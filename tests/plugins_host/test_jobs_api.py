@@ -68,7 +68,13 @@ async def test_jobs_are_listed_with_what_became_of_them_and_tried_again(bed: Bed
         assert not (await asked.ask("GET", f"{asked.plugin}/jobs?status=failed"))["items"]
         await asked.ask("POST", f"{asked.plugin}/sync", code=202)
         await bed.until(lambda: all_done(agent, annotator, 0))
-        await asked.ask("GET", f"{asked.plugin.replace('annotator', 'localfs')}/jobs", code=404)
+        assert (bed.harness.home.run_dir / "plugin-sockets").stat().st_mode & 0o777 == 0o700
+        for method, what in (("GET", "jobs"), ("POST", "sync"), ("POST", "jobs/retry")):
+            body = {} if what == "jobs/retry" else None
+            where = f"{asked.plugin.replace('annotator', 'localfs')}/{what}"
+            told = (await asked.ask(method, where, body, code=404))["error"]["message"]
+            assert "localfs is told nothing of files and has no jobs" in told
+        await asked.ask("GET", f"{asked.plugin.replace('annotator', 'nobody')}/jobs", code=404)
 
 
 async def test_what_it_works_on_is_checked_before_it_is_stored(bed: Bed) -> None:

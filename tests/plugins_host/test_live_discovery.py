@@ -23,6 +23,7 @@ from tests.plugins_host.test_third_party import PIP, ROOT, Elsewhere, bare
 
 from mosaicfs_core.agent import Agent
 from mosaicfs_core.errors import Unavailable
+from mosaicfs_core.hooks import PluginManifest
 from mosaicfs_core.plugins import discovery, loading
 from mosaicfs_core.plugins.discovery import InstalledPlugin
 from mosaicfs_core.plugins.instances import Instances
@@ -215,11 +216,19 @@ def again(before: list[LoadedPlugin], found: list[InstalledPlugin], *apart: Load
 
 
 def test_what_is_loaded_stays_and_says_what_is_installed_instead() -> None:
-    before = [loaded("same"), loaded("newer"), loaded("gone")]
-    now = again(before, [installed("same"), installed("newer", "2")])
-    assert (now["same"], now["same"].restart) == (before[0], None)
-    assert (now["newer"].restart or "").startswith("version 2 is installed and 1 loaded: the new one is used once")
-    assert "not installed any more" in (now["gone"].restart or "")
+    here = PluginManifest(title="", description="", version="1", hook_api=1, isolate=False)
+    before = [loaded("same"), loaded("newer"), loaded("gone"), loaded("newer-here", manifest=here)]
+    before.append(loaded("gone-here", manifest=here))
+    now = again(before, [installed("same"), installed("newer", "2"), installed("newer-here", "2")])
+    said = {name: one.restart or "" for name, one in now.items()}
+    assert (now["same"], said["same"]) == (before[0], "")
+    assert said["newer-here"] == (
+        "version 2 is installed and 1 loaded: the new one is used once MosaicFS is started anew"
+    )
+    assert said["gone-here"].startswith("it is not installed any more: it goes on as it is loaded")
+    # Its process imports it anew whenever it starts.
+    assert said["newer"].startswith("version 2 is installed and 1 loaded: a process of its own that starts from now on")
+    assert "a process of its own goes on, and cannot start again" in said["gone"]
     # It is taken back once things are as before.
     assert again(list(now.values()), [installed(one.name) for one in before])["gone"].restart is None
 

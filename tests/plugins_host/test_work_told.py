@@ -124,7 +124,10 @@ async def _omitted(agent: Any) -> list[dict[str, Any]]:
     return [dict(one) for one in answer["omitted"]]
 
 
-async def test_what_it_should_answer_and_cannot_is_told_until_it_can_or_need_not(bed: Bed) -> None:
+async def test_what_it_should_answer_and_cannot_is_told_until_it_can_or_need_not(
+    bed: Bed, annotator: Annotator
+) -> None:
+    annotator.health = lambda: HealthReport(status="degraded", detail="the index is damaged")
     async with bed.agent() as agent:
         await bed.harness.store.put(_node(bed.harness.core.node_id))
         await bed.change(name="Stirred")
@@ -132,7 +135,7 @@ async def test_what_it_should_answer_and_cannot_is_told_until_it_can_or_need_not
         assert "lacking" not in _said(bed)
         assert await _omitted(agent) == []
         context = bed.harness.instances.current["annotator"].context
-        await context.report("degraded", "the index is damaged")
+        await bed.until(lambda: bed.harness.core.reports.get("annotator", {}).get("status") == "degraded")
         context.capability("asking", available=False)
         await bed.until(lambda: _lacks(bed) == [("asking", "annotator", "withdrawn")])
         (lost,) = await _omitted(agent)

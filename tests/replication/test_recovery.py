@@ -186,3 +186,50 @@ async def test_a_replica_that_was_used_alone_joins(near: Store, far: Store) -> N
     assert await met(near, far) == "first"
     assert await state(near) == await state(far)
     assert set(await state(near)) == {file_document("/mine")["_id"], documents.label_rule_id(UUIDS[0])}
+
+
+async def test_what_was_lost_after_the_last_position_is_noticed(near: Store, far: Store, tmp_path: Path) -> None:
+    """Positions are recorded every few seconds; what came since, and was lost, is in no log."""
+    await populated(near, far)
+    await far.close()
+    shutil.copy(far.path, tmp_path / "yesterday")
+    far = await Store.open(far.path)
+    await edit(far, documents.label_rule_id(UUIDS[0]), labels=["blue"])
+    await near.bulk(await far.open_revs(documents.label_rule_id(UUIDS[0])), new_edits=False)
+    far = await restore(far, tmp_path / "yesterday")
+    assert await met(near, far) == "restored"
+    assert await state(near) == await state(far)
+    assert await met(near, far) == "same"
+    await far.close()
+
+
+async def test_what_is_given_up_is_offered_before(near: Store, far: Store, open_store: OpenStore) -> None:
+    await populated(near, far)
+    empty, seen, kept = await open_store("empty"), [], []
+
+    async def offer() -> None:
+        seen.append(await state(near))
+
+    async def keep(given: Any) -> None:
+        kept.extend(given)
+        assert await state(near) == known
+
+    known = await state(near)
+    for _ in range(2):
+        await meet(near, server(empty), owns=owns, push=PUSH, pull=PULL, owned=OWNED, offer=offer, keep=keep)
+    assert seen == [known]
+    left = await state(near)
+    assert {one["_id"]: one for one in kept} == {name: one for name, one in known.items() if name not in left}
+    assert documents.label_rule_id(UUIDS[0]) not in left
+
+
+async def test_a_leaf_that_is_not_its_own_is_not_sent(near: Store, far: Store) -> None:
+    """Of a node's document the control plane deletes what lost; one that was set back does not know that any more."""
+    name = documents.node_document_id(NODE)
+    body = {"type": "node", "node_id": NODE, "node_kind": "physical", "friendly_name": "Laptop", "status": "online"}
+    body |= {"agent_version": 1, "control_version": 1}
+    lost = {"_id": name, "_rev": "1-bb", "_deleted": True, "type": "node", "node_id": NODE}
+    await near.bulk([{**body, "_id": name, "_rev": "2-aa"}, lost], new_edits=False)
+    assert len(await near.open_revs(name)) == 2
+    await Replicator(StorePeer(near), server(far), direction="push", chosen=PUSH).run_once()
+    assert [one["_rev"] for one in await far.open_revs(name)] == ["2-aa"]

@@ -241,6 +241,28 @@ async def test_the_command_line_at_home_finds_an_instance_with_tls(control: Any,
     assert out.strip() == control.server.identity.authority.fingerprint, err
 
 
+async def test_before_the_first_start_the_fingerprint_says_what_makes_an_authority(machine: Machine) -> None:
+    code, _, err = await machine.run("system", "fingerprint")
+    assert code == 1
+    assert f"the home {machine.home.path} has no authority yet" in err
+    assert "`mosaicfs server run --host 0.0.0.0`" in err
+
+
+async def test_a_control_plane_shows_its_fingerprint_when_it_starts(machine: Machine) -> None:
+    ports = {"MOSAICFS_SERVER_PORT": "0", "MOSAICFS_SERVER_TLS": "on"}
+    server = await asyncio.create_subprocess_exec(
+        *PROGRAM, "server", "run", env=machine.environment | ports, stdout=subprocess.PIPE
+    )
+    try:
+        assert server.stdout is not None
+        said = await asyncio.wait_for(server.stdout.readuntil(b"Ctrl-C"), 60)
+        _, out, _ = await machine.run("system", "fingerprint")
+        assert f"\nAuthority {out.strip()}\n" in said.decode()
+    finally:
+        server.terminate()
+        await asyncio.wait_for(server.communicate(), 60)
+
+
 async def test_an_agent_has_no_authority_and_no_instance_key_of_its_own(
     control: Any, running: Any, machine: Machine
 ) -> None:
@@ -276,6 +298,11 @@ async def test_what_has_the_home_must_end_first(control: Any, machine: Machine) 
         assert (code, "down` ends it" in err, "folders" in err) == (1, True, False), err
         code, _, err = await machine.run("agent", "run")
         assert (code, "folders add` gives it further folders" in err) == (1, True), err
+    known = await control.enrol(machine.home)
+    with machine.home.lock():
+        code, _, err = await machine.run("agent", "run")
+    told = f"`mosaicfs folders add --node {known.node_id}` on its control plane gives it further folders as it runs"
+    assert (code, told in err) == (1, True), err
 
 
 async def test_plain_http_to_a_control_plane_that_speaks_tls_is_told(control: Any, machine: Machine) -> None:

@@ -181,6 +181,17 @@ async def test_a_machine_whose_key_was_revoked_is_shown_as_disabled(control: Any
     assert await shown() == {"online"}
 
 
+async def test_a_key_shows_when_it_signed_a_request_last(control: Any) -> None:
+    signer = UserSigner.from_secret(*await control.key("user"))
+    user = control.as_signer(signer, "control-plane")
+    seen = []
+    for _ in range(2):
+        _, listed = await control.status_of(user, "GET", "/api/credentials")
+        seen += [one.get("last_seen") for one in listed["items"] if one["id"] == signer.key_id]
+    assert None not in seen
+    assert seen == sorted(set(seen))
+
+
 async def test_a_key_shows_when_its_machine_was_heard_of_and_a_name_is_one_machines(
     control: Any, laptop: Home, tmp_path: Path
 ) -> None:
@@ -193,9 +204,12 @@ async def test_a_key_shows_when_its_machine_was_heard_of_and_a_name_is_one_machi
         _, listed = await control.status_of(owner, "GET", "/api/credentials")
         return next(one.get("last_seen") for one in listed["items"] if one["id"] == key_id)
 
-    assert await seen() is None
+    enrolled = await seen()
+    await control.status_of(control.as_node(laptop, known), "GET", "/api/agent/credentials")
+    asked = await seen()
+    assert asked > enrolled
     await control.server.liveness.heard(known.node_id)
-    assert await seen() is not None
+    assert await seen() > asked
 
     async def rename(node_id: str, name: str) -> int:
         given = {"body": f'{{"friendly_name": "{name}"}}'.encode(), "headers": {"Content-Type": "application/json"}}

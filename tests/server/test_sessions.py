@@ -13,7 +13,15 @@ from typing import Any
 import pytest
 
 from mosaicfs_core.errors import Conflict, NotSignedIn, Unavailable
-from mosaicfs_core.server.auth.sessions import LINK_SECONDS, REFRESH_SECONDS, REUSE_GRACE_SECONDS, Refreshed, Sessions
+from mosaicfs_core.server.auth.seen import Seen
+from mosaicfs_core.server.auth.sessions import (
+    KEEP_SEEN_S,
+    LINK_SECONDS,
+    REFRESH_SECONDS,
+    REUSE_GRACE_SECONDS,
+    Refreshed,
+    Sessions,
+)
 
 
 class Clock:
@@ -108,10 +116,55 @@ async def test_sessions_and_their_ends_survive_a_restart(tmp_path: Path, clock: 
         assert after.is_revoked(ended.session)
         assert not after.is_revoked(kept.session)
         assert (await after.refresh(kept.refresh_token)).revocations == 2
-        assert after.last_seen("MOSAICFS_00") == clock.now
-        assert after.last_seen("MOSAICFS_01") is None
+        assert after.seen.last("MOSAICFS_00") == clock.now
+        assert after.seen.last("MOSAICFS_01") is None
     finally:
         await after.close()
+
+
+async def test_who_was_heard_of_is_written_once_for_many_requests(
+    sessions: Sessions, tmp_path: Path, clock: Clock
+) -> None:
+    def kept() -> dict[str, float]:
+        with closing(sqlite3.connect(tmp_path / "auth.db")) as database:
+            return dict(database.execute("SELECT access_key_id, at FROM seen"))
+
+    pauses: asyncio.Queue[asyncio.Event] = asyncio.Queue()
+
+    async def pause(seconds: float) -> None:
+        assert seconds == KEEP_SEEN_S
+        await pauses.put(over := asyncio.Event())
+        await over.wait()
+
+    keeping = asyncio.create_task(sessions.keep_on(pause))
+    over = await pauses.get()
+    for _ in range(1000):
+        clock.now += 1
+        sessions.seen.note("MOSAICFS_00")
+    sessions.seen.note("node-laptop")
+    first = clock.now
+    assert kept() == {}
+    over.set()
+    over = await pauses.get()
+    assert kept() == {"MOSAICFS_00": first, "node-laptop": first}
+    clock.now += 1
+    sessions.seen.note("node-laptop")
+    assert sessions.seen.unkept() == {"node-laptop": first + 1}
+    over.set()
+    await pauses.get()
+    assert (kept()["node-laptop"], sessions.seen.unkept()) == (first + 1, {})
+    keeping.cancel()
+
+
+def test_a_moment_that_came_while_others_were_written_is_still_to_be_kept(clock: Clock) -> None:
+    seen = Seen(clock)
+    seen.note("a")
+    seen.note("b")
+    writing = seen.unkept()
+    clock.now += 1
+    seen.note("b")
+    seen.kept(writing)
+    assert seen.unkept() == {"b": clock.now}
 
 
 async def test_the_file_is_private_and_holds_no_token(sessions: Sessions, tmp_path: Path) -> None:

@@ -80,6 +80,7 @@ BODIES: Final[Mapping[str, Make]] = {
     "POST /api/agent/query": lambda _: {"capability": "search", "query": "words"},
     "POST /api/agent/relay/{ticket}": lambda _: b"a piece",
     "POST /api/agent/heartbeat": lambda _: {"overall": "healthy"},
+    "POST /api/agent/configuration": lambda _: {"documents": [{"_id": "dir::root", "type": "virtual_directory"}]},
     "POST /api/agent/revocations": lambda _: {"items": [{"id": "dir::root", "number": 1, "proof": "none"}]},
     "POST /api/agent/status": lambda _: {"overall": "healthy"},
     "POST /api/agent/utilization": lambda _: {"captured_at": "2026-02-16T09:22:00.000000Z", "filesystems": []},

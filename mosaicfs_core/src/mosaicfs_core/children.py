@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
@@ -25,6 +26,7 @@ from mosaicfs_core.errors import MosaicError, Unavailable, error_told
 PROGRAM: Final = "from mosaicfs_core.cli.main import main; main()"
 _UNREAD: Final = 1 << 20
 """Bytes that a child may print before it is ready while nobody reads them."""
+_MOST_TOLD: Final = 4 << 20
 _END_S: Final = 1.0
 """How long a child that closed its standard output may take to end by itself."""
 
@@ -80,6 +82,36 @@ def start(
         raise failure(told, child.returncode)
     close(child.stdout, child.stderr)
     return child, dict(json.loads(line))
+
+
+def hear_out(
+    words: list[str], timeout: float, environment: Mapping[str, str] | None = None
+) -> tuple[int, bytes, bytes]:
+    """Exit code, output and errors of a stranger's program, which reads nothing and leaves nothing of its session
+    running; blocks. ``environment`` is all of its own (None: ours). Files take what it prints: something that it
+    started may hold a pipe for ever. Raises ``subprocess.TimeoutExpired``, and ``OSError`` when it cannot be started.
+    """
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            env=environment,
+            start_new_session=True,
+        )
+        try:
+            code = process.wait(timeout)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        return code, _beginning(output), _beginning(errors)
+
+
+def _beginning(file: IO[bytes]) -> bytes:
+    file.seek(0)
+    return file.read(_MOST_TOLD)
 
 
 async def start_here(

@@ -174,7 +174,11 @@ class Home:
         return made
 
     def further_folders(self) -> str:
-        """What to do instead of starting again with a home that is in use, to have more folders indexed."""
+        """What to do instead of starting again with a home that is in use, to have more folders indexed. An agent's
+        folders are its control plane's to change."""
+        if self.enrolment_file.exists():
+            there = f"`mosaicfs folders add --node {self.node_id()}` on its control plane"
+            return f"{there} gives it further folders as it runs"
         return f"`mosaicfs --home {self.path} folders add` gives it further folders as it runs"
 
     def tell_starting(self, why: str) -> None:

@@ -6,12 +6,16 @@ import zlib
 from typing import Final, Literal, TypeAlias
 
 import msgspec
+import zstandard
 
 from mosaicfs_core.hooks import FileRecord
 
 Status: TypeAlias = Literal["text", "empty", "failed", "postponed"]
 
-_LEVEL: Final = 4
+_LEVEL: Final = 1
+"""It goes to the journal, where it stays for some seconds."""
+_FORMER: Final = b"\x78"
+"""What texts begin with in a journal of before, which zlib compressed."""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="put"):
@@ -19,7 +23,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="put
 
     ``status`` is ``text`` (its text is indexed), ``empty`` (there is none in it, or it is of a kind without),
     ``failed`` (``reason`` says why its text could not be had) or ``postponed`` (it is read again later). It is found by
-    its name in any case. ``packed`` is the text, compressed.
+    its name in any case. ``packed`` is the text, compressed for the journal.
     """
 
     file_id: str
@@ -80,10 +84,12 @@ def entry_of(
 
 
 def pack(text: str) -> bytes:
-    """A text compressed for keeping. Lone surrogates become question marks."""
-    return zlib.compress(text.encode("utf-8", "replace"), _LEVEL) if text else b""
+    """A text compressed in haste. Lone surrogates become question marks."""
+    return zstandard.compress(text.encode("utf-8", "replace"), _LEVEL) if text else b""
 
 
 def unpack(packed: bytes) -> str:
     """The text again."""
-    return zlib.decompress(packed).decode("utf-8") if packed else ""
+    if not packed:
+        return ""
+    return (zlib.decompress(packed) if packed.startswith(_FORMER) else zstandard.decompress(packed)).decode("utf-8")

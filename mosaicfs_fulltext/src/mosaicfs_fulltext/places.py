@@ -36,11 +36,11 @@ async def readable(context: PluginContext, file: FileRecord, local_path: str | N
 def _in_place(context: PluginContext, local_path: str | None) -> Path | None:
     if local_path is None:
         return None
+    # The host has looked whether it is there; should it have gone since, that shows when it is opened.
     try:
-        native = Path(os.fsdecode(context.native(local_path)))
+        return Path(os.fsdecode(context.native(local_path)))
     except UserError:
-        native = Path(local_path)
-    return native if native.is_file() else None
+        return Path(local_path)
 
 
 @asynccontextmanager

@@ -64,7 +64,7 @@ class FileReader:
         except (PermissionError, NotAllowed) as error:
             return _failed(file, f"it may not be read: {getattr(error, 'strerror', None) or error}")
         except FileNotFoundError as error:
-            raise NotFound(f"{file.export_path} is gone", file_id=file.file_id) from error
+            raise NotFound(f"{file.export_path} is not on disk any more", file_id=file.file_id) from error
         except OSError as error:
             raise Unavailable(f"{file.export_path} cannot be read: {error.strerror or error}") from error
         except Closed as error:

@@ -9,8 +9,9 @@ import msgspec
 
 from mosaicfs_fulltext.language import LANGUAGES
 
-WORKERS: Final = 32
-"""Events at once. They share one write to disk, so that many at once cost little more than one."""
+WORKERS: Final = 64
+"""Events at once, as many as an instance may be given. They share one write to disk, so that many at once cost little
+more than one, and the more there are, the less the processor waits for that."""
 
 _MEGA: Final = 1024 * 1024
 

@@ -1,8 +1,9 @@
 """What removed plugin instances leave behind on this node: taken out of the index and off the disk.
 
-A removal is a tombstone, and nothing else is taken for one: an instance whose document has not arrived (yet) keeps what
-it has. Tombstones are looked at once, in the order of the replica's sequence, so that one that came while the agent was
-down, or that another release did not heed, is found as well.
+A removal is a tombstone that somebody made, and nothing else is taken for one: an instance whose document has not
+arrived (yet), or of which a control plane that was set back knows nothing, keeps what it has. Tombstones are looked at
+once, in the order of the replica's sequence, so that one that came while the agent was down, or that another release
+did not heed, is found as well.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from mosaicfs_core.plugins.instances import Instance
 from mosaicfs_core.plugins.notifying import resolve_all
 from mosaicfs_core.plugins.places import Places
 from mosaicfs_core.plugins.prefixes import removed_places
+from mosaicfs_core.replication.recovery import gone
 from mosaicfs_core.store import Reader
 
 logger = logging.getLogger(__name__)
@@ -108,7 +110,7 @@ def _tombstones(reader: Reader, own: str, since: int) -> tuple[list[tuple[str, d
     found: list[tuple[str, dict[str, Any]]] = []
     while True:
         entries, since, more = reader.entries_since(since, PAGE, files=False)
-        mine = [entry for entry in entries if entry.deleted and entry.id.startswith(own)]
+        mine = [one for one in entries if one.deleted and one.id.startswith(own) and one.rev != gone(one.id)]
         found += [(one.id.removeprefix(own), reader.get_revision(one.id, one.rev) or {}) for one in mine]
         if not more:
             return found, since

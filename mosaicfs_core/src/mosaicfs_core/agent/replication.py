@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final
 
+from mosaicfs_core.agent.forgotten import Forgotten
+from mosaicfs_core.agent.offering import Offered
 from mosaicfs_core.agent.revocations import bring_back
 from mosaicfs_core.backoff import Backoff
 from mosaicfs_core.documents.ids import TYPE_PREFIXES
@@ -47,6 +49,8 @@ class Replication:
         self._requests = requests
         self._peer = HttpPeer(requests)
         self._pause = pause or asyncio.sleep
+        self._offered = Offered(store, node_id, requests)
+        self._forgotten = Forgotten(store.path.parent)
         self._owns = owned_by(node_id)
         self._push = Filter(f"owned by {node_id}", accepts=self._owns)
         self._pull = Filter(f"to {node_id}", selector=selector_of_node(node_id))
@@ -63,13 +67,24 @@ class Replication:
 
     async def meet(self) -> None:
         """Fetch what this node owns, on the first time, and make up for what either side has lost since, revocations
-        first. Raises ``Unavailable`` when the control plane cannot be reached."""
+        first, then what was set for it. Raises ``Unavailable`` when the control plane cannot be reached."""
         await bring_back(self._store, self._requests)
         found = await meet(
-            self._store, self._peer, owns=self._owns, push=self._push, pull=self._pull, owned=self._owned
+            self._store,
+            self._peer,
+            owns=self._owns,
+            push=self._push,
+            pull=self._pull,
+            owned=self._owned,
+            offer=self._offer,
+            keep=self._forgotten.keep,
         )
         if found == "restored":
             logger.warning("the control plane has forgotten some of what it knew", extra={"operation": "replication"})
+
+    async def _offer(self) -> None:
+        self._forgotten.begin()
+        await self._offered.offer()
 
     def reconnected(self) -> None:
         """The control plane is there again: see whether it is what it was, and go on at once."""
@@ -88,7 +103,8 @@ class Replication:
         troubled = status.state in ("waiting", "stopped") or status.refused or status.owed
         return {
             "status": "degraded" if troubled else "healthy",
-            "detail": (status.last_error or "") if status.state == "waiting" or status.owed else "",
+            "detail": _detail(status),
+            "recovered": "; ".join(filter(None, (self._offered.told, self._forgotten.told))),
             "state": status.state,
             "refused": status.refused,
             "owed": status.owed,
@@ -103,6 +119,7 @@ class Replication:
 
     async def run(self) -> None:
         """Replicate both ways, and settle conflicts of what is this node's."""
+        await self._offered.load()
         settling = asyncio.create_task(self._resolver.run(), name="conflicts")
         backoff = Backoff()
         try:
@@ -139,6 +156,15 @@ class Replication:
     async def _wait(self, seconds: float) -> None:
         """A pause that ends early when the control plane has been heard of."""
         await first_of(self._pause(seconds), self._again.wait())
+
+
+def _detail(status: Status) -> str:
+    """Why it is not well, or nothing."""
+    if status.state in ("waiting", "stopped") or status.owed:
+        return status.last_error or ""
+    if status.refused:
+        return f"{status.refused:,} documents were refused by the side that they were for; its log says why"
+    return ""
 
 
 def _selector_of_owned(node_id: str) -> dict[str, Any]:

@@ -5,19 +5,17 @@ from __future__ import annotations
 import logging
 from typing import Any, Final
 
-import aiohttp
 import msgspec
 
+from mosaicfs_core.agent.asked import asked
 from mosaicfs_core.documents.standing import number_of
-from mosaicfs_core.errors import NotFound, Unavailable, UserError
-from mosaicfs_core.security.requests import Requests, raise_for_error
+from mosaicfs_core.errors import NotFound, UserError
+from mosaicfs_core.security.requests import Requests
 from mosaicfs_core.store import Reader, Store
 
 logger = logging.getLogger(__name__)
 
-TIMEOUT_S: Final = 30.0
 TOGETHER: Final = 1000
-_JSON: Final = {"Content-Type": "application/json"}
 
 
 class _Key(msgspec.Struct):
@@ -44,7 +42,7 @@ async def bring_back(store: Store, requests: Requests) -> None:
     if not remembered:
         return
     try:
-        known = await _asked(requests, "GET", "/api/agent/credentials")
+        known = await asked(requests, "GET", "/api/agent/credentials")
         there = msgspec.json.decode(known, type=_Known).numbers()
     except msgspec.MsgspecError as error:
         raise UserError(f"what answers there is no control plane: {error}") from None
@@ -54,17 +52,7 @@ async def bring_back(store: Store, requests: Requests) -> None:
     lost = [one for one in remembered if there.get(one["id"], 0) < one["number"]]
     for start in range(0, len(lost), TOGETHER):
         body = msgspec.json.encode({"items": lost[start : start + TOGETHER]})
-        await _asked(requests, "POST", "/api/agent/revocations", body)
-
-
-async def _asked(requests: Requests, method: str, path: str, body: bytes | None = None) -> bytes:
-    headers = None if body is None else _JSON
-    try:
-        async with requests.request(method, path, body=body, headers=headers, timeout=TIMEOUT_S) as answer:
-            await raise_for_error(answer)
-            return await answer.read()
-    except (aiohttp.ClientError, TimeoutError) as error:
-        raise Unavailable(f"the control plane's answer broke off: {error}") from error
+        await asked(requests, "POST", "/api/agent/revocations", body)
 
 
 def _disabled(reader: Reader) -> list[dict[str, Any]]:

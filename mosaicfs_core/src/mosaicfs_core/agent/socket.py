@@ -249,21 +249,30 @@ class _Connection:
             else:
                 raise UserError("expected mounts, shown, open, fetch, close, reindex, alive or failed")
         except MosaicError as error:
-            with suppress(OSError):
-                await self._send({"id": number, "error": {"code": error.code, "message": error.message}})
+            await self._refuse(number, error.code, error.message)
         except OSError as error:
-            logger.debug("an answer could not be sent: %s", error)
+            # The client may have left, and then this fails too. It may also be the disk or the descriptors that fail
+            # beneath the work: whoever asked is still there then.
+            if await self._refuse(number, "unavailable", f"the agent cannot do it now: {error.strerror or error}"):
+                logger.warning("a request to the agent's socket failed: %s", error, extra={"operation": "agent socket"})
         except asyncio.CancelledError:
             answering = asyncio.current_task()
             if answering and answering.cancelling():
                 raise  # the connection has ended
             # The work was cancelled beneath this: whoever asked must not wait for an answer that never comes.
-            with suppress(OSError):
-                await self._send({"id": number, "error": {"code": "unavailable", "message": "the file was closed"}})
+            await self._refuse(number, "unavailable", "the file was closed")
         except Exception:  # nor must he when anything else ends it
             logger.exception("a request to the agent's socket failed", extra={"operation": "agent socket"})
-            with suppress(OSError):
-                await self._send({"id": number, "error": {"code": "error", "message": "the agent failed"}})
+            await self._refuse(number, "error", "the agent failed")
+
+    async def _refuse(self, number: Any, code: str, message: str) -> bool:
+        """Answer with an error; False when the client is gone."""
+        try:
+            await self._send({"id": number, "error": {"code": code, "message": message}})
+        except OSError as error:
+            logger.debug("an answer could not be sent: %s", error)
+            return False
+        return True
 
     async def _open_file(self, number: Any, file_id: str) -> None:
         record = self._record(file_id)

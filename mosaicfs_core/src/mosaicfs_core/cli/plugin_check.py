@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -39,7 +39,8 @@ def register(group: click.Group, context: TerminalContext) -> None:
         has (crawls, file events, questions), in every way to run it.
 
         NAME is an entry point's name; NAME=MODULE checks a module that is importable but not installed as a plugin.
-        What only tests of its own can check is shown as skipped.
+        One that has a virtual environment of its own is checked by that. What only tests of its own can check is shown
+        as skipped.
         """
         from mosaicfs_core.cli.plugin_commands import quiet_log
         from mosaicfs_core.errors import MosaicError
@@ -48,6 +49,9 @@ def register(group: click.Group, context: TerminalContext) -> None:
 
         quiet_log()
         name, _, module = name.partition("=")
+        if not module and (python := _own_python(context, name)):
+            given = {"--file": [str(file.absolute()) for file in files], "--setting": settings, "--way": ways}
+            raise SystemExit(_run_by(python, context, name, given))
         plugin = plugin_at(name, module) if module else name
         results = _run(plugin, _given(plugin, files, settings, ways))
         rows = [_row(result) for result in results]
@@ -59,6 +63,31 @@ def register(group: click.Group, context: TerminalContext) -> None:
         if failed:
             done = sum(result.skipped is None for result in results)
             raise MosaicError(f"{name} fails {len(failed)} of {done} checks")
+
+
+def _own_python(context: TerminalContext, name: str) -> Path | None:
+    """The interpreter of the environment that a package has for itself; None where it has none, or this is it. Raises
+    ``PluginError`` for one that must not be run."""
+    import sys
+
+    from mosaicfs_core.plugins.discovery import PLUGIN_NAME
+    from mosaicfs_core.plugins.environments import interpreter
+
+    own = context.home.environments_dir / name
+    if PLUGIN_NAME.fullmatch(name) is None or not own.exists() or own.resolve() == Path(sys.prefix).resolve():
+        return None
+    return interpreter(context.home, name)
+
+
+def _run_by(python: Path, context: TerminalContext, name: str, given: Mapping[str, Iterable[str]]) -> int:
+    """Have another interpreter check, whose answer is ours; its exit code."""
+    import subprocess
+
+    from mosaicfs_core.children import PROGRAM
+
+    frame = ["--home", str(context.home.path), *(["--json"] if context.json else [])]
+    options = [word for option, values in given.items() for value in values for word in (option, value)]
+    return subprocess.call([str(python), "-I", "-c", PROGRAM, *frame, "plugin", "check", name, *options])
 
 
 def _run(plugin: str | EntryPoint, given: Given) -> Sequence[Result]:

@@ -44,18 +44,31 @@ def installed_on(context: TerminalContext, node_id: str) -> list[dict[str, Any]]
 def installed_type(
     context: TerminalContext, node_id: str, name: str, told: Sequence[Mapping[str, Any]] | None = None
 ) -> str:
-    """``package``, or the type of the program of that name on a node; ``told`` is ``installed_on`` where that is known.
-    Raises ``NotFound`` with what may be meant when a node that told what is installed there does not have it."""
+    """``package``, which goes before a program of the same name, or the type of the program of that name on a node;
+    ``told`` is ``installed_on`` where that is known. Raises ``NotFound`` with what may be meant when a node that told
+    what is installed there does not have it."""
     from mosaicfs_core.errors import NotFound
 
     found = installed_on(context, node_id) if told is None else told
-    installed = {str(plugin["name"]): str(plugin.get("type", "package")) for plugin in found}
+    installed = {str(plugin["name"]): str(plugin.get("type", "package")) for plugin in reversed(found)}
     if not installed or name in installed:
         return installed.get(name, "package")
     instances = {str(one["id"]) for one in context.api.get(f"nodes/{node_id}/plugins")["items"]}
     near = similar(name, installed.keys() | instances)
     hint = f"did you mean {near[0]}?" if near else f"installed are {', '.join(sorted(installed))}"
     raise NotFound(f"{node_id} has no plugin {name}, neither installed nor as an instance; {hint}")
+
+
+def why_not_running(instance: Mapping[str, Any], told: Sequence[Mapping[str, Any]]) -> str | None:
+    """Why an instance as the API shows it cannot run, by what its node told is installed there (``installed_on``);
+    None when nothing is in its way that is known."""
+    package = str(instance.get("package") or instance.get("plugin_name"))
+    kind = str(instance.get("plugin_type") or "package")
+    for one in told:
+        if (one["name"], one.get("type", "package")) == (package, kind):
+            return str(one["error"]) if one.get("error") else None
+    # A program that listens is there once it is started, a package unknown where nothing was told.
+    return f"there is no program {package} in the plugin directories" if told and kind == "executable" else None
 
 
 def tell(context: TerminalContext, answer: dict[str, Any], text: str) -> None:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from mosaicfs_core.cli.frame_context import TerminalContext
 
 _COLUMNS: Final = {"event": "event", "export_path": "file", "attempts": "attempts", "told": "what of it"}
+_SHOWN: Final = 120
+"""Characters of the beginning and of the end of a long reason."""
 
 
 def register(group: click.Group, context: TerminalContext) -> None:
@@ -32,13 +34,16 @@ def _add_jobs(group: click.Group, context: TerminalContext) -> None:
     @click.option("--limit", type=click.IntRange(1, 500), default=20, show_default=True)
     @node_option
     def jobs(name: str, status: str, limit: int, node: str | None) -> None:
-        """Show what the instance NAME has to do, is doing or could not do, and what it waits for."""
+        """Show what the instance NAME has to do, is doing or could not do, and what it waits for.
+
+        Long reasons are shortened; --verbose shows them whole."""
         answer = context.api.get(f"{instance_path(context, name, node)}/jobs", status=status, limit=limit)
         if context.json:
             context.show(answer)
             return
         context.say(_sentence(name, answer))
-        rows = [{**job, "told": job.get("last_error") or job.get("why") or ""} for job in answer["items"]]
+        told = str if context.verbose else shortened
+        rows = [{**job, "told": told(job.get("last_error") or job.get("why") or "")} for job in answer["items"]]
         context.show(rows, _COLUMNS, empty=f"No job is {status.replace('_', ' ')}.")
 
 
@@ -59,7 +64,7 @@ def _add_retry(group: click.Group, context: TerminalContext) -> None:
     def retry(name: str, node: str | None) -> None:
         """Let the jobs of the instance NAME that failed for good be tried again."""
         answer = context.api.send("POST", f"{instance_path(context, name, node)}/jobs/retry", {})
-        tell(context, answer, f"{answer['retried']:,} jobs of {name} will be tried again")
+        tell(context, answer, f"{_jobs(answer['retried'])} of {name} will be tried again")
 
 
 def _add_pause(group: click.Group, context: TerminalContext) -> None:
@@ -67,7 +72,8 @@ def _add_pause(group: click.Group, context: TerminalContext) -> None:
     @click.argument("name")
     @node_option
     def pause(name: str, node: str | None) -> None:
-        """Let the instance NAME begin nothing more; what happens to files waits for it."""
+        """Let the instance NAME begin nothing more, crawls and watching included; what happens to files waits for it,
+        and questions are still answered."""
         answer = context.api.send("PATCH", instance_path(context, name, node), {"paused": True})
         tell(context, answer, f"{name} is paused")
 
@@ -88,9 +94,19 @@ def _sentence(name: str, answer: dict[str, Any]) -> str:
     told = [f"{name}: {', '.join(parts)}."]
     sync = answer.get("sync")
     if sync:
-        told.append(
-            f"A full sync saw {sync['looked_at']:,} of {sync['documents']:,}: {sync['enqueued']:,} jobs so far."
-        )
+        # It goes by the numbers of documents, of which files are some: only their share means something.
+        share = sync["looked_at"] * 100 // max(sync["documents"], 1)
+        told.append(f"A full sync has looked through {share} % of the index: {_jobs(sync['enqueued'])} so far.")
     if answer.get("waits"):
         told.append(answer["waits"])
     return " ".join(told)
+
+
+def _jobs(number: int) -> str:
+    return f"{number:,} {'job' if number == 1 else 'jobs'}"
+
+
+def shortened(reason: str) -> str:
+    """A reason for a table's cell: its beginning, which says what failed, and its end, which says why."""
+    line = " ".join(reason.split())
+    return line if len(line) <= 2 * _SHOWN + 3 else f"{line[:_SHOWN]} … {line[-_SHOWN:]}"

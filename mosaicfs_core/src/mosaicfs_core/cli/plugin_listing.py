@@ -25,6 +25,8 @@ COLUMNS: Final = {
 }
 
 
+_PASSED_OVER: Final = "a program of the same name is passed over: give it another name"
+_HIDES: Final = "a package of the same name is installed: `mosaicfs plugin remove {name}` makes room for it"
 _WORK: Final = frozenset(
     ["mosaicfs_crawl", "mosaicfs_watch", "mosaicfs_run", "mosaicfs_file_event", "mosaicfs_query", "mosaicfs_health"]
 )
@@ -79,18 +81,33 @@ def running_notes(home: Home) -> dict[str, str]:
 def rows(
     plugins: Iterable[LoadedPlugin], programs: Sequence[Program], here: Here, running: Mapping[str, str]
 ) -> list[dict[str, Any]]:
-    """A row for each package, each program, and each instance without a package. ``programs`` are those of this
+    """A row for each package, each program, and each instance without a package; one row for a name, which is a
+    package's rather than a program's as long as no instance says otherwise. ``programs`` are those of this
     machine, ``running`` is what the MosaicFS that runs here says of packages."""
     installed = {plugin.name: plugin for plugin in plugins}
     packaged = [one for one in here.documents if one.get("plugin_type", "package") == "package"]
     instances = {name: [one for one in packaged if package_of(one) == name] for name in installed}
-    found = [_row(plugin, instances[name], here, running.get(name, "")) for name, plugin in installed.items()]
     in_use = [one for one in here.documents if one not in packaged]
     used = {(package_of(one), one["plugin_type"]) for one in in_use}
-    found += [_in_use(one, programs) for one in in_use]
-    found += [_program(one) for one in programs if (one.name, one.plugin_type) not in used]
+    unused = [one for one in programs if (one.name, one.plugin_type) not in used]
+    taken = {str(one["plugin_name"]) for one in in_use}
+    twins = {one.name for one in unused if one.name in installed}
+    found = []
+    for name, plugin in installed.items():
+        if instances[name] or name not in taken:
+            row = _row(plugin, instances[name], here, running.get(name, ""))
+            found.append(_with_note(row, _PASSED_OVER) if name in twins else row)
+    for one in in_use:
+        row = _in_use(one, programs)
+        hides = row["name"] in installed and not instances[row["name"]]
+        found.append(_with_note(row, _HIDES.format(name=row["name"])) if hides else row)
+    found += [_program(one) for one in unused if one.name not in twins]
     gone = [one for one in packaged if package_of(one) not in installed]
     return found + [_left_behind(one) for one in gone]
+
+
+def _with_note(row: dict[str, Any], note: str) -> dict[str, Any]:
+    return {**row, "note": f"{row['note']}; {note}" if row["note"] else note}
 
 
 def _in_use(document: Mapping[str, Any], programs: Sequence[Program]) -> dict[str, Any]:

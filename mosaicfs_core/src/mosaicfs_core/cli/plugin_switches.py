@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -13,6 +14,7 @@ from mosaicfs_core.cli.plugin_instances import (
     node_id_of,
     node_option,
     tell,
+    why_not_running,
 )
 from mosaicfs_core.hooks.events import EVENTS
 
@@ -43,19 +45,34 @@ def _add_enable(group: click.Group, context: TerminalContext) -> None:
     ) -> None:
         """Switch the instance NAME on. When there is none it is made: of the installed package of that name, or of the
         program of that name in the plugin directory of the machine (or that listens on a socket there), which is told
-        of new and changed files unless --event says otherwise."""
+        of new and changed files unless --event says otherwise.
+
+        One that cannot run as it is, is switched on all the same, works once that is mended, and is told as an error
+        that says what to mend."""
+        from mosaicfs_core.errors import PluginError
+
         endpoints = [{"name": capability, "capability": capability} for capability in answers]
         wishes = {"subscribed_events": list(events), "mime_globs": list(globs), "query_endpoints": endpoints}
         asked = {field: wish for field, wish in wishes.items() if wish}
-        tell(context, _enable(context, name, node_id_of(context, node), asked), f"{name} is on")
+        node_id = node_id_of(context, node)
+        installed = installed_on(context, node_id)
+        made = _enable(context, name, node_id, asked, installed)
+        problem = why_not_running(made, installed)
+        if problem is None:
+            tell(context, made, f"{name} is on")
+            return
+        if context.json:
+            context.show(made)
+        raise PluginError(f"{name} is switched on and cannot run: {problem}", name, "")
 
 
-def _enable(context: TerminalContext, name: str, node_id: str, asked: dict[str, Any]) -> dict[str, Any]:
+def _enable(
+    context: TerminalContext, name: str, node_id: str, asked: dict[str, Any], installed: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
     """Switch an instance on, or make one. Raises ``UserError`` that says how to set what it needs first."""
     from mosaicfs_core.errors import NotFound, UserError
 
     where = f"nodes/{node_id}/plugins"
-    installed = installed_on(context, node_id)
     try:
         changed: dict[str, Any] = context.api.send("PATCH", f"{where}/{name}", {"enabled": True, **asked})
         return changed

@@ -7,7 +7,7 @@ from string import Template
 from typing import Final, NamedTuple
 
 from mosaicfs_core.errors import Conflict, UserError
-from mosaicfs_core.plugins.discovery import PLUGIN_NAME
+from mosaicfs_core.plugins.discovery import PLUGIN_NAME, installed_plugins
 
 _PYPROJECT: Final = """\
 [project]
@@ -19,7 +19,7 @@ requires-python = ">=3.11"
 dependencies = ["mosaicfs-core"]
 
 [project.optional-dependencies]
-test = ["pytest", "pytest-asyncio"]
+test = ["pytest", "pytest-asyncio>=0.24"]
 
 [project.entry-points.mosaicfs]
 $name = "$module"
@@ -33,6 +33,7 @@ packages = ["src/$module"]
 
 [tool.pytest.ini_options]
 asyncio_mode = "auto"
+asyncio_default_fixture_loop_scope = "function"
 """
 
 _MODULE: Final = '''\
@@ -172,13 +173,15 @@ class Written(NamedTuple):
 
 def write_package(name: str, parent: Path) -> Written:
     """Write the package of a plugin ``name`` into ``parent``. Raises ``UserError`` for a name that cannot be one and
-    ``Conflict`` when the directory exists."""
+    ``Conflict`` when the directory exists, or an installed plugin has the name."""
     if PLUGIN_NAME.fullmatch(name) is None or not name.replace("-", "_").isidentifier():
         raise UserError(
             f"the name {name!r} cannot be a plugin's; expected a letter, then a-z, 0-9, _ and -, at most 64"
         )
     distribution, module = f"mosaicfs-x-{name.replace('_', '-')}", f"mosaicfs_x_{name.replace('-', '_')}"
     directory = parent / distribution
+    if owner := next((one for one in installed_plugins() if one.name == name), None):
+        raise Conflict(f"a plugin {name} is installed already, by {owner.distribution}: choose another name")
     if directory.exists():
         raise Conflict(f"{directory} exists already")
     values = {

@@ -13,5 +13,5 @@ def open_to_others(path: Path, entry: os.stat_result) -> str | None:
     if entry.st_mode & stat.S_IWOTH:
         return f"everybody may write to {path}: chmod o-w {path}"
     if entry.st_uid not in (0, os.geteuid()):
-        return f"{path} belongs neither to this user nor to root"
+        return f"{path} belongs neither to this user nor to root: chown {os.geteuid()} {path}"
     return None

@@ -106,10 +106,16 @@ def _used_up(budget: Budget, usage: Usage, now: datetime) -> Allowance | None:
         return None
     tomorrow = datetime.combine(now.date() + timedelta(days=1), time(), now.tzinfo)
     if budget.jobs_per_day is not None and usage.jobs >= budget.jobs_per_day:
-        return Allowance(jobs=0, not_before=tomorrow, why=f"The {budget.jobs_per_day:,} jobs of today are done.")
+        return Allowance(jobs=0, not_before=tomorrow, why=f"It has done its {counted(budget.jobs_per_day)} of today.")
     if budget.bytes_per_day is not None and usage.bytes >= budget.bytes_per_day:
         return Allowance(jobs=0, not_before=tomorrow, why=f"The {budget.bytes_per_day:,} bytes of today are used up.")
     return None
+
+
+def counted(jobs: float) -> str:
+    """A number of jobs in words."""
+    number = f"{int(jobs):,}" if jobs == int(jobs) else f"{jobs:g}"
+    return f"{number} {'job' if jobs == 1 else 'jobs'}"
 
 
 def _too_soon(budget: Budget, usage: Usage, now: datetime) -> Allowance | None:
@@ -120,4 +126,4 @@ def _too_soon(budget: Budget, usage: Usage, now: datetime) -> Allowance | None:
     if not 0 <= since < apart:  # a clock that was set back is no reason to wait for ever
         return None
     moment = now + timedelta(seconds=apart - since)
-    return Allowance(jobs=0, not_before=moment, why=f"It is given {budget.per_minute:g} jobs a minute.")
+    return Allowance(jobs=0, not_before=moment, why=f"It is given {counted(budget.per_minute)} a minute.")

@@ -10,16 +10,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import signal
 import stat
 import subprocess
-import tempfile
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, Final
+from typing import Final
 
 import msgspec
 
@@ -37,7 +34,6 @@ from mosaicfs_core.plugins.running.environment import environment_of_child
 DESCRIBE_S: Final = 30.0
 """How long an environment's interpreter may take to say what its package is."""
 _AT_ONCE: Final = 4
-_MOST_TOLD: Final = 4 << 20
 
 
 class Described(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,7 +126,7 @@ def _ask(home: Home, name: str) -> LoadedPlugin:
     python = interpreter(home, name)
     words = children.command(home.path, "plugin", "describe", name, python=python)
     try:
-        code, output, errors = _run(words)
+        code, output, errors = children.hear_out(words, DESCRIBE_S, environment_of_child())
     except subprocess.TimeoutExpired:
         raise Unavailable(f"plugin {name}: {python} has not said within {DESCRIBE_S:g} s what it is") from None
     except OSError as error:
@@ -142,32 +138,6 @@ def _ask(home: Home, name: str) -> LoadedPlugin:
     except msgspec.DecodeError as error:
         raise Unavailable(f"plugin {name}: what {python} says of it cannot be understood: {error}") from None
     return _plugin(name, python, told)
-
-
-def _run(words: list[str]) -> tuple[int, bytes, bytes]:
-    """Exit code, output and errors of a stranger's program, which inherits next to nothing and leaves nothing running.
-    Files take what it prints: something that it started may hold a pipe for ever."""
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(
-            words,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=errors,
-            env=environment_of_child(),
-            start_new_session=True,
-        )
-        try:
-            code = process.wait(DESCRIBE_S)
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        return code, _beginning(output), _beginning(errors)
-
-
-def _beginning(file: IO[bytes]) -> bytes:
-    file.seek(0)
-    return file.read(_MOST_TOLD)
 
 
 def interpreter(home: Home, name: str) -> Path:

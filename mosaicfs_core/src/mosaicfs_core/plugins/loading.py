@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 import traceback
-from collections.abc import Collection, Mapping
-from contextlib import redirect_stdout
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -63,6 +64,17 @@ class LoadedPlugin:
         """Which code runs, and where: a version, and whose interpreter."""
         return self.distribution_version, self.python
 
+    @property
+    def apart(self) -> bool:
+        """Whether its work runs in a process of its own unless an instance says otherwise: what its manifest says, else
+        what is not ours does, for in our process it could block everything. What was given to this process alone can
+        only run in it, what has an environment of its own only there."""
+        if self.python is not None:
+            return True
+        if self.manifest is not None and self.manifest.isolate is not None:
+            return self.manifest.isolate
+        return not self.first_party and bool(self.distribution)
+
 
 def load_plugin(manager: pluggy.PluginManager, installed: InstalledPlugin) -> LoadedPlugin:
     """Import and register a plugin. Never raises: a plugin that cannot be used is returned as failed, unregistered,
@@ -96,11 +108,38 @@ def _imported(installed: InstalledPlugin) -> tuple[Any, PluginManifest]:
         plugin = installed.entry_point.load()
         return plugin, _read_manifest(plugin, installed.name)
 
+    def load_foreign() -> tuple[Any, PluginManifest]:
+        try:
+            return load()
+        except (Exception, SystemExit):
+            raise
+        except BaseException as error:  # nobody pressed Ctrl-C in this thread
+            raise PluginError(
+                f"plugin {installed.name}: importing it raised {_one_line(error)}", installed.name, ""
+            ) from error
+
     if installed.first_party:
         return load()
-    # What a command prints may be read by a program; no stranger's module has a say in that.
+    with _output_aside():
+        return within(LOAD_S, load_foreign)
+
+
+@contextmanager
+def _output_aside() -> Iterator[None]:
+    """Have what is printed go to standard error, also by those who write to the descriptor itself. What a command
+    prints may be read by a program; no stranger's module has a say in that."""
     with redirect_stdout(sys.stderr):
-        return within(LOAD_S, load)
+        try:
+            ours = os.dup(1)
+            os.dup2(2, 1)
+        except OSError:  # a process without these prints nothing
+            yield
+            return
+        try:
+            yield
+        finally:
+            os.dup2(ours, 1)
+            os.close(ours)
 
 
 def not_loaded(installed: InstalledPlugin, reason: str) -> LoadedPlugin:

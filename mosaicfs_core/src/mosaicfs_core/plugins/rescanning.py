@@ -1,8 +1,9 @@
 """What becomes of a host's plugins when packages are installed, upgraded or taken away while it runs.
 
 A package that comes is loaded. One that is loaded stays what it is, since Python cannot let go of code that others have
-hold of: that another version is installed, or none, is said and takes effect at the next start. A package in an
-environment of its own is nowhere imported, and so is always what is installed.
+hold of: that another version is installed, or none, is said and takes effect at the next start. Its work may run in a
+process of its own (``LoadedPlugin.apart``), which is what was installed when that process was started, and not before.
+A package in an environment of its own is nowhere imported, and so is always what is installed.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Final
 from mosaicfs_core.plugins.discovery import InstalledPlugin
 from mosaicfs_core.plugins.loading import STARTED_ANEW, LoadedPlugin
 
+_NEW_ONE: Final = f"the new one is used {STARTED_ANEW}"
 AT_START: Final = {
     "mosaicfs_routes": "routes",
     "mosaicfs_step_ops": "step ops",
@@ -33,7 +35,7 @@ def rescanned(
     here = {one.name: _here(loaded, before.get(one.name), one, load) for one in found}
     elsewhere = {plugin.name: plugin for plugin in apart}
     gone = {
-        name: dataclasses.replace(plugin, restart=f"it is not installed any more, and gone {STARTED_ANEW}")
+        name: dataclasses.replace(plugin, restart=_gone(plugin))
         for name, plugin in loaded.items()
         if name not in here and name not in elsewhere
     }
@@ -58,7 +60,9 @@ def _here(
         )
     # One that is not loaded is not mixed with another version of its package: the problem is for who loads it to tell.
     siblings = [other for other in loaded.values() if other.distribution == installed.distribution]
-    mixed = next((problem for other in siblings if (problem := _other_version(other, installed)) is not None), None)
+    mixed = next(
+        (problem for other in siblings if (problem := _other_version(other, installed, _NEW_ONE)) is not None), None
+    )
     plugin = load(dataclasses.replace(installed, problem=installed.problem or mixed))
     if plugin.status != "ok":
         return plugin
@@ -69,16 +73,36 @@ def _here(
 def _replaced(plugin: LoadedPlugin, installed: InstalledPlugin) -> str | None:
     """That something else is installed now than what is loaded of the same name."""
     there, here = installed.entry_point.value, plugin.entry_point
-    moved = f"{there} is installed and {here} loaded: the new one is used {STARTED_ANEW}" if there != here else None
-    return _other_version(plugin, installed) or moved
+    moved = f"{there} is installed and {here} loaded: {_new_one_used(plugin)}" if there != here else None
+    return _other_version(plugin, installed, _new_one_used(plugin)) or moved
 
 
-def _other_version(plugin: LoadedPlugin, installed: InstalledPlugin) -> str | None:
-    """That a package was upgraded beneath what is loaded of it."""
+def _other_version(plugin: LoadedPlugin, installed: InstalledPlugin, used: str) -> str | None:
+    """That a package was upgraded beneath what is loaded of it, and when the new one is ``used``."""
     there, here = installed.distribution_version, plugin.distribution_version
     if there == here:
         return None
-    return f"version {there} is installed and {here} loaded: the new one is used {STARTED_ANEW}"
+    return f"version {there} is installed and {here} loaded: {used}"
+
+
+def _new_one_used(plugin: LoadedPlugin) -> str:
+    """When what is installed in place of a loaded plugin is used."""
+    if not plugin.apart:
+        return _NEW_ONE
+    return (
+        f"a process of its own that starts from now on runs the new one (`mosaicfs plugin disable {plugin.name}`, "
+        f"`enable {plugin.name}`), and what it says of itself, its settings among that, is the new one's {STARTED_ANEW}"
+    )
+
+
+def _gone(plugin: LoadedPlugin) -> str:
+    """What becomes of a loaded plugin that is not installed any more."""
+    if not plugin.apart:
+        return f"it is not installed any more: it goes on as it is loaded, and is gone {STARTED_ANEW}"
+    return (
+        "it is not installed any more: a process of its own goes on, and cannot start again once it ends; "
+        f"the plugin is gone {STARTED_ANEW}"
+    )
 
 
 def _missed(plugin: LoadedPlugin) -> str | None:

@@ -198,8 +198,8 @@ class Pipeline:
             raise
         self._size.weighed(len(load.documents), _weight(load.documents))
         self._size.moved(len(wanted) - len(load.rest), self._surroundings.monotonic() - started)
-        # A source in this process has chosen by the same filter already.
-        return _Load([one for one in load.documents if self._source.near or self._accepts(one)], load.rest)
+        # A source chooses by the winner; of its leaves there may be some that are not to be sent.
+        return _Load([one for one in load.documents if self._accepts(one)], load.rest)
 
     async def _get(self, wanted: Sequence[Wanted]) -> _Load:
         found, rest = await self._read_documents(self._source.bulk_get, wanted)

@@ -4,13 +4,13 @@ Two things go wrong with plain replication then. A machine that lost its replica
 control plane knows already; so it first fetches everything it owns (``pull_owned``). And a control plane that was
 restored from a backup lacks documents, or has older ones, than the machines remember; so a machine that meets it again
 sends what it owns, forgets what it knows of others' documents beyond what the control plane knows, and begins to follow
-it anew (``recover``). ``meet`` decides which of these is needed.
+it anew (``recover``). ``meet`` decides which of these is needed. What is forgotten is told before it is (``offer``).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from hashlib import md5
 from typing import Any, Final, Literal
@@ -28,10 +28,13 @@ logger = logging.getLogger(__name__)
 
 Meeting = Literal["first", "same", "restored"]
 Owns = Callable[[Document], bool]
+Keep = Callable[[Sequence[Document]], Awaitable[None]]
 
 BATCH: Final = 1_000
 MET: Final = "met"
 """Name of the ``_local`` document that says which control plane this replica belongs with."""
+_PROBED: Final = ("node", "credential", "plugin", "virtual_directory", "label_rule")
+"""Types that the control plane writes, and of which there are few."""
 
 
 async def meet(
@@ -42,14 +45,17 @@ async def meet(
     push: Filter,
     pull: Filter,
     owned: Filter,
+    offer: Callable[[], Awaitable[None]] | None = None,
+    keep: Keep | None = None,
     surroundings: Surroundings | None = None,
 ) -> Meeting:
     """Make sure that the replica and its control plane can replicate; call it before the first write and whenever the
     connection comes up. Raises ``Unavailable`` when the control plane cannot be reached.
 
     ``owns`` is whether a document is this node's to write; ``push`` and ``pull`` are the filters of the two flows,
-    ``owned`` selects, at the control plane, what this node owns. Interrupted at any moment, it is done again by the
-    next call.
+    ``owned`` selects, at the control plane, what this node owns. ``offer`` is called before anything of a control plane
+    that has forgotten is taken over here, ``keep`` with documents that are about to be forgotten (at least once each).
+    Interrupted at any moment, it is done again by the next call.
     """
     instance = (await peer.info()).instance_id
     known = await store.local_get(MET)
@@ -61,10 +67,13 @@ async def meet(
         await _remember(store, instance)
         return "first"
     puller = Replicator(peer, StorePeer(store), direction="pull", chosen=pull, surroundings=surroundings)
-    if known["instance_id"] == instance and not await puller.has_forgotten():
+    same = known["instance_id"] == instance and not await puller.has_forgotten()
+    if same and not await lacks_newest(store, peer, owns):
         return "same"
     logger.warning("the control plane was restored or made anew: sending what this node owns, fetching the rest again")
-    await recover(store, peer, owns=owns, push=push, pull=pull, surroundings=surroundings)
+    if offer is not None:
+        await offer()
+    await recover(store, peer, owns=owns, push=push, pull=pull, keep=keep, surroundings=surroundings)
     await _remember(store, instance)
     return "restored"
 
@@ -82,18 +91,35 @@ async def recover(
     owns: Owns,
     push: Filter,
     pull: Filter,
+    keep: Keep | None = None,
     surroundings: Surroundings | None = None,
 ) -> None:
-    """Send everything this node owns, take over the control plane's state of everything else, fetch what is new."""
+    """Send everything this node owns, take over the control plane's state of everything else, fetch what is new.
+    ``keep`` gets what is forgotten here, before it is."""
     near = StorePeer(store)
     pusher = Replicator(near, peer, direction="push", chosen=push, surroundings=surroundings)
     await pusher.run_once(from_start=True)
-    await drop_unknown(store, peer, owns)
+    await drop_unknown(store, peer, owns, keep)
     puller = Replicator(peer, near, direction="pull", chosen=pull, surroundings=surroundings)
     await puller.run_once(from_start=True)
 
 
-async def drop_unknown(store: Store, peer: Peer, owns: Owns) -> int:
+async def lacks_newest(store: Store, peer: Peer, owns: Owns) -> bool:
+    """Whether the peer does not know what it wrote itself, by the newest revisions that are here of the types of which
+    there are few.
+
+    Positions are recorded every few seconds: what came after the last one was recorded, on both sides, and was lost by
+    a peer that was set back to before it, is seen in the documents alone.
+    """
+    known = await store.read(lambda reader: [one for name in _PROBED for one in reader.documents_of(name)])
+    foreign = [Row(one["_id"], (one["_rev"],)) for one in known if not owns(one)]
+    for start in range(0, len(foreign), BATCH):
+        if await peer.revs_diff(foreign[start : start + BATCH]):
+            return True
+    return False
+
+
+async def drop_unknown(store: Store, peer: Peer, owns: Owns, keep: Keep | None = None) -> int:
     """Forget revisions of others' documents that the peer does not know; returns of how many documents.
 
     Such a document becomes what the peer has of it, or is removed where the peer has nothing. It is forgotten, not
@@ -107,6 +133,8 @@ async def drop_unknown(store: Store, peer: Peer, owns: Owns) -> int:
         doubtful = [one for one in foreign if one.id in lacking]
         if doubtful:
             replacements = await _theirs(peer, doubtful)
+            if keep is not None:
+                await keep([one.doc for one in doubtful if one.doc is not None and not one.deleted])
             dropped += await store.transaction(partial(_replace, made=replacements))
     return dropped
 

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from mosaicfs_core.errors import UserError
 from mosaicfs_core.home import Home, write_private
+
+ENROL_AGAIN: Final = "a new key and `mosaicfs agent init` enrol it again"
+"""What mends an enrolment that the control plane has lost: short, for a WebSocket's last word has 123 bytes."""
+
+
+def unknown_to_control_plane(node_id: str) -> str:
+    """What a control plane says to a machine that it does not know."""
+    return f"the control plane does not know {node_id}; {ENROL_AGAIN}"
 
 
 class Enrolment(msgspec.Struct, frozen=True, kw_only=True):

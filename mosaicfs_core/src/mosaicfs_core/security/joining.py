@@ -165,8 +165,8 @@ def _enrolment(home: Home, url: str, answer: _Answer, name: str) -> Enrolment:
     known = enrolment.load(home)
     if known is not None and known.control_plane_id != answer.control_plane_id:
         raise Conflict(
-            f"this home belongs to the control plane {known.control_plane_id}, and {url} is {answer.control_plane_id}."
-            " Nothing was changed"
+            f"this home belongs to the control plane {known.control_plane_id}, and {url} is {answer.control_plane_id};"
+            f" give another home with --home, or delete {home.enrolment_file} to leave the former. Nothing was changed"
         )
     urls = (url, *(one for one in (known.urls if known else ()) if one != url))
     return Enrolment(

@@ -18,6 +18,7 @@ from mosaicfs_core.documents import ids, times
 from mosaicfs_core.documents.standing import key_of, why_disabled
 from mosaicfs_core.errors import NotSignedIn, UserError
 from mosaicfs_core.security import signatures
+from mosaicfs_core.security.enrolment import unknown_to_control_plane
 from mosaicfs_core.security.node_keys import NodeKey
 from mosaicfs_core.security.nonces import Nonces
 
@@ -160,7 +161,9 @@ class Verifier:
         node = await self._find(ids.node_document_id(node_id))
         public = None if node is None else node.get("public_key")
         if node is None or not public:
-            raise NotSignedIn(f"the node {node_id} is not enrolled, or not yet known here")
+            if self._user_key is None:
+                raise NotSignedIn(f"the node {node_id} is not enrolled, or not yet known here")
+            raise NotSignedIn(unknown_to_control_plane(node_id))
         try:
             keys = [(own, self._node_key.shared_with(own, node_id, public)) for own in self._own_ids if own != node_id]
         except UserError as error:

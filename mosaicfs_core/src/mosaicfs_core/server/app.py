@@ -194,7 +194,7 @@ async def running_app(core: CoreServices) -> AsyncIterator[Quart]:
         await mover.tell()
 
     server.links.arrived.append(tell_of_moves)
-    work = {"labels of moved files": mover.run}
+    work = {"labels of moved files": mover.run, "when keys were used": server.sessions.keep_on}
     if core.control:
         work["who is there"] = server.liveness.run
         work["links of disabled machines"] = partial(cut_disabled, server)

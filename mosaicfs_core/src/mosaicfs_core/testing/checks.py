@@ -22,12 +22,18 @@ from importlib_metadata import EntryPoint
 from mosaicfs_core.errors import PluginError
 from mosaicfs_core.hooks import HOOK_API, CrawlRequest
 from mosaicfs_core.plugins.context import InstanceContext
+from mosaicfs_core.plugins.discovery import InstalledPlugin
+from mosaicfs_core.plugins.probing import fatal_import
 from mosaicfs_core.plugins.routes_context import routes_context
 from mosaicfs_core.plugins.settings import translate
 from mosaicfs_core.testing.harness import STALL_S, Harness
 
 _LOAD_SECONDS: Final = 60
 _FEW_ITEMS: Final = 3
+
+
+class FatalImport(AssertionError):
+    """The package must be imported by no process that is to go on."""
 
 
 def name_of(plugin: str | EntryPoint) -> str:
@@ -46,6 +52,10 @@ async def check_clean_process(plugin: str | EntryPoint, path: Path) -> None:
     """loads in a clean process"""
     command = [sys.executable, "-m", "mosaicfs_core.testing.probe", name_of(plugin)]
     if isinstance(plugin, EntryPoint):
+        # One that is installed the host looks at itself before it imports it.
+        fatal = await asyncio.to_thread(fatal_import, InstalledPlugin(plugin.name, plugin, "", ""))
+        if fatal is not None:
+            raise FatalImport(fatal)
         command.append(plugin.value)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
     done = await asyncio.to_thread(
@@ -206,19 +216,24 @@ def _descriptors(replica: str) -> set[str]:
 
 
 async def run_checks(plugin: str | EntryPoint, path: Path) -> list[tuple[str, str | None]]:
-    """Run every plugin check; returns each one's name and what is wrong, None when nothing is."""
+    """Run every plugin check; returns each one's name and what is wrong, None when nothing is. One that must not be
+    imported here is asked for nothing more."""
     results: list[tuple[str, str | None]] = []
     told: dict[str, str] = {}  # the last line of each traceback, and the check that shows it
     for number, check in enumerate(PLUGIN_CHECKS):
         problem: str | None = None
+        fatal = False
         try:
             await check(plugin, path / str(number))
         except (AssertionError, PluginError) as error:
             problem = str(error)
+            fatal = isinstance(error, FatalImport)
         name = (check.__doc__ or check.__name__).strip()
         if problem is not None and "\n" in problem:
             first, last = problem.splitlines()[0], problem.splitlines()[-1]
             problem = f"{first} (the traceback stands at: {told[last]})" if last in told else problem
             told.setdefault(last, name)
         results.append((name, problem))
+        if fatal:
+            break
     return results

@@ -101,9 +101,9 @@ class _AsItIs:
 
 async def run_all(plugin: str | EntryPoint, path: Path, given: Given) -> AsyncIterator[Result]:
     """Run them in directories below ``path``; each result as it is there."""
-    loads = True
+    loads = False
     for check, problem in await checks.run_checks(plugin, path / "package"):
-        loads = loads and (problem is None or check != checks.check_manifest.__doc__)
+        loads = loads or (problem is None and check == checks.check_manifest.__doc__)
         yield Result(check, problem=problem)
     if not loads:
         return

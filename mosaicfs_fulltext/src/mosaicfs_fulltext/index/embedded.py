@@ -27,7 +27,7 @@ import msgspec
 from mosaicfs_core.hooks import Unavailable
 from mosaicfs_fulltext import marks
 from mosaicfs_fulltext.backend import Result, Stats
-from mosaicfs_fulltext.entries import Change, Entry
+from mosaicfs_fulltext.entries import Change, Entry, pack
 from mosaicfs_fulltext.index.engine import Damaged, Engine, Found, guarded, open_index
 from mosaicfs_fulltext.index.journal import Journal
 from mosaicfs_fulltext.index.verify import damage
@@ -145,8 +145,11 @@ class EmbeddedIndex:
         """A file with its text, as of the last commit."""
         from mosaicfs_fulltext.query.build import ids_query
 
-        found = await self._read(lambda: self._engine.search(guarded(lambda: ids_query([file_id])), 1))
-        return _with_text(found[0]) if found else None
+        def read() -> Entry | None:
+            found = self._engine.search(guarded(lambda: ids_query([file_id])), 1)
+            return _with_text(found[0], self._engine.text(found[0])) if found else None
+
+        return await self._read(read)
 
     async def of_status(self, status: str, limit: int) -> list[Entry]:
         """Some files of a status."""
@@ -379,8 +382,8 @@ def _apply(engine: Engine, group: Sequence[_Waiting]) -> None:
         engine.apply(one.change, one.text)
 
 
-def _with_text(found: Found) -> Entry:
-    return msgspec.structs.replace(found.entry, packed=found.packed)
+def _with_text(found: Found, text: str) -> Entry:
+    return msgspec.structs.replace(found.entry, packed=pack(text))
 
 
 def _as_unavailable(error: Exception) -> Unavailable:

@@ -18,6 +18,7 @@ from tantivy import Index, IndexWriter, Query, Searcher
 from mosaicfs_core.hooks import Unavailable
 from mosaicfs_fulltext.entries import Change, Entry, Removal
 from mosaicfs_fulltext.index import schema as fields
+from mosaicfs_fulltext.index.texts import DICTIONARY, Texts, Unreadable
 
 T = TypeVar("T")
 
@@ -30,7 +31,7 @@ class Damaged(Exception):
 
 
 class Found(NamedTuple):
-    """A file that a query found. ``packed`` is its text, compressed."""
+    """A file that a query found. ``packed`` is its text as the index keeps it: see ``Engine.text``."""
 
     entry: Entry
     score: float
@@ -40,9 +41,9 @@ class Found(NamedTuple):
 class Engine:
     """An open index. Made by ``open_index``."""
 
-    def __init__(self, directory: Path, index: Index) -> None:
+    def __init__(self, directory: Path, index: Index, texts: Texts) -> None:
         self.directory = directory
-        self._index = index
+        self._index, self._texts = index, texts
         self._writer: IndexWriter | None = _writer(index)
         self._searcher = index.searcher()
 
@@ -54,7 +55,8 @@ class Engine:
             writer = self._open_writer()
             writer.delete_documents_by_term(fields.ID, change.file_id)
             if not isinstance(change, Removal):
-                writer.add_document(fields.document_of(change, change.text() if text is None else text))
+                text = change.text() if text is None else text
+                writer.add_document(fields.document_of(change, text, self._texts.pack(text) if text else b""))
 
     def commit(self) -> None:
         """Make all that was applied durable and visible."""
@@ -75,6 +77,11 @@ class Engine:
             searcher = self._searcher
             hits = searcher.search(query, limit, count=False).hits
             return [_found(searcher, score, address) for score, address in hits]
+
+    def text(self, found: Found) -> str:
+        """The text of a file that was found."""
+        with _no_panic():
+            return self._texts.unpack(found.packed) if found.packed else ""
 
     def entries(self, query: Query, limit: int) -> list[Entry]:
         """Some files that a query finds, without their texts; ``limit`` is 1 at least."""
@@ -126,15 +133,18 @@ def open_index(directory: Path) -> Engine:
     ``Unavailable`` while another process writes to it.
     """
     fresh = not (directory / "meta.json").exists()
-    if fresh and directory.exists() and any(directory.iterdir()):
+    if fresh and directory.exists() and any(path.stem != DICTIONARY for path in directory.iterdir()):
         raise Damaged("meta.json is gone")
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _no_panic():
+        if fresh:
+            Texts.prepare(directory)
+        texts = Texts(directory)
         index = Index(fields.schema(), str(directory), reuse=True)
         fields.register(index)
         # By itself it would look for commits in a thread of its own, and could show an older one after a newer.
         index.config_reader("manual")
-        return Engine(directory, index)
+        return Engine(directory, index, texts)
 
 
 def remove_index(directory: Path) -> None:
@@ -161,9 +171,12 @@ def _found(searcher: Searcher, score: Any, address: Any) -> Found:
 
 @contextmanager
 def _no_panic() -> Iterator[None]:
-    """Turn what tantivy raises, panics included, into ``Damaged``, and what the disk does into ``Unavailable``."""
+    """Turn what tantivy raises, panics included, and texts that cannot be read into ``Damaged``, and what the disk does
+    into ``Unavailable``."""
     try:
         yield
+    except Unreadable as error:
+        raise Damaged(str(error)) from error
     except (ValueError, OSError) as error:
         # tantivy says in words that the disk is full, which is no damage.
         if isinstance(error, OSError) or re.search(r"\b(?:io|os) error\b", str(error), re.IGNORECASE):

@@ -12,7 +12,7 @@ from mosaicfs_fulltext.entries import Entry
 from mosaicfs_fulltext.index.analysis import NAMES, analyzers
 from mosaicfs_fulltext.language import LANGUAGES, PLAIN, UNSPACED
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Raised when indexes of before cannot be used any more."""
 
 ID: Final = "id"
@@ -40,8 +40,7 @@ def schema() -> Schema:
     """One field per language for the text, so that each has its stems; the text itself is kept compressed beside the
     facts, for showing what was found."""
     builder = SchemaBuilder()
-    builder.add_text_field(ID, stored=True, tokenizer_name="raw", index_option="basic")
-    for name in (STATUS, LANGUAGE, ENDING):
+    for name in (ID, STATUS, LANGUAGE, ENDING):
         builder.add_text_field(name, tokenizer_name="raw", index_option="basic")
     for name in (NAME, TITLE, PATH):
         builder.add_text_field(name, tokenizer_name=NAMES, index_option="position")
@@ -58,8 +57,8 @@ def register(index: Index) -> None:
         index.register_tokenizer(name, analyzer)
 
 
-def document_of(entry: Entry, text: str) -> Document:
-    """The document of a file with its text."""
+def document_of(entry: Entry, text: str, packed: bytes) -> Document:
+    """The document of a file with its text, and that as it is kept."""
     document = Document()
     document.add_text(ID, entry.file_id)
     document.add_text(STATUS, entry.status)
@@ -71,7 +70,7 @@ def document_of(entry: Entry, text: str) -> Document:
         document.add_text(TITLE, entry.title)
     if text:
         document.add_text(_BODIES[entry.language], text)
-        document.add_bytes(_TEXT, entry.packed)
+        document.add_bytes(_TEXT, packed)
     document.add_bytes(_FACTS, _encode(msgspec.structs.replace(entry, packed=b"")))
     return document
 
@@ -82,7 +81,7 @@ def entry_in(document: Document) -> Entry:
 
 
 def packed_text(document: Document) -> bytes:
-    """The file's text, compressed."""
+    """The file's text as it is kept."""
     return bytes(document.get_first(_TEXT) or b"")
 
 

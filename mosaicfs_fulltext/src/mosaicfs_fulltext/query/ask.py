@@ -7,7 +7,6 @@ from typing import Final
 
 from mosaicfs_core.hooks import Fragment
 from mosaicfs_fulltext.backend import Result
-from mosaicfs_fulltext.entries import unpack
 from mosaicfs_fulltext.index.analysis import terms
 from mosaicfs_fulltext.index.engine import Damaged, Engine, Found, guarded
 from mosaicfs_fulltext.language import LIKELIEST, PLAIN
@@ -34,7 +33,7 @@ def ask(engine: Engine, text: str, limit: int, deadline: float) -> list[Result]:
         if node is None:
             return []
         found = _search(engine, node, most)
-    return [_result(one, node, deadline) for one in found]
+    return [_result(engine, one, node, deadline) for one in found]
 
 
 def _search(engine: Engine, node: Node, limit: int) -> list[Found]:
@@ -43,13 +42,13 @@ def _search(engine: Engine, node: Node, limit: int) -> list[Found]:
     return engine.search(query, limit) if query is not None else []
 
 
-def _result(found: Found, node: Node, deadline: float) -> Result:
+def _result(engine: Engine, found: Found, node: Node, deadline: float) -> Result:
     entry = found.entry
     pieces: tuple[Fragment, ...] = ()
     if found.packed and time.monotonic() < deadline:
         # What is in no language is looked for in the forms of one that stems gently.
         analyzed = LIKELIEST if entry.language == PLAIN else entry.language
-        pieces = fragments(unpack(found.packed), node, entry.language, lambda word: terms(analyzed, word))
+        pieces = fragments(engine.text(found), node, entry.language, lambda word: terms(analyzed, word))
     return Result(
         file_id=entry.file_id, score=found.score, fragments=pieces, title=entry.title, language=entry.language
     )

@@ -43,6 +43,8 @@ def _add_list(folders: click.Group, context: CommandContext) -> None:
             for path in _folders_of(instance)
         ]
         context.show(rows, _COLUMNS, empty="No folder is watched. Add one with: mosaicfs folders add FOLDER")
+        if any(isinstance(row["files"], str) for row in rows):
+            context.say("No more are counted here; `mosaicfs status` tells how many files of all machines there are.")
 
 
 def _add_changes(folders: click.Group, context: CommandContext) -> None:

@@ -23,6 +23,7 @@ from mosaicfs_core.hooks import RunningPlugin, SyncTrigger
 from mosaicfs_core.jobs import JobQueue
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.plugins.instances import Instance
+from mosaicfs_core.plugins.running.kinds import make_places
 from mosaicfs_core.supervision import supervised
 
 DISCONNECTED_S: Final = 10.0
@@ -58,6 +59,7 @@ class JobKeeper:
     async def start(self) -> None:
         """Open the queue, from where on what happens to files is enqueued, and put the instances to work. May be called
         again after it raised (``Unavailable``: the disk is full)."""
+        await asyncio.to_thread(make_places, self._core.home)
         await self.queue.open()
         self._open = True
         await self.adapt()
@@ -214,10 +216,19 @@ class JobKeeper:
         """Begin a full sync of one instance, or all that take file events; of each whether it was begun or is under way
         already. Raises ``NotFound``."""
         subscribed = {name for name, made in self._at_work.items() if made.worker is not None}
+        if instance is not None:
+            self.check_takes_events(instance)
         if instance is not None and instance not in subscribed:
             raise NotFound(f"no instance {instance} works on files on this node", instance=instance)
         names = sorted(subscribed) if instance is None else [instance]
         return {name: await self.queue.sync(name, trigger) for name in names}
+
+    def check_takes_events(self, name: str) -> None:
+        """Raise ``NotFound`` for an instance that is told nothing of files, and so never has jobs."""
+        instance = self._instances().get(name)
+        if instance is not None and instance.hooks and "mosaicfs_file_event" not in instance.hooks:
+            text = f"{name} is told nothing of files and has no jobs; `mosaicfs status` shows what it does instead"
+            raise NotFound(text, instance=name)
 
     def subsystem(self) -> dict[str, Any]:
         """The part of the status that tells which jobs failed for good."""

@@ -110,6 +110,7 @@ class JobMethods:
     async def jobs(self, given: dict[str, Any]) -> Any:
         """Jobs of an instance, and how its queue stands."""
         asked = params_of(JobsParams, given)
+        self._keeper.check_takes_events(asked.instance)
         page = await self._keeper.queue.jobs(asked.instance, asked.status, after=asked.after, limit=asked.limit)
         standing = await self._keeper.queue.standing(asked.instance)
         return {
@@ -121,6 +122,7 @@ class JobMethods:
     async def jobs_retry(self, given: dict[str, Any]) -> dict[str, int]:
         """Let failed jobs be tried again."""
         asked = params_of(RetryParams, given)
+        self._keeper.check_takes_events(asked.instance)
         return {"retried": await self._keeper.queue.retry(asked.instance, asked.sequences)}
 
     async def annotations_forget(self, given: dict[str, Any]) -> dict[str, int]:

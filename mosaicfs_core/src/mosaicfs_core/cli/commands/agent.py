@@ -49,13 +49,25 @@ def register(cli: click.Group, context: TerminalContext) -> None:
 
     @agent.command("status")
     def status() -> None:
-        """Show how the agent of this machine is: its connection, replication, queue, and the last error."""
+        """Show how the agent of this machine is: its connection, replication, the last error, and what is not well, why
+        and how to mend it."""
         info = context.api.get("system/info")
         answer = context.api.get(f"nodes/{info['node_id']}/status")
         if context.json:
             context.show({"info": info, "status": answer})
             return
         context.show(_summary(info, answer))
+        for line in _not_well(context, answer):
+            context.say(line)
+
+
+def _not_well(context: TerminalContext, answer: dict[str, Any]) -> list[str]:
+    """The parts that are not as they should be, why, and what to do about each: lines, as reasons are long."""
+    from mosaicfs_core.cli.commands.doctor import part_findings
+
+    wrong = [found for found in part_findings(answer, context) if found.status != "ok"]
+    lines = [line for one in wrong for line in (f"  {one.check}: {one.detail}", f"    to mend it: {one.mend}")]
+    return ["", "Not well", *lines] if wrong else []
 
 
 async def _run(context: TerminalContext, options: AgentOptions) -> None:
@@ -121,12 +133,16 @@ def _summary(info: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
     if link is None:
         rows["control plane"] = "in the same process"
     else:
-        known = "connected" if link.get("connected") else f"not connected: {link.get('detail') or 'not yet'}"
         since = f" since {cell('since_at', link['since'])}" if link.get("since") else ""
         rows["control plane"] = link.get("control_plane") or ""
-        rows["connection"] = known + since
+        if link.get("connected"):
+            rows["connection"] = f"connected{since}"
+        else:
+            rows["connection"] = f"not connected{since}: {link.get('detail') or 'not yet'}"
     if replication is not None:
         rows["replication"] = _replication(replication)
+        if replication.get("recovered"):
+            rows["recovered"] = replication["recovered"]
     crawler = parts.get("crawler", {})
     rows["files"] = info["documents"].get("file", 0)
     rows["crawling"] = ", ".join(one["instance"] for one in crawler.get("crawling", ())) or "no"

@@ -72,40 +72,56 @@ def _instance_findings(context: TerminalContext) -> list[Finding]:
         if status == "failed":
             mend = "mosaicfs plugin list shows why; upgrade or uninstall it"
             found.append(Finding(f"plugin {name}", "failed", "cannot be loaded", mend))
-    return found + _part_findings(node, context)
+    return found + part_findings(node, context)
 
 
-def _part_findings(node: dict[str, Any], context: TerminalContext) -> list[Finding]:
+def part_findings(node: dict[str, Any], context: TerminalContext) -> list[Finding]:
     """The parts of the agent that are not well, and the few files that plugins failed at, no reason to warn."""
     from mosaicfs_core.cli.doctor_checks import Finding
+    from mosaicfs_core.security.enrolment import ENROL_AGAIN
 
     found = []
     for name, part in node.get("subsystems", {}).items():
         detail, failed = str(part.get("detail", "")), "; ".join(failed_jobs(node)) if name == "jobs" else ""
         if part.get("status") in ("degraded", "unhealthy"):
-            found.append(Finding(name, "warning", detail, failed or _mend(name, part, context)))
+            said = detail.replace(f"; {ENROL_AGAIN}", "")
+            found.append(Finding(name, "warning", said, failed or _mend(name, part, context)))
         elif failed:
             found.append(Finding(name, "ok", detail, failed))
+        elif part.get("recovered"):
+            found.append(Finding(name, "ok", part["recovered"]))
     return found
 
 
 def _mend(name: str, part: dict[str, Any], context: TerminalContext) -> str:
     """What to do about a part of the agent that is not well."""
+    from mosaicfs_core.security.enrolment import ENROL_AGAIN
+
+    if ENROL_AGAIN in str(part.get("detail", "")):
+        return (
+            "it was made anew, or restored from an older copy: make a key there with `mosaicfs credentials create NAME"
+            " --kind agent`, end the agent here and run `mosaicfs agent init URL --access-key-id KEY`; id, folders and"
+            " files stay"
+        )
+    if name == "replication" and part.get("refused") and part.get("state") not in ("waiting", "stopped"):
+        return "see the control plane's log; what it refused is not this machine's to write, and the rest goes on"
     if name == "crawler" and part.get("inaccessible"):
         return "make the folder readable or mount its disk; `mosaicfs folders remove` forgets one that is gone for good"
     if name == "plugins" and (missing := part.get("missing")):
         removes = ", ".join(f"`mosaicfs plugin remove {one}`" for one in missing)
         return f"install the package again, or clear up after it: {removes}; `mosaicfs plugin list` shows all"
     if name == "watcher" and part.get("unwatched"):
-        return "let the kernel watch more: see the check `inotify` above"
-    if name == "link" and part.get("clock_off_s"):
+        return "let the kernel watch more: the check `inotify` of `mosaicfs doctor` says how"
+    if name in ("link", "replication") and (part.get("clock_off_s") or "the clock of" in part.get("detail", "")):
         return "set the clock of the machine that is wrong: sudo timedatectl set-ntp true"
+    log_dir = context.home.log_dir
     mends = {
-        "crawler": f"make room if the disk is full, then `mosaicfs system reindex`; {context.home.log_dir} says more",
+        "crawler": f"make room if the disk is full, then `mosaicfs system reindex`; {log_dir} says more",
         "disk": "make room on that disk; it goes on by itself",
         "plugins": "correct its settings (`mosaicfs plugin list` names the package), or `mosaicfs plugin disable` it",
-        "vfs_mount": f"see the check `fuse` above; the mount's own log is {context.home.log_dir / 'mount.log'}",
-        "replication": "see that this machine reaches its control plane: `mosaicfs agent status`",
-        "link": "see that this machine reaches its control plane: `mosaicfs agent status`",
+        "vfs_mount": f"see the check `fuse` of `mosaicfs doctor`; the mount's own log is {log_dir / 'mount.log'}",
+        "replication": "it goes on by itself once the control plane is reached and takes what it is sent",
+        "link": "see that the control plane runs and is reached from here; `mosaicfs credentials list` there tells"
+        " whether this machine's key is enabled",
     }
-    return mends.get(name, f"the log says more: {context.home.log_dir}")
+    return mends.get(name, f"the log says more: {log_dir}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mosaicfs_core.cli.commands.failed_jobs import failed_jobs
+from mosaicfs_core.cli.output import cell
 from mosaicfs_core.hooks.arguments import node_argument
 
 if TYPE_CHECKING:
@@ -61,12 +62,19 @@ def _add_reading(nodes: click.Group, context: TerminalContext) -> None:
         if context.json:
             context.show(answer)
             return
-        status = answer.get("status")
-        said = "what it reported last is " if status in ("offline", "disabled", "unknown") else ""
-        context.say(f"{node_id}: {f'{status}; ' if status else ''}{said}{answer['overall']}")
+        here = node_id == context.api.get("system/info")["node_id"]
+        context.say(_headline(node_id, answer))
+        if not here and (reached := _reached(answer, context.api.get(f"nodes/{node_id}"))):
+            context.say(reached)
         if answer.get("double"):
             context.say(f"Another machine, at {answer['double']}, runs with a copy of its home and is refused: end it.")
-        context.show(_rows(answer), ["subsystem", "status", "detail"], "It has not reported yet.")
+        rows = _rows(answer)
+        judges = here or "connected" in answer
+        empty = "It has not reported yet." if judges else "What it reports of itself, the control plane knows alone."
+        context.show(rows, ["subsystem", "status", "detail"], empty)
+        if any(row["status"] in ("degraded", "unhealthy") for row in rows):
+            where = "" if here else "On that machine, "
+            context.say(f"{where}`mosaicfs doctor` says how to mend what is not well.")
         for sentence in failed_jobs(answer, node):
             context.say(f"{sentence}.")
 
@@ -152,6 +160,30 @@ def _add_mount_edit(mounts: click.Group, context: TerminalContext) -> None:
         if not body:
             raise click.UsageError("say what to change, for example --priority 10")
         context.show(context.api.send("PATCH", f"nodes/{node_argument(context.api, node)}/mounts/{mount_id}", body))
+
+
+def _headline(node_id: str, answer: dict[str, Any]) -> str:
+    """How it is, by the control plane's word and by its own, which may be older."""
+    status = answer.get("status")
+    if status and answer["overall"] == "unknown":
+        return f"{node_id}: {status}"
+    said = "what it reported last is " if status in ("offline", "disabled", "unknown") else ""
+    at = f", as it reported {cell('updated_at', answer['updated_at'])}" if answer.get("updated_at") else ""
+    return f"{node_id}: {f'{status}; ' if status else ''}{said}{answer['overall']}{at}"
+
+
+def _reached(answer: dict[str, Any], node: dict[str, Any]) -> str:
+    """The two ways to another machine's bytes: its link, as far as the one that is asked has links, and its own
+    listener."""
+    told = []
+    if (connected := answer.get("connected")) is not None:
+        heard = (
+            f"; it was heard of last {cell('last_heard_at', answer['last_heard'])}" if answer.get("last_heard") else ""
+        )
+        told.append(f"Its link to the control plane is {'up' if connected else f'down{heard}'}.")
+    if endpoints := (node.get("transfer") or {}).get("endpoints"):
+        told.append(f"Other machines fetch from it at {', '.join(endpoints)}.")
+    return " ".join(told)
 
 
 def _rows(answer: dict[str, Any]) -> list[dict[str, Any]]:

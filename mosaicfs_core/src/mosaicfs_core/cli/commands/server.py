@@ -47,6 +47,7 @@ async def _run(context: TerminalContext, options: ServerOptions) -> None:
     from mosaicfs_core.cli.enrolled import refuse_enrolled
     from mosaicfs_core.cli.foreground import keep_the_terminal_quiet, stop_on_signals
     from mosaicfs_core.cli.runtime import running_server
+    from mosaicfs_core.security.authority import Authority
     from mosaicfs_core.server.serve import bind
 
     stop = stop_on_signals()
@@ -68,6 +69,8 @@ async def _run(context: TerminalContext, options: ServerOptions) -> None:
             click.echo(json.dumps(facts, ensure_ascii=False))
         else:
             context.say(f"API       {runtime.url}/api/docs")
+            if runtime.url.startswith("https:"):
+                context.say(f"Authority {Authority.of_home(home).fingerprint}")
             click.echo(f"Log in    {link}   (once, within an hour)")
             context.say("Ctrl-C stops it.")
         await stop.wait()

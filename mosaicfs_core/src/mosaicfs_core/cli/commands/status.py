@@ -34,6 +34,8 @@ def register(cli: click.Group, context: TerminalContext) -> None:
         ]
         context.say("")
         context.show(rows, ["subsystem", "status", "detail"])
+        if any(row["status"] in ("degraded", "unhealthy") for row in rows):
+            context.say("`mosaicfs doctor` says how to mend what is not well.")
         for sentence in failed_jobs(node):
             context.say(f"{sentence}.")
         problems = node.get("recent_errors", [])[-5:]
@@ -49,7 +51,7 @@ def _detail(part: dict[str, Any]) -> str:
         f"{crawl['instance']} crawls since {cell('started_at', crawl['started_at'])}, seen: {crawl['files_seen']:,}"
         for crawl in part.get("crawling", ())
     ]
-    said = part.get("detail", "")
+    said = part.get("detail") or part.get("recovered", "")
     return "; ".join(busy if said == "crawling" else [*busy, said] if said else busy)
 
 

@@ -74,8 +74,9 @@ def _add_fingerprint(system: click.Group, context: TerminalContext) -> None:
             pem = file.read_bytes()
         else:
             raise NotFound(
-                f"{context.home.path} has no authority: it is made when the control plane first listens beyond this"
-                " machine (server.host) or another machine enrols"
+                f"the home {context.home.path} has no authority yet: the control plane makes it when it first listens"
+                " for other machines, for example by `mosaicfs server run --host 0.0.0.0`; where another home is meant,"
+                " --home names it"
             )
         found = certificates.fingerprint(certificates.load(pem))
         context.show({"sha256": found} if context.json else found)

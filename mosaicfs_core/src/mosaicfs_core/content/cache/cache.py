@@ -348,14 +348,14 @@ class Cache:
     async def remove_all(self) -> None:
         """Remove the bytes of all entries: the index is a new one."""
         used = {entry.id for entry in self._entries.values()}
+        self.room.entries = self.room.held = 0  # first: what comes meanwhile counts
         await self.in_thread(startup.remove_all, self.directory, used)
-        self.room.entries = self.room.held = 0
 
     async def agree_with(self, rows: Sequence[Row]) -> None:
-        """Make disk and index agree: what only one of them has goes."""
+        """Make disk and index agree: what only one of them has goes. Raises OSError, and what ``Index.run`` raises."""
         found = await self.in_thread(startup.reconcile, self.directory, rows)
         if found.gone:
-            self._later(self._index.delete, found.gone)
+            await self._index.delete(found.gone)  # at once: their bytes do not count, and nobody must give them up
         self._next_id = max(self._next_id, found.next_id)
         self.room.entries, self.room.held = found.entries, found.cached_bytes
 

@@ -20,7 +20,8 @@ class Entry:
     open sources, ``fillers`` those of them for whom nobody waits, ``busy`` tasks: while there is any user or task, the
     data file stays open and is not evicted. A ``detached`` entry is in the cache no more and serves those who have it
     open. ``failure`` says why nothing can be added any more. ``by_blocks``: small as it is, it comes by blocks, for
-    nobody knows its digest.
+    nobody knows its digest. Blocks are written one answer after the other (``ordering``); ``stamp`` is the change time
+    that our last write left, and ``doubts`` counts how often others had written in between.
     """
 
     def __init__(self, identifier: int, key: str, file: FileRecord, path: Path) -> None:
@@ -40,6 +41,7 @@ class Entry:
         self.fillers = 0
         self.busy = 0
         self.writing = 0
+        self.doubts = 0
         self.received = 0
         self.last_access = 0
         self.descriptor: int | None = None
@@ -47,6 +49,7 @@ class Entry:
         self.flights: dict[int, asyncio.Task[None]] = {}
         self.settling: asyncio.Task[None] | None = None
         self.opening = asyncio.Lock()
+        self.ordering = asyncio.Lock()
 
     @classmethod
     def of(cls, row: Row, file: FileRecord, path: Path) -> Entry:
@@ -143,9 +146,14 @@ class Entry:
             return True
         facts = os.fstat(self.descriptor)
         if self.stamp is not None and facts.st_ctime_ns != self.stamp:
-            self.verified.clear()
+            self.doubt()
         self.stamp = facts.st_ctime_ns
         return facts.st_nlink > 0
+
+    def doubt(self) -> None:
+        """Somebody else wrote to the data file: all blocks must prove themselves, those too that are being compared."""
+        self.verified.clear()
+        self.doubts += 1
 
     def reopen(self) -> int:
         """A descriptor of the data file for reading alone, the caller's to close."""

@@ -8,11 +8,17 @@ import os
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from mosaicfs_core.content.cache.datafile import (
+    Written,
+    agreeing,
+    move_into_place,
+    open_file,
+    write_blocks,
+)
 from mosaicfs_core.content.cache.entry import Entry
-from mosaicfs_core.content.cache.layout import BLOCK, checksum, in_directory, read_block, temporary_file
+from mosaicfs_core.content.cache.layout import BLOCK, temporary_file
 from mosaicfs_core.content.owners import Differs, Facts, Sink, Undigested
 from mosaicfs_core.errors import NoRoom, Stale, Unavailable
 
@@ -165,7 +171,7 @@ class Fetching:
             if entry.comes_whole:
                 where = temporary_file(self._cache.directory, entry.key, entry.id)
             try:
-                entry.descriptor, fresh = await self._cache.in_thread(_open_file, where, entry.size)
+                entry.descriptor, fresh = await self._cache.in_thread(open_file, where, entry.size)
             except OSError as error:
                 raise NoRoom(f"the cache's disk cannot be used: {error.strerror}") from error
             if fresh and len(entry.present):
@@ -177,10 +183,12 @@ class Fetching:
     async def _verify(self, entry: Entry, start: int, stop: int) -> None:
         """Compare blocks with their checksums; what does not agree is not there any more."""
         assert entry.descriptor is not None
+        doubts = entry.doubts
         expected = await self._cache.checksums(entry, start, stop)
-        good = await self._cache.in_thread(_agreeing, entry.descriptor, expected)
+        good = await self._cache.in_thread(agreeing, entry.descriptor, expected)
+        entry.watch()
         for block in range(start, stop):
-            if block in good:
+            if block in good and entry.doubts == doubts:
                 entry.verified.add(block, block + 1)
         bad = [block for block in range(start, stop) if block not in good]
         if bad:
@@ -208,34 +216,44 @@ class Fetching:
                     entry.file, start * BLOCK, start * BLOCK + length, entry.etag, self._counter(entry)
                 )
                 self._agree(entry, facts)
-                assert entry.descriptor is not None
-                entry.writing += 1
-                try:
-                    sums, stamp = await self._cache.in_thread(_write_blocks, entry.descriptor, start, data)
-                except OSError as error:
-                    raise NoRoom(f"the cache cannot be written: {error.strerror}") from error
-                finally:
-                    entry.writing -= 1
-            await self._landed(entry, start, stop, sums, stamp)
+                written = await self._write(entry, start, data)
+            await self._landed(entry, start, stop, written)
         finally:
             self._cache.room.unreserve(length)
+
+    async def _write(self, entry: Entry, start: int, data: bytearray) -> Written:
+        """Write blocks, one answer after the other: so a change of the file's time in between is not ours."""
+        async with entry.ordering:
+            entry.watch()
+            assert entry.descriptor is not None
+            stamp = None if entry.detached else entry.stamp
+            entry.writing += 1
+            try:
+                written = await self._cache.in_thread(write_blocks, entry.descriptor, start, data, stamp)
+            except OSError as error:
+                raise NoRoom(f"the cache cannot be written: {error.strerror}") from error
+            finally:
+                entry.writing -= 1
+            entry.stamp = written.stamp
+            return written
 
     async def _fetch_whole(self, entry: Entry) -> None:
         """The whole file, which counts once its digest is its owner's."""
         await self._cache.room.reserve(entry.size)
         descriptor = entry.descriptor
         assert descriptor is not None
-        sums: dict[int, int] = {}
+        written = Written({}, entry.stamp, alone=True)
         count = self._counter(entry)
 
         def begin(facts: Facts) -> Sink:
             if facts.size != entry.size:
                 raise Differs(facts)
-            sums.clear()
+            written.checksums.clear()
 
             def take(block: bytes) -> None:
-                number = len(sums)
-                sums.update(_write_blocks(descriptor, number, block)[0])
+                nonlocal written
+                sums, stamp, alone = write_blocks(descriptor, len(written.checksums), block, written.stamp)
+                written = Written(written.checksums | sums, stamp, alone and written.alone)
                 count(len(block))
 
             return take
@@ -248,14 +266,14 @@ class Fetching:
             async with self._turn(entry):
                 facts, digest = await self._cache.owners.whole(entry.file, entry.etag or None, begin, between)
             entry.etag, entry.sha256 = facts.etag, digest
-            await self._into_place(entry)
-            stamp = os.fstat(descriptor).st_ctime_ns
+            alone = await self._into_place(entry, written.stamp) and written.alone
+            entry.stamp = os.fstat(descriptor).st_ctime_ns
         except OSError as error:
             raise NoRoom(f"the cache cannot be written: {error.strerror}") from error
         finally:
             entry.writing -= 1
             self._cache.room.unreserve(entry.size)
-        await self._landed(entry, 0, entry.count, sums, stamp)
+        await self._landed(entry, 0, entry.count, written._replace(alone=alone))
 
     @asynccontextmanager
     async def _turn(self, entry: Entry) -> AsyncIterator[None]:
@@ -284,24 +302,28 @@ class Fetching:
         """Who is read, or what is asked for, has changed."""
         self._stirred.set()
 
-    async def _into_place(self, entry: Entry) -> None:
-        """Move a data file out of ``tmp``; one of a detached entry has no name any more."""
+    async def _into_place(self, entry: Entry, stamp: int | None = None) -> bool:
+        """Move a data file out of ``tmp``; one of a detached entry has no name any more. Whether nobody else had
+        written to it since ``stamp``."""
         if not entry.detached:
             try:
-                await self._cache.in_thread(_move_into_place, self._cache.directory, entry)
+                return await self._cache.in_thread(move_into_place, self._cache.directory, entry, stamp)
             except FileNotFoundError:  # whoever has it open gets its bytes all the same
                 self._cache.deleted(entry)
             except OSError as error:
                 raise NoRoom(f"the cache cannot be written: {error.strerror}") from error
+        return True
 
-    async def _landed(self, entry: Entry, start: int, stop: int, sums: dict[int, int], stamp: int) -> None:
-        if not entry.writing:
-            entry.stamp = max(entry.stamp or 0, stamp)
+    async def _landed(self, entry: Entry, start: int, stop: int, written: Written) -> None:
+        """Take note of blocks that have come. When others wrote to the file meanwhile, all must prove themselves."""
         before = entry.cached_bytes
         entry.present.add(start, stop)
-        entry.verified.add(start, stop)
+        if written.alone or entry.detached:  # a detached one was touched when its name was taken
+            entry.verified.add(start, stop)
+        else:
+            entry.doubt()
         self._cache.grown(entry, before)
-        await self._cache.record(entry, sums)
+        await self._cache.record(entry, written.checksums)
 
     def _counter(self, entry: Entry) -> Callable[[int], None]:
         def arrived(count: int) -> None:
@@ -333,52 +355,3 @@ def _bridged(missing: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
         else:
             joined.append((start, stop))
     return joined
-
-
-def _open_file(path: Path, size: int) -> tuple[int, bool]:
-    """A descriptor of a data file of ``size`` bytes, and whether it was made just now."""
-    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
-    try:
-        descriptor, fresh = os.open(path, flags), False
-    except FileNotFoundError:
-        descriptor, fresh = in_directory(path.parent, lambda: os.open(path, flags | os.O_CREAT, 0o600)), True
-    try:
-        if os.fstat(descriptor).st_size != size:
-            os.ftruncate(descriptor, size)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor, fresh
-
-
-def _write_blocks(descriptor: int, start: int, data: bytes | bytearray) -> tuple[dict[int, int], int]:
-    """Write whole blocks from block ``start`` on; their checksums, and the file's change time (ns) afterwards."""
-    sums = {}
-    view = memoryview(data)
-    for offset in range(0, len(data), BLOCK):
-        block = view[offset : offset + BLOCK]
-        position, written = start * BLOCK + offset, 0
-        while written < len(block):
-            written += os.pwrite(descriptor, block[written:], position + written)
-        sums[start + offset // BLOCK] = checksum(block)
-    return sums, os.fstat(descriptor).st_ctime_ns
-
-
-def _agreeing(descriptor: int, expected: dict[int, int]) -> set[int]:
-    """Which of some blocks have the checksum that they should have."""
-    good = set()
-    for block, value in expected.items():
-        try:
-            if checksum(read_block(descriptor, block)) == value:
-                good.add(block)
-        except OSError as error:  # a bad sector is as good as a lost block
-            logger.warning("the cache cannot be read: %s", error, extra={"operation": "cache"})
-    return good
-
-
-def _move_into_place(directory: Path, entry: Entry) -> None:
-    assert entry.descriptor is not None
-    with suppress(FileNotFoundError):
-        if os.path.samestat(entry.path.stat(), os.fstat(entry.descriptor)):
-            return  # it was there before all of its blocks turned out to be damaged
-    in_directory(entry.path.parent, lambda: os.replace(temporary_file(directory, entry.key, entry.id), entry.path))

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
-from mosaicfs_core.content.cache.layout import INDEX, Row
+from mosaicfs_core.content.cache.layout import INDEX, Row, in_directory
 from mosaicfs_core.content.cache.pins import PinRow
 from mosaicfs_core.content.cache.schema import SCHEMA, UPGRADE, VERSION
 
@@ -62,6 +62,10 @@ class Index:
     async def reset(self) -> None:
         """Begin a new, empty index."""
         await self._submit(self._reset_now)
+
+    async def give_up(self) -> None:
+        """Close the file until the next attempt to open it."""
+        await self._submit(self._close_now)
 
     async def close(self) -> None:
         """Close the file and end the thread."""
@@ -247,8 +251,8 @@ class Index:
         self._connect(PATIENCE_S)
 
     def _connect(self, patience_s: float) -> sqlite3.Connection:
-        self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.close(os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        os.close(in_directory(self._file.parent, lambda: os.open(self._file, flags, 0o600)))
         connection = sqlite3.connect(self._file, timeout=patience_s, isolation_level=None, check_same_thread=False)
         try:
             # Alone with the file, SQLite maps no shared memory, whose truncation by others would kill the process.
@@ -264,12 +268,12 @@ class Index:
             connection.executescript(SCHEMA)
             if connection.execute("PRAGMA quick_check").fetchone()[0] != "ok":
                 raise IndexLost("its pages do not agree")
-        except (sqlite3.Error, IndexLost):
+            facts = os.stat(self._file)
+        except (sqlite3.Error, IndexLost, OSError):
             connection.close()
             raise
         self._db = connection
         self.generation += 1
-        facts = os.stat(self._file)
         self._inode = (facts.st_dev, facts.st_ino)
         return connection
 

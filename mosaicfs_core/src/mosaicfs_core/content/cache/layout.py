@@ -67,7 +67,8 @@ def in_directory(directory: Path, work: Callable[[], T]) -> T:
     """Do something in a directory that is made first, and anew when somebody deletes it in between. Blocks. Raises
     OSError."""
     for _ in range(_ATTEMPTS):
-        with suppress(FileNotFoundError):
+        # One that is deleted while it is found to be there already looks like a file in its place.
+        with suppress(FileNotFoundError, FileExistsError):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             return work()
     return work()

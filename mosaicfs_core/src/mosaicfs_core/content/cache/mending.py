@@ -32,10 +32,10 @@ class Indexed(Protocol):
         """No entry is in the index any more, if it ever was."""
 
     async def remove_all(self) -> None:
-        """No bytes on disk belong to anybody any more."""
+        """No bytes on disk belong to anybody any more. Raises OSError."""
 
     async def agree_with(self, rows: Sequence[Row]) -> None:
-        """These are the entries that the index has."""
+        """These are the entries that the index has. Raises OSError, and what ``Index.run`` raises."""
 
 
 class Mending:
@@ -89,17 +89,21 @@ class Mending:
             await self._index.put_pins(self._indexed.pins)
         except (sqlite3.Error, IndexLost, OSError) as error:
             logger.warning("the cache's index cannot be made: %s", error, extra={"operation": "cache"})
-        await self._indexed.remove_all()
+        try:
+            await self._indexed.remove_all()
+        except OSError as error:  # it is in no index: nobody takes it for anything, and the next start removes it
+            logger.warning("what lies in the cache cannot be removed: %s", error, extra={"operation": "cache"})
 
     async def _take_up(self) -> None:
         """Open the index, if that is possible now, and make disk and index agree."""
         try:
             rows, pins = await self._index.open()
-        except (sqlite3.OperationalError, OSError) as error:
+            self._indexed.forget_all()  # what there is was made while there was no index, and is in none
+            self._indexed.pins.load(pins)
+            await self._indexed.agree_with(rows)
+        except (sqlite3.Error, IndexLost, OSError) as error:
+            await self._index.give_up()  # what it says of a disk that nobody has looked through is not to be used
             text = f"the cache's index cannot be opened now: {error}"
             self._problem.met(logging.WARNING, text, extra={"operation": "cache"})
             return
         self._problem.gone()
-        self._indexed.forget_all()  # what there is was made while there was no index, and is in none
-        self._indexed.pins.load(pins)
-        await self._indexed.agree_with(rows)

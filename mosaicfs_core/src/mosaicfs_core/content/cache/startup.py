@@ -25,9 +25,7 @@ class Found(NamedTuple):
 def reconcile(directory: Path, rows: Sequence[Row]) -> Found:
     """Empty ``tmp``, remove data files that no row names, and find the rows whose data file is missing or of another
     length. Which blocks of the others are right shows when they are read."""
-    temporary = directory / TEMPORARY
-    temporary.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for path in _listed(temporary):
+    for path in _listed(directory / TEMPORARY):
         path.unlink(missing_ok=True)
     known = {data_file(directory, row.cache_key, row.id): row for row in rows}
     there: set[int] = set()

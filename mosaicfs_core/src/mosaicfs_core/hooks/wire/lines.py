@@ -30,6 +30,7 @@ class Lines:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
+        self._unwritten = bytearray()
         writer.transport.set_write_buffer_limits(high=_HIGH_WATER)
 
     async def read(self) -> bytes | None:
@@ -50,22 +51,29 @@ class Lines:
                 return line
 
     def send(self, message: Any) -> None:
-        """Write a message without waiting. Plain function; what is sent to a closed connection is lost."""
-        if not self._writer.is_closing():
-            self._writer.write(_encode(message) + b"\n")
+        """Write a message without waiting, together with whatever else is sent in this turn of the loop: each write
+        wakes the other side. Plain function; what is sent to a closed connection is lost."""
+        if self._writer.is_closing():
+            return
+        if not self._unwritten:
+            asyncio.get_running_loop().call_soon(self._write)
+        self._unwritten += _encode(message)
+        self._unwritten += b"\n"
 
     @property
     def behind(self) -> bool:
         """Whether the other side has much to read before ``drain`` returns."""
-        return self._writer.transport.get_write_buffer_size() > _HIGH_WATER
+        return len(self._unwritten) + self._writer.transport.get_write_buffer_size() > _HIGH_WATER
 
     async def drain(self) -> None:
         """Wait until the other side has read most of what was sent. Raises ``ConnectionError`` when it is gone."""
+        self._write()
         await self._writer.drain()
 
     async def close(self) -> None:
         """Close the connection, whatever state it is in: once the other side has read what was sent, for which it has
         ``FLUSH_S``."""
+        self._write()
         self._writer.close()
         closed = asyncio.ensure_future(self._closed())
         try:
@@ -82,6 +90,11 @@ class Lines:
         """``hang_up``, and wait until that is done."""
         self.hang_up()
         await self._closed()
+
+    def _write(self) -> None:
+        unwritten, self._unwritten = self._unwritten, bytearray()
+        if unwritten and not self._writer.is_closing():
+            self._writer.write(unwritten)
 
     async def _closed(self) -> None:
         try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mosaicfs_core import children
+from mosaicfs_core.errors import Unavailable
 from mosaicfs_core.home import Home
 from mosaicfs_core.hooks import Notice, PluginContext, Program, RunningPlugin
 from mosaicfs_core.hooks.wire import WORKERS
@@ -85,6 +86,16 @@ def socket_dir(home: Home) -> Path:
     return home.run_dir / "plugin-sockets"
 
 
+def make_places(home: Home) -> None:
+    """Make the home's directories of foreign programs, which its owner alone may write to, where they are not there:
+    whoever writes a program puts it there. Raises ``Unavailable``."""
+    for directory in (home.plugins_dir, socket_dir(home)):
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise Unavailable(f"{directory} cannot be made: {error.strerror}") from None
+
+
 def programs(home: Home, host: PluginHost) -> list[Program]:
     """The foreign programs of this node, good and bad; a kind that cannot tell of its own stands for them."""
     found: list[Program] = []
@@ -102,16 +113,9 @@ def programs(home: Home, host: PluginHost) -> list[Program]:
 
 
 def is_isolated(instance: Instance, plugin: LoadedPlugin) -> bool:
-    """Whether a package runs in a process of its own: what its instance says, else its manifest, else what is not ours
-    does, for in our process it could block everything. What was given to this process alone can only run in it, what
-    has an environment of its own only there."""
-    if plugin.python is not None:
-        return True
-    manifest = plugin.manifest.isolate if plugin.manifest is not None else None
-    for wish in (instance.document.get("isolate"), manifest):
-        if wish is not None:
-            return bool(wish)
-    return not plugin.first_party and bool(plugin.distribution)
+    """Whether a package runs in a process of its own: what its instance says, else as it is for the package."""
+    wish = instance.document.get("isolate")
+    return plugin.apart if wish is None or plugin.python is not None else bool(wish)
 
 
 def run(core: CoreServices, instances: Instances, instance: Instance, changed: Callable[[], None]) -> RunningPlugin:

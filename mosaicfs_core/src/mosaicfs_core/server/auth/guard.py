@@ -94,8 +94,15 @@ async def refuse_websocket(error: MosaicError) -> None:
 
 
 async def identify(server: ServerState, asked: Request | Websocket) -> Principal:
-    """Who is asking. Raises ``NotSignedIn`` when that cannot be told, and ``NotAllowed`` where such a caller has no
-    business."""
+    """Who is asking; that it was heard of is noted. Raises ``NotSignedIn`` when it cannot be told who that is, and
+    ``NotAllowed`` where such a caller has no business."""
+    found = await _identified(server, asked)
+    if (caller := found.access_key_id or found.node_id) is not None:
+        server.sessions.seen.note(caller)
+    return found
+
+
+async def _identified(server: ServerState, asked: Request | Websocket) -> Principal:
     if is_signed(asked.headers.get("Authorization", "")):
         return await signed.identify(server, asked, client_address(asked))
     scheme, _, credentials = asked.headers.get("Authorization", "").partition(" ")

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -22,11 +23,15 @@ from typing import Final, TypeVar
 import msgspec
 
 from mosaicfs_core.errors import Conflict, MosaicError, NotSignedIn, Unavailable
+from mosaicfs_core.server.auth.seen import Seen
 
+logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 REFRESH_SECONDS: Final = 30 * 24 * 3600
 LINK_SECONDS: Final = 3600
+KEEP_SEEN_S: Final = 600.0
+"""How often it is written down who was heard of: a crash forgets no more, and a disk that sleeps is left alone."""
 FORGET_SECONDS: Final = 24 * 3600
 """What is over is dropped at start, and by the first sign-in or refresh after so long."""
 
@@ -40,7 +45,8 @@ LINK_PREFIX: Final = "mosaicfsb_"
 LOCAL_PREFIX: Final = "mosaicfsl_"
 
 # Hashes of tokens, times in Unix seconds. A session is one sign-in: the family of refresh tokens that grew from it.
-# ``revocations`` is how many times its key had been disabled by then. ``seen`` is when a key signed in last.
+# ``revocations`` is how many times its key had been disabled by then. ``seen`` is when somebody was heard of last: a
+# caller with an access key, or a node, whose id then stands for one.
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS sessions (
     session TEXT PRIMARY KEY, access_key_id TEXT NOT NULL, created REAL NOT NULL, used REAL NOT NULL, revoked REAL,
@@ -53,6 +59,9 @@ CREATE TABLE IF NOT EXISTS seen (access_key_id TEXT PRIMARY KEY, at REAL NOT NUL
 CREATE INDEX IF NOT EXISTS refresh_by_session ON refresh_tokens (session);
 CREATE TABLE IF NOT EXISTS links (hash BLOB PRIMARY KEY, expires REAL NOT NULL) WITHOUT ROWID;
 """
+
+
+_SEE: Final = "INSERT OR REPLACE INTO seen (access_key_id, at) VALUES (?, ?)"
 
 
 class Refreshed(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +86,7 @@ class Sessions:
         self._thread = thread
         self._clock = clock
         self._revoked: set[str] = set()
-        self._seen: dict[str, float] = {}
+        self.seen = Seen(clock)
         self._forgotten = 0.0
 
     @classmethod
@@ -96,16 +105,28 @@ class Sessions:
 
     async def close(self) -> None:
         """Close the database once what is under way has ended."""
+        try:
+            await self.keep_seen()
+        except Unavailable as error:
+            logger.warning("when keys were used last is forgotten: %s", error, extra={"operation": "sessions"})
         await asyncio.get_running_loop().run_in_executor(self._thread, self._db.close)
         self._thread.shutdown()
+
+    async def keep_seen(self) -> None:
+        """Write down who was heard of since the last time. Raises ``Unavailable``."""
+        if moments := self.seen.unkept():
+            await self._run(lambda db: db.executemany(_SEE, moments.items()))
+            self.seen.kept(moments)
+
+    async def keep_on(self, pause: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        """``keep_seen`` every ``KEEP_SEEN_S``, until cancelled."""
+        while True:
+            await pause(KEEP_SEEN_S)
+            await self.keep_seen()
 
     def is_revoked(self, session: str) -> bool:
         """Whether the session was ended by sign-out or reuse. Answered from memory: asked on every request."""
         return session in self._revoked
-
-    def last_seen(self, access_key_id: str) -> float | None:
-        """When somebody signed in with a key here last, in Unix seconds."""
-        return self._seen.get(access_key_id)
 
     async def begin(self, access_key_id: str, revocations: int = 0) -> Refreshed:
         """A new session of a key that has just proved itself, and was disabled so many times before."""
@@ -117,12 +138,11 @@ class Sessions:
                 "INSERT INTO sessions (session, access_key_id, created, used, revocations) VALUES (?, ?, ?, ?, ?)",
                 (session, access_key_id, now, now, revocations),
             )
-            db.execute("INSERT OR REPLACE INTO seen (access_key_id, at) VALUES (?, ?)", (access_key_id, now))
             token = self._add_token(db, session)
             return Refreshed(access_key_id=access_key_id, session=session, refresh_token=token, revocations=revocations)
 
         begun = await self._run(begin)
-        self._seen[access_key_id] = self._clock()
+        self.seen.note(access_key_id)
         return begun
 
     async def refresh(self, token: str) -> Refreshed:
@@ -257,7 +277,7 @@ class Sessions:
         self._revoked = {str(row[0]) for row in db.execute("SELECT session FROM sessions WHERE revoked IS NOT NULL")}
 
     def _recall_the_seen(self, db: sqlite3.Connection) -> None:
-        self._seen = {str(key): float(at) for key, at in db.execute("SELECT access_key_id, at FROM seen")}
+        self.seen.recall({str(caller): float(at) for caller, at in db.execute("SELECT access_key_id, at FROM seen")})
 
 
 def _connect(path: Path) -> sqlite3.Connection:

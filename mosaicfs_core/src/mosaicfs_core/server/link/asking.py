@@ -10,6 +10,7 @@ from mosaicfs_core.documents.standing import why_refused
 from mosaicfs_core.errors import NotAllowed, NotFound, Unavailable
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.server.link.links import Links
+from mosaicfs_core.server.link.remote import RemoteAgent
 
 MISSING: Final = "there is no such node"
 THROUGH: Final = frozenset({"query"})
@@ -26,6 +27,13 @@ def is_here(core: CoreServices, node_id: str) -> bool:
     return node_id == core.node_id and core.agent is not None
 
 
+def remote(core: CoreServices, links: Links, node_id: str) -> RemoteAgent:
+    """The agent of another machine, to command it. Raises ``NotAllowed`` on an agent."""
+    if not core.control:
+        raise _not_from_here(core, node_id)
+    return RemoteAgent(links, node_id)
+
+
 async def ask(
     core: CoreServices, links: Links, node_id: str, method: str, params: Mapping[str, Any], timeout: float = 30.0
 ) -> Any:
@@ -36,8 +44,12 @@ async def ask(
     if core.control:
         return await links.call(node_id, method, params, timeout)
     if method not in THROUGH:
-        raise NotAllowed(f"{node_id} is another machine: ask this of it on the control plane at {core.control_url}")
+        raise _not_from_here(core, node_id)
     if core.ask_control is None:
         raise Unavailable("it is asked through the control plane, to which there is no link yet")
     question = {"node_id": node_id, "method": method, "params": params, "timeout_s": timeout}
     return await core.ask_control("ask", question, timeout)
+
+
+def _not_from_here(core: CoreServices, node_id: str) -> NotAllowed:
+    return NotAllowed(f"{node_id} is another machine: ask this of it on the control plane at {core.control_url}")

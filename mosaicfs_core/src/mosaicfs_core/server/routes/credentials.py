@@ -38,8 +38,9 @@ class KeyChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class KeyAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """An access key, without its secret. ``last_seen`` is when somebody signed in with it last, or when its machine was
-    heard of, at this control plane and as far as it remembers."""
+    """An access key, without its secret. ``last_seen`` is when somebody used it last, to sign in or for any other
+    request, or when its machine was heard of, which for one that is connected is now: at this control plane, which
+    after a crash may have forgotten the last ten minutes; an agent does not know."""
 
     id: str
     name: str
@@ -110,8 +111,10 @@ async def disable_key(key_id: str) -> Response:
 def _shown(document: Mapping[str, Any]) -> dict[str, Any]:
     body = credentials.credential_body(document)
     server, node_id = state(), document.get("node_id")
-    signed_in = server.sessions.last_seen(document["access_key_id"])
-    seen = [
-        at for at in (signed_in, None if node_id is None else server.liveness.last_heard(node_id)) if at is not None
-    ]
-    return {**body, "last_seen": times.format_time(int(max(seen) * 1_000_000))} if seen else body
+    if not server.core.control:
+        return body  # an agent knows of requests to itself alone, and of no other machine's
+    seen = [server.sessions.seen.last(document["access_key_id"])]
+    if node_id is not None:
+        seen += [server.sessions.seen.last(node_id), server.liveness.last_heard(node_id)]
+    moments = [at for at in seen if at is not None]
+    return {**body, "last_seen": times.format_time(int(max(moments) * 1_000_000))} if moments else body

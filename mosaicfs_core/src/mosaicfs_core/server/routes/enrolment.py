@@ -18,6 +18,7 @@ from mosaicfs_core.security.revocations import next_revocation
 from mosaicfs_core.server.auth import enrolment
 from mosaicfs_core.server.auth.revocations import disabled, take_back
 from mosaicfs_core.server.link.asking import MISSING
+from mosaicfs_core.server.link.offered import Taken, take
 from mosaicfs_core.server.listing import NoQuery, document_answer, json_answer
 from mosaicfs_core.server.routes.agents import calling_node
 from mosaicfs_core.server.routes.nodes import NodeAnswer, node_body
@@ -28,6 +29,7 @@ blueprint = Blueprint("enrolment", __name__, url_prefix="/api")
 
 MAX_NAME: Final = 200
 MAX_REMEMBERED: Final = 1000
+MAX_OFFERED: Final = 100
 
 
 class NewNode(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -84,6 +86,12 @@ class RememberedAll(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Revocations that a node knows of and the control plane does not."""
 
     items: Annotated[list[Remembered], Meta(min_length=1, max_length=MAX_REMEMBERED)]
+
+
+class Offer(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The plugin documents of the node that asks, as it knows them."""
+
+    documents: Annotated[list[dict[str, Any]], Meta(min_length=1, max_length=MAX_OFFERED)]
 
 
 class DisabledAgain(msgspec.Struct, kw_only=True):
@@ -179,3 +187,12 @@ async def bring_back(data: RememberedAll) -> Response:
     server = state()
     made = [one.id for one in data.items if await take_back(server, one.id, one.number, one.proof)]
     return json_answer(DisabledAgain(disabled=made))
+
+
+@blueprint.post("/agent/configuration")
+@validate_request(Offer)
+@document_response(Taken)
+async def take_configuration(data: Offer) -> Response:
+    """Take back what was set for the node that asks, where the control plane was made anew or restored from a backup:
+    its instances of plugins that are not known here, and its folders. What is known here stays."""
+    return json_answer(await take(state().core.store, calling_node(), data.documents))

@@ -19,7 +19,6 @@ from mosaicfs_core.server.background import spawn
 from mosaicfs_core.server.identity import CONTROL_ROLE
 from mosaicfs_core.server.link import asking
 from mosaicfs_core.server.link.asking import MISSING
-from mosaicfs_core.server.link.remote import RemoteAgent
 from mosaicfs_core.server.listing import (
     ListAnswer,
     NoQuery,
@@ -74,9 +73,9 @@ class NodeAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 class StatusAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
     """How a node is: overall and by subsystem, with its recent errors and what could not be watched. ``status`` is the
-    control plane's word (online, offline, …); of another node, ``connected`` tells whether its link is up and
-    ``last_heard`` when it last gave a sign, and ``double`` the address of another machine that runs with a copy of its
-    home and is refused."""
+    control plane's word (online, offline, …); of another node the control plane tells by ``connected`` whether its
+    link is up, by ``last_heard`` when it last gave a sign, and by ``double`` the address of another machine that runs
+    with a copy of its home and is refused."""
 
     node_id: str
     overall: str
@@ -174,7 +173,8 @@ async def begin_crawl(node_id: str, *, instance: str | None, full: bool, prefixe
         work = server.core.agent.crawl(instance=instance, full=full, prefixes=prefixes)
         spawn(server, f"crawl {instance or 'all'} {' '.join(prefixes)}", work)
     else:
-        await RemoteAgent(server.links, node_id).start_crawl(instance=instance, full=full, prefixes=prefixes)
+        far = asking.remote(server.core, server.links, node_id)
+        await far.start_crawl(instance=instance, full=full, prefixes=prefixes)
 
 
 @blueprint.get("")
@@ -239,7 +239,9 @@ async def get_status(node_id: str) -> Response:
     document = await server.core.store.get(ids.status_document_id(node_id))
     heard = server.liveness.last_heard(node_id)
     body = {"node_id": node_id, **_plain(document or {"overall": "unknown"})}
-    body |= {"status": node_status(node), "connected": server.links.connected(node_id)}
+    body["status"] = node_status(node)
+    if server.core.control:
+        body["connected"] = server.links.connected(node_id)
     if (double := server.links.double_of(node_id)) is not None:
         body["double"] = double
     if heard is not None:
@@ -262,7 +264,9 @@ async def list_node_files(node_id: str, query_args: FileFilter) -> Response:
 async def list_exclusions(node_id: str, query_args: ExclusionsQuery) -> Response:
     """List what is left out of the index, and why. The node looks at its disk for it; nothing is written."""
     server = state()
-    agent = server.core.agent if asking.is_here(server.core, node_id) else RemoteAgent(server.links, node_id)
+    agent = (
+        server.core.agent if asking.is_here(server.core, node_id) else asking.remote(server.core, server.links, node_id)
+    )
     path = None if query_args.path is None else paths.normalize_virtual(query_args.path)
     limit, offset = query_args.limit, query_args.offset
     found = await agent.exclusions(path, limit=limit, offset=offset)

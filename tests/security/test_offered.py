@@ -1,0 +1,100 @@
+"""Protects what was set for a machine when its control plane has forgotten it, and the control plane from a machine
+that brings back more than that."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mosaicfs_core.documents import ids
+from mosaicfs_core.documents.instances import instance_document
+from mosaicfs_core.home import Home
+from mosaicfs_core.plugins.first_instances import seed_instances
+
+JSON = {"Content-Type": "application/json"}
+THEN = "2026-01-01T00:00:00.000000Z"
+TAKEN = {"made": [], "folders": [], "differing": [], "refused": {}}
+
+
+def watcher(node_id: str, *folders: str, **fields: Any) -> dict[str, Any]:
+    """The instance that watches folders of a node."""
+    settings = {"settings": {"paths": list(folders), "ignore": ["*.tmp"]}} if folders else {}
+    return instance_document(node_id, "localfs", created_at=THEN, watches="paths", **settings) | fields
+
+
+async def offer(control: Any, caller: Any, *documents: dict[str, Any]) -> tuple[int, Any]:
+    body = json.dumps({"documents": documents}).encode()
+    found: tuple[int, Any] = await control.status_of(
+        caller, "POST", "/api/agent/configuration", body=body, headers=JSON
+    )
+    return found
+
+
+@pytest.mark.logs("brought back what was set")
+async def test_what_is_not_known_is_taken_once(control: Any, laptop: Home) -> None:
+    known = await control.enrol(laptop)
+    caller, store = control.as_node(laptop, known), control.server.core.store
+    given = watcher(known.node_id, "/a", "/b")
+    # The machine's link is up already, so that what its packages want by default was made.
+    await seed_instances(store, known.node_id, [watcher(known.node_id)], here=False)
+    assert await offer(control, caller, {**given, "_rev": "7-aa"}) == (200, {**TAKEN, "made": ["localfs"]})
+    made = await store.get(given["_id"])
+    assert made is not None
+    assert made["settings"] == given["settings"]
+    assert made["_rev"].startswith("2-")
+    assert await offer(control, caller, given) == (200, TAKEN)
+    assert (await store.get(given["_id"]))["_rev"] == made["_rev"]
+
+
+@pytest.mark.logs("brought back what was set")
+async def test_what_is_known_stays_but_for_folders(control: Any, laptop: Home) -> None:
+    known = await control.enrol(laptop)
+    caller, store = control.as_node(laptop, known), control.server.core.store
+    here = watcher(known.node_id, "/a", enabled=False)
+    await store.put(here)
+    removed = instance_document(known.node_id, "search", created_at=THEN)
+    await store.put(removed)
+    await store.update(removed["_id"], lambda now: {**(now or {}), "_deleted": True})
+    given = watcher(known.node_id, "/b", "/a/within")
+    expected = {**TAKEN, "folders": ["/b"], "differing": ["localfs"]}
+    assert await offer(control, caller, given, {**removed, "settings": {"x": 1}}) == (200, expected)
+    now = await store.get(here["_id"])
+    assert now["settings"] == {"paths": ["/a", "/b"], "ignore": ["*.tmp"]}
+    assert now["enabled"] is False
+    assert await store.get(removed["_id"]) is None
+
+
+async def test_nobody_brings_back_anything_else(control: Any, laptop: Home, tmp_path: Path) -> None:
+    thief = await control.enrol(laptop)
+    victim = await control.enrol(Home(tmp_path / "desktop"), name="Desktop")
+    caller, store = control.as_node(laptop, thief), control.server.core.store
+    node = await store.get(ids.node_document_id(victim.node_id))
+    before = store.seq
+    for document in (
+        watcher(victim.node_id, "/"),
+        {**watcher(thief.node_id, "/"), "node_id": victim.node_id},
+        {**watcher(thief.node_id, "/"), "_id": ids.plugin_document_id(victim.node_id, "localfs")},
+        {**watcher(thief.node_id, "/"), "plugin_name": "../localfs"},
+        {**watcher(thief.node_id, "/"), "type": "label_rule"},
+        {**watcher(thief.node_id, "/"), "enabled": "perhaps"},
+        {**watcher(thief.node_id, "/"), "_deleted": True, "_rev": "1-aa", "plugin_name": "nonsense"},
+        node,
+        {},
+    ):
+        status, found = await offer(control, caller, document)
+        assert (status, len(found["refused"]), found["made"]) == (200, 1, []), document
+    assert store.seq == before
+    user = await control.as_user()
+    assert (await offer(control, user, watcher(thief.node_id, "/")))[0] == 403
+    # A stolen machine is not let in by what it remembers, revoked here or unknown here.
+    assert (await control.status_of(user, "DELETE", f"/api/nodes/{thief.node_id}"))[0] == 200
+    assert (await offer(control, caller, watcher(thief.node_id, "/")))[0] == 401
+    document = await store.get(ids.node_document_id(thief.node_id))
+    await store.update(document["_id"], lambda now: {**(now or {}), "_deleted": True})
+    status, found = await offer(control, caller, watcher(thief.node_id, "/"))
+    assert status == 401
+    assert "a new key and `mosaicfs agent init` enrol it again" in found["error"]["message"]
+    assert await store.get(ids.plugin_document_id(thief.node_id, "localfs")) is None
