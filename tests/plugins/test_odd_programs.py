@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from processes import ended
 
 from mosaicfs_core.errors import PluginError, Unavailable
 from mosaicfs_core.hooks import FileEvent, FileRecord, Page, RunningPlugin
@@ -22,6 +23,7 @@ from mosaicfs_core.plugins.running import child
 from mosaicfs_core.plugins.running.child import Child
 from mosaicfs_plugins.external import socket
 from mosaicfs_plugins.external.executable import Executable
+from mosaicfs_plugins.external.lifeline import Lifeline
 from mosaicfs_plugins.external.socket import SocketPlugin
 
 FILE = FileRecord(file_id="n.u", node_id="n", export_path="/a", name="a", size=1, mtime=1, inode=1001)
@@ -252,6 +254,17 @@ async def test_one_that_does_not_read_is_ended_all_the_same(kind: str, tmp_path:
         assert all(isinstance(outcome, Unavailable) for outcome in outcomes)
 
 
+@asynccontextmanager
+async def started(context: Surroundings) -> AsyncIterator[Executable]:
+    """The program of the context, run for each event."""
+    running = Executable(context, Lifeline())
+    await running.start()
+    try:
+        yield running
+    finally:
+        await running.stop()
+
+
 @pytest.mark.parametrize(
     "said", ['{"a": "\\377"}', '{"a": 1e999}', "[1]", "{"], ids=["bytes", "infinite", "list", "cut"]
 )
@@ -262,10 +275,12 @@ async def test_a_program_that_prints_odd_things_has_made_an_attempt(said: str, t
     (directory / "odd").write_text(f"#!/bin/sh\ncat > /dev/null\nprintf '{said}'\n")
     (directory / "odd").chmod(0o700)
     with pytest.raises(PluginError, match="it printed"):
-        await Executable(context).file_event(event(1))
+        async with started(context) as running:
+            await running.file_event(event(1))
 
 
-async def test_what_a_program_left_behind_does_not_hold_its_answer(tmp_path: Path) -> None:
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="only Linux tells of the end of any process")
+async def test_what_a_program_left_behind_holds_no_answer_and_ends_with_the_plugin(tmp_path: Path) -> None:
     context = Surroundings(tmp_path)
     directory = context.plugin_dirs[0]
     directory.mkdir(mode=0o700)
@@ -289,6 +304,8 @@ async def test_what_a_program_left_behind_does_not_hold_its_answer(tmp_path: Pat
     (directory / "odd").chmod(0o700)
     context.timeout_s = 20.0
     async with asyncio.timeout(10):
-        answer = await Executable(context).file_event(event(1))
-    assert answer is not None
-    os.kill(answer["pid"], 9)
+        async with started(context) as running:
+            answer = await running.file_event(event(1))
+            assert answer is not None
+            left = os.pidfd_open(answer["pid"])
+        await ended(left)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,24 @@ async def test_bytes_of_a_file_arrive_in_ranges(context: InstanceContext, tmp_pa
         file_id="x.y", node_id="node-other-aaaa", export_path=str(file), name="f", size=1, mtime=1, inode=1001
     )
     assert await context.local_path(elsewhere) is None
+
+
+async def test_a_file_that_was_provided_goes_before_one_of_the_machine(
+    context: InstanceContext, mosaicfs_host: Harness, tmp_path: Path
+) -> None:
+    file = tmp_path / os.fsdecode(b"odd \xe9")
+    file.write_text("x")
+    record = await mosaicfs_host.index(file)
+    assert await context.local_path(record) == file
+    provided = context.files_dir / os.fspath(file).lstrip("/")
+    provided.mkdir(parents=True)
+    assert await context.local_path(record) == file
+    provided.rmdir()
+    provided.write_text("y")
+    assert await context.local_path(record) == provided
+    provided.unlink()
+    file.unlink()
+    assert await context.local_path(record) is None
 
 
 async def test_a_file_that_the_way_to_is_barred_has_no_path_here(

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from processes import ended
 
 from mosaicfs_core import children
 
@@ -31,17 +32,6 @@ if sys.argv[1] == "serves":
     print(child.stdout.readline(), flush=True)
 child.wait()
 """
-
-
-async def ended(descriptor: int) -> None:
-    """Wait for the end of a process, by its descriptor."""
-    loop, event = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_reader(descriptor, event.set)
-    try:
-        await event.wait()
-    finally:
-        loop.remove_reader(descriptor)
-        os.close(descriptor)
 
 
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="only Linux tells of the end of any process")

@@ -30,6 +30,7 @@ from mosaicfs_core.hooks import (
 from mosaicfs_core.hooks.wire import ANNOTATION_LIMIT, Envelope, crawl_payload, event_envelope
 from mosaicfs_plugins.external.crawling import Crawl
 from mosaicfs_plugins.external.execution import Execution, Outcome
+from mosaicfs_plugins.external.lifeline import Groups, Lifeline
 from mosaicfs_plugins.external.programs import Finder, Found, find_program, names_in
 
 LOOK_S: Final = 2.0
@@ -45,6 +46,9 @@ class ExecutableKind:
 
     name = "executable"
 
+    def __init__(self) -> None:
+        self._lifeline = Lifeline()
+
     def programs(self, plugin_dirs: Sequence[Path], socket_dir: Path) -> Sequence[Program]:
         """Everything that lies there."""
         names = {name for directory in plugin_dirs for name in names_in(directory)}
@@ -55,15 +59,17 @@ class ExecutableKind:
 
     def run(self, context: KindContext) -> Executable:
         """An instance of the program that the context names."""
-        return Executable(context)
+        return Executable(context, self._lifeline)
 
 
 class Executable:
     """A ``RunningPlugin`` that is a new process each time."""
 
-    def __init__(self, context: KindContext) -> None:
-        self._context = context
+    def __init__(self, context: KindContext, lifeline: Lifeline) -> None:
+        self._context, self._lifeline = context, lifeline
         self._name = context.plugin.instance
+        self._environment = self._least() | lifeline.environment
+        self._groups: Groups | None = None
         self._finder = Finder(context.package, context.plugin_dirs)
         self._problem = self._finder.find().problem
         self._looking: asyncio.Task[None] | None = None
@@ -86,7 +92,8 @@ class Executable:
         return None
 
     async def start(self) -> None:
-        """Look at the program now and then."""
+        """Look at the program now and then; from now on it may be run."""
+        self._groups = await self._lifeline.hold()
         self._looking = asyncio.create_task(self._look(), name=f"look at {self._name}")
 
     async def stop(self) -> None:
@@ -95,6 +102,9 @@ class Executable:
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
         self._threads.shutdown(wait=False)
+        if self._groups is not None:
+            self._groups = None
+            await self._lifeline.release()
 
     def configure(self) -> None:
         """Every run gets the settings of its moment."""
@@ -177,7 +187,9 @@ class Executable:
     async def _run(self, hook: str, given: Any, timeout_s: float, crawl: Crawl | None = None) -> Outcome:
         """Run it once; what it prints goes to ``crawl`` if there is one. Raises ``PluginError``, ``Unavailable``, and
         the crawl's ``UserError``."""
-        execution = Execution(self._environment())
+        if self._groups is None:
+            raise Unavailable(f"plugin {self._name}: it is not started")
+        execution = Execution(self._environment, self._groups)
         said = msgspec.json.encode(given, enc_hook=str)
 
         def find_and_run() -> tuple[Found, Outcome | None]:
@@ -211,7 +223,7 @@ class Executable:
             raise self._failed(hook, f"it ended with {_ended(outcome.code)}", outcome)
         return outcome
 
-    def _environment(self) -> dict[str, str]:
+    def _least(self) -> dict[str, str]:
         """As little as programs can do with: nothing of the host's own settings and secrets."""
         passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         return passed | {"MOSAICFS_PLUGIN": self._name, "MOSAICFS_NODE_ID": self._context.plugin.node_id}

@@ -10,11 +10,14 @@ import os
 import selectors
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
+
+from mosaicfs_plugins.external.lifeline import Groups
 
 OUTPUT_LIMIT: Final = 4 << 20
 """Bytes of standard output that are taken; a program that prints more is killed."""
@@ -38,8 +41,8 @@ class Outcome(NamedTuple):
 class Execution:
     """A run that can be ended from another thread."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self._environment = environment
+    def __init__(self, environment: Mapping[str, str], groups: Groups) -> None:
+        self._environment, self._groups = environment, groups
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
         self._ended = False
@@ -67,27 +70,37 @@ class Execution:
         with self._lock:
             if self._ended:
                 return Outcome(-signal.SIGKILL, b"", "", "was stopped")
-            self._process = subprocess.Popen(
-                [os.fspath(path)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                cwd=directory,
-                env=dict(self._environment),
-                start_new_session=True,
-            )
-        process = self._process
-        with process:
-            talk = _Talk(process, given, take)
+            place = self._groups.take()
             try:
+                process = self._process = self._started(path, directory)
+            except BaseException:
+                self._groups.leave(place)
+                raise
+            self._groups.enter(place, process.pid)
+        with process:
+            try:
+                talk = _Talk(process, given, take)
                 problem = talk.run(timeout_s)
             finally:
-                # What it has started is to end with it, also when it ended well itself.
+                # What it has started is to end with it, also when it ended well itself. Once it is waited for, its
+                # number may be another's.
                 with self._lock:
-                    self._ended = True
+                    self._ended, self._process = True, None
                     _kill_group(process)
+                    self._groups.leave(place)
             code = process.wait()
         return Outcome(code, bytes(talk.output), talk.errors.decode("utf-8", "replace").strip(), problem)
+
+    def _started(self, path: Path, directory: Path) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [os.fspath(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=directory,
+            env=self._environment,
+            start_new_session=True,
+        )
 
 
 class _Talk:
@@ -115,7 +128,7 @@ class _Talk:
         reading = 2
         with self._selector:
             while reading:
-                if not ended and self._process.poll() is not None:
+                if not ended and _has_ended(self._process):
                     # Something that it started may keep the streams open, and go on for ever: what there was counts.
                     limit, ended = time.monotonic() + _AFTERWARDS_S, True
                 left = limit - time.monotonic()
@@ -156,6 +169,16 @@ class _Talk:
         part = os.read(descriptor, _CHUNK)
         self.errors = (self.errors + part)[-ERROR_TAIL:]
         return bool(part)
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Whether a program has ended. It is not waited for, so that its number stays its own until its group is killed."""
+    if sys.platform != "linux":
+        return process.poll() is not None
+    try:
+        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True  # nobody may wait for children here: whoever started us wanted it so
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
