@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from mosaicfs_core.agent import socket as agent_socket
+from mosaicfs_core.agent import handles
 from mosaicfs_core.content import ByteSource
 
 Write = Callable[[Path, Mapping[str, str]], None]
@@ -239,7 +239,7 @@ class Slow(ByteSource):
 async def test_progress_is_told_and_bytes_that_are_kept_nowhere_are_lent(
     started: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(agent_socket, "_PROGRESS_S", 0.02)
+    monkeypatch.setattr(handles, "_PROGRESS_S", 0.02)
     source = Slow()
 
     class Anywhere:
@@ -326,8 +326,8 @@ async def test_whoever_asked_is_answered_when_the_disk_fails(started: Any) -> No
 
 def test_of_very_many_ranges_the_nearest_are_told() -> None:
     ranges = tuple((start, start + 1) for start in range(0, 100_000, 2))
-    near = agent_socket._nearest(ranges, 50_000)
+    near = handles._nearest(ranges, 50_000)
     assert (50_000, 50_001) in near
     assert len(near) == 256
-    assert agent_socket._nearest(ranges, 0)[0] == (0, 1)
-    assert agent_socket._nearest(ranges[:5], 0) == ranges[:5]
+    assert handles._nearest(ranges, 0)[0] == (0, 1)
+    assert handles._nearest(ranges[:5], 0) == ranges[:5]

@@ -76,6 +76,22 @@ async def test_a_lost_connection_comes_back_and_is_told_of(control_plane: Any, e
         assert link.state.connected
 
 
+async def test_what_follows_a_connection_that_ends_meanwhile_is_done_again_with_the_next_and_no_failure(
+    control_plane: Any, eventually: Any
+) -> None:
+    ups: list[bool] = []
+
+    async def up(again: bool) -> None:
+        if not again:
+            await links.nodes[NODE].close("cut")
+            await link.call("ping")
+        ups.append(again)
+
+    links = control_plane.server.links
+    async with linked(control_plane, up=up) as link:
+        await eventually(lambda: ups == [True])
+
+
 async def test_without_a_control_plane_it_tries_again_with_growing_pauses(eventually: Any) -> None:
     pauses: list[float] = []
     enough = asyncio.Event()

@@ -212,8 +212,9 @@ async def test_a_machine_by_its_id_is_told_by_its_name(api: Api, route: str) -> 
     node = {"_id": d.node_document_id(api.node), "type": "node", "node_id": api.node, "friendly_name": "NAS"}
     await api.harness.store.put({**node, "platform": "linux", "status": "online"})
     await api.file("/s/a.txt")
-    for place, mounts in (("/machines/NAS", []), ("/machines/NAS/docs", [api.mount("/s")])):
-        await api.ask("POST", "vfs/directories", json={"path": place, "mounts": mounts})
+    # With its parents: what seeds the tree may come to them before or after this.
+    docs = {"path": "/machines/NAS/docs", "mounts": [api.mount("/s")], "parents": True}
+    assert (await api.ask("POST", "vfs/directories", json=docs))[0] == 201
     for asked, meant in (("", ""), ("/docs", "/docs"), ("/docs/a.txt", "/docs/a.txt"), ("/nowhere", "")):
         path = f"/machines/{api.node}{asked}"
         status, body, _ = await api.ask("GET", route, query_string={"path": path})

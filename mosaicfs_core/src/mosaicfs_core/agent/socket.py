@@ -38,35 +38,26 @@ import os
 import socket
 import struct
 import sys
-import tempfile
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
-from operator import itemgetter
 from pathlib import Path
-from typing import Any, BinaryIO, Final, TypeVar, cast
+from typing import Any, Final
 
-from mosaicfs_core.content import ByteSource
-from mosaicfs_core.content.source import Ranges
-from mosaicfs_core.errors import MosaicError, NoRoom, NotFound, PluginError, Unavailable, UserError
+from mosaicfs_core.agent.handles import Handles
+from mosaicfs_core.errors import MosaicError, NotFound, PluginError, UserError
 from mosaicfs_core.hooks import FileRecord
 from mosaicfs_core.plugins.context import CoreServices
 from mosaicfs_core.supervision import end_tasks, supervised
 from mosaicfs_core.unix_sockets import reachable
 
 logger = logging.getLogger(__name__)
-T = TypeVar("T")
 
 VERSION: Final = 1
 LINE_LIMIT: Final = 1 << 20
 _CONNECTIONS: Final = 64
-_HANDLES: Final = 65536
 _LASTING: Final = 50
-_PROGRESS_S: Final = 2.0
-_RANGES: Final = 256
-_LENT_LIMIT: Final = 16 << 20
 
 
 class AgentSocket:
@@ -140,9 +131,7 @@ class _Connection:
         self._mounts: set[Path] = set()
         self._lasting: dict[str, PluginError] = {}
         self._answers: set[asyncio.Task[None]] = set()
-        self._open: dict[int, ByteSource] = {}
-        self._described: set[int] = set()
-        self._next_handle = 1
+        self._handles = Handles(core.content, self._send)
 
     async def run(self) -> None:
         """Serve until the client leaves."""
@@ -163,8 +152,7 @@ class _Connection:
                 self._core.host.over(failure)
             tasks = [*self._answers, *([pings] if pings else [])]
             await end_tasks(*tasks)
-            for source in self._open.values():
-                source.close()
+            self._handles.close_all()
             self._client.close()
 
     async def _ping(self, seq: int) -> None:
@@ -205,10 +193,7 @@ class _Connection:
             told = [str(message["failed"].get(name)) for name in ("message", "plugin", "hook")]
             self._failed(PluginError(*told, lasting=bool(message["failed"].get("lasting"))))
         elif isinstance(message.get("close"), int):
-            self._described.discard(message["close"])
-            source = self._open.pop(message["close"], None)
-            if source is not None:
-                source.close()
+            self._handles.close(message["close"])
         else:
             self._begin(self._answer(message))
 
@@ -243,9 +228,12 @@ class _Connection:
         number = message.get("id")
         try:
             if isinstance(message.get("open"), str):
-                await self._open_file(number, message["open"])
+                record = self._record(message["open"])
+                if record is None:
+                    raise NotFound(f"no file {message['open']}", file_id=message["open"])
+                await self._handles.open(number, record)
             elif isinstance(message.get("fetch"), int):
-                await self._fetch(number, message)
+                await self._handles.fetch(number, message)
             else:
                 raise UserError("expected mounts, shown, open, fetch, close, reindex, alive or failed")
         except MosaicError as error:
@@ -274,72 +262,6 @@ class _Connection:
             return False
         return True
 
-    async def _open_file(self, number: Any, file_id: str) -> None:
-        record = self._record(file_id)
-        if record is None:
-            raise NotFound(f"no file {file_id}", file_id=file_id)
-        if len(self._open) >= _HANDLES:
-            raise Unavailable("too many files are open")
-        source = cast(ByteSource, await self._core.content.open(record))
-        handle = self._next_handle
-        self._next_handle += 1
-        self._open[handle] = source
-        answer = {"id": number, "handle": handle, "version": source.version}
-        await self._show(answer, handle, source, 0)
-
-    async def _fetch(self, number: Any, message: dict[str, Any]) -> None:
-        handle, offset, length = message["fetch"], message.get("offset"), message.get("length")
-        source = self._open.get(handle)
-        if source is None:
-            raise NotFound(f"no handle {handle}")
-        if not (isinstance(offset, int) and isinstance(length, int) and offset >= 0 and 0 <= length <= _LENT_LIMIT):
-            raise UserError("fetch needs an offset and a length")
-        try:
-            await self._patiently(number, source, source.ensure(offset, length))
-        except NoRoom:
-            kept = False
-        else:
-            kept = source.descriptor is not None
-        if kept:
-            await self._show({"id": number}, handle, source, offset)
-            return
-        data = await self._patiently(number, source, source.read(offset, length))
-        with _lent(data) as descriptor:
-            await self._send(
-                {
-                    "id": number,
-                    "lent": len(data),
-                    "size": source.size,
-                    "received": source.received,
-                    "descriptor": True,
-                },
-                descriptor.fileno(),
-            )
-
-    async def _show(self, answer: dict[str, Any], handle: int, source: ByteSource, offset: int) -> None:
-        """Answer with what a source has around ``offset``; its descriptor goes along once."""
-        present, kept = _nearest(source.present, offset), _nearest(source.kept, offset)
-        answer |= {"size": source.size, "present": present, "kept": kept}
-        answer |= {"stamp": source.stamp, "received": source.received}
-        if source.descriptor is None or handle in self._described:
-            await self._send(answer)
-            return
-        self._described.add(handle)
-        await self._send({**answer, "descriptor": True}, source.descriptor)
-
-    async def _patiently(self, number: Any, source: ByteSource, work: Coroutine[Any, Any, T]) -> T:
-        """Do something that may wait for another machine, and say so as long as bytes come."""
-        task = asyncio.create_task(work)
-        received = source.received
-        try:
-            while not (await asyncio.wait({task}, timeout=_PROGRESS_S))[0]:
-                if source.received != received:
-                    received = source.received
-                    await self._send({"id": number, "progress": True})
-            return task.result()
-        finally:
-            task.cancel()
-
     def _record(self, file_id: str) -> FileRecord | None:
         try:
             row = self._core.store.reader.file_by_id(file_id)
@@ -365,25 +287,6 @@ class _Connection:
                 return socket.send_fds(self._client, [data], [descriptor])
             except BlockingIOError:
                 await _writable(self._client)
-
-
-def _nearest(ranges: Ranges, offset: int) -> Ranges:
-    """The ranges around an offset: all of them, unless a file was read all over the place."""
-    if len(ranges) <= _RANGES:
-        return ranges
-    position = max(0, bisect_right(ranges, offset, key=itemgetter(0)) - _RANGES // 2)
-    return ranges[position : position + _RANGES]
-
-
-def _lent(data: bytes) -> BinaryIO:
-    """A file without a name that holds ``data``, in memory where the system can."""
-    if hasattr(os, "memfd_create"):
-        file: BinaryIO = os.fdopen(os.memfd_create("lent"), "w+b")
-    else:
-        file = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 - the caller closes it
-    file.write(data)
-    file.flush()
-    return file
 
 
 async def _writable(client: socket.socket) -> None:

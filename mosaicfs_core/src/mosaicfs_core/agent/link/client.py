@@ -141,7 +141,7 @@ class Link:
                 logger.info("connected to the control plane", extra={"operation": "link"})
                 beside += [
                     asyncio.create_task(self._ping(peer), name="link ping"),
-                    asyncio.create_task(self._tell_up(self._again), name="link up"),
+                    asyncio.create_task(self._tell_up(peer, self._again), name="link up"),
                 ]
                 self._again = True
                 return await conversation
@@ -159,12 +159,14 @@ class Link:
                 await peer.close(error.message)
                 return
 
-    async def _tell_up(self, again: bool) -> None:
+    async def _tell_up(self, peer: Peer, again: bool) -> None:
         if self._up is None:
             return
         try:
             await self._up(again)
         except MosaicError as error:
+            if peer.broken.is_set():
+                return  # the connection ended meanwhile, which is told as such; the next one does it again
             logger.warning("what follows a connection failed: %s", error, extra={"operation": "link"})
         except Exception:
             logger.exception("what follows a connection failed", extra={"operation": "link"})
