@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import sqlite3
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,29 @@ async def test_a_bit_that_flips_while_other_blocks_come_is_found(bed: Bed) -> No
         assert await source.read(20 * MIB, MIB) == data[20 * MIB : 21 * MIB]
         bed.owner.disturb = None
         assert await source.read(0, MIB) == data[:MIB]
+
+
+@pytest.mark.parametrize("size", [2 * MIB + 5, BIG])
+async def test_whoever_reads_for_himself_is_told_checksums_and_doubts(bed: Bed, size: int) -> None:
+    """As the mount does: of the blocks asked for that are there; known in the next process once they have been seen."""
+    data = content(size)
+    file = bed.put("a", data)
+    sums = tuple((block, zlib.crc32(data[block * MIB : (block + 1) * MIB])) for block in (1, 2))
+    for _ in range(2):
+        with await bed.open(file) as source:
+            assert source.sums(MIB, 2 * MIB) == ()
+            await source.ensure(MIB + 5, 2 * MIB - 5)
+            assert source.sums(MIB + 5, 2 * MIB - 5) == sums
+            assert source.sums(size + MIB, 100) == ()
+            assert source.doubted == 0
+            flip(bed.data_files()[0], MIB)
+            await source.ensure(MIB, 1)
+            assert (first := source.doubted) > 0
+            source.doubt()
+            assert source.doubted > first
+            assert source.present == ()
+            assert await source.read(MIB, 10) == data[MIB : MIB + 10]
+        await bed.restart()
 
 
 async def test_a_bit_that_flips_while_a_small_file_comes_is_found(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,8 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +197,89 @@ async def test_a_file_that_others_write_to_is_asked_for_again(
     assert fetches == 1
     file.close()
     os.close(descriptor)
+
+
+class Disturbed:
+    """A data file of which an agent tells; somebody writes ``wrong`` to it at the moment of each read of the mount,
+    ``times`` over. Every ``fetch`` is noted and mends it."""
+
+    def __init__(self, path: Path, agent: Agent, patch: pytest.MonkeyPatch) -> None:
+        self.path = path
+        self.right, self.wrong = b"0123456789", b"0123x56789"
+        path.write_bytes(self.right)
+        self.descriptor = os.open(path, os.O_RDONLY)
+        self.times = 0
+        self.fetches: list[dict[str, Any]] = []
+        self.restless = False
+        self._pread = os.pread
+        agent.answer = self._answer
+        patch.setattr(os, "pread", self._read)
+
+    def _read(self, descriptor: int, length: int, offset: int) -> bytes:
+        if self.times:
+            self.times -= 1
+            self.path.write_bytes(self.wrong)
+        return self._pread(descriptor, length, offset)
+
+    def _answer(self, message: dict[str, Any]) -> tuple[dict[str, Any] | None, int | None]:
+        if "fetch" in message:
+            self.fetches.append(message)
+            self.path.write_bytes(self.right)
+        stamp = 1 if self.restless else os.fstat(self.descriptor).st_ctime_ns
+        told = {"size": 10, "present": [[0, 10]], "stamp": stamp}
+        if "open" in message:
+            return {**told, "handle": 1, "version": "v", "descriptor": True}, self.descriptor
+        return {**told, "sums": [[0, zlib.crc32(self.right)]]} if "fetch" in message else None, None
+
+
+@pytest.fixture
+def disturbed(agent: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disturbed]:
+    made = Disturbed(tmp_path / "bytes", agent, monkeypatch)
+    yield made
+    os.close(made.descriptor)
+
+
+async def test_what_others_write_while_it_is_read_is_not_handed_out(client: AgentClient, disturbed: Disturbed) -> None:
+    file = await client.open("node.uuid")
+    disturbed.times = 1
+    assert await file.read(0, 10) == disturbed.right
+    assert len(disturbed.fetches) == 1
+    assert await file.read(0, 10) == disturbed.right
+    assert len(disturbed.fetches) == 1, "nobody wrote"
+    file.close()
+
+
+async def test_a_file_that_is_written_to_all_the_time_is_read_by_its_checksums(
+    client: AgentClient, disturbed: Disturbed
+) -> None:
+    """As while the agent downloads it: one answer is enough, and a block that was checked is not read again."""
+    disturbed.restless = True
+    file = await client.open("node.uuid")
+    assert await file.read(0, 10) == disturbed.right
+    disturbed.times = 10
+    assert await file.read(2, 5) == disturbed.right[2:7]
+    assert [message.get("doubt") for message in disturbed.fetches] == [None, None]
+    file.close()
+
+
+async def test_damage_that_the_agent_does_not_see_is_told_to_it(client: AgentClient, disturbed: Disturbed) -> None:
+    disturbed.restless = True
+    file = await client.open("node.uuid")
+    disturbed.times = 3  # once for the range in vain before the question, and for range and block after it
+    assert await file.read(0, 10) == disturbed.right
+    assert [message.get("doubt") for message in disturbed.fetches] == [None, True]
+    file.close()
+
+
+async def test_a_file_that_is_damaged_at_every_moment_is_an_error_in_the_end(
+    client: AgentClient, disturbed: Disturbed
+) -> None:
+    file = await client.open("node.uuid")
+    disturbed.times = 1000
+    with pytest.raises(OSError, match="did not make the range present"):
+        await file.read(0, 10)
+    assert 1 < len(disturbed.fetches) < 10
+    file.close()
 
 
 async def test_a_handle_is_opened_again_after_the_agent_was_away(

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.content.bed import MIB, OWNER, content, flip_bits
+from tests.content.bed import MIB, OWNER, content, flip, flip_bits
 from tests.mount.remote_agent import RemoteAgent
 
 from mosaicfs_core import documents as d
@@ -208,6 +208,39 @@ def test_a_flipped_bit_in_the_cache_is_mended(world: Any, remote: RemoteAgent, g
     assert os.pread(held, 3 * MIB, 0) == data
     os.close(held)
     assert cached.read_bytes() == data
+
+
+@pytest.mark.logs("damaged and are fetched again")
+@pytest.mark.parametrize("again", [False, True])
+def test_pages_with_damaged_bytes_go_once_the_damage_is_noticed(
+    world: Any, remote: RemoteAgent, give: Any, point: Path, again: bool
+) -> None:
+    """A bit flips just while the agent writes to the same file, so that its time tells nothing, and is read. Something
+    else that others do to the file is noticed: from then on those pages are not served, by whatever descriptor."""
+    data = content(BIG)
+    give(data)
+    path = world.mount(point).directory / "far" / NAME
+    connected(world, remote)
+    assert path.read_bytes() == data
+    (cached,) = remote.bed.data_files()
+    (entry,) = remote.call(lambda: list(remote.bed.cache._entries.values()))
+    drop_pages(path)
+    held = os.open(path, os.O_RDONLY)
+
+    def unseen() -> None:
+        flip(cached, 5 * MIB)
+        entry.stamp = cached.stat().st_ctime_ns
+
+    remote.call(unseen)
+    assert os.pread(held, 10, 5 * MIB) != data[5 * MIB : 5 * MIB + 10], "the kernel has them"
+    flip(cached, 40 * MIB)
+    if again:
+        os.close(held)
+        held = os.open(path, os.O_RDONLY)
+        assert os.pread(held, 10, 5 * MIB) == data[5 * MIB : 5 * MIB + 10]
+    assert os.pread(held, 10, 40 * MIB) == data[40 * MIB : 40 * MIB + 10]
+    world.wait_until(lambda: os.pread(held, 10, 5 * MIB) == data[5 * MIB : 5 * MIB + 10], 5)
+    os.close(held)
 
 
 @pytest.mark.logs("begins anew|data file of the cache is gone")

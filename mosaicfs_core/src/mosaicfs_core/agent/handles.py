@@ -74,6 +74,8 @@ class Handles:
             raise NotFound(f"no handle {handle}")
         if not (isinstance(offset, int) and isinstance(length, int) and offset >= 0 and 0 <= length <= _LENT_LIMIT):
             raise UserError("fetch needs an offset and a length")
+        if message.get("doubt") is True:
+            source.doubt()
         try:
             await self._patiently(number, source, source.ensure(offset, length))
         except NoRoom:
@@ -81,7 +83,7 @@ class Handles:
         else:
             kept = source.descriptor is not None
         if kept:
-            await self._show({"id": number}, handle, source, offset)
+            await self._show({"id": number, "sums": source.sums(offset, length)}, handle, source, offset)
             return
         data = await self._patiently(number, source, source.read(offset, length))
         with _lent(data) as descriptor:
@@ -100,7 +102,7 @@ class Handles:
         """Answer with what a source has around ``offset``; its descriptor goes along once."""
         present, kept = _nearest(source.present, offset), _nearest(source.kept, offset)
         answer |= {"size": source.size, "present": present, "kept": kept}
-        answer |= {"stamp": source.stamp, "received": source.received}
+        answer |= {"stamp": source.stamp, "received": source.received, "doubted": source.doubted}
         if source.descriptor is None or handle in self._described:
             await self._send(answer)
             return

@@ -8,11 +8,12 @@ JSON lines both ways. The agent greets with ``{"hello": {"node_id", "version"}, 
 * ``{"shown": N}``: its mounts show all up to this sequence, the kernel's memory of names included; no answer. Who edits
   the tree waits for that;
 * ``{"id": 7, "open": "{node}.{uuid}"}``: hold a file open, without asking another machine; answered by ``{"id": 7,
-  "handle": 3, "version", "size", "present": [[from, to], …], "kept", "stamp", "received"}`` or by ``{"id": 7, "error":
-  {"code", "message"}}``;
+  "handle": 3, "version", "size", "present": [[from, to], …], "kept", "stamp", "received", "doubted"}`` or by ``{"id":
+  7, "error": {"code", "message"}}``;
 * ``{"id": 8, "fetch": 3, "offset", "length"}``: make a range of a handle present; answered as ``open`` without handle
-  and version, or by ``{"id": 8, "lent": N, "size", "received"}`` beside a descriptor that holds these N bytes alone,
-  from its beginning, when they can be kept nowhere;
+  and version, and with ``"sums": [[block, CRC-32], …]``; or by ``{"id": 8, "lent": N, "size", "received"}`` beside a
+  descriptor that holds these N bytes alone, from its beginning, when they can be kept nowhere. ``"doubt": true`` says
+  that what the last answer vouched for was not right in the end;
 * ``{"close": 3}``: give a handle back, as the end of the connection does for all; no answer;
 * ``{"reindex": "{node}.{uuid}"}``: what is on disk is not what the document says; no answer;
 * ``{"alive": true}``: the client's loop turns, said every ten seconds by one that mounts; no answer;
@@ -23,7 +24,10 @@ An answer with ``"descriptor": true`` has a descriptor beside its line (SCM_RIGH
 which a handle gets once, at once or when there is one. ``kept`` are the ranges that can be made present without asking
 another machine; of very many ranges those around the offset are told. ``version`` tells apart versions of a file's
 bytes. ``stamp`` is the change time (ns) of the descriptor's file as the agent left it: another one says that somebody
-else wrote to it and that what is present is to be asked for again. ``received`` counts the bytes that came from afar.
+else wrote to it and that what is present is to be asked for again. ``sums`` are of the blocks (1 MiB) that hold the
+range asked for: while that time does not stand still, for the agent writes as well, a client compares what it has read
+with them. ``doubted`` is the time (ns) at which it was last noticed that something present may have been wrong, 0 for
+never: when it changes, what a client remembers is in doubt. ``received`` counts the bytes that came from afar.
 While they come, ``{"id": 8, "progress": true}`` says every few seconds that waiting makes sense.
 
 Only processes of the same user are served.

@@ -13,6 +13,7 @@ from typing import Final
 CHUNK: Final = 1 << 20
 """Bytes per read when a source is streamed."""
 Ranges = tuple[tuple[int, int], ...]
+Sums = tuple[tuple[int, int], ...]
 
 
 def pread_all(descriptor: int, offset: int, length: int) -> bytes:
@@ -74,6 +75,18 @@ class ByteSource:
     def stamp(self) -> int | None:
         """The status change time (ns) that ``descriptor`` has when nobody but us wrote to it; None: not watched."""
         return None
+
+    @property
+    def doubted(self) -> int:
+        """When (ns) it was last noticed that bytes which were ``present`` may have been wrong; 0: never."""
+        return 0
+
+    def sums(self, offset: int, length: int) -> Sums:
+        """The CRC-32 of the blocks of ``descriptor`` that hold a range, by number, as far as they are known."""
+        return ()
+
+    def doubt(self) -> None:
+        """Somebody found something wrong in what is ``present``: look again."""
 
     async def settle(self) -> None:
         """Make ``size``, ``mtime`` and ``etag`` certain. Raises a ``MosaicError``."""

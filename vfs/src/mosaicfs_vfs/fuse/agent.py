@@ -21,6 +21,7 @@ from typing import Any, Final
 from mosaicfs_core.errors import PluginError
 from mosaicfs_core.supervision import end_tasks
 from mosaicfs_core.unix_sockets import reachable
+from mosaicfs_vfs.fuse.checked import CheckedBlocks
 from mosaicfs_vfs.fuse.outbox import Outbox
 from mosaicfs_vfs.fuse.remote import AgentFile, Fetched, Ranges, Stale
 
@@ -58,6 +59,7 @@ class AgentClient:
         self._descriptors: deque[int] = deque()
         self._timeouts: dict[int, asyncio.Timeout] = {}
         self._next_request = 1
+        self._checked = CheckedBlocks()
         self._shown: int | None = None
         self._failures: deque[PluginError] = deque(maxlen=_FAILURES)
         self._loop = asyncio.get_running_loop()
@@ -93,7 +95,7 @@ class AgentClient:
         handle, session = opened.handle, self._session_number
         file: AgentFile
 
-        async def fetch(offset: int, length: int) -> Fetched:
+        async def fetch(offset: int, length: int, *, doubt: bool) -> Fetched:
             nonlocal handle, session
             if session != self._session_number:
                 # The agent was started again and knows nothing of the handle.
@@ -104,13 +106,14 @@ class AgentClient:
                 handle, session = again.handle, self._session_number
                 if again.descriptor is not None:
                     file.take(again)
-            return await self._ask({"fetch": handle, "offset": offset, "length": length})
+            doubts = {"doubt": True} if doubt else {}
+            return await self._ask({"fetch": handle, "offset": offset, "length": length, **doubts})
 
         def closed() -> None:
             if session == self._session_number:
                 self._send({"close": handle})
 
-        file = AgentFile(opened, fetch, closed)
+        file = AgentFile(opened, fetch, closed, self._checked)
         return file
 
     def reindex(self, file_id: str) -> None:
@@ -291,6 +294,8 @@ def _fetched(answer: dict[str, Any], descriptor: int | None) -> Fetched:
         received=int(answer.get("received", 0)),
         handle=int(answer.get("handle", 0)),
         version=str(answer.get("version", "")),
+        doubted=int(answer.get("doubted", 0)),
+        sums={int(block): int(value) for block, value in answer.get("sums", ())},
     )
 
 

@@ -253,7 +253,8 @@ class MountOperations(pyfuse3.Operations):
         file.gate = self._policy.gate(pid, entry.name)
         aside = self._files.replaced(inode, file.version)
         handle = self._files.add_elsewhere(file, inode, told, _version(told))
-        return pyfuse3.FileInfo(fh=handle, keep_cache=self._keeps(inode, file.version, aside), direct_io=aside)
+        keep = self._keeps(inode, (file.version, file.doubted), aside)
+        return pyfuse3.FileInfo(fh=handle, keep_cache=keep, direct_io=aside)
 
     def _keeps(self, inode: int, version: object, aside: bool) -> bool:
         """Whether the kernel's pages of an inode are of a version that is being opened; if not, it drops them.
@@ -272,12 +273,17 @@ class MountOperations(pyfuse3.Operations):
         """Bytes from another machine. The agent bounds the wait, for as long as bytes keep coming."""
         file = self._files.elsewhere[handle]
         inode = self._files.inode_of(handle)
+        before = file.doubted
         try:
             data = await file.read(offset, size)
         except Stale:
             # The kernel has pages of the version that is gone: the next open drops them.
             self._doubtful.add(inode)
             raise
+        if file.doubted != before:
+            # The kernel may have pages from before the agent noticed, and asks nobody about them.
+            self._paged.pop(inode, None)
+            asyncio.get_running_loop().call_soon(self._notifier.send, [ForgetAttributes(inode, data=True)])
         if len(data) < size:
             self._short(handle, offset + len(data))
         return data

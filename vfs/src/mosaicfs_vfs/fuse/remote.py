@@ -6,12 +6,13 @@ import asyncio
 import errno
 import os
 from bisect import bisect_right
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Final, Protocol
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
 
 from mosaicfs_core.content.cache.offline import CachedFile
 from mosaicfs_core.content.source import pread_all
+from mosaicfs_vfs.fuse.checked import CheckedBlocks
 
 Ranges = tuple[tuple[int, int], ...]
 _ROUNDS: Final = 4
@@ -37,6 +38,15 @@ class Fetched:
     received: int = 0
     handle: int = 0
     version: str = ""
+    doubted: int = 0
+    sums: Mapping[int, int] = field(default_factory=dict)
+
+
+class Fetch(Protocol):
+    """Asks the agent for a range, which has its own time limit; ``doubt`` says that what it vouched for was wrong."""
+
+    def __call__(self, offset: int, length: int, *, doubt: bool) -> Coroutine[Any, Any, Fetched]:
+        """Raises ``OSError``."""
 
 
 class Gate(Protocol):
@@ -60,10 +70,14 @@ class OpenGate:
 
 
 class RemoteFile(Protocol):
-    """An open file of another node. ``gate`` is set by whoever opened it; ``version`` tells apart what is held open."""
+    """An open file of another node. ``gate`` is set by whoever opened it; ``version`` tells apart what is held open.
+
+    ``doubted`` is another number once bytes that were read before may have been wrong, and the kernel has them.
+    """
 
     size: int
     version: str
+    doubted: int
     gate: Gate
 
     async def read(self, offset: int, length: int) -> bytes:
@@ -76,17 +90,16 @@ class RemoteFile(Protocol):
 class AgentFile:
     """A file that the agent holds open: what is present is read from its descriptor, the rest is asked for.
 
-    ``fetch(offset, length)`` has its own time limit and raises ``OSError``. ``closed`` is called once, at the end.
+    ``closed`` is called once, at the end. ``checked`` is shared by all open files.
     """
 
-    def __init__(
-        self, opened: Fetched, fetch: Callable[[int, int], Awaitable[Fetched]], closed: Callable[[], None]
-    ) -> None:
+    def __init__(self, opened: Fetched, fetch: Fetch, closed: Callable[[], None], checked: CheckedBlocks) -> None:
         self.size = opened.size
         self.version = opened.version
         self.gate: Gate = OpenGate()
         self._fetch = fetch
         self._closed = closed
+        self._checked = checked
         self._descriptor: int | None = None
         self._present: Ranges = ()
         self._kept: Ranges = ()
@@ -97,13 +110,13 @@ class AgentFile:
     async def read(self, offset: int, length: int) -> bytes:
         """Up to ``length`` bytes from ``offset``; short at the end of the file only."""
         end = min(offset + length, self.size)
-        data = self._read_present(offset, end, watched=True)
-        for _ in range(_ROUNDS):
+        data = self._read_present(offset, end)
+        for attempt in range(_ROUNDS):
             if data is not None:
                 return data
             if not _covers(self._kept, offset, end):
                 self.gate.admit()
-            fetched = await self._fetch(offset, end - offset)
+            fetched = await self._fetch(offset, end - offset, doubt=attempt > 0)
             self.gate.spend(max(0, fetched.received - self._received))
             self._received = fetched.received
             if fetched.lent is not None:
@@ -111,8 +124,10 @@ class AgentFile:
                 return _taken(fetched)
             self.take(fetched)
             end = min(offset + length, self.size)
-            # As of this moment: while the agent fetches on, the file's time never stands still.
-            data = self._read_present(offset, end, watched=False)
+            data = self._read_present(offset, end)
+            if data is None and self._descriptor is not None:
+                # While the agent fetches on, the file's time never stands still.
+                data = self._checked.read(self._descriptor, self.version, (offset, end), fetched.sums)
         raise OSError(errno.EIO, "The agent did not make the range present")
 
     def close(self) -> None:
@@ -127,20 +142,23 @@ class AgentFile:
         self.size = fetched.size
         self._present, self._kept = fetched.present, fetched.kept
         self._stamp = fetched.stamp
+        self.doubted = fetched.doubted
         if fetched.descriptor is not None:
             if self._descriptor is not None:
                 os.close(self._descriptor)
             self._descriptor = fetched.descriptor
 
-    def _read_present(self, start: int, stop: int, *, watched: bool) -> bytes | None:
-        """A range from the descriptor; None when it is not all there, or (``watched``) when the file was touched."""
+    def _read_present(self, start: int, stop: int) -> bytes | None:
+        """A range from the descriptor; None when it is not all there, or when the file was touched by the time it was
+        read."""
         if start >= stop:
             return b""
         if self._descriptor is None or not _covers(self._present, start, stop):
             return None
-        if watched and self._stamp is not None and os.fstat(self._descriptor).st_ctime_ns != self._stamp:
-            return None
         data = os.pread(self._descriptor, stop - start, start)
+        # Afterwards: a time that is still the agent's says that nobody wrote before the read or during it.
+        if self._stamp is not None and os.fstat(self._descriptor).st_ctime_ns != self._stamp:
+            return None
         return data if len(data) == stop - start else None  # or somebody cut the file off
 
 
@@ -159,6 +177,7 @@ class OfflineFile:
     def __init__(self, cached: CachedFile) -> None:
         self.size = cached.size
         self.version = f"cache:{cached.id}"
+        self.doubted = 0
         self.gate: Gate = OpenGate()
         self._cached = cached
 

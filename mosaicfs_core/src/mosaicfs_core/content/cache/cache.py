@@ -394,5 +394,5 @@ class Cache:
 
     def _make_way(self) -> None:
         if len(self._entries) > _REMEMBERED:
-            for key in [key for key, entry in self._entries.items() if entry.idle][: _REMEMBERED // 2]:
+            for key in [key for key, entry in self._entries.items() if entry.may_be_forgotten][: _REMEMBERED // 2]:
                 del self._entries[key]

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
+from array import array
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Final
 
 from mosaicfs_core.content.blockmap import BlockMap
 from mosaicfs_core.content.cache.layout import BLOCK, WHOLE_LIMIT, Row, blocks_of
 from mosaicfs_core.errors import MosaicError
 from mosaicfs_core.hooks import FileRecord, Held
+
+_UNKNOWN: Final = -1
 
 
 class Entry:
@@ -21,7 +27,8 @@ class Entry:
     data file stays open and is not evicted. A ``detached`` entry is in the cache no more and serves those who have it
     open. ``failure`` says why nothing can be added any more. ``by_blocks``: small as it is, it comes by blocks, for
     nobody knows its digest. Blocks are written one answer after the other (``ordering``); ``stamp`` is the change time
-    that our last write left, and ``doubts`` counts how often others had written in between.
+    that our last write left, and ``doubts`` counts how often others had written in between. ``doubted`` is the time
+    (ns) of the last such moment, or of the last damage that was found; 0: not in this process.
     """
 
     def __init__(self, identifier: int, key: str, file: FileRecord, path: Path) -> None:
@@ -42,10 +49,13 @@ class Entry:
         self.busy = 0
         self.writing = 0
         self.doubts = 0
+        self.doubted = 0
         self.received = 0
         self.last_access = 0
         self.descriptor: int | None = None
         self.stamp: int | None = None
+        # Of as many blocks as the file has, in 8 bytes each: a terabyte has a million of them.
+        self._sums: array[int] = array("q")
         self.flights: dict[int, asyncio.Task[None]] = {}
         self.settling: asyncio.Task[None] | None = None
         self.opening = asyncio.Lock()
@@ -88,6 +98,11 @@ class Entry:
     def idle(self) -> bool:
         """Whether nobody holds it open."""
         return not (self.users or self.busy)
+
+    @property
+    def may_be_forgotten(self) -> bool:
+        """Whether nothing hangs on its being remembered: who read it before must be able to see a doubt."""
+        return self.idle and not self.doubted
 
     @property
     def awaited(self) -> bool:
@@ -154,6 +169,25 @@ class Entry:
         """Somebody else wrote to the data file: all blocks must prove themselves, those too that are being compared."""
         self.verified.clear()
         self.doubts += 1
+        self.doubted = time.time_ns()
+
+    def damaged(self, blocks: Iterable[int]) -> None:
+        """Some blocks are not what they were: they are not there any more."""
+        for block in blocks:
+            self.present.remove(block, block + 1)
+        self.doubted = time.time_ns()
+
+    def sum_up(self, checksums: Mapping[int, int]) -> None:
+        """Remember what blocks must sum up to."""
+        if not self._sums:
+            self._sums = array("q", [_UNKNOWN]) * self.count
+        for block, value in checksums.items():
+            self._sums[block] = value
+
+    def sum_of(self, block: int) -> int | None:
+        """What a block that is there must sum up to; None while nobody has looked."""
+        known = bool(self._sums) and self.present.has(block, block + 1) and self._sums[block] != _UNKNOWN
+        return self._sums[block] if known else None
 
     def reopen(self) -> int:
         """A descriptor of the data file for reading alone, the caller's to close."""

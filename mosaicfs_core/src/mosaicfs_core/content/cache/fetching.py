@@ -187,6 +187,7 @@ class Fetching:
         expected = await self._cache.checksums(entry, start, stop)
         good = await self._cache.in_thread(agreeing, entry.descriptor, expected)
         entry.watch()
+        entry.sum_up({block: expected[block] for block in good})
         for block in range(start, stop):
             if block in good and entry.doubts == doubts:
                 entry.verified.add(block, block + 1)
@@ -198,8 +199,7 @@ class Fetching:
                 extra={"operation": "cache", "file_id": entry.file.file_id},
             )
             before = entry.cached_bytes
-            for block in bad:
-                entry.present.remove(block, block + 1)
+            entry.damaged(bad)
             if not len(entry.present):
                 entry.sha256 = None
             self._cache.grown(entry, before)
@@ -318,6 +318,7 @@ class Fetching:
         """Take note of blocks that have come. When others wrote to the file meanwhile, all must prove themselves."""
         before = entry.cached_bytes
         entry.present.add(start, stop)
+        entry.sum_up(written.checksums)
         if written.alone or entry.detached:  # a detached one was touched when its name was taken
             entry.verified.add(start, stop)
         else:

@@ -13,7 +13,7 @@ from mosaicfs_core.content.cache.entry import Entry
 from mosaicfs_core.content.cache.fetching import RUN
 from mosaicfs_core.content.cache.layout import BLOCK, blocks_of, byte_ranges
 from mosaicfs_core.content.owners import Differs, Facts, Owners
-from mosaicfs_core.content.source import ByteSource, Ranges
+from mosaicfs_core.content.source import ByteSource, Ranges, Sums
 from mosaicfs_core.errors import NoRoom, Unavailable
 from mosaicfs_core.hooks import FileRecord
 
@@ -100,6 +100,20 @@ class CachedSource(ByteSource):
     def stamp(self) -> int | None:
         """The change time that our own last write left."""
         return self._entry.stamp
+
+    @property
+    def doubted(self) -> int:
+        """When somebody else was last seen to have written to the data file, or a block of it was damaged."""
+        return self._entry.doubted
+
+    def sums(self, offset: int, length: int) -> Sums:
+        """Of the blocks that are there."""
+        blocks = range(offset // BLOCK, min(blocks_of(offset + length), self._entry.count))
+        return tuple((block, value) for block in blocks if (value := self._entry.sum_of(block)) is not None)
+
+    def doubt(self) -> None:
+        """All blocks must prove themselves again."""
+        self._entry.doubt()
 
     async def attach(self) -> None:
         """Open the data file, if there is one already."""
