@@ -235,11 +235,14 @@ class EmbeddedIndex:
             raise self._broken
 
     async def _begin(self) -> None:
-        """See whether the index is whole, and take in what stands in the journal."""
+        """See whether the index is whole, go on learning from it, and take in what stands in the journal."""
+        from mosaicfs_fulltext.query.build import status_query
+
         problem = await self._threads.write(lambda: damage(self._directory / "index", self._closing.is_set))
         if problem is not None:
             await asyncio.to_thread(marks.note_damage, self._directory, problem)
             raise Damaged(problem)
+        await self._threads.write(lambda: self._engine.learn_from(guarded(lambda: status_query("text"))))
         self._uncommitted += await self._threads.write(lambda: _take_over(self._engine, self._journal))
         if self._uncommitted:
             await self._commit()
