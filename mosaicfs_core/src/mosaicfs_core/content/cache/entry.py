@@ -169,13 +169,16 @@ class Entry:
         """Somebody else wrote to the data file: all blocks must prove themselves, those too that are being compared."""
         self.verified.clear()
         self.doubts += 1
-        self.doubted = time.time_ns()
+        self._note_doubt()
 
     def damaged(self, blocks: Iterable[int]) -> None:
         """Some blocks are not what they were: they are not there any more."""
         for block in blocks:
             self.present.remove(block, block + 1)
-        self.doubted = time.time_ns()
+        self._note_doubt()
+
+    def _note_doubt(self) -> None:
+        self.doubted = max(time.time_ns(), self.doubted + 1)
 
     def sum_up(self, checksums: Mapping[int, int]) -> None:
         """Remember what blocks must sum up to."""
