@@ -104,6 +104,33 @@ async def test_a_bit_that_flips_while_a_small_file_comes_is_found(bed: Bed, monk
         assert await bed.read(file) == data
 
 
+async def test_a_bit_that_flips_while_we_write_another_block_is_found(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its time is gone with that of our write: nothing is vouched for until it has been compared once more."""
+    data = content(BIG)
+    file = bed.put("a", data)
+    with await bed.open(file) as source:
+        await source.ensure(0, MIB)
+        work, once = os.pwrite, iter([True])
+
+        def flipped(*arguments: Any) -> Any:
+            if next(once, False):
+                with monkeypatch.context() as patched:
+                    patched.setattr(os, "pwrite", work)
+                    flip(bed.data_files()[0], 5)
+            return work(*arguments)
+
+        monkeypatch.setattr(os, "pwrite", flipped)
+        await source.ensure(20 * MIB, MIB)
+        assert next(once, None) is None
+        assert source.stamp == 0
+        assert await source.read(0, MIB) == data[:MIB]
+        await source.ensure(20 * MIB, MIB)
+        await source.ensure(0, MIB)
+        assert source.stamp == bed.data_files()[0].stat().st_ctime_ns
+
+
 async def test_a_bit_that_flips_while_blocks_are_compared_is_found(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
     """Behind the back of who compared it a moment ago."""
     data = content(BIG)

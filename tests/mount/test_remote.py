@@ -222,6 +222,8 @@ def test_pages_with_damaged_bytes_go_once_the_damage_is_noticed(
     path = world.mount(point).directory / "far" / NAME
     connected(world, remote)
     assert path.read_bytes() == data
+    drop_pages(path)
+    assert path.read_bytes() == data, "and compared once more"
     (cached,) = remote.bed.data_files()
     (entry,) = remote.call(lambda: list(remote.bed.cache._entries.values()))
     drop_pages(path)

@@ -210,6 +210,7 @@ class Cache:
         ``Stale`` when the owner has another version by now, and what ``Owners.range`` raises."""
         if not entry.watch():
             self.deleted(entry)
+        entry.settle()
         await self._fetching.ensure(entry, start, stop)
 
     def prefetch(self, entry: Entry, start: int, stop: int) -> None:

@@ -28,7 +28,8 @@ class Entry:
     open. ``failure`` says why nothing can be added any more. ``by_blocks``: small as it is, it comes by blocks, for
     nobody knows its digest. Blocks are written one answer after the other (``ordering``); ``stamp`` is the change time
     that our last write left, and ``doubts`` counts how often others had written in between. ``doubted`` is the time
-    (ns) of the last such moment, or of the last damage that was found; 0: not in this process.
+    (ns) of the last such moment, or of the last damage that was found; 0: not in this process. ``unsettled``: we
+    wrote to the file, and what others wrote to it just then left no time of its own.
     """
 
     def __init__(self, identifier: int, key: str, file: FileRecord, path: Path) -> None:
@@ -50,6 +51,7 @@ class Entry:
         self.writing = 0
         self.doubts = 0
         self.doubted = 0
+        self.unsettled = False
         self.received = 0
         self.last_access = 0
         self.descriptor: int | None = None
@@ -170,6 +172,13 @@ class Entry:
         self.verified.clear()
         self.doubts += 1
         self._note_doubt()
+
+    def settle(self) -> None:
+        """Once no block is on its way, have all that was compared before our last write prove itself again: that write
+        hides what others did meanwhile."""
+        if self.unsettled and not self.flights and not self.detached:
+            self.unsettled = False
+            self.verified.clear()
 
     def damaged(self, blocks: Iterable[int]) -> None:
         """Some blocks are not what they were: they are not there any more."""

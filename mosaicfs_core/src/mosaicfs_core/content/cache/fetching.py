@@ -114,9 +114,9 @@ class Fetching:
         if entry.comes_whole:
             return 0, entry.count
         there = entry.present.has(block, block + 1)
-        end = block + 1
-        while end < min(last, block + RUN) and end not in entry.flights:
-            bridge = not there and entry.verified.has(end, end + 1)
+        end, limit = block + 1, min(last, block + RUN)
+        while end < limit and end not in entry.flights:
+            bridge = not there and end + _BRIDGED < limit and not entry.present.has(end + _BRIDGED, end + _BRIDGED + 1)
             if entry.present.has(end, end + 1) != there and not bridge:
                 break
             end += 1
@@ -184,7 +184,8 @@ class Fetching:
         """Compare blocks with their checksums; what does not agree is not there any more."""
         assert entry.descriptor is not None
         doubts = entry.doubts
-        expected = await self._cache.checksums(entry, start, stop)
+        seen = {block: value for block in range(start, stop) if (value := entry.sum_of(block)) is not None}
+        expected = seen if len(seen) == stop - start else await self._cache.checksums(entry, start, stop)
         good = await self._cache.in_thread(agreeing, entry.descriptor, expected)
         entry.watch()
         entry.sum_up({block: expected[block] for block in good})
@@ -228,6 +229,7 @@ class Fetching:
             assert entry.descriptor is not None
             stamp = None if entry.detached else entry.stamp
             entry.writing += 1
+            entry.unsettled = True
             try:
                 written = await self._cache.in_thread(write_blocks, entry.descriptor, start, data, stamp)
             except OSError as error:
@@ -262,6 +264,7 @@ class Fetching:
             await self._give_way(entry, _BLOCK_PATIENCE_S)
 
         entry.writing += 1
+        entry.unsettled = True
         try:
             async with self._turn(entry):
                 facts, digest = await self._cache.owners.whole(entry.file, entry.etag or None, begin, between)

@@ -98,8 +98,8 @@ class CachedSource(ByteSource):
 
     @property
     def stamp(self) -> int | None:
-        """The change time that our own last write left."""
-        return self._entry.stamp
+        """The change time that our own last write left; 0, which no file has, while that does not say enough."""
+        return 0 if self._entry.unsettled and not self._entry.detached else self._entry.stamp
 
     @property
     def doubted(self) -> int:
