@@ -6,7 +6,7 @@ import contextlib
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mosaicfs_core.errors import PluginError
@@ -186,6 +186,12 @@ def test_a_schema_deeper_than_anybody_walks_is_refused_by_its_place(schema: Any)
         SettingsSchema("mine", schema)
 
 
+def test_a_schema_of_more_parts_than_are_walked_each_time_is_refused() -> None:
+    many = {"properties": {"a": {"allOf": [{} for _ in range(15_000)]}}}
+    with pytest.raises(PluginError, match=r"up to properties\.a\.allOf it has more than 2,000 parts"):
+        SettingsSchema("mine", many)
+
+
 @pytest.mark.parametrize("pattern", ["(" * 5000, "a{99999999999999999999}"])
 def test_a_pattern_that_breaks_its_compiler_is_the_plugins_fault(pattern: str) -> None:
     with pytest.raises(PluginError, match="plugin mine: its settings_schema is not a JSON Schema"):
@@ -229,16 +235,17 @@ SCHEMAS = st.recursive(
 SETTINGS = st.dictionaries(st.sampled_from("abc"), LITERALS, max_size=3)
 
 
-@given(schema=SCHEMAS, settings=SETTINGS)
-def test_of_any_json_as_a_schema_only_a_plugin_error_comes(schema: Any, settings: dict[str, Any]) -> None:
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(schema=SCHEMAS, values=SETTINGS)
+def test_of_any_json_as_a_schema_only_a_plugin_error_comes(schema: Any, values: dict[str, Any]) -> None:
     if schema is not None and structure_problem(schema) is not None:
         with pytest.raises(PluginError, match="plugin mine: its settings_schema is no schema of an object: "):
             SettingsSchema("mine", schema)
         return
     made = SettingsSchema("mine", schema)
-    made.masked(settings)
-    made.sealed(settings, lambda _: "sealed1.x")
-    made.filled(settings)
-    made.unmasked(settings, settings)
+    made.masked(values)
+    made.sealed(values, lambda _: "sealed1.x")
+    made.filled(values)
+    made.unmasked(values, values)
     with contextlib.suppress(PluginError):
-        made.errors(settings)
+        made.errors(values)

@@ -36,6 +36,7 @@ SCHEMAS = {
     "properties": {"properties": [1]},
     "deep": within(200, {}, "x", "properties"),
     "items": {"properties": {"a": {"items": 5}}},
+    "parts": {"allOf": [{} for _ in range(15_000)]},
     "default": {"properties": {"a": {"default": within(70, "v")}}},
 }
 ODD: dict[str, dict[str, Any]] = {
@@ -89,6 +90,9 @@ async def test_no_such_instance_is_taken_from_a_machine(control: Any, laptop: Ho
         for asked in ("instances", "described"):
             with pytest.raises(UserError):
                 await seed(store, known.node_id, {asked: [given]})
+    for folder in ("relative", "/a\0b", "/" + "a" * 5000, 5):
+        with pytest.raises(UserError, match="paths"):
+            await seed(store, known.node_id, {"paths": [folder]})
     assert store.seq == before
 
 

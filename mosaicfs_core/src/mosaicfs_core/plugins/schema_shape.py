@@ -15,6 +15,8 @@ from mosaicfs_core.errors import PluginError
 
 MOST_LEVELS: Final = 64
 """Objects and lists within one another, in a schema and in settings: whatever walks them recurses."""
+MOST_PARTS: Final = 2000
+"""Objects and lists of a schema altogether: it is walked whenever settings are shown."""
 _TYPES: Final = ("string", "integer", "number", "boolean", "array", "object", "null")
 _SHORTHANDS: Final = ("secret", "enum")
 _SCHEMAS: Final = frozenset(
@@ -44,9 +46,9 @@ def structure_problem(schema: Any) -> str | None:
         return f"expected an object, not {type(schema).__name__}"
     if schema.get("type", "object") != "object":
         return f"its type is {_short(schema['type'])}, not 'object'"
-    deep = _depth_problem(schema)
-    if deep is not None:
-        return deep
+    size = _size_problem(schema)
+    if size is not None:
+        return size
     waiting: list[_Placed] = [("", schema)]
     while waiting:
         place, part = waiting.pop()
@@ -61,22 +63,23 @@ def structure_problem(schema: Any) -> str | None:
     return None
 
 
-def _depth_problem(value: Any) -> str | None:
-    """That something JSON-like has more than ``MOST_LEVELS`` levels, and where, or a key that is no text; or None."""
-    waiting: list[tuple[str, Any, int]] = [("", value, 1)]
+def _size_problem(schema: Any) -> str | None:
+    """That a schema has more levels or parts than are walked, or a key that is no text, and where; or None."""
+    waiting: list[tuple[str, Any, int]] = [("", schema, 1)]
+    parts = 0
     while waiting:
         place, part, level = waiting.pop()
+        parts += 1
+        if level > MOST_LEVELS:
+            return f"{place[:100]} has more than {MOST_LEVELS} levels"
+        if parts > MOST_PARTS:
+            return f"up to {place[:100]} it has more than {MOST_PARTS:,} parts"
+        inner = [(place, value) for value in part]
         if isinstance(part, Mapping):
-            inner = [(_place(place, str(key)), value) for key, value in part.items()]
             odd = [key for key in part if not isinstance(key, str)]
             if odd:
                 return f"{_place(place, _short(odd[0]))} is a key that is no text"
-        elif isinstance(part, list | tuple):
-            inner = [(place, value) for value in part]
-        else:
-            continue
-        if level > MOST_LEVELS:
-            return f"{place[:100]} has more than {MOST_LEVELS} levels"
+            inner = [(_place(place, key), value) for key, value in part.items()]
         waiting += [(where, one, level + 1) for where, one in inner if isinstance(one, Mapping | list | tuple)]
     return None
 

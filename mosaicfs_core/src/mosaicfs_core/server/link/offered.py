@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from mosaicfs_core.content.roots import may_be_path, watch_roots
+from mosaicfs_core.content.roots import watch_roots
 from mosaicfs_core.documents import ids, parse, validate
 from mosaicfs_core.documents.instances import instance_document, package_of, settings_of
 from mosaicfs_core.documents.patterns import END
@@ -33,7 +33,7 @@ from mosaicfs_core.plugins.node_settings import RESERVED, empty_document
 from mosaicfs_core.printing import printable
 from mosaicfs_core.server.instance_checks import checked_settings, refuse_clash
 from mosaicfs_core.server.instance_fields import NewInstance, changes_of
-from mosaicfs_core.server.link.seed import MAX_FOLDERS, MAX_INSTANCES, MAX_PATH, SeedInstance, refuse_wrong
+from mosaicfs_core.server.link.seed import MAX_FOLDERS, MAX_INSTANCES, SeedInstance, refuse_no_folder, refuse_wrong
 from mosaicfs_core.server.plugin_work import check_work
 from mosaicfs_core.store import Reader
 from mosaicfs_core.wording import in_words
@@ -64,13 +64,14 @@ async def take(core: CoreServices, node_id: str, offered: Sequence[Mapping[str, 
     """Take back what was set for a node, as far as nothing is known of it here. One offer at a time: what is there is
     counted."""
     taken = Taken()
+    instances = await core.store.read(partial(_instances, node_id=node_id))
     for given in offered:
         said = given.get("plugin_name")
         name = said if isinstance(said, str) else ""
         document = {key: value for key, value in given.items() if key == "_id" or key[:1] != "_"}
         try:
             _check(node_id, name, document)
-            await _take_one(core, document, taken)
+            await _take_one(core, document, instances, taken)
         except (UserError, Conflict, PluginError) as error:
             taken.refused[name[:100]] = error.message
     if taken.made or taken.folders:
@@ -110,9 +111,7 @@ async def _allowed(core: CoreServices, document: dict[str, Any]) -> dict[str, An
     flat = {**document, "config": {}, "settings": settings}
     allowed = {**flat, **checked_settings(host, flat, settings, node.get("public_key"))}
     for number, folder in enumerate(watched_folders(allowed)):
-        if not folder.startswith("/") or len(folder) > MAX_PATH or not may_be_path(folder):
-            field = f"settings.{allowed['watches']}.{number}"
-            raise UserError(f"{field}: expected the whole path of a folder", field=field)
+        refuse_no_folder(folder, f"settings.{allowed['watches']}.{number}")
     return allowed
 
 
@@ -127,20 +126,18 @@ def _converted(document: Mapping[str, Any], wanted: type[Given]) -> Given:
         raise UserError(f"{field}: {problem}", field=field) from None
 
 
-async def _take_one(core: CoreServices, document: dict[str, Any], taken: Taken) -> None:
+async def _take_one(
+    core: CoreServices, document: dict[str, Any], instances: dict[str, dict[str, Any]], taken: Taken
+) -> None:
     """Write an instance that is nowhere, or that was made here by itself and nobody has told anything; of another one
-    add the folders, and say whether it differs. One that was removed here stays so."""
+    add the folders, and say whether it differs. One that was removed here stays so. ``instances`` are the node's, by
+    name, and are brought up to date."""
     store, node_id, name = core.store, document["node_id"], document["plugin_name"]
     known = await store.read(lambda reader: reader.get_or_tombstone(document["_id"]))
-    if known is not None and known.get("_deleted"):
+    if known is not None and (known.get("_deleted") or _same(document, known)):
         return
+    _refuse_many(document, instances)
     document = await _allowed(core, document)
-    instances = await store.read(partial(_instances, node_id=node_id))
-    if known is None and len(instances) >= MAX_INSTANCES:
-        raise UserError(f"a node may bring back {MAX_INSTANCES} instances")
-    others = [one for one in instances if one["plugin_name"] != name]
-    if sum(map(_count, (*others, document))) > MAX_FOLDERS:
-        raise UserError(f"a machine may bring back folders up to {MAX_FOLDERS}; set more in the settings")
     seeded = name in await seeded_names(store, node_id)
     added: list[str] = []
     written = False
@@ -151,18 +148,30 @@ async def _take_one(core: CoreServices, document: dict[str, Any], taken: Taken) 
         changed = document if replaced else _with_folders(document, present)
         if changed is None:
             return None
-        refuse_clash(core.host, instances, changed)
+        refuse_clash(core.host, list(instances.values()), changed)
         written = replaced
         added = _added(changed, present)
         return changed
 
     now = await store.update(document["_id"], apply)
+    if now is not None:
+        instances[name] = now
     if written:
         taken.made.append(name)
         return
     taken.folders += added
     if now is not None and not _same(document, now):
         taken.differing.append(name)
+
+
+def _refuse_many(document: Mapping[str, Any], instances: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise ``UserError`` where a node would have too many instances, or folders: what compares them takes the square
+    of the time."""
+    together = {**instances, document["plugin_name"]: document}
+    if len(together) > max(MAX_INSTANCES, len(instances)):
+        raise UserError(f"a node may bring back {MAX_INSTANCES} instances")
+    if sum(len(watch_roots([one], one["node_id"])) for one in together.values()) > MAX_FOLDERS:
+        raise UserError(f"a machine may bring back folders up to {MAX_FOLDERS}; set more in the settings")
 
 
 def _with_folders(document: Mapping[str, Any], present: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -187,10 +196,6 @@ def _added(changed: Mapping[str, Any], present: Mapping[str, Any] | None) -> lis
     return [folder for folder in watched_folders(changed) if folder not in before]
 
 
-def _count(document: Mapping[str, Any]) -> int:
-    return len(watch_roots([document], document["node_id"]))
-
-
 def _untouched(present: Mapping[str, Any]) -> bool:
     """Whether nobody has told an instance anything since it was made by itself."""
     made = instance_document(
@@ -210,5 +215,5 @@ def _controlled(document: Mapping[str, Any]) -> dict[str, Any]:
     return {**told, "package": package_of(document)}
 
 
-def _instances(reader: Reader, node_id: str) -> list[dict[str, Any]]:
-    return reader.documents_of("plugin", (node_id,))
+def _instances(reader: Reader, node_id: str) -> dict[str, dict[str, Any]]:
+    return {one["plugin_name"]: one for one in reader.documents_of("plugin", (node_id,))}

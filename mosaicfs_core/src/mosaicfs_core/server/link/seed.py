@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
+from mosaicfs_core.content.roots import may_be_path
 from mosaicfs_core.documents import ids, times
 from mosaicfs_core.documents.instances import instance_document, package_of
 from mosaicfs_core.documents.patterns import END
@@ -56,7 +57,7 @@ class Seed(msgspec.Struct, frozen=True, kw_only=True):
 
     instances: Annotated[tuple[SeedInstance, ...], Meta(max_length=MAX_INSTANCES)] = ()
     described: Annotated[tuple[SeedInstance, ...], Meta(max_length=MAX_INSTANCES)] = ()
-    paths: Annotated[tuple[Annotated[str, Meta(pattern="^/", max_length=MAX_PATH)], ...], Meta(max_length=100)] = ()
+    paths: Annotated[tuple[str, ...], Meta(max_length=100)] = ()
 
 
 async def seed(store: Store, node_id: str, given: dict[str, Any]) -> dict[str, list[str]]:
@@ -70,6 +71,8 @@ async def seed(store: Store, node_id: str, given: dict[str, Any]) -> dict[str, l
     named = (*asked.instances, *asked.described)
     for one in named:
         refuse_wrong(one)
+    for number, folder in enumerate(asked.paths):
+        refuse_no_folder(folder, f"paths.{number}")
     names = await seeded_names(store, node_id) | {one.plugin_name for one in asked.instances}
     if len(names) > MAX_INSTANCES:
         raise UserError(f"instances: a node may ask for {MAX_INSTANCES} of its own; make more here", field="instances")
@@ -94,6 +97,12 @@ def refuse_wrong(given: SeedInstance) -> None:
         raise UserError(text, field="instances")
     if len(msgspec.json.encode(given.settings_schema)) > MAX_SCHEMA:
         raise UserError(f"settings_schema: at most {MAX_SCHEMA:,} bytes", field="instances")
+
+
+def refuse_no_folder(folder: str, field: str) -> None:
+    """Raise ``UserError`` for what can be no whole path of a folder of the node's."""
+    if not folder.startswith("/") or len(folder) > MAX_PATH or not may_be_path(folder):
+        raise UserError(f"{field}: expected the whole path of a folder", field=field)
 
 
 def _described(package: str, facts: Mapping[str, Any], present: dict[str, Any] | None) -> dict[str, Any] | None:
