@@ -203,6 +203,24 @@ async def test_what_was_lost_after_the_last_position_is_noticed(near: Store, far
     await far.close()
 
 
+async def test_a_revision_that_a_long_history_has_cut_off_is_no_loss(near: Store, far: Store) -> None:
+    """A machine sleeps while a document is changed more often than revisions are kept."""
+    await populated(near, far)
+    name = documents.label_rule_id(UUIDS[0])
+    limit = far.reader.meta("revs_limit")
+
+    def change(tx: Any) -> None:
+        rev = far.reader.get(name)["_rev"]  # type: ignore[index]
+        for number in range(limit + 5):
+            (result,) = tx.bulk([{**rule("/x/", f"{number}", uuid=UUIDS[0]), "_rev": rev}])
+            rev = result.rev
+
+    await far.transaction(change)
+    assert await met(near, far) == "same"
+    await exchange(near, far)
+    assert await state(near) == await state(far)
+
+
 async def test_what_is_given_up_is_offered_before(near: Store, far: Store, open_store: OpenStore) -> None:
     await populated(near, far)
     empty, seen, kept = await open_store("empty"), [], []

@@ -76,7 +76,7 @@ class Offered:
 
 
 def _bare(document: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in document.items() if name == "_id" or name[:1] != "_"}
+    return {name: value for name, value in document.items() if name in ("_id", "_rev") or name[:1] != "_"}
 
 
 def _summary(parts: list[_Outcome]) -> str:

@@ -18,6 +18,7 @@ from typing import Any, Final, Literal
 from ..documents import type_of_id
 from ..errors import Stale, Unavailable
 from ..store import Change, Reader, Store, WriteTransaction
+from ..store.revtree import parse_rev
 from .conflicts import OWNER_FIELDS
 from .peer import Document, Filter, Peer, Row
 from .replicator import Replicator
@@ -109,14 +110,23 @@ async def lacks_newest(store: Store, peer: Peer, owns: Owns) -> bool:
     there are few.
 
     Positions are recorded every few seconds: what came after the last one was recorded, on both sides, and was lost by
-    a peer that was set back to before it, is seen in the documents alone.
+    a peer that was set back to before it, is seen in the documents alone. A revision that the peer has cut off from the
+    beginning of a long history, while this replica slept, was not lost.
     """
     known = await store.read(lambda reader: [one for name in _PROBED for one in reader.documents_of(name)])
     foreign = [Row(one["_id"], (one["_rev"],)) for one in known if not owns(one)]
     for start in range(0, len(foreign), BATCH):
-        if await peer.revs_diff(foreign[start : start + BATCH]):
+        wanted = await peer.revs_diff(foreign[start : start + BATCH])
+        there = await _leaves(peer, [one.id for one in wanted])
+        if not all(any(_cut_off(one.rev, leaf) for leaf in there[one.id]) for one in wanted):
             return True
     return False
+
+
+def _cut_off(rev: str, leaf: Mapping[str, Any]) -> bool:
+    """Whether a revision is older than all that is told of a leaf's history. Pure."""
+    history = leaf["_revisions"]
+    return parse_rev(rev)[0] <= int(history["start"]) - len(history["ids"])
 
 
 async def drop_unknown(store: Store, peer: Peer, owns: Owns, keep: Keep | None = None) -> int:
@@ -141,7 +151,13 @@ async def drop_unknown(store: Store, peer: Peer, owns: Owns, keep: Keep | None =
 
 async def _theirs(peer: Peer, changes: Sequence[Change]) -> dict[str, list[dict[str, Any]]]:
     """What the peer has of these documents; a lone tombstone where it has nothing."""
-    found: dict[str, list[dict[str, Any]]] = {one.id: [] for one in changes}
+    found = await _leaves(peer, [one.id for one in changes])
+    return {one.id: found[one.id] or [_removal(one)] for one in changes}
+
+
+async def _leaves(peer: Peer, identifiers: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """All leaves that the peer has of each of these documents."""
+    found: dict[str, list[dict[str, Any]]] = {one: [] for one in identifiers}
     ids = list(found)
     while ids:
         got = await peer.leaves(ids)
@@ -150,7 +166,7 @@ async def _theirs(peer: Peer, changes: Sequence[Change]) -> dict[str, list[dict[
         for document in got.documents:
             found[document["_id"]].append(document)
         ids = ids[len(ids) - got.rest :]
-    return {one.id: found[one.id] or [_removal(one)] for one in changes}
+    return found
 
 
 def gone(identifier: str) -> str:

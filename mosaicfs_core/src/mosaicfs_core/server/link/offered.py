@@ -22,6 +22,7 @@ from mosaicfs_core.errors import UserError
 from mosaicfs_core.plugins.first_instances import add_watched_folders
 from mosaicfs_core.server.link.seed import MAX_FOLDERS, MAX_INSTANCES
 from mosaicfs_core.store import Reader, Store
+from mosaicfs_core.store.revtree import history, leaves, parse_rev
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,8 @@ async def take(store: Store, node_id: str, offered: Sequence[Mapping[str, Any]])
         document = {key: value for key, value in given.items() if key == "_id" or key[:1] != "_"}
         try:
             _check(node_id, name, document)
+            if await store.read(partial(_knows, identifier=document["_id"], rev=given.get("_rev"))):
+                continue  # what is here came after it
             await _take_one(store, node_id, name, document, taken)
         except UserError as error:
             taken.refused[name[:100]] = error.message
@@ -96,6 +99,16 @@ async def _take_one(store: Store, node_id: str, name: str, document: dict[str, A
     now = await store.get(document["_id"])
     if now is not None and not _same(document, now):
         taken.differing.append(name)
+
+
+def _knows(reader: Reader, identifier: str, rev: object) -> bool:
+    """Whether the revision that a machine has is known here, or one so late that its history does not reach back to it:
+    nothing of it was lost, and what differs was changed here since."""
+    tree = reader.tree(identifier)
+    if tree is None or not isinstance(rev, str):
+        return False
+    parsed = parse_rev(rev)
+    return parsed in tree.parents or any(parsed[0] < history(tree, leaf)[-1][0] for leaf in leaves(tree))
 
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
