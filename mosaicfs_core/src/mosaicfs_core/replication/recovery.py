@@ -28,6 +28,7 @@ from .surroundings import Surroundings
 logger = logging.getLogger(__name__)
 
 Meeting = Literal["first", "same", "restored"]
+Offer = Callable[[Meeting], Awaitable[None]]
 Owns = Callable[[Document], bool]
 Keep = Callable[[Sequence[Document]], Awaitable[None]]
 
@@ -46,7 +47,7 @@ async def meet(
     push: Filter,
     pull: Filter,
     owned: Filter,
-    offer: Callable[[], Awaitable[None]] | None = None,
+    offer: Offer | None = None,
     keep: Keep | None = None,
     surroundings: Surroundings | None = None,
 ) -> Meeting:
@@ -54,17 +55,20 @@ async def meet(
     connection comes up. Raises ``Unavailable`` when the control plane cannot be reached.
 
     ``owns`` is whether a document is this node's to write; ``push`` and ``pull`` are the filters of the two flows,
-    ``owned`` selects, at the control plane, what this node owns. ``offer`` is called before anything of a control plane
-    that has forgotten is taken over here, ``keep`` with documents that are about to be forgotten (at least once each).
+    ``owned`` selects, at the control plane, what this node owns. ``offer`` is called before anything is taken over here
+    of a control plane that has forgotten, or that is joined by a replica that was used alone, ``keep`` with documents
+    that are about to be forgotten (at least once each).
     Interrupted at any moment, it is done again by the next call.
     """
     instance = (await peer.info()).instance_id
     known = await store.local_get(MET)
     if known is None:
         fresh = await store.read(Reader.seq) == 0
+        if offer is not None and not fresh:
+            await offer("first")
         await pull_owned(store, peer, owned, surroundings=surroundings)
         if not fresh:  # it was used without this control plane
-            await recover(store, peer, owns=owns, push=push, pull=pull, surroundings=surroundings)
+            await recover(store, peer, owns=owns, push=push, pull=pull, keep=keep, surroundings=surroundings)
         await _remember(store, instance)
         return "first"
     puller = Replicator(peer, StorePeer(store), direction="pull", chosen=pull, surroundings=surroundings)
@@ -73,7 +77,7 @@ async def meet(
         return "same"
     logger.warning("the control plane was restored or made anew: sending what this node owns, fetching the rest again")
     if offer is not None:
-        await offer()
+        await offer("restored")
     await recover(store, peer, owns=owns, push=push, pull=pull, keep=keep, surroundings=surroundings)
     await _remember(store, instance)
     return "restored"
