@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 import click
+import msgspec
 
 if TYPE_CHECKING:
     from mosaicfs_core.cli.frame_context import TerminalContext
@@ -15,6 +16,14 @@ if TYPE_CHECKING:
     from mosaicfs_core.security.enrolment import Enrolment
 
 KEY_VARIABLE: Final = "MOSAICFS_ACCESS_KEY_ID"
+
+
+class _Joined(msgspec.Struct, frozen=True, kw_only=True):
+    """An enrolment, and what was asked for: the name, and the access key that was given (None: neither)."""
+
+    enrolment: Enrolment
+    wanted: str | None = None
+    key_id: str | None = None
 
 
 def add(agent: click.Group, context: TerminalContext) -> None:
@@ -33,7 +42,8 @@ def add(agent: click.Group, context: TerminalContext) -> None:
 
         Make a key for it on the control plane first: `mosaicfs credentials create NAME --kind agent`. Its secret is
         read from the terminal, from MOSAICFS_SECRET_KEY, or from standard input. Running it again does no harm, and
-        needs no key as long as the control plane knows this machine.
+        needs no key where this home was enrolled with that control plane and it knows the machine. A home that has lost
+        its enrolment.json needs one, any that is not another machine's: the machine is the one that it was.
         """
         from mosaicfs_core.cli import service
 
@@ -41,7 +51,8 @@ def add(agent: click.Group, context: TerminalContext) -> None:
         home = context.home.prepare()
         with home.lock():
             ca_pem, known = _pinned(context, url, ca_fingerprint)
-            made = asyncio.run(_joined(home, url, ca_pem, known, access_key_id, name))
+            joined = asyncio.run(_joined(home, url, ca_pem, known, access_key_id, name))
+        made = joined.enrolment
         wanted = service.agent_service(home.path)
         if install_service:
             service.install(wanted)
@@ -51,13 +62,14 @@ def add(agent: click.Group, context: TerminalContext) -> None:
             context.show({**facts, "service": started})
             return
         context.say(f"This machine is {made.node_id} of {url}.")
+        _tell_of_name_and_key(context, joined)
         _tell_service(context, wanted, installed=install_service)
         _warn_of_few_watches(context)
 
 
 async def _joined(
     home: Home, url: str, ca_pem: str | None, known: Enrolment | None, access_key_id: str | None, name: str | None
-) -> Enrolment:
+) -> _Joined:
     """Enrol, with an access key, or by the machine's own key when it is known already and no access key was given."""
     from mosaicfs_core.cli.secrets import secret_for
     from mosaicfs_core.security import joining
@@ -66,10 +78,12 @@ async def _joined(
 
     try:
         if known is not None and access_key_id is None:
-            return await joining.join_again(home, url, ca_pem, known)
+            return _Joined(enrolment=await joining.join_again(home, url, ca_pem, known))
         key_id = _key_id(access_key_id)
         signer = UserSigner.from_secret(key_id, secret_for(key_id))
-        return await joining.join(home, url, ca_pem, signer, name or _own_name(home, known))
+        wanted = name or _own_name(home, known)
+        made = await joining.join(home, url, ca_pem, signer, wanted)
+        return _Joined(enrolment=made, wanted=wanted, key_id=key_id)
     except Unreachable:
         if ca_pem is None:
             await asyncio.to_thread(_refuse_tls, url)
@@ -155,6 +169,21 @@ def _own_name(home: Home, known: Enrolment | None) -> str:
     if known is not None:
         return known.name
     return configuration.load(home.config_file).agent.name or socket.gethostname() or "node"
+
+
+def _tell_of_name_and_key(context: TerminalContext, joined: _Joined) -> None:
+    """What came out otherwise than it was asked for."""
+    made = joined.enrolment
+    if joined.wanted not in (None, made.name):
+        context.say(
+            f"It is called {made.name} there, not {joined.wanted}: a name is one machine's, and a machine that is known"
+            f" keeps its own. Another name: mosaicfs nodes rename {made.node_id} NAME, on the control plane."
+        )
+    if joined.key_id is not None and made.access_key_id not in (None, joined.key_id):
+        context.say(
+            f"It was known there already and proved itself with its own key: its access key is {made.access_key_id} as"
+            f" before, and {joined.key_id} is free for another machine."
+        )
 
 
 def _tell_service(context: TerminalContext, wanted: Service, *, installed: bool) -> None:
