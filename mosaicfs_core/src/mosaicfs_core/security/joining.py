@@ -169,7 +169,7 @@ async def _answering(requests: Requests) -> _Answering:
 
 
 async def _register_known(
-    asking: Requests, body: Mapping[str, Any], key: NodeKey, answering: _Answering, ca_pem: str | None
+    asking: SignedRequests, body: Mapping[str, Any], key: NodeKey, answering: _Answering, ca_pem: str | None
 ) -> _Answer:
     """Register; a machine that turns out to be known proves itself with its own key, and the access key that it came
     with stays free. Such a machine lost its ``enrolment.json``, or what it was told before it could be written."""

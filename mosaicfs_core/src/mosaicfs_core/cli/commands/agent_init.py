@@ -35,8 +35,16 @@ def add(agent: click.Group, context: TerminalContext) -> None:
     @click.option("--ca-fingerprint", help="Trust the control plane whose authority has this SHA-256 fingerprint.")
     @click.option("--name", help="What to call it (default: [agent] name, its host name).")
     @click.option("--install-service", is_flag=True, help="Write the file that starts the agent with the system.")
+    @click.option(
+        "--start/--no-start", default=None, help="Start the agent in the background (default: when on a terminal)."
+    )
     def init(
-        url: str, access_key_id: str | None, ca_fingerprint: str | None, name: str | None, install_service: bool
+        url: str,
+        access_key_id: str | None,
+        ca_fingerprint: str | None,
+        name: str | None,
+        install_service: bool,
+        start: bool | None,
     ) -> None:
         """Make this machine a node of the control plane at URL (https://host:port).
 
@@ -44,27 +52,35 @@ def add(agent: click.Group, context: TerminalContext) -> None:
         read from the terminal, from MOSAICFS_SECRET_KEY, or from standard input. Running it again does no harm, and
         needs no key where this home was enrolled with that control plane and it knows the machine. A home that has lost
         its enrolment.json needs one, any that is not another machine's: the machine is the one that it was.
-        """
-        from mosaicfs_core.cli import service
 
+        Done on a terminal, it then starts the agent in the background, unless the system does that: with
+        --install-service, or where its file is there already. `mosaicfs down` stops the agent.
+        """
+        from mosaicfs_core.cli import detach, service
+
+        if install_service and start:
+            raise click.UsageError("with --install-service the system starts the agent; leave out --start")
         url = url.rstrip("/")
         home = context.home.prepare()
         with home.lock():
             ca_pem, known = _pinned(context, url, ca_fingerprint)
             joined = asyncio.run(_joined(home, url, ca_pem, known, access_key_id, name))
-        made = joined.enrolment
         wanted = service.agent_service(home.path)
+        starts = not install_service and _starts(context, wanted, start)
         if install_service:
             service.install(wanted)
         if context.json:
+            pid = detach.start_agent(context) if starts else None
             started = {"path": str(wanted.path), "installed": install_service, "start": wanted.start}
+            made = joined.enrolment
             facts = {"node_id": made.node_id, "control_plane_id": made.control_plane_id, "url": url}
-            context.show({**facts, "service": started})
+            context.show({**facts, "service": started, "pid": pid})
             return
-        context.say(f"This machine is {made.node_id} of {url}.")
-        _tell_of_name_and_key(context, joined)
-        _tell_service(context, wanted, installed=install_service)
-        _warn_of_few_watches(context)
+        _tell_joined(context, url, joined)
+        if starts:
+            _start(context, url)
+        else:
+            _tell_service(context, wanted, installed=install_service)
 
 
 async def _joined(
@@ -171,9 +187,28 @@ def _own_name(home: Home, known: Enrolment | None) -> str:
     return configuration.load(home.config_file).agent.name or socket.gethostname() or "node"
 
 
-def _tell_of_name_and_key(context: TerminalContext, joined: _Joined) -> None:
-    """What came out otherwise than it was asked for."""
+def _starts(context: TerminalContext, wanted: Service, asked: bool | None) -> bool:
+    """Whether to start the agent. A script starts it itself, and so does the system where it has been told to."""
+    if asked is not None:
+        return asked
+    on_terminal = sys.stdin.isatty() and sys.stdout.isatty() and not context.json
+    return on_terminal and not wanted.path.exists()
+
+
+def _start(context: TerminalContext, url: str) -> None:
+    from mosaicfs_core.cli import detach
+
+    context.say("Starting its agent…")
+    detach.start_agent(context)
+    context.say(f"{context.home.further_folders()}.")
+    context.say("To have the system start it from now on:")
+    context.say(f"  mosaicfs down && mosaicfs agent init {url} --install-service")
+
+
+def _tell_joined(context: TerminalContext, url: str, joined: _Joined) -> None:
+    """Who it is now, and what came out otherwise than it was asked for."""
     made = joined.enrolment
+    context.say(f"This machine is {made.node_id} of {url}.")
     if joined.wanted not in (None, made.name):
         context.say(
             f"It is called {made.name} there, not {joined.wanted}: a name is one machine's, and a machine that is known"
@@ -184,6 +219,7 @@ def _tell_of_name_and_key(context: TerminalContext, joined: _Joined) -> None:
             f"It was known there already and proved itself with its own key: its access key is {made.access_key_id} as"
             f" before, and {joined.key_id} is free for another machine."
         )
+    _warn_of_few_watches(context)
 
 
 def _tell_service(context: TerminalContext, wanted: Service, *, installed: bool) -> None:

@@ -85,14 +85,8 @@ def decide(
             node_id=bound,
         )
     if same is not None:
-        if credential is None or bound is not None:
-            return _known(same, proven=False)
-        if not revoked(same):
-            raise Conflict(
-                f"this machine is known already, as {same['node_id']}: it proves itself with its own key",
-                known_as=same["node_id"],
-            )
-        return replace(_known(same, proven=False), access_key_id=credential["access_key_id"], binds=True)
+        further = credential["access_key_id"] if credential is not None and bound is None else None
+        return _known(same, proven=False) if further is None else _with_further(same, further, revoked=revoked(same))
     return Registered(
         node_id=_new_id(asked, by_id),
         name=free_name(asked.name, nodes),
@@ -153,6 +147,16 @@ def _known(node: Mapping[str, Any], *, proven: bool) -> Registered:
         created=False,
         proven=proven,
         access_key_id=node.get("access_key_id"),
+    )
+
+
+def _with_further(node: Mapping[str, Any], access_key_id: str, *, revoked: bool) -> Registered:
+    """A machine that is known and comes with a further access key. Raises ``Conflict`` while its own holds."""
+    if revoked:
+        return replace(_known(node, proven=False), access_key_id=access_key_id, binds=True)
+    known_as = node["node_id"]
+    raise Conflict(
+        f"this machine is known already, as {known_as}: it proves itself with its own key", known_as=known_as
     )
 
 
