@@ -29,6 +29,7 @@ NAMES = {
     "mount": "Mount",
     "transfer": "Transfer and cache",
     "remote": "Files of other machines",
+    "jobs": "Job queue",
     "plugins": "Plugins",
     "fulltext": "Full-text search",
     "footprint": "Memory and disk",

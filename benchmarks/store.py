@@ -64,9 +64,9 @@ def file_documents(count: int, seed: int = 1) -> Iterator[dict[str, Any]]:
         yield document if mime_type is None else {**document, "mime_type": mime_type}
 
 
-def batches(count: int) -> Iterator[list[dict[str, Any]]]:
+def batches(count: int, seed: int = 1) -> Iterator[list[dict[str, Any]]]:
     """The documents by the thousand."""
-    made = file_documents(count)
+    made = file_documents(count, seed)
     for start in range(0, count, BATCH):
         yield [next(made) for _ in range(min(BATCH, count - start))]
 
@@ -78,13 +78,13 @@ def memory_megabytes() -> float:
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:")), 0.0)
 
 
-async def fill(store: Store, count: int) -> dict[str, Any]:
-    """Write the documents, one batch after the other, each durable before the next."""
+async def fill(store: Store, count: int, seed: int = 1) -> dict[str, Any]:
+    """Write the documents, one batch after the other, each durable before the next. Another seed makes others."""
     curve: dict[int, int] = {}
     memory: dict[int, float] = {}
     done, taken, cpu, step_taken, step_done = 0, 0.0, 0.0, 0.0, 0
     step = max(BATCH, count // 10)
-    for batch in batches(count):
+    for batch in batches(count, seed):
         started, cpu_started = time.perf_counter(), time.process_time()
         results = await store.bulk(batch)
         elapsed = time.perf_counter() - started

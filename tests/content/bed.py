@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import os
 import random
 import re
 from collections.abc import Callable
@@ -131,12 +132,13 @@ def flip_bits(place: Path, chance: random.Random) -> None:
 
 
 def flip(path: Path, offset: int, bit: int = 0x10) -> None:
-    """Flip a bit of a file."""
-    with open(path, "r+b") as file:
-        file.seek(offset)
-        byte = file.read(1)[0]
-        file.seek(offset)
-        file.write(bytes([byte ^ bit]))
+    """Flip bits of a byte of a file, at a change time of its own: where clocks are coarse, the same tick may have been
+    another's."""
+    with open(path, "r+b", buffering=0) as file:
+        before = os.fstat(file.fileno()).st_ctime_ns
+        (byte,) = os.pread(file.fileno(), 1, offset)
+        while os.fstat(file.fileno()).st_ctime_ns == before:
+            os.pwrite(file.fileno(), bytes([byte ^ bit]), offset)
 
 
 class Bed:

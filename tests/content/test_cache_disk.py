@@ -8,6 +8,8 @@ import os
 import random
 import shutil
 import sqlite3
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +78,46 @@ async def test_a_bit_that_flips_while_a_small_file_comes_is_found(bed: Bed, monk
             patched.setattr(fetching, moment, flipped)
             assert await bed.read(file) == data
         assert await bed.read(file) == data
+
+
+async def test_a_bit_that_flips_while_blocks_are_compared_is_found(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind the back of who compared it a moment ago."""
+    data = content(BIG)
+    file = bed.put("a", data)
+    assert await bed.read(file, 0, 2 * MIB) == data[: 2 * MIB]
+    await bed.restart()
+    work, once = fetching.agreeing, iter([True])
+
+    def flipped(*arguments: Any) -> Any:
+        good = work(*arguments)
+        if next(once, False):
+            flip(bed.data_files()[0], 5)
+        return good
+
+    monkeypatch.setattr(fetching, "agreeing", flipped)
+    assert await bed.read(file, 0, 2 * MIB) == data[: 2 * MIB]
+    assert next(once, None) is None
+
+
+async def test_two_answers_for_a_file_are_written_one_after_the_other(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or each would take the other's writing for somebody else's, or somebody else's for the other's."""
+    data = content(BIG)
+    file = bed.put("a", data)
+    work, together, met = fetching.write_blocks, threading.Barrier(2), []
+
+    def written(*arguments: Any) -> Any:
+        with suppress(threading.BrokenBarrierError):
+            together.wait(0.3)
+            met.append(True)
+        return work(*arguments)
+
+    monkeypatch.setattr(fetching, "write_blocks", written)
+    with await bed.open(file) as source:
+        parts = await asyncio.gather(source.read(0, MIB), source.read(30 * MIB, MIB))
+    assert parts == [data[:MIB], data[30 * MIB : 31 * MIB]]
+    assert not met
 
 
 @pytest.mark.parametrize("size", [2 * MIB, BIG])

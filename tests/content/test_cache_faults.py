@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from tests.content import crash_child
-from tests.content.bed import MIB, Bed, content
+from tests.content.bed import MIB, Bed, content, flip
 
 from mosaicfs_core.content.cache import entry
 from mosaicfs_core.errors import MosaicError
@@ -153,11 +153,7 @@ class CacheMachine(RuleBasedStateMachine):
         files = self.bed.data_files()
         if files:
             path = files[number % len(files)]
-            with open(path, "r+b") as file:
-                file.seek(where % max(1, path.stat().st_size))
-                byte = file.read(1)
-                file.seek(-len(byte), os.SEEK_CUR)
-                file.write(bytes(255 - value for value in byte))
+            flip(path, where % path.stat().st_size, 0xFF)
 
     @rule(number=st.integers(0, 3))
     def delete(self, number: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import zlib
 from pathlib import Path
@@ -9,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from mosaicfs_core.hooks import FileRecord
-from mosaicfs_fulltext.entries import entry_of, pack, unpack
+from mosaicfs_fulltext.entries import Entry, entry_of, pack, unpack
 from mosaicfs_fulltext.index import texts
+from mosaicfs_fulltext.index.embedded import EmbeddedIndex
 from mosaicfs_fulltext.index.engine import Damaged, Engine, open_index
-from mosaicfs_fulltext.index.texts import DICTIONARY, Texts
-from mosaicfs_fulltext.query.build import ids_query
+from mosaicfs_fulltext.index.texts import DICTIONARY, Texts, Unreadable
+from mosaicfs_fulltext.query.build import ids_query, status_query
 
 SOURCE = random.Random(1)
 WORDS = ["".join(SOURCE.choices("abcdefghijklmnopqrstuvwxyz", k=8)) for _ in range(500)]
@@ -65,6 +67,64 @@ def test_a_dictionary_that_was_being_written_when_all_stopped_is_no_damage(tmp_p
     engine.close()
 
 
+@pytest.mark.parametrize("run", [1, 5])
+def test_an_index_that_grows_in_many_short_runs_learns_as_well(tmp_path: Path, run: int) -> None:
+    """From what is kept of the runs before: else one that fills slowly would never have a dictionary."""
+    step = len(NOTES) // run
+    for start in range(0, len(NOTES), step):
+        engine = open_index(tmp_path)
+        engine.learn_from(status_query("text"))
+        for number in range(start, start + step):
+            put(engine, str(number), NOTES[number])
+        engine.commit()
+        engine.close()
+    assert len((tmp_path / DICTIONARY).read_bytes()) > 1_000
+
+
+async def test_what_a_start_finds_kept_is_learnt_from(tmp_path: Path) -> None:
+    for start in range(0, len(NOTES), 100):  # too few to learn from by themselves
+        index = await EmbeddedIndex.open(tmp_path)
+        await asyncio.gather(*(index.apply(entry(note, note)) for note in NOTES[start : start + 100]))
+        await index.flush()
+        await index.close()
+    assert len((tmp_path / "index" / DICTIONARY).read_bytes()) > 1_000
+
+
+def test_what_is_learnt_already_is_left_alone(tmp_path: Path) -> None:
+    engine = open_index(tmp_path)
+    for number, note in enumerate(NOTES):
+        put(engine, str(number), note)
+    engine.commit()
+    learnt = (tmp_path / DICTIONARY).read_bytes()
+    engine.learn_from(status_query("text"))
+    assert (tmp_path / DICTIONARY).read_bytes() == learnt
+    engine.close()
+
+
+@pytest.mark.parametrize("where", [0, 3, 4, 1_000, -1])
+def test_a_learnt_dictionary_with_another_bit_is_damage(kept: Path, where: int) -> None:
+    """Most of it is bytes that any other could stand for: only the checksum tells."""
+    store = Texts(kept)
+    for note in NOTES:
+        store.pack(note)
+    data = bytearray((kept / DICTIONARY).read_bytes())
+    data[where] ^= 1
+    (kept / DICTIONARY).write_bytes(data)
+    with pytest.raises(Unreadable, match="not as it was written"):
+        Texts(kept)
+
+
+def test_a_learnt_dictionary_that_is_cut_is_damage(kept: Path) -> None:
+    store = Texts(kept)
+    for note in NOTES:
+        store.pack(note)
+    whole = (kept / DICTIONARY).read_bytes()
+    for length in (0, 3, 4, 5, len(whole) // 2, len(whole) - 1):
+        (kept / DICTIONARY).write_bytes(whole[:length])
+        with pytest.raises(Unreadable, match="not as it was written"):
+            Texts(kept)
+
+
 def test_a_text_that_does_not_fit_the_dictionary_is_damage(tmp_path: Path) -> None:
     engine = open_index(tmp_path)
     for number, note in enumerate(NOTES):
@@ -86,6 +146,10 @@ def test_a_journal_of_before_is_still_read() -> None:
     assert unpack(pack("")) == ""
 
 
-def put(engine: Engine, name: str, text: str) -> None:
+def entry(name: str, text: str) -> Entry:
     file = FileRecord(file_id=name, node_id="n", export_path=f"/{name}", name=name, size=1, mtime=1, inode=1)
-    engine.apply(entry_of(file, "text", language="en", packed=pack(text)))
+    return entry_of(file, "text", language="en", packed=pack(text))
+
+
+def put(engine: Engine, name: str, text: str) -> None:
+    engine.apply(entry(name, text))

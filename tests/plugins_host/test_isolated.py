@@ -23,6 +23,17 @@ PACKAGE = """
 import asyncio, os, signal, subprocess, sys, time
 from mosaicfs_core.hooks import *
 
+class Page:
+    there = most = 0
+
+    def __init__(self):
+        self.document = self
+        Page.there += 1
+        Page.most = max(Page.most, Page.there)
+
+    def __del__(self):
+        Page.there -= 1
+
 print("hello from an import")
 os.write(1, b"x" * 300_000 + b"\\n")
 
@@ -54,6 +65,10 @@ async def mosaicfs_file_event(context, event):
     if name == "noise":
         print("x" * 300_000, file=sys.stderr)
         print("y" * 300_000)
+    if name == "pages":
+        for _ in range(10_000):
+            Page()
+        return {"most": Page.most}
     if name == "away":
         raise Unavailable("the server is away")
     if name == "raise":
@@ -147,6 +162,11 @@ async def test_new_settings_arrive_without_a_restart(apart: Apart) -> None:
     apart.running.configure()
     after = await apart.send("b")
     assert (after["tone"], after["pid"]) == ("high", before["pid"])
+
+
+async def test_what_it_leaves_behind_in_cycles_does_not_pile_up(apart: Apart) -> None:
+    """A few of them may hold hundreds of megabytes: those of a reader of documents refer to a whole file each."""
+    assert (await apart.send("pages"))["most"] < 3_000
 
 
 @pytest.mark.logs("cannot be read|the server is away")

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(
-    "name", ["store", "crawl", "namespace", "search", "replication", "transfer", "plugins", "fulltext"]
+    "name", ["store", "crawl", "namespace", "search", "replication", "transfer", "jobs", "plugins", "fulltext"]
 )
 def test_a_benchmark_runs(name: str) -> None:
     command = [sys.executable, "-m", "benchmarks", name, "--scale", "0.002"]

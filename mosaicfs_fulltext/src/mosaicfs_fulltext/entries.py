@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from sys import getsizeof
 from typing import Final, Literal, TypeAlias
 
 import msgspec
@@ -81,6 +82,11 @@ def entry_of(
         reason=reason,
         packed=packed,
     )
+
+
+def bytes_of(change: Change, text: str | None) -> int:
+    """What a change and its text take in memory: a character one, two or four bytes, by the widest in the text."""
+    return getsizeof(text or "") + (len(change.packed) if isinstance(change, Entry) else 0)
 
 
 def pack(text: str) -> bytes:

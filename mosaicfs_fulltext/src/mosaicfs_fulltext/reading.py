@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from mosaicfs_core.hooks import FileRecord, NotAllowed, NotFound, PluginContext, Unavailable
-from mosaicfs_fulltext.entries import Entry, entry_of, pack
+from mosaicfs_fulltext.budget import Share
+from mosaicfs_fulltext.entries import Entry, bytes_of, entry_of, pack
 from mosaicfs_fulltext.extraction.extractor import Extractor
 from mosaicfs_fulltext.extraction.kinds import Kind, kind_of
 from mosaicfs_fulltext.extraction.messages import Extracted
@@ -28,6 +29,11 @@ class ReadFile(NamedTuple):
     entry: Entry
     text: str
 
+    @property
+    def size(self) -> int:
+        """Bytes in memory."""
+        return bytes_of(self.entry, self.text)
+
 
 class FileReader:
     """Reads files for one instance. Belongs to one event loop."""
@@ -45,9 +51,10 @@ class FileReader:
         return self._extractor.pool.killed
 
     async def read(
-        self, context: PluginContext, file: FileRecord, local_path: str | None, patience: float | None
+        self, context: PluginContext, file: FileRecord, local_path: str | None, patience: float | None, share: Share
     ) -> ReadFile:
-        """A file's entry. With ``patience`` (seconds) it is postponed when no reader becomes free in time.
+        """A file's entry, once there is room for it, which ``share`` holds from then on. With ``patience`` (seconds) it
+        is postponed when no reader becomes free in time.
 
         Raises ``NotFound`` when the file is gone, ``Unavailable`` when it cannot be read at present.
         """
@@ -57,8 +64,11 @@ class FileReader:
         try:
             async with readable(context, file, local_path, self._settings.max_file_bytes) as path:
                 if kind.way == "document":
-                    return await self._read_document(file, path, kind, patience)
-                return await self._texts.run(lambda: self._finish(file, self._extractor.read_text(path, kind)))
+                    return await self._read_document(file, path, kind, patience, share)
+                await share.take(self._settings.most_bytes_of(file.size))
+                read = await self._texts.run(lambda: self._finish(file, self._extractor.read_text(path, kind)))
+                share.become(read.size)
+                return read
         except TooLarge:
             return _failed(file, f"it is larger than {self._settings.max_file_mb:,} MB")
         except (PermissionError, NotAllowed) as error:
@@ -93,14 +103,19 @@ class FileReader:
         self._extractor.close()
         await asyncio.to_thread(self._shut_down)
 
-    async def _read_document(self, file: FileRecord, path: Path, kind: Kind, patience: float | None) -> ReadFile:
+    async def _read_document(
+        self, file: FileRecord, path: Path, kind: Kind, patience: float | None, share: Share
+    ) -> ReadFile:
         try:
             async with asyncio.timeout(patience):
                 await self._free.acquire()
         except TimeoutError:
             return ReadFile(entry_of(file, "postponed", reason="others were read first"), "")
         try:
-            return await self._documents.run(lambda: self._finish(file, self._extractor.read_document(path, kind)))
+            read = await self._documents.run(lambda: self._finish(file, self._extractor.read_document(path, kind)))
+            # How much text there is shows only now: while it waits for room, its reader begins no other.
+            await share.take(read.size)
+            return read
         finally:
             self._free.release()
 

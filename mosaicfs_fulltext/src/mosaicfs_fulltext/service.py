@@ -21,6 +21,7 @@ from mosaicfs_core.hooks import (
 )
 from mosaicfs_fulltext import marks, report
 from mosaicfs_fulltext.backend import Backend
+from mosaicfs_fulltext.budget import Budget, Share
 from mosaicfs_fulltext.entries import Removal, entry_of
 from mosaicfs_fulltext.locks import KeyedLocks
 from mosaicfs_fulltext.opening import open_backend
@@ -28,6 +29,8 @@ from mosaicfs_fulltext.reading import PATIENCE_S, FileReader, ReadFile
 from mosaicfs_fulltext.refill import is_current, own_files
 from mosaicfs_fulltext.settings import Settings
 
+MOST_BYTES: Final = 32 * 1024 * 1024
+"""Texts in memory that are not safe yet, of all events together. The embedded index holds as much again."""
 _TEND_S: Final = 60.0
 _AT_ONCE: Final = 4
 _SOME: Final = 100
@@ -46,6 +49,7 @@ class Service:
         self._backend = backend
         self._reader = FileReader(settings)
         self._locks = KeyedLocks()
+        self._budget = Budget(MOST_BYTES)
         self._woken = asyncio.Event()
         self._woken.set()
         self._refilled = 0
@@ -117,31 +121,37 @@ class Service:
 
     async def _index(self, file: FileRecord, local_path: str | None, *, moved: bool) -> None:
         async with self._locks.of(file.file_id):
-            read = await self._moved(file) if moved else None
-            if read is None:
-                read = await self._reader.read(self.context, file, local_path, PATIENCE_S)
-            await self._backend.apply(read.entry, read.text)
+            with self._budget.share() as share:
+                read = await self._moved(file, share) if moved else None
+                if read is None:
+                    read = await self._reader.read(self.context, file, local_path, PATIENCE_S, share)
+                await self._backend.apply(read.entry, read.text)
         if read.entry.status == "postponed":
             self._woken.set()
 
     async def _index_in_background(self, file: FileRecord) -> None:
         """Read a file without an event that could come again: one that cannot be read at present is postponed."""
         async with self._locks.of(file.file_id):
-            try:
-                read = await self._reader.read(self.context, file, None, None)
-            except NotFound:
-                await self._backend.apply(Removal(file_id=file.file_id))
-                return
-            except Unavailable as error:
-                read = ReadFile(entry_of(file, "postponed", reason=error.message), "")
-            await self._backend.apply(read.entry, read.text)
+            with self._budget.share() as share:
+                try:
+                    read = await self._reader.read(self.context, file, None, None, share)
+                except NotFound:
+                    await self._backend.apply(Removal(file_id=file.file_id))
+                    return
+                except Unavailable as error:
+                    read = ReadFile(entry_of(file, "postponed", reason=error.message), "")
+                await self._backend.apply(read.entry, read.text)
 
-    async def _moved(self, file: FileRecord) -> ReadFile | None:
+    async def _moved(self, file: FileRecord, share: Share) -> ReadFile | None:
         """The file under its new name, without reading it again, when the index knows it as it is."""
+        await share.take(self.settings.most_bytes_of(self.settings.max_characters))
         entry = await self._backend.entry(file.file_id)
         if entry is None or (entry.mtime, entry.size) != (file.mtime, file.size) or entry.status != "text":
+            share.become(0)
             return None
-        return self._reader.renamed(entry, file)
+        read = self._reader.renamed(entry, file)
+        share.become(read.size)
+        return read
 
     async def _tend(self) -> None:
         """Fill what is lacking, read what was postponed, end what is idle; for ever."""

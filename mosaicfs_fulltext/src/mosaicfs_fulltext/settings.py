@@ -11,8 +11,11 @@ from mosaicfs_fulltext.language import LANGUAGES
 
 WORKERS: Final = 64
 """Events at once, as many as an instance may be given. They share one write to disk, so that many at once cost little
-more than one, and the more there are, the less the processor waits for that."""
+more than one, and the more there are, the less the processor waits for that. Large texts among them
+wait for one another (``budget``)."""
 
+WIDEST: Final = 4
+"""Bytes of the widest character, in a file as in memory."""
 _MEGA: Final = 1024 * 1024
 
 
@@ -47,6 +50,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def max_characters(self) -> int:
         """How much text of one file is indexed."""
         return self.max_text_kb * 1024
+
+    def most_bytes_of(self, size: int) -> int:
+        """How much memory the text of a text file of ``size`` bytes may take."""
+        return WIDEST * min(size, self.max_characters)
 
 
 def read_settings(config: Mapping[str, Any]) -> Settings:

@@ -57,8 +57,10 @@ async def serve_package(name: str, path: Path) -> None:
     try:
         with own_output() as output:
             host, plugin = load_alone(name)
-            # An event makes hundreds of objects and hardly any cycle, and each look for those costs more than it finds.
-            gc.set_threshold(50_000, 10, 10)
+            # What was loaded stays for good: let no later look for garbage go through it again. How often to look is
+            # left as it is, for a few cycles may hold much memory, and the host cannot know what a package makes.
+            gc.collect()
+            gc.freeze()
 
             def ready() -> None:
                 output.write(json.dumps({"listening": os.fspath(path)}).encode() + b"\n")

@@ -13,10 +13,9 @@ from mosaicfs_core.hooks.reading import decode_text, looks_like_text
 from mosaicfs_fulltext.extraction.kinds import Kind
 from mosaicfs_fulltext.extraction.messages import Caps, Extracted, Wish
 from mosaicfs_fulltext.extraction.pool import Pool
-from mosaicfs_fulltext.settings import Settings
+from mosaicfs_fulltext.settings import WIDEST, Settings
 
 _LOOK: Final = 8 * 1024
-_WIDEST: Final = 4
 _UNPACKED: Final = 8
 
 
@@ -33,11 +32,10 @@ class Extractor:
         """The text of a file that is text, or looks like it. Raises ``OSError``."""
         most = self._settings.max_characters
         with _regular_file(path) as descriptor:
-            # Four bytes are the most that a character takes.
             beginning = os.read(descriptor, _LOOK)
             if kind.way == "look" and not (looks_like_text(beginning) or decode_text(beginning) is not None):
                 return Extracted()
-            text = decode_text(beginning + _rest(descriptor, most * _WIDEST - len(beginning)))
+            text = decode_text(beginning + _rest(descriptor, most * WIDEST - len(beginning)))
         return Extracted(text=(text or "")[:most])
 
     def read_document(self, path: Path, kind: Kind) -> Extracted:

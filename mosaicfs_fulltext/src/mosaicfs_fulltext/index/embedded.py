@@ -15,22 +15,22 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
 from mosaicfs_core.hooks import Unavailable
 from mosaicfs_fulltext import marks
 from mosaicfs_fulltext.backend import Result, Stats
-from mosaicfs_fulltext.entries import Change, Entry, pack
+from mosaicfs_fulltext.entries import Change, Entry, bytes_of, pack
 from mosaicfs_fulltext.index.engine import Damaged, Engine, Found, guarded, open_index
 from mosaicfs_fulltext.index.journal import Journal
 from mosaicfs_fulltext.index.verify import damage
+from mosaicfs_fulltext.index.waiting import Queue, Waiting
 from mosaicfs_fulltext.threads import Threads
 
 T = TypeVar("T")
@@ -43,29 +43,21 @@ _MOST_BYTES: Final = 64 * 1024 * 1024
 _MOST_WAITING_BYTES: Final = 32 * 1024 * 1024
 
 
-class _Waiting(NamedTuple):
-    change: Change
-    text: str | None
-    taken: asyncio.Future[None]
-
-
 class EmbeddedIndex:
     """Made by ``open``. Belongs to one event loop."""
 
     def __init__(self, directory: Path, engine: Engine, journal: Journal, threads: _Threads) -> None:
         self._directory = directory
         self._engine, self._journal, self._threads = engine, journal, threads
-        self._new: list[_Waiting] = []
-        self._queue: deque[_Waiting] = deque()
-        self._queue_bytes = 0
+        self._new: list[Waiting] = []
+        self._queue = Queue(_MOST_WAITING_BYTES)
         self._uncommitted = 0
         self._uncommitted_bytes = 0
         self._oldest = 0.0
         self._many = False
         self._wanted: list[asyncio.Future[None]] = []
         self._committed_at: float | None = None
-        self._woken, self._indexer_woken, self._room = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        self._room.set()
+        self._woken, self._indexer_woken = asyncio.Event(), asyncio.Event()
         self._writing = asyncio.Lock()
         self._broken: Exception | None = None
         self._begun = asyncio.Event()
@@ -106,7 +98,7 @@ class EmbeddedIndex:
         """Returns once the change is in the journal. Raises ``Unavailable`` when it cannot be."""
         self._check()
         taken = asyncio.get_running_loop().create_future()
-        self._new.append(_Waiting(change, text, taken))
+        self._new.append(Waiting(change, text, taken, bytes_of(change, text)))
         self._woken.set()
         await taken
 
@@ -196,15 +188,16 @@ class EmbeddedIndex:
             await self._woken.wait()
             self._woken.clear()
             while self._new:
-                await self._room.wait()
+                await self._queue.room.wait()
                 async with self._writing:
                     await self._write_down()
 
     async def _write_down(self) -> None:
-        group, self._new = self._new, []
+        count = self._queue.fitting(self._new)
+        group, self._new = self._new[:count], self._new[count:]
         changes = [one.change for one in group]
         try:
-            size = await self._threads.journal(lambda: self._journal.append(changes))
+            await self._threads.journal(lambda: self._journal.append(changes))
         except OSError as error:
             refused = Unavailable(f"the journal of the index cannot be written: {error.strerror or error}")
             for one in group:
@@ -213,15 +206,12 @@ class EmbeddedIndex:
             return
         except asyncio.CancelledError:
             # Written or not, nobody was told so: the host gives these again.
-            self._new = group
+            self._new = [*group, *self._new]
             raise
         for one in group:
             if not one.taken.done():
                 one.taken.set_result(None)
-        self._queue.extend(group)
-        self._queue_bytes += size + sum(len(one.text or "") for one in group)
-        if self._queue_bytes > _MOST_WAITING_BYTES:
-            self._room.clear()
+        self._queue.put(group)
         self._indexer_woken.set()
 
     async def _wait_for_a_beginning(self) -> None:
@@ -235,11 +225,14 @@ class EmbeddedIndex:
             raise self._broken
 
     async def _begin(self) -> None:
-        """See whether the index is whole, and take in what stands in the journal."""
+        """See whether the index is whole, go on learning from it, and take in what stands in the journal."""
+        from mosaicfs_fulltext.query.build import status_query
+
         problem = await self._threads.write(lambda: damage(self._directory / "index", self._closing.is_set))
         if problem is not None:
             await asyncio.to_thread(marks.note_damage, self._directory, problem)
             raise Damaged(problem)
+        await self._threads.write(lambda: self._engine.learn_from(guarded(lambda: status_query("text"))))
         self._uncommitted += await self._threads.write(lambda: _take_over(self._engine, self._journal))
         if self._uncommitted:
             await self._commit()
@@ -259,30 +252,27 @@ class EmbeddedIndex:
                 await self._commit()
 
     async def _take_queue(self) -> None:
-        while self._queue:
-            group = list(self._queue)
-            self._queue.clear()
-            size, self._queue_bytes = self._queue_bytes, 0
+        # No further than to a commit: until then tantivy holds in memory what it was given and has not come to.
+        while self._queue and not self._full():
+            group = self._queue.take()
             if not self._uncommitted:
                 self._oldest = time.monotonic()
             self._uncommitted += len(group)
-            self._uncommitted_bytes += size
+            self._uncommitted_bytes += sum(one.size for one in group)
             await self._threads.write(partial(_apply, self._engine, group))
-            self._room.set()
+            self._queue.done(group)
 
     async def _commit(self) -> None:
         # Nothing is written down meanwhile, so that all that stands in the files that are dropped is in the index.
         wanted, self._wanted = self._wanted, []
         async with self._writing:
             until = await self._threads.journal(self._journal.rotate)
-            rest = list(self._queue)
-            self._queue.clear()
-            self._queue_bytes = 0
+            rest = self._queue.take()
             # Counted, so that who wants to see them meanwhile waits.
             self._uncommitted += len(rest)
-        self._room.set()
         try:
             await self._threads.write(lambda: _apply(self._engine, rest))
+            self._queue.done(rest)
             await self._threads.write(self._engine.commit)
         except BaseException:
             self._wanted += wanted
@@ -305,8 +295,10 @@ class EmbeddedIndex:
             return True
         if not self._uncommitted:
             return False
-        full = self._uncommitted >= _MOST_CHANGES or self._uncommitted_bytes >= _MOST_BYTES
-        return full or self._until_commit() == 0.0
+        return self._full() or self._until_commit() == 0.0
+
+    def _full(self) -> bool:
+        return self._uncommitted >= _MOST_CHANGES or self._uncommitted_bytes >= _MOST_BYTES
 
     # -- when it breaks --------------------------------------------------------------------------------------------
 
@@ -377,7 +369,7 @@ def _take_over(engine: Engine, journal: Journal) -> int:
     return count
 
 
-def _apply(engine: Engine, group: Sequence[_Waiting]) -> None:
+def _apply(engine: Engine, group: Sequence[Waiting]) -> None:
     for one in group:
         engine.apply(one.change, one.text)
 

@@ -23,6 +23,8 @@ from mosaicfs_fulltext.index.texts import DICTIONARY, Texts, Unreadable
 T = TypeVar("T")
 
 _HEAP: Final = 50_000_000
+_LEARN_FROM: Final = 20_000
+"""Texts at most: of more there is a dictionary already, unless nothing is to be learnt of them."""
 _PANIC: Final = "PanicException"
 
 
@@ -57,6 +59,18 @@ class Engine:
             if not isinstance(change, Removal):
                 text = change.text() if text is None else text
                 writer.add_document(fields.document_of(change, text, self._texts.pack(text) if text else b""))
+
+    def learn_from(self, query: Query) -> None:
+        """Go on learning for the dictionary where former runs stopped, from kept texts of files that a query finds;
+        nothing once it is there."""
+        with _no_panic():
+            if self._texts.learnt:
+                return
+            searcher = self._searcher
+            for _, address in searcher.search(query, _LEARN_FROM, count=False).hits:
+                self._texts.learn_from(fields.packed_text(searcher.doc(address)))
+                if self._texts.learnt:
+                    return
 
     def commit(self) -> None:
         """Make all that was applied durable and visible."""

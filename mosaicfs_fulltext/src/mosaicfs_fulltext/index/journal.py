@@ -36,9 +36,9 @@ class Journal:
         for number in self._left:
             yield from _records(self._path(number).read_bytes())
 
-    def append(self, changes: Sequence[Change]) -> int:
-        """Write changes down, durably; returns how many bytes. Raises ``OSError``, having written nothing to speak of:
-        the file is left behind and a new one begun."""
+    def append(self, changes: Sequence[Change]) -> None:
+        """Write changes down, durably. Raises ``OSError``, having written nothing to speak of: the file is left behind
+        and a new one begun."""
         if self._descriptor is None:
             self._begin()
         assert self._descriptor is not None
@@ -49,7 +49,6 @@ class Journal:
         except OSError:
             self.rotate()
             raise
-        return len(data)
 
     def rotate(self) -> int:
         """End the file; what comes next stands in another. Returns the number to ``drop`` once all of it is in the

@@ -33,7 +33,7 @@ class Unreadable(Exception):
 class Texts:
     """The texts of the index in a directory. Raises ``Unreadable`` when its dictionary is gone or damaged.
 
-    ``pack`` is for one thread, ``unpack`` for any.
+    ``pack`` and ``learn_from`` are for one thread, ``unpack`` for any.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -47,10 +47,20 @@ class Texts:
         """Begin with an empty dictionary, for an index that is to be made. Raises ``OSError``."""
         _write(directory / DICTIONARY, b"")
 
+    @property
+    def learnt(self) -> bool:
+        """Whether there is a dictionary that something was learnt into."""
+        return self._dictionary is not None
+
+    def learn_from(self, packed: bytes) -> None:
+        """Learn from a text that a former run kept. Raises what ``pack`` and ``unpack`` raise."""
+        if not self.learnt:
+            self._learn(self.unpack(packed).encode())
+
     def pack(self, text: str) -> bytes:
         """A text compressed. Raises ``OSError`` when what was learnt cannot be written."""
         data = text.encode("utf-8", "replace")
-        if self._dictionary is None:
+        if not self.learnt:
             self._learn(data)
         return self._compressor.compress(data)
 

@@ -57,7 +57,8 @@ def write_blocks(descriptor: int, start: int, data: bytes | bytearray, stamp: in
 
 
 def untouched(descriptor: int, stamp: int | None) -> bool:
-    """Whether a file's change time still is ``stamp``."""
+    """Whether a file's change time still is ``stamp``. Where such times are as coarse as the system's clock ticks, a
+    write in the tick of our last one is not seen (decision 11)."""
     return stamp is None or os.fstat(descriptor).st_ctime_ns == stamp
 
 

@@ -69,6 +69,8 @@ class Lines:
         """Wait until the other side has read most of what was sent. Raises ``ConnectionError`` when it is gone."""
         self._write()
         await self._writer.drain()
+        if self._writer.is_closing():  # hung up meanwhile, which ends the wait like everything read does
+            raise ConnectionResetError("the connection is closed")
 
     async def close(self) -> None:
         """Close the connection, whatever state it is in: once the other side has read what was sent, for which it has
@@ -84,7 +86,10 @@ class Lines:
 
     def hang_up(self) -> None:
         """Close the connection at once; what the other side has not read is lost. Plain function."""
-        self._writer.transport.abort()
+        transport = self._writer.transport
+        # One that was closed and has nothing left to send ends by itself; asyncio breaks down when it is aborted then.
+        if not transport.is_closing() or transport.get_write_buffer_size():
+            transport.abort()
 
     async def abandon(self) -> None:
         """``hang_up``, and wait until that is done."""
