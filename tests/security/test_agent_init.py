@@ -278,6 +278,22 @@ async def test_a_machine_that_is_forgotten_is_told_to_use_a_key(running: Any, ma
         assert again.node_id == known.node_id
 
 
+async def test_a_damaged_enrolment_is_made_anew_with_a_further_key(control: Any, machine: Machine) -> None:
+    known = await control.enrol(machine.home, name="tab")
+    machine.home.enrolment_file.write_text("{")
+    code, _, err = await machine.run("agent", "init", control.url)
+    assert (code, "delete it and run `mosaicfs agent init URL` with a further key" in err) == (2, True), err
+    machine.home.enrolment_file.unlink()
+    key_id, secret = await control.key()
+    pin = ("--ca-fingerprint", control.server.identity.authority.fingerprint)
+    init = ("agent", "init", control.url, "--access-key-id", key_id, *pin, "--name", "other")
+    code, out, err = await machine.run(*init, stdin=secret)
+    assert code == 0, err
+    assert f"This machine is {known.node_id}" in out
+    assert "It is called tab there, not other" in out
+    assert f"its access key is {known.access_key_id} as before, and {key_id} is free for another machine" in out
+
+
 async def test_the_command_line_elsewhere_signs_with_a_key(control: Any, machine: Machine) -> None:
     key_id, secret = await control.key("user")
     environment = {"MOSAICFS_URL": control.url, "MOSAICFS_ACCESS_KEY_ID": key_id, "MOSAICFS_SECRET_KEY": secret}

@@ -169,6 +169,8 @@ async def test_a_disabled_key_speaks_no_more(control: Any, signer: UserSigner) -
         "access_key_id": signer.key_id,
         "node_id": None,
         "session": None,
+        "control_plane_id": control.server.identity.node_id,
+        "control_plane_key": control.server.identity.key.public,
     }
     assert (await control.status_of(user, "DELETE", f"/api/credentials/{signer.key_id}"))[0] == 200
     status, body = await control.status_of(user, "GET", "/api/auth/whoami")
