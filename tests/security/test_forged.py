@@ -221,6 +221,8 @@ async def test_a_node_signs_for_itself_alone(control: Any, laptop: Home, tmp_pat
         "node_id": first.node_id,
         "access_key_id": None,
         "session": None,
+        "control_plane_id": control.server.identity.node_id,
+        "control_plane_key": control.server.identity.key.public,
     }
     # The laptop's key under the desktop's name.
     as_other = msgspec.structs.replace(first, node_id=second.node_id)
