@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+from typing import Any
+
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from mosaicfs_core.errors import PluginError
-from mosaicfs_core.plugins.settings import SettingsSchema, structure_problem, translate
+from mosaicfs_core.plugins.schema_shape import structure_problem, translate
+from mosaicfs_core.plugins.settings import MASK, SettingsSchema
 
 SCHEMA = {
     "type": "object",
@@ -124,19 +130,16 @@ def test_an_error_in_a_whole_object_repeats_none_of_its_secrets() -> None:
 
 
 def test_shorthands_are_translated_and_values_that_look_like_schemas_are_not() -> None:
-    assert translate({"type": "secret", "title": "T"}) == {
-        "type": "string",
-        "format": "secret",
-        "writeOnly": True,
-        "title": "T",
-    }
+    secret = {"type": "string", "format": "secret", "writeOnly": True, "title": "T"}
+    named = {"properties": {"default": {"type": "secret", "title": "T"}}}
+    assert translate(named) == {"properties": {"default": secret}}
     assert translate({"items": {"type": "enum", "enum": [1, 2]}}) == {"items": {"enum": [1, 2]}}
     assert translate({"default": {"type": "secret"}}) == {"default": {"type": "secret"}}
 
 
 def test_a_schema_that_is_none_is_the_plugins_fault() -> None:
     with pytest.raises(PluginError, match="plugin mine: its settings_schema is not a JSON Schema"):
-        SettingsSchema("mine", {"type": "object", "properties": {"a": {"minimum": "low"}}})
+        SettingsSchema.compiled("mine", {"type": "object", "properties": {"a": {"minimum": "low"}}})
 
 
 @pytest.mark.parametrize(
@@ -147,8 +150,102 @@ def test_a_schema_that_is_none_is_the_plugins_fault() -> None:
         ({"properties": []}, "its properties are no object"),
         ({"properties": {"a": 7}}, "properties.a is no schema"),
         ({"properties": {"a": {"type": "text"}}}, "unknown type 'text'"),
+        ({"properties": {"a": {"type": {"b": 1}}}}, "properties.a has the unknown type a dict"),
+        ({"properties": {"a": {"type": ["null", "secret"]}}}, "properties.a has the unknown type a list"),
+        ({"properties": {"a": {"type": "enum", "values": 5}}}, "properties.a is an enum without a list of values"),
+        ({"properties": {"a": {"items": {"type": "enum"}}}}, "properties.a.items is an enum without a list of values"),
+        ({"properties": {"a": {"items": [{}]}}}, "properties.a.items is no schema"),
+        ({"properties": {"a": {"anyOf": [True, 7]}}}, "properties.a.anyOf.1 is no schema"),
+        ({"properties": {"a": {"allOf": {}}}}, "properties.a.allOf is no list"),
+        ({"properties": {7: {}}}, "properties.7 is a key that is no text"),
     ],
 )
 def test_what_plainly_is_no_schema_is_found_at_load(schema: object, problem: str) -> None:
     assert problem in (structure_problem(schema) or "")
     assert structure_problem(SCHEMA) is None
+
+
+def nested(levels: int, start: object, *keys: str) -> object:
+    """``start`` within so many objects of these keys in turn, or so many lists where there are none."""
+    for level in range(levels):
+        start = {keys[level % len(keys)]: start} if keys else [start]
+    return start
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        nested(800, {}, "a", "properties"),
+        nested(5000, {}, "not"),
+        {"properties": {"a": {"default": nested(5000, "x")}}},
+        {"properties": {"a": {"type": "enum", "values": [nested(5000, {}, "deep")]}}},
+    ],
+)
+def test_a_schema_deeper_than_anybody_walks_is_refused_by_its_place(schema: Any) -> None:
+    with pytest.raises(PluginError, match=r"plugin mine: its settings_schema .* has more than 64 levels"):
+        SettingsSchema("mine", schema)
+
+
+def test_a_schema_of_more_parts_than_are_walked_each_time_is_refused() -> None:
+    many = {"properties": {"a": {"allOf": [{} for _ in range(15_000)]}}}
+    with pytest.raises(PluginError, match=r"up to properties\.a\.allOf it has more than 2,000 parts"):
+        SettingsSchema("mine", many)
+
+
+@pytest.mark.parametrize("pattern", ["(" * 5000, "a{99999999999999999999}"])
+def test_a_pattern_that_breaks_its_compiler_is_the_plugins_fault(pattern: str) -> None:
+    with pytest.raises(PluginError, match="plugin mine: its settings_schema is not a JSON Schema"):
+        SettingsSchema.compiled("mine", {"properties": {"a": {"pattern": pattern}}})
+
+
+@pytest.mark.parametrize("reference", ["#", "#/nowhere", "http://127.0.0.1:9/schema"])
+def test_a_reference_that_leads_nowhere_is_the_plugins_fault_and_nothing_is_fetched(reference: str) -> None:
+    schema = SettingsSchema.compiled("mine", {"$ref": reference})
+    with pytest.raises(PluginError, match="plugin mine: settings cannot be checked by its settings_schema"):
+        schema.errors({"a": 1})
+
+
+def test_settings_deeper_than_any_schema_are_hidden_as_a_whole() -> None:
+    shown = str(SettingsSchema("mine", {"properties": {"a": {}}}).masked({"a": nested(500, "hunter2")}))
+    assert "hunter2" not in shown
+    assert str(MASK) in shown
+
+
+LITERALS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+KEYWORDS = st.one_of(
+    st.sampled_from(["type", "properties", "items", "values", "enum", "default", "format", "anyOf", "allOf", "$defs"]),
+    st.sampled_from(["$ref", "not", "required", "additionalProperties", "pattern", "minimum", "patternProperties"]),
+    st.sampled_from(["prefixItems", "$id", "const", "$anchor", "$dynamicRef", "description"]),
+)
+TYPES = st.sampled_from(["object", "string", "secret", "enum", "array", "text"])
+SCHEMAS = st.recursive(
+    LITERALS | TYPES,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(KEYWORDS, inner, max_size=4)
+        | st.fixed_dictionaries({"properties": st.dictionaries(st.sampled_from("abc"), inner, max_size=3)})
+        | st.fixed_dictionaries({"type": TYPES}, optional={"values": inner, "default": inner})
+    ),
+    max_leaves=25,
+)
+SETTINGS = st.dictionaries(st.sampled_from("abc"), LITERALS, max_size=3)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(schema=SCHEMAS, values=SETTINGS)
+def test_of_any_json_as_a_schema_only_a_plugin_error_comes(schema: Any, values: dict[str, Any]) -> None:
+    if schema is not None and structure_problem(schema) is not None:
+        with pytest.raises(PluginError, match="plugin mine: its settings_schema is no schema of an object: "):
+            SettingsSchema("mine", schema)
+        return
+    made = SettingsSchema("mine", schema)
+    made.masked(values)
+    made.sealed(values, lambda _: "sealed1.x")
+    made.filled(values)
+    made.unmasked(values, values)
+    with contextlib.suppress(PluginError):
+        made.errors(values)

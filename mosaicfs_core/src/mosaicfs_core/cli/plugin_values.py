@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from mosaicfs_core.errors import UserError
-from mosaicfs_core.plugins.settings import translate
+from mosaicfs_core.plugins.schema_shape import translate
 from mosaicfs_core.similar import similar
 
 _BRANCHES: Final = ("$ref", "allOf", "anyOf", "oneOf", "patternProperties")

@@ -97,25 +97,38 @@ async def withdraw(store: Store, node_id: str, installed: Collection[str]) -> li
 
 async def add_watched_folders(store: Store, node_id: str, native: Sequence[str], *, most: int | None = None) -> None:
     """Add folders to the settings of the plugin that watches folders on a node, as its document says. Raises
-    ``UserError`` when there would be more than ``most``."""
+    ``UserError`` when there would be more than ``most``, or what is set there is no list of folders."""
     watcher = next((one for one in store.reader.documents_of("plugin", (node_id,)) if one.get("watches")), None)
     if watcher is None:
         logger.warning("%s: not indexed, for no plugin that watches folders is on %s", ", ".join(native), node_id)
         return
-    setting = str(watcher["watches"])
+    await store.update(watcher["_id"], partial(with_watched_folders, native, most))
 
-    def apply(document: dict[str, Any] | None) -> dict[str, Any] | None:
-        if document is None:
-            return None
-        present = list(settings_of(document).get(setting) or [])
-        wanted = add_roots(present, native)
-        if wanted == present:
-            return None
-        if most is not None and len(wanted) > most:
-            raise UserError(f"paths: a machine may add folders up to {most}; set more in the settings", field="paths")
-        return {**document, "settings": {**(document.get("settings") or {}), setting: wanted}}
 
-    await store.update(watcher["_id"], apply)
+def with_watched_folders(
+    native: Sequence[str], most: int | None, document: dict[str, Any] | None
+) -> dict[str, Any] | None:
+    """The document of an instance that watches folders with these among them; None where that changes nothing. Raises
+    ``UserError`` like ``add_watched_folders``. Pure."""
+    if document is None or not document.get("watches"):
+        return None
+    setting, present = str(document["watches"]), watched_folders(document)
+    wanted = add_roots(present, native)
+    if wanted == present:
+        return None
+    if most is not None and len(wanted) > most:
+        raise UserError(f"paths: a machine may add folders up to {most}; set more in the settings", field="paths")
+    return {**document, "settings": {**(document.get("settings") or {}), setting: wanted}}
+
+
+def watched_folders(document: Mapping[str, Any]) -> list[str]:
+    """The folders that an instance is set to watch, as its document says. Raises ``UserError`` when they are none."""
+    setting = document.get("watches")
+    present = (settings_of(document).get(str(setting)) if setting else None) or []
+    if not isinstance(present, list) or not all(isinstance(one, str) for one in present):
+        field = f"settings.{setting}"
+        raise UserError(f"{field}: {document['plugin_name']} is to have a list of folders there", field=field)
+    return present
 
 
 def add_roots(present: Iterable[str], new: Iterable[str]) -> list[str]:

@@ -195,7 +195,7 @@ class PluginHost:
         found = self.get(plugin) if isinstance(plugin, str) else plugin
         schema = self._schemas.get(found.name)
         if schema is None:
-            schema = SettingsSchema(found.name, found.manifest.settings_schema if found.manifest else None)
+            schema = SettingsSchema.compiled(found.name, found.manifest.settings_schema if found.manifest else None)
             self._schemas[found.name] = schema
         return schema
 

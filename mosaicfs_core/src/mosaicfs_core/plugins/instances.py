@@ -241,10 +241,10 @@ class Instances:
             return given, None
         try:
             schema = self._core.host.settings_schema(plugin)
+            settings = schema.filled(given)
+            wrong = schema.errors(settings)
         except PluginError as error:
             return given, error.message
-        settings = schema.filled(given)
-        wrong = schema.errors(settings)
         return settings, "; ".join(f"setting {field or '(all)'}: {text}" for field, text in wrong) or None
 
 

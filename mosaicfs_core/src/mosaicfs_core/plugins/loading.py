@@ -21,7 +21,7 @@ from mosaicfs_core.hooks import EVENTS, HOOK_API, PluginManifest
 from mosaicfs_core.plugins.discovery import InstalledPlugin
 from mosaicfs_core.plugins.hooktable import HOOKS, PREFIX, kind_of
 from mosaicfs_core.plugins.patience import Hangs, within
-from mosaicfs_core.plugins.settings import structure_problem
+from mosaicfs_core.plugins.schema_shape import structure_problem
 from mosaicfs_core.similar import similar
 
 OLDEST_HOOK_API: Final = 1

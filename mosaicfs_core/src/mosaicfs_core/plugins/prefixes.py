@@ -3,6 +3,7 @@ folders that it watches, and none lies among those of another, so that no source
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -66,7 +67,7 @@ def clashes(documents: Iterable[Mapping[str, Any]], manifest_of: ManifestOf) -> 
     taken: list[tuple[str, str]] = []
     found: dict[str, str] = {}
     for wish in [*_folder_wishes(made, manifest_of), *_prefix_wishes(made, manifest_of)]:
-        clash = next(((path, what) for path in wish.paths for other, what in taken if _overlap(path, other)), None)
+        clash = _clash(wish.paths, taken)
         if clash is None:
             taken += [(path, wish.what.format(path)) for path in wish.paths]
         else:
@@ -95,6 +96,19 @@ def _prefix_wishes(documents: Iterable[Mapping[str, Any]], manifest_of: Manifest
         name, prefix = str(document["plugin_name"]), own_prefix(document, manifest_of(package_of(document)))
         if prefix:
             yield _Wish(name, (prefix,), f"{{}}, where the files of {name} are", "use an instance of another name")
+
+
+def _clash(wanted: Sequence[str], taken: Sequence[tuple[str, str]]) -> tuple[str, str] | None:
+    """The first of the paths that lies among those that are taken, or above one, and what that is. A machine may have a
+    thousand folders, and each change of an instance asks for all of them."""
+    beginnings = tuple(f"{path.rstrip('/')}/" for path, _ in taken)
+    in_order = sorted(beginnings)
+    for path in wanted:
+        mine = f"{path.rstrip('/')}/"
+        beneath = bisect_left(in_order, mine)
+        if mine.startswith(beginnings) or (beneath < len(in_order) and in_order[beneath].startswith(mine)):
+            return next((path, what) for other, what in taken if _overlap(path, other))
+    return None
 
 
 def _overlap(one: str, other: str) -> bool:

@@ -73,9 +73,11 @@ async def seal_plain(core: CoreServices, own_key: NodeKey) -> None:
             if change(document) is not None:
                 await core.store.update(document["_id"], change)
                 logger.info("the secrets of %s are sealed from now on", document["_id"], extra={"operation": "seal"})
-        except MosaicError as error:
-            # A key that is none, or a full disk: no reason not to start, and the next start tries again.
-            logger.error("the secrets of %s stay in clear: %s", document["_id"], error, extra={"operation": "seal"})
+        except Exception as error:  # noqa: BLE001 - one document must not keep all others from their machines
+            # A key that is none, a full disk, or a document that nobody foresaw, which a machine may have written: no
+            # reason not to start, and the next start tries again.
+            why = error.message if isinstance(error, MosaicError) else f"{type(error).__name__}: {error}"
+            logger.error("the secrets of %s stay in clear: %s", document["_id"], why, extra={"operation": "seal"})
 
 
 def _sealed(host: PluginHost, public_key: str, document: dict[str, Any] | None) -> dict[str, Any] | None:

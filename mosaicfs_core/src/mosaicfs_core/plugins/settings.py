@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from mosaicfs_core.documents.instances import package_of
 from mosaicfs_core.errors import PluginError
+from mosaicfs_core.plugins.schema_shape import MOST_LEVELS, translate
 from mosaicfs_core.security.sealing import is_sealed
 
 if TYPE_CHECKING:
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 
     from mosaicfs_core.plugins.host import PluginHost
 
-_TYPES: Final = ("string", "integer", "number", "boolean", "array", "object", "null", "secret", "enum")
 MASK: Final = {"set": True}
 _BRANCHES: Final = frozenset(
     [
@@ -57,30 +58,47 @@ class FieldError(NamedTuple):
 
 
 class SettingsSchema:
-    """One plugin's schema, compiled once. Raises ``PluginError`` when the schema itself is no schema."""
+    """One plugin's schema. Raises ``PluginError`` when the schema itself is no schema."""
 
     def __init__(self, plugin: str, schema: Mapping[str, Any] | None) -> None:
+        self._plugin = plugin
+        self.schema = translate(_ANYTHING if schema is None else schema, plugin)
+        self._seals_texts = schema is None or _branches_to_secrets(self.schema)
+
+    @classmethod
+    def compiled(cls, plugin: str, schema: Mapping[str, Any] | None) -> SettingsSchema:
+        """One that settings are checked by: jsonschema has seen the whole of it, which for a long one takes a second.
+        Raises ``PluginError``."""
+        made = cls(plugin, schema)
+        made._validator  # noqa: B018 - what is wrong with it is to be known now
+        return made
+
+    @cached_property
+    def _validator(self) -> Validator:
         # jsonschema takes long to import, and most processes never check a setting.
         from jsonschema import Draft202012Validator, SchemaError
+        from referencing.jsonschema import EMPTY_REGISTRY
 
-        self.schema = translate(_ANYTHING if schema is None else schema)
         try:
             Draft202012Validator.check_schema(self.schema)
-        except SchemaError as error:
-            message = f"plugin {plugin}: its settings_schema is not a JSON Schema: {error.message}"
-            raise PluginError(message, plugin, "mosaicfs_manifest") from error
-        self._validator: Validator = Draft202012Validator(self.schema)
-        self._seals_texts = schema is None or _branches_to_secrets(self.schema)
+        except Exception as error:  # of its own, but also whatever its parts raise over odd patterns and numbers
+            problem = error.message if isinstance(error, SchemaError) else f"{type(error).__name__}: {error}"
+            message = f"plugin {self._plugin}: its settings_schema is not a JSON Schema: {problem}"
+            raise PluginError(message, self._plugin, "mosaicfs_manifest") from error
+        return Draft202012Validator(self.schema, registry=EMPTY_REGISTRY)  # which fetches nothing from elsewhere
 
     def errors(self, settings: Mapping[str, Any]) -> list[FieldError]:
         """What is wrong with settings, by field; empty when they are right. Secret values are never repeated; of a
-        sealed one only the node that opens it can tell."""
-        found = [
-            self._field_error(error)
-            for error in self._validator.iter_errors(dict(settings))
-            if not _concerns_sealed(error)
-        ]
-        return sorted(set(found))
+        sealed one only the node that opens it can tell. Raises ``PluginError`` where the schema cannot be applied."""
+        try:
+            wrong = [one for one in self._validator.iter_errors(dict(settings)) if not _concerns_sealed(one)]
+        except PluginError:
+            raise
+        except Exception as error:  # a reference that leads nowhere, or in a circle
+            reason = f"{type(error).__name__}: {error}"
+            message = f"plugin {self._plugin}: settings cannot be checked by its settings_schema: {reason}"
+            raise PluginError(message, self._plugin, "mosaicfs_manifest") from error
+        return sorted({self._field_error(one) for one in wrong})
 
     def filled(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The settings with the schema's defaults where nothing is set, nested objects included."""
@@ -151,44 +169,9 @@ def masked_plugin(host: PluginHost, document: Mapping[str, Any]) -> dict[str, An
     }
 
 
-def translate(schema: Any) -> Any:
-    """A schema with the shorthands written out, at any depth. The given one is left as it is."""
-    if isinstance(schema, list | tuple):
-        return [translate(part) for part in schema]
-    if not isinstance(schema, Mapping):
-        return schema
-    kind = schema.get("type")
-    rest = {key: value for key, value in schema.items() if key != "type"}
-    if kind == "secret":
-        return {"type": "string", "format": "secret", "writeOnly": True, **rest}
-    if kind == "enum":
-        values = rest.pop("values", rest.pop("enum", []))
-        return {"enum": list(values), **rest}
-    literal = ("default", "const", "enum", "examples")
-    return {key: copy.deepcopy(value) if key in literal else translate(value) for key, value in schema.items()}
-
-
 def with_defaults(schema: Mapping[str, Any] | None, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings with a schema's defaults where nothing is set, for a process that checks none."""
     return _fill({} if schema is None else translate(schema), settings)
-
-
-def structure_problem(schema: Any) -> str | None:
-    """What plainly is no schema of an object's settings, or None: a quick look for load time, without jsonschema."""
-    if not isinstance(schema, Mapping):
-        return f"expected an object, not {type(schema).__name__}"
-    if schema.get("type", "object") != "object":
-        return f"its type is {schema['type']!r}, not 'object'"
-    properties = schema.get("properties", {})
-    if not isinstance(properties, Mapping):
-        return "its properties are no object"
-    for key, part in properties.items():
-        if not isinstance(part, Mapping | bool):
-            return f"properties.{key} is no schema"
-        kind = part.get("type", "object") if isinstance(part, Mapping) else "object"
-        if not all(one in _TYPES for one in (kind if isinstance(kind, list | tuple) else [kind])):
-            return f"properties.{key} has the unknown type {kind!r}"
-    return None
 
 
 def _is_secret(schema: Any) -> bool:
@@ -232,14 +215,15 @@ def _as_it_is(value: Any) -> Any:
     return value
 
 
-def _hidden(schema: Mapping[str, Any] | None, value: Any, secret: Hide, text: Hide) -> Any:
-    """A value with each secret in it replaced by ``secret`` of it, and each text that may be one by ``text`` of it."""
-    if _is_secret(schema):
+def _hidden(schema: Mapping[str, Any] | None, value: Any, secret: Hide, text: Hide, level: int = 0) -> Any:
+    """A value with each secret in it replaced by ``secret`` of it, and each text that may be one by ``text`` of it.
+    What lies deeper than any schema reaches is taken for a secret as a whole."""
+    if _is_secret(schema) or (level > MOST_LEVELS and isinstance(value, Mapping | list)):
         return secret(value)
     if isinstance(value, Mapping):
-        return {key: _hidden(_part(schema, key), inner, secret, text) for key, inner in value.items()}
+        return {key: _hidden(_part(schema, key), inner, secret, text, level + 1) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_hidden(_items(schema), inner, secret, text) for inner in value]
+        return [_hidden(_items(schema), inner, secret, text, level + 1) for inner in value]
     return text(value) if schema is None and isinstance(value, str) and value else value
 
 

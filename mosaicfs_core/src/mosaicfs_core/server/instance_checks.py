@@ -117,7 +117,8 @@ async def refuse_unwatchable(document: Mapping[str, Any], given: Mapping[str, An
     manifest = core.host.manifest_of(package_of(document))
     setting = document.get("watches") or (manifest.watches if manifest is not None else None)
     folders = given.get(setting) if setting and document["node_id"] == core.node_id else None
-    present = settings_of(document).get(setting) or () if setting else ()
+    stored = settings_of(document).get(setting) if setting else None
+    present = stored if isinstance(stored, list) else []
     for number, folder in enumerate(folders if isinstance(folders, list) else []):
         if isinstance(folder, str) and folder not in present:
             problem = await asyncio.to_thread(why_not_watchable, folder, core.home)

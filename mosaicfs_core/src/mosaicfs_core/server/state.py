@@ -68,6 +68,7 @@ class ServerState:
     proven: Proven = field(default_factory=Proven)
     remembered: Remembered = field(default_factory=Remembered)
     enrolling: asyncio.Lock = field(default_factory=asyncio.Lock)
+    taking_back: asyncio.Lock = field(default_factory=asyncio.Lock)
     hashing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONCURRENT_HASHES))
     streams: Streams = field(default_factory=Streams)
     live: Streams = field(default_factory=Streams)

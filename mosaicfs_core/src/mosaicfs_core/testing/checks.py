@@ -25,7 +25,7 @@ from mosaicfs_core.plugins.context import InstanceContext
 from mosaicfs_core.plugins.discovery import InstalledPlugin
 from mosaicfs_core.plugins.probing import fatal_import
 from mosaicfs_core.plugins.routes_context import routes_context
-from mosaicfs_core.plugins.settings import translate
+from mosaicfs_core.plugins.schema_shape import translate
 from mosaicfs_core.testing.harness import STALL_S, Harness
 
 _LOAD_SECONDS: Final = 60

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
+from mosaicfs_core.content.roots import may_be_path
 from mosaicfs_core.documents import ids, times
 from mosaicfs_core.documents.instances import instance_document, package_of
 from mosaicfs_core.documents.patterns import END
@@ -23,12 +24,15 @@ from mosaicfs_core.plugins.first_instances import (
     with_facts,
 )
 from mosaicfs_core.plugins.node_settings import RESERVED
+from mosaicfs_core.plugins.schema_shape import structure_problem
 from mosaicfs_core.store import Store
 from mosaicfs_core.wording import in_words
 
 MAX_INSTANCES: Final = 100
 """That a node is ever given at its own request."""
 MAX_FOLDERS: Final = 1000
+MAX_PATH: Final = 4096
+"""Characters of a folder's path."""
 MAX_SCHEMA: Final = 1 << 16
 """Bytes of the JSON of an instance's settings schema."""
 InstanceName = Annotated[str, Meta(pattern=f"^{ids.INSTANCE_PATTERN}{END}")]
@@ -53,7 +57,7 @@ class Seed(msgspec.Struct, frozen=True, kw_only=True):
 
     instances: Annotated[tuple[SeedInstance, ...], Meta(max_length=MAX_INSTANCES)] = ()
     described: Annotated[tuple[SeedInstance, ...], Meta(max_length=MAX_INSTANCES)] = ()
-    paths: Annotated[tuple[Annotated[str, Meta(pattern="^/", max_length=4096)], ...], Meta(max_length=100)] = ()
+    paths: Annotated[tuple[str, ...], Meta(max_length=100)] = ()
 
 
 async def seed(store: Store, node_id: str, given: dict[str, Any]) -> dict[str, list[str]]:
@@ -65,10 +69,10 @@ async def seed(store: Store, node_id: str, given: dict[str, Any]) -> dict[str, l
         field, problem = in_words(error, Seed)
         raise UserError(f"{field or 'the params'}: {problem}", field=field) from None
     named = (*asked.instances, *asked.described)
-    if any(RESERVED in (one.plugin_name, one.package) for one in named):
-        raise UserError(f"{RESERVED} is the name of the node's own settings", field="instances")
-    if any(len(msgspec.json.encode(one.settings_schema)) > MAX_SCHEMA for one in named):
-        raise UserError(f"settings_schema: at most {MAX_SCHEMA:,} bytes", field="instances")
+    for one in named:
+        refuse_wrong(one)
+    for number, folder in enumerate(asked.paths):
+        refuse_no_folder(folder, f"paths.{number}")
     names = await seeded_names(store, node_id) | {one.plugin_name for one in asked.instances}
     if len(names) > MAX_INSTANCES:
         raise UserError(f"instances: a node may ask for {MAX_INSTANCES} of its own; make more here", field="instances")
@@ -79,6 +83,26 @@ async def seed(store: Store, node_id: str, given: dict[str, Any]) -> dict[str, l
     if asked.paths:
         await add_watched_folders(store, node_id, asked.paths, most=MAX_FOLDERS)
     return {"made": made}
+
+
+def refuse_wrong(given: SeedInstance) -> None:
+    """Raise ``UserError`` for what a node may not say of an instance of its own."""
+    if RESERVED in (given.plugin_name, given.package):
+        raise UserError(f"{RESERVED} is the name of the node's own settings", field="instances")
+    if given.settings_schema is None:
+        return
+    problem = structure_problem(given.settings_schema)
+    if problem is not None:
+        text = f"settings_schema: {given.plugin_name} has no schema of an object: {problem}"
+        raise UserError(text, field="instances")
+    if len(msgspec.json.encode(given.settings_schema)) > MAX_SCHEMA:
+        raise UserError(f"settings_schema: at most {MAX_SCHEMA:,} bytes", field="instances")
+
+
+def refuse_no_folder(folder: str, field: str) -> None:
+    """Raise ``UserError`` for what can be no whole path of a folder of the node's."""
+    if not folder.startswith("/") or len(folder) > MAX_PATH or not may_be_path(folder):
+        raise UserError(f"{field}: expected the whole path of a folder", field=field)
 
 
 def _described(package: str, facts: Mapping[str, Any], present: dict[str, Any] | None) -> dict[str, Any] | None:

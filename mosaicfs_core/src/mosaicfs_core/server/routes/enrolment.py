@@ -195,4 +195,6 @@ async def bring_back(data: RememberedAll) -> Response:
 async def take_configuration(data: Offer) -> Response:
     """Take back what was set for the node that asks, where the control plane was made anew or restored from a backup:
     its instances of plugins that are not known here, and its folders. What is known here stays."""
-    return json_answer(await take(state().core.store, calling_node(), data.documents))
+    node_id, server = calling_node(), state()
+    async with server.taking_back:
+        return json_answer(await take(server.core, node_id, data.documents))

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
 from quart import Blueprint, Response
 from quart_schema import document_response, validate_querystring, validate_request
 
 from mosaicfs_core.documents import ids, times
 from mosaicfs_core.documents.instances import instance_document, package_of
-from mosaicfs_core.documents.patterns import END
-from mosaicfs_core.documents.types import QueryEndpoint
 from mosaicfs_core.errors import Conflict, NotFound, UserError
-from mosaicfs_core.hooks import EventName, etag_of
+from mosaicfs_core.hooks import etag_of
 from mosaicfs_core.plugins.instances import provided_filesystem
 from mosaicfs_core.plugins.loading import LoadedPlugin
 from mosaicfs_core.plugins.node_settings import RESERVED, SCHEMA, empty_document
 from mosaicfs_core.plugins.prefixes import tombstone_of
 from mosaicfs_core.plugins.running.installed import rescan
-from mosaicfs_core.plugins.settings import translate
+from mosaicfs_core.plugins.schema_shape import translate
 from mosaicfs_core.server.instance_checks import (
     checked_settings,
     package_warnings,
@@ -32,6 +29,7 @@ from mosaicfs_core.server.instance_checks import (
     schema_of,
     type_warnings,
 )
+from mosaicfs_core.server.instance_fields import InstanceChange, NewInstance, changes_of
 from mosaicfs_core.server.listing import (
     ListAnswer,
     Paging,
@@ -48,42 +46,7 @@ from mosaicfs_core.similar import similar
 
 blueprint = Blueprint("plugins", __name__, url_prefix="/api")
 
-InstanceName = Annotated[str, Meta(pattern=f"^{ids.INSTANCE_PATTERN}{END}")]
-Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 _UNWRITTEN: Final = "0-unwritten"
-
-
-class InstanceChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What to change of an instance. ``settings`` are merged key by key; null takes a key away, and a limit, so that
-    what is so by default holds again."""
-
-    name: Annotated[str, Meta(min_length=1, max_length=200)] | UnsetType = UNSET
-    enabled: bool | UnsetType = UNSET
-    paused: bool | UnsetType = UNSET
-    settings: dict[str, Any] | UnsetType = UNSET
-    poll_interval_s: Seconds | UnsetType | None = UNSET
-    subscribed_events: list[EventName] | UnsetType = UNSET
-    mime_globs: list[Annotated[str, Meta(min_length=1, max_length=200)]] | UnsetType = UNSET
-    steps: list[dict[str, Any]] | UnsetType = UNSET
-    budget: dict[str, Any] | UnsetType | None = UNSET
-    workers: Annotated[int, Meta(ge=1, le=64)] | UnsetType | None = UNSET
-    timeout_s: Seconds | UnsetType | None = UNSET
-    max_attempts: Annotated[int, Meta(ge=1, le=100)] | UnsetType | None = UNSET
-    health_check_interval_s: Seconds | UnsetType | None = UNSET
-    scope: Literal["node", "instance"] | UnsetType = UNSET
-    query_endpoints: list[QueryEndpoint] | UnsetType = UNSET
-    isolate: bool | UnsetType | None = UNSET
-
-
-class NewInstance(InstanceChange, kw_only=True, forbid_unknown_fields=True):
-    """An instance to make: its own name, and the package or program it runs (by default the one of that name).
-    ``plugin_type`` is ``package``, or ``executable`` or ``socket`` for a program on that node, whose
-    ``subscribed_events``, ``query_endpoints`` and ``provides_filesystem`` say what it is asked for."""
-
-    plugin_name: InstanceName
-    package: InstanceName | None = None
-    plugin_type: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,31}" + END)] = "package"
-    provides_filesystem: bool = False
 
 
 class PluginAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -231,7 +194,7 @@ async def create_instance(node_id: str, data: NewInstance) -> Response:
     if RESERVED in (data.plugin_name, data.package):
         raise UserError(f"{RESERVED} is the name of the node's own settings: change those", field="plugin_name")
     package = data.package or data.plugin_name
-    changes, host = _changes(data), state().core.host
+    changes, host = changes_of(data), state().core.host
     warnings = type_warnings(data.plugin_type, package) + await asyncio.to_thread(check_work, changes, host.step_ops())
     document = instance_document(node_id, data.plugin_name, package=package, created_at=times.now_text())
     document |= {field: value for field, value in changes.items() if field != "settings" and value is not None}
@@ -272,7 +235,7 @@ async def change_instance(node_id: str, name: str, data: InstanceChange) -> Resp
     """Change an instance: switch it, pause its work, set its settings or its interval. It takes effect at once, on
     another node as soon as the change has reached it; the routes of a plugin whose instances here are all switched off
     answer 404. The settings of a node itself are those of the instance ``agent``."""
-    changes = _changes(data)
+    changes = changes_of(data)
     host = state().core.host
     if name == RESERVED and changes.keys() - {"settings"}:
         raise UserError("only its settings can be changed", field=sorted(changes.keys() - {"settings"})[0])
@@ -361,9 +324,3 @@ def _missing(node_id: str, name: str, known: Sequence[Mapping[str, Any]]) -> str
 def _nothing_set(node_id: str) -> dict[str, Any]:
     """The node's own settings before the first one was made; its version is one that no stored document has."""
     return {**empty_document(node_id), "_rev": _UNWRITTEN}
-
-
-def _changes(data: InstanceChange) -> dict[str, Any]:
-    """The fields that were given."""
-    given = {field: getattr(data, field) for field in InstanceChange.__struct_fields__}
-    return {field: msgspec.to_builtins(value) for field, value in given.items() if value is not UNSET}
