@@ -134,12 +134,17 @@ async def health(context: PluginContext) -> HealthReport:
 
 async def _watch(place: _Place) -> None:
     """Tell of trouble when it begins and when it is over, for ever: the host asks for that every few minutes only."""
-    in_trouble = False
+    told: bool | None = None
     while True:
         await asyncio.sleep(_LOOK_S)
-        if in_trouble != (await _trouble(place) is not None):
-            in_trouble = not in_trouble
-            await _tell(place.context, await health(place.context))
+        in_trouble = await _trouble(place) is not None
+        if told != in_trouble:
+            try:
+                await _tell(place.context, await health(place.context))
+            except Unavailable as error:  # the host's disk may be the full one: it is told at the next look
+                place.context.logger.info("how the index is cannot be told at present: %s", error)
+            else:
+                told = in_trouble
 
 
 async def _trouble(place: _Place) -> str | None:
