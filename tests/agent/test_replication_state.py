@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from mosaicfs_core.agent.replication import Replication
+from mosaicfs_core.errors import Unavailable
 from mosaicfs_core.replication import Status
 from mosaicfs_core.security.requests import PlainRequests
 from mosaicfs_core.store import Store
@@ -38,3 +41,43 @@ async def test_it_says_why_it_is_not_well(
         await store.close()
         await requests.close()
     assert (told["status"], told["detail"]) == said
+
+
+async def test_what_keeps_it_from_coming_up_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also after it has worked before: what could not be kept is not forgotten, and replication waits."""
+    requests = PlainRequests("http://127.0.0.1:9")
+    store = await Store.open(tmp_path / "replica.db")
+    told: list[dict[str, object]] = []
+    replication = Replication(
+        store, "node-laptop", requests, pause=pausing(lambda: told.append(replication.subsystem()))
+    )
+
+    async def meet() -> None:
+        if told:
+            raise asyncio.CancelledError
+        raise Unavailable("it cannot be kept: No space left on device")
+
+    monkeypatch.setattr(replication, "meet", meet)
+    monkeypatch.setattr(replication, "_replicators", (Stopped(),))
+    try:
+        with pytest.raises(asyncio.CancelledError):
+            await replication.run()
+    finally:
+        await store.close()
+        await requests.close()
+    assert [(one["status"], one["detail"]) for one in told] == [
+        ("degraded", "it cannot be kept: No space left on device")
+    ]
+
+
+class Stopped:
+    """A replicator of before."""
+
+    status = Status(state="idle")
+
+
+def pausing(look: Callable[[], None]) -> Callable[[float], Awaitable[None]]:
+    async def pause(_: float) -> None:
+        look()
+
+    return pause

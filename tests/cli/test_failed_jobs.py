@@ -14,7 +14,7 @@ from mosaicfs_core.cli.commands import doctor
 from mosaicfs_core.cli.frame_context import TerminalContext
 from mosaicfs_core.cli.main import cli
 
-DETAIL = "summarize: 3 of 300 files failed, the last: exit code 1"
+DETAIL = "summarize: 3 files failed, the last: exit code 1"
 LISTS = "`mosaicfs plugin jobs summarize --status failed{at}` lists what failed, and why"
 RETRIES = "`mosaicfs plugin retry summarize{at}` tries it again"
 

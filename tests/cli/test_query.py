@@ -61,6 +61,14 @@ def test_figures_of_a_plugin_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
+def test_names_in_an_answer_do_not_drive_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = {"na\x1b[2Jme": 1}
+    shown = asked(monkeypatch, {"data": data}, words=("dashboard_widget",))
+    shown += asked(monkeypatch, {"results": [{"data": data}]}, words=("synonyms", "oak"))
+    assert "\x1b" not in shown
+    assert shown.count("\\x1b[2Jme") == 2
+
+
 def test_results_of_any_shape_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     hits = [{"data": {"word": "oak", "near": {"elm": 0.5}}}, {"data": {"text": "y" * 5_000}}]
     shown = asked(monkeypatch, {"results": hits, "data": {"known": 7}}, words=("synonyms", "oak")).splitlines()

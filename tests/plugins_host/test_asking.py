@@ -109,6 +109,21 @@ async def test_an_answer_tells_how_many_files_it_may_lack() -> None:
     assert found == {"telling": (8, True), "listing": (9, True), "done": (9, False), "free": (0, False)}
 
 
+async def test_an_instance_that_goes_while_another_is_asked_about_costs_no_answer() -> None:
+    at_work = dict.fromkeys(("first", "second"), (answering(ResultEnvelope()), "package"))
+
+    class Going(Queue):
+        async def standing(self, instance: str) -> Standing:
+            at_work.clear()
+            return await super().standing(instance)
+
+    offers = dict.fromkeys(at_work, Offer(endpoints=(ENDPOINT,)))
+    keeper: Any = SimpleNamespace(queue=Going(), offers=lambda: offers, running=lambda name: at_work[name])
+    core: Any = SimpleNamespace(node_id="n", store=SimpleNamespace(reader=SimpleNamespace(get=lambda _: None)))
+    told = await JobMethods(core, keeper).query({"capability": "search", "query": "x"})
+    assert [one["plugin_name"] for one in told["envelopes"]] == ["first", "second"]
+
+
 async def test_before_it_is_known_which_plugins_there_are_nobody_is_told_that_they_found_nothing() -> None:
     keeper: Any = SimpleNamespace(offers=dict)
     reader = SimpleNamespace(get=lambda _: None)

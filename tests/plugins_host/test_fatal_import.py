@@ -7,11 +7,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from importlib_metadata import EntryPoint
 
 from mosaicfs_core import children
+from mosaicfs_core.plugins import discovery, probing
 
 HARMLESS = "from pathlib import Path; open(r'{told}', 'a').write('imported ')\n"
 KINDS = {
@@ -67,6 +70,40 @@ def test_it_is_named_and_the_rest_works(kind: str, tmp_path: Path) -> None:
 def test_what_it_writes_to_standard_output_is_no_part_of_an_answer(tmp_path: Path) -> None:
     install(tmp_path / "packages", "chatty", "import os; os.write(1, b'hello')")
     assert listed(tmp_path)["chatty"]["status"] == "failed"
+
+
+def test_a_hard_limit_on_files_is_no_fault_of_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path / "packages", "limited", HARMLESS.format(told=tmp_path / "told"))
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 28, 1 << 28)); "
+    monkeypatch.setattr(children, "PROGRAM", limit + children.PROGRAM)
+    assert "has no mosaicfs_manifest" in listed(tmp_path)["limited"]["note"]
+
+
+def test_what_an_import_writes_is_written_whole(tmp_path: Path) -> None:
+    cache = tmp_path / "written"
+    source = (
+        f"from pathlib import Path\nplace = Path(r'{cache}')\nplace.exists() or place.write_bytes(bytes(5 << 20))\n"
+    )
+    install(tmp_path / "packages", "writing", source)
+    listed(tmp_path)
+    assert cache.stat().st_size == 5 << 20
+
+
+def test_a_hang_is_not_remembered_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks, now = [], [1_000_000.0]
+
+    def hangs(words: list[str], timeout: float, **_: Any) -> Any:
+        looks.append(now[0])
+        raise subprocess.TimeoutExpired(words, timeout)
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(probing, "hear_out", hangs)
+    monkeypatch.setattr(probing, "time", SimpleNamespace(time=lambda: now[0]))
+    (hanging,) = discovery.installed_plugins([EntryPoint(name="hanging", value="hanging", group="mosaicfs")])
+    for at in (0.0, probing.HANG_KNOWN_S - 1.0, probing.HANG_KNOWN_S):
+        now[0] = 1_000_000.0 + at
+        assert "its import has not ended" in (probing.fatal_import(hanging) or "")
+    assert looks == [1_000_000.0, 1_000_000.0 + probing.HANG_KNOWN_S]
 
 
 def test_an_import_that_hangs_is_waited_for_once(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import threading
@@ -63,6 +64,40 @@ def test_one_that_hangs_at_import_is_named_and_the_others_load(tmp_path: Path, m
     let_go.set()
     assert host.plugins["hangs"].error == "plugin hangs: its import has not ended after 0.2 s"
     assert [plugin.name for plugin in host.providers("mosaicfs_crawl")] == ["restless"]
+
+
+def test_two_loaded_at_once_leave_standard_output_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    first_in, second_came = threading.Event(), threading.Event()
+    seen: list[bool] = []
+
+    class Lock:
+        """Says when a second one has come to the door."""
+
+        def __init__(self) -> None:
+            self._lock = threading.Lock()
+
+        def __enter__(self) -> None:
+            if first_in.is_set():
+                second_came.set()
+            self._lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            self._lock.release()
+
+    def second() -> None:
+        with loading._output_aside():
+            seen.append(os.fstat(1)[:3] == os.fstat(2)[:3])
+
+    monkeypatch.setattr(loading, "_ONE_ASIDE", Lock())
+    before = os.fstat(1)[:3]
+    other = threading.Thread(target=second)
+    with loading._output_aside():
+        first_in.set()
+        other.start()
+        assert second_came.wait(30)
+    other.join()
+    assert seen == [True]
+    assert os.fstat(1)[:3] == before
 
 
 @pytest.mark.logs("^asked to leave out a plugin: ")

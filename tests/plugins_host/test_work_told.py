@@ -33,7 +33,7 @@ async def test_a_file_that_always_fails_is_given_up_and_told_and_can_be_tried_ag
         assert (await bed.annotations())["a.txt"]["status"] == "failed"
         part = agent.status()["subsystems"]["jobs"]
         assert (part["status"], part["failed"]["annotator"]["failed"]) == ("healthy", 1)
-        assert part["detail"].startswith("annotator: 1 of 1 file failed, the last: ")
+        assert part["detail"].startswith("annotator: 1 file failed, the last: ")
         assert "cannot be read" in part["detail"]
         annotator.answer = lambda event: {"fine": True}
         assert await agent.jobs.queue.retry("annotator") == 1

@@ -188,6 +188,25 @@ async def test_a_replica_that_was_used_alone_joins(near: Store, far: Store) -> N
     assert set(await state(near)) == {file_document("/mine")["_id"], documents.label_rule_id(UUIDS[0])}
 
 
+async def test_what_was_set_and_made_alone_is_offered_and_kept(near: Store, far: Store) -> None:
+    made, kept, offered = rule("/alone/", "x", uuid=UUIDS[3]), [], []
+    await near.bulk([file_document("/mine"), made])
+
+    async def offer(meeting: str) -> None:
+        offered.append((meeting, await state(near)))
+
+    async def keep(given: Any) -> None:
+        kept.extend(one["_id"] for one in given)
+
+    known = await state(near)
+    await far.put(rule("/x/", "red", uuid=UUIDS[0]))
+    for expected in ("first", "same"):
+        found = await meet(near, server(far), owns=owns, push=PUSH, pull=PULL, owned=OWNED, offer=offer, keep=keep)
+        assert found == expected
+    assert offered == [("first", known)]
+    assert kept == [documents.label_rule_id(UUIDS[3])]
+
+
 async def test_what_was_lost_after_the_last_position_is_noticed(near: Store, far: Store, tmp_path: Path) -> None:
     """Positions are recorded every few seconds; what came since, and was lost, is in no log."""
     await populated(near, far)
@@ -203,11 +222,30 @@ async def test_what_was_lost_after_the_last_position_is_noticed(near: Store, far
     await far.close()
 
 
+async def test_a_revision_that_a_long_history_has_cut_off_is_no_loss(near: Store, far: Store) -> None:
+    """A machine sleeps while a document is changed more often than revisions are kept."""
+    await populated(near, far)
+    name = documents.label_rule_id(UUIDS[0])
+    limit = far.reader.meta("revs_limit")
+
+    def change(tx: Any) -> None:
+        rev = far.reader.get(name)["_rev"]  # type: ignore[index]
+        for number in range(limit + 5):
+            (result,) = tx.bulk([{**rule("/x/", f"{number}", uuid=UUIDS[0]), "_rev": rev}])
+            rev = result.rev
+
+    await far.transaction(change)
+    assert await met(near, far) == "same"
+    await exchange(near, far)
+    assert await state(near) == await state(far)
+
+
 async def test_what_is_given_up_is_offered_before(near: Store, far: Store, open_store: OpenStore) -> None:
     await populated(near, far)
     empty, seen, kept = await open_store("empty"), [], []
 
-    async def offer() -> None:
+    async def offer(meeting: str) -> None:
+        assert meeting == "restored"
         seen.append(await state(near))
 
     async def keep(given: Any) -> None:

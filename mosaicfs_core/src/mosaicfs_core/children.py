@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, Any, Final
@@ -27,6 +27,8 @@ PROGRAM: Final = "from mosaicfs_core.cli.main import main; main()"
 _UNREAD: Final = 1 << 20
 """Bytes that a child may print before it is ready while nobody reads them."""
 _MOST_TOLD: Final = 4 << 20
+_LOOK_S: Final = 0.05
+"""How often it is looked at how much a program has printed."""
 _END_S: Final = 1.0
 """How long a child that closed its standard output may take to end by itself."""
 
@@ -85,11 +87,12 @@ def start(
 
 
 def hear_out(
-    words: list[str], timeout: float, environment: Mapping[str, str] | None = None
+    words: list[str], timeout: float, environment: Mapping[str, str] | None = None, *, most: int | None = None
 ) -> tuple[int, bytes, bytes]:
     """Exit code, output and errors of a stranger's program, which reads nothing and leaves nothing of its session
     running; blocks. ``environment`` is all of its own (None: ours). Files take what it prints: something that it
-    started may hold a pipe for ever. Raises ``subprocess.TimeoutExpired``, and ``OSError`` when it cannot be started.
+    started may hold a pipe for ever. One that has printed more than ``most`` bytes is killed; other files that
+    it writes are not ours to limit. Raises ``subprocess.TimeoutExpired``, and ``OSError`` when it cannot be started.
     """
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
@@ -101,12 +104,27 @@ def hear_out(
             start_new_session=True,
         )
         try:
-            code = process.wait(timeout)
+            code = process.wait(timeout) if most is None else _wait_watching(process, timeout, (output, errors), most)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         return code, _beginning(output), _beginning(errors)
+
+
+def _wait_watching(process: subprocess.Popen[bytes], timeout: float, printed: Sequence[IO[bytes]], most: int) -> int:
+    """The exit code of a program that is killed when it has printed more than ``most`` bytes. Raises as ``wait``."""
+    ends = time.monotonic() + timeout
+    while True:
+        left = ends - time.monotonic()
+        try:
+            return process.wait(max(0.0, min(_LOOK_S, left)))
+        except subprocess.TimeoutExpired:
+            if sum(os.fstat(file.fileno()).st_size for file in printed) > most:
+                process.kill()
+                return process.wait()
+            if left <= _LOOK_S:
+                raise
 
 
 def _beginning(file: IO[bytes]) -> bytes:

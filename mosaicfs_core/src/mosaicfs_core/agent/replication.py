@@ -26,7 +26,7 @@ from mosaicfs_core.replication import (
     meet,
 )
 from mosaicfs_core.replication.flows import owned_by, selector_of_node
-from mosaicfs_core.replication.recovery import MET
+from mosaicfs_core.replication.recovery import MET, Meeting
 from mosaicfs_core.security.requests import Requests
 from mosaicfs_core.store import Store
 from mosaicfs_core.supervision import end_tasks, first_of
@@ -82,9 +82,9 @@ class Replication:
         if found == "restored":
             logger.warning("the control plane has forgotten some of what it knew", extra={"operation": "replication"})
 
-    async def _offer(self) -> None:
+    async def _offer(self, meeting: Meeting) -> None:
         self._forgotten.begin()
-        await self._offered.offer()
+        await self._offered.offer(meeting)
 
     def reconnected(self) -> None:
         """The control plane is there again: see whether it is what it was, and go on at once."""
@@ -93,8 +93,10 @@ class Replication:
     @property
     def status(self) -> Status:
         """How both directions stand."""
+        if self._problem is not None:  # they do not go on before it is gone
+            return Status(state="waiting", last_error=self._problem)
         if not self._replicators:
-            return Status(state="waiting" if self._problem else "idle", last_error=self._problem)
+            return Status(state="idle")
         return combined(one.status for one in self._replicators)
 
     def subsystem(self) -> dict[str, Any]:

@@ -108,9 +108,9 @@ def _local_time(text: str) -> str:
 
 def _headings(columns: Sequence[str] | Mapping[str, str] | None, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     if isinstance(columns, Mapping):
-        return dict(columns)
+        return {key: printable(title) for key, title in columns.items()}
     keys = columns if columns is not None else list(rows[0])
-    return {key: key.rpartition(".")[2].replace("_", " ") for key in keys}
+    return {key: printable(key.rpartition(".")[2].replace("_", " ")) for key in keys}
 
 
 def _pick(row: Mapping[str, Any], key: str) -> Any:

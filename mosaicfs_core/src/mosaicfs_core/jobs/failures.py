@@ -1,11 +1,12 @@
 """Which instances have jobs that failed for good, and whether that is news of a few files or of the plugin.
 
 Asked every second while an agent runs, so nothing here grows with the queue: counts that are kept, the end of an index,
-and looks that stop at a bound.
+and looks that stop at a bound. What has not moved is not looked at again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -14,7 +15,7 @@ from mosaicfs_core.jobs.schema import BEHIND, FAILED, IN_FLIGHT, READY, RETRYING
 from mosaicfs_core.store.reader_files import FileReader
 
 COUNTED: Final = 1_000
-"""Files done beyond this many are not counted."""
+"""Files done, and jobs that wait, beyond this many are not counted."""
 FEWEST: Final = 3
 """Fewer failed files are never the plugin's fault, as far as one can tell."""
 LATEST: Final = 10
@@ -33,40 +34,52 @@ _OLDER: Final = """SELECT count(*) FROM (SELECT 1 FROM jobs INDEXED BY jobs_by_s
 
 
 class Failures(msgspec.Struct, frozen=True, kw_only=True):
-    """What failed of an instance. ``done`` files did not; with ``more`` it is even more of them. ``last_error`` is of
-    the newest failed job. ``most`` says that more failed than was done, of all or of the latest: it is the plugin, or
-    what it needs, rather than the files."""
+    """What failed of an instance. ``last_error`` is of the newest failed job. ``most`` says that more failed than was
+    done, of all or of the latest: it is the plugin, or what it needs, rather than the files."""
 
     instance: str
     failed: int
-    done: int
-    more: bool
     last_error: str
     most: bool
 
 
-def failures_of(reader: FileReader) -> list[Failures]:
-    """Of every instance that is switched on and has failed jobs, by name."""
-    return [_of_instance(reader, *row) for row in reader.rows(_WITH_FAILURES)]
+class FailureLooks:
+    """Looks at the failures again and again."""
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[Any, ...], Failures] = {}
+
+    def look(self, reader: FileReader) -> list[Failures]:
+        """Of every instance that is switched on and has failed jobs, by name."""
+        rows = [(*row, *reader.rows(_LATEST_FAILED, (row[0],))) for row in reader.rows(_WITH_FAILURES)]
+        self._seen = {row: self._seen.get(row) or _of_instance(reader, *row) for row in rows}
+        return list(self._seen.values())
 
 
-def _of_instance(reader: FileReader, number: int, name: str, sequence: int, failed: int, open_jobs: int) -> Failures:
-    known, done = reader.rows(_DONE, (number, COUNTED, FAILED))[0]
-    more = known >= COUNTED
-    latest = reader.rows(_LATEST_FAILED, (number,))
-    overall = failed >= FEWEST and failed > (done or 0) and not more
+def _of_instance(
+    reader: FileReader, number: int, name: str, sequence: int, failed: int, open_jobs: int, *latest: tuple[int, str]
+) -> Failures:
+    """``latest`` are sequence and error of the newest failed jobs, newest first."""
     return Failures(
         instance=name,
         failed=failed,
-        done=done or 0,
-        more=more,
         last_error=(latest[0][1] if latest else None) or "It failed.",
-        most=overall or _most_of_latest(reader, number, sequence, open_jobs, latest),
+        most=_most_of_all(reader, number, failed) or _most_of_latest(reader, number, sequence, open_jobs, latest),
     )
 
 
+def _most_of_all(reader: FileReader, number: int, failed: int) -> bool:
+    """Whether more files failed than were done. One that was done once may be among those that failed, so of one more
+    than twice as many as failed, more than failed are done: no need to count further."""
+    if failed < FEWEST:
+        return False
+    enough = min(2 * failed + 1, COUNTED)
+    known, done = reader.rows(_DONE, (number, enough, FAILED))[0]
+    return known < COUNTED and failed > (done or 0)
+
+
 def _most_of_latest(
-    reader: FileReader, number: int, sequence: int, open_jobs: int, latest: list[tuple[Any, ...]]
+    reader: FileReader, number: int, sequence: int, open_jobs: int, latest: Sequence[tuple[int, str]]
 ) -> bool:
     """Whether of the jobs that were enqueued since the first of ``latest``, and have ended, more than half failed. What
     has ended well is not kept: it is what is neither open nor failed."""

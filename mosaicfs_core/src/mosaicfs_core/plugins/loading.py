@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
@@ -28,6 +29,7 @@ OLDEST_HOOK_API: Final = 1
 LOAD_S: Final = 10.0
 """How long the import of a plugin that is not ours may take, its manifest included."""
 STARTED_ANEW: Final = "once MosaicFS is started anew"
+_ONE_ASIDE: Final = threading.Lock()
 _MANIFEST: Final = "mosaicfs_manifest"
 _NAMING_FILES: Final = ("mosaicfs_crawl", "mosaicfs_watch")
 
@@ -127,8 +129,9 @@ def _imported(installed: InstalledPlugin) -> tuple[Any, PluginManifest]:
 @contextmanager
 def _output_aside() -> Iterator[None]:
     """Have what is printed go to standard error, also by those who write to the descriptor itself. What a command
-    prints may be read by a program; no stranger's module has a say in that."""
-    with redirect_stdout(sys.stderr):
+    prints may be read by a program; no stranger's module has a say in that. One at a time: a second would take what the
+    first put there for the process's own, and leave it so."""
+    with _ONE_ASIDE, redirect_stdout(sys.stderr):
         try:
             ours = os.dup(1)
             os.dup2(2, 1)

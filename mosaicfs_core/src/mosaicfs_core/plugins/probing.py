@@ -31,9 +31,8 @@ HANG_KNOWN_S: Final = 3600.0
 have waited for something that is there by now."""
 
 _PROGRAM: Final = """
-import importlib, os, resource, sys
-_, module, most = sys.argv
-resource.setrlimit(resource.RLIMIT_FSIZE, (2 * int(most), resource.RLIM_INFINITY))
+import importlib, os, sys
+_, module = sys.argv
 said, forked = os.dup(1), []
 os.dup2(2, 1)
 os.register_at_fork(before=lambda: forked.append(True))
@@ -73,9 +72,9 @@ def fatal_import(installed: InstalledPlugin) -> str | None:
     hangs = f"its import has not ended after {LOAD_S:g} s"
     if known.get("hangs") == [code, around] and 0 <= time.time() - known.get("at", 0.0) < HANG_KNOWN_S:
         return f"{hangs}; it is tried again when it or what is installed changes, or after an hour"
-    command = [sys.executable, "-c", _PROGRAM, installed.entry_point.module, str(MOST_PRINTED)]
+    command = [sys.executable, "-c", _PROGRAM, installed.entry_point.module]
     try:
-        exit_code, said, printed = hear_out(command, LOAD_S)
+        exit_code, said, printed = hear_out(command, LOAD_S, most=MOST_PRINTED)
     except subprocess.TimeoutExpired:
         _note(installed, {"hangs": [code, around], "at": time.time()})
         return hangs
@@ -91,10 +90,10 @@ def _problem(code: int, said: str, printed: int) -> str | None:
     """What the process that imported it tells, None when all was well."""
     if code == _DEAF:
         return "importing it closes files that are not its own"
+    if printed >= MOST_PRINTED:  # it may have been killed for that
+        return f"importing it prints more than {MOST_PRINTED:,} bytes"
     if not said:
         return f"importing it ends the process ({f'signal {-code}' if code < 0 else f'exit code {code}'})"
-    if printed >= MOST_PRINTED:
-        return f"importing it prints more than {MOST_PRINTED:,} bytes"
     return None if said == _WHOLE else said
 
 

@@ -18,6 +18,7 @@ from typing import Any, Final, Literal
 from ..documents import type_of_id
 from ..errors import Stale, Unavailable
 from ..store import Change, Reader, Store, WriteTransaction
+from ..store.revtree import parse_rev
 from .conflicts import OWNER_FIELDS
 from .peer import Document, Filter, Peer, Row
 from .replicator import Replicator
@@ -27,6 +28,7 @@ from .surroundings import Surroundings
 logger = logging.getLogger(__name__)
 
 Meeting = Literal["first", "same", "restored"]
+Offer = Callable[[Meeting], Awaitable[None]]
 Owns = Callable[[Document], bool]
 Keep = Callable[[Sequence[Document]], Awaitable[None]]
 
@@ -45,7 +47,7 @@ async def meet(
     push: Filter,
     pull: Filter,
     owned: Filter,
-    offer: Callable[[], Awaitable[None]] | None = None,
+    offer: Offer | None = None,
     keep: Keep | None = None,
     surroundings: Surroundings | None = None,
 ) -> Meeting:
@@ -53,17 +55,20 @@ async def meet(
     connection comes up. Raises ``Unavailable`` when the control plane cannot be reached.
 
     ``owns`` is whether a document is this node's to write; ``push`` and ``pull`` are the filters of the two flows,
-    ``owned`` selects, at the control plane, what this node owns. ``offer`` is called before anything of a control plane
-    that has forgotten is taken over here, ``keep`` with documents that are about to be forgotten (at least once each).
+    ``owned`` selects, at the control plane, what this node owns. ``offer`` is called before anything is taken over here
+    of a control plane that has forgotten, or that is joined by a replica that was used alone, ``keep`` with documents
+    that are about to be forgotten (at least once each).
     Interrupted at any moment, it is done again by the next call.
     """
     instance = (await peer.info()).instance_id
     known = await store.local_get(MET)
     if known is None:
         fresh = await store.read(Reader.seq) == 0
+        if offer is not None and not fresh:
+            await offer("first")
         await pull_owned(store, peer, owned, surroundings=surroundings)
         if not fresh:  # it was used without this control plane
-            await recover(store, peer, owns=owns, push=push, pull=pull, surroundings=surroundings)
+            await recover(store, peer, owns=owns, push=push, pull=pull, keep=keep, surroundings=surroundings)
         await _remember(store, instance)
         return "first"
     puller = Replicator(peer, StorePeer(store), direction="pull", chosen=pull, surroundings=surroundings)
@@ -72,7 +77,7 @@ async def meet(
         return "same"
     logger.warning("the control plane was restored or made anew: sending what this node owns, fetching the rest again")
     if offer is not None:
-        await offer()
+        await offer("restored")
     await recover(store, peer, owns=owns, push=push, pull=pull, keep=keep, surroundings=surroundings)
     await _remember(store, instance)
     return "restored"
@@ -109,14 +114,23 @@ async def lacks_newest(store: Store, peer: Peer, owns: Owns) -> bool:
     there are few.
 
     Positions are recorded every few seconds: what came after the last one was recorded, on both sides, and was lost by
-    a peer that was set back to before it, is seen in the documents alone.
+    a peer that was set back to before it, is seen in the documents alone. A revision that the peer has cut off from the
+    beginning of a long history, while this replica slept, was not lost.
     """
     known = await store.read(lambda reader: [one for name in _PROBED for one in reader.documents_of(name)])
     foreign = [Row(one["_id"], (one["_rev"],)) for one in known if not owns(one)]
     for start in range(0, len(foreign), BATCH):
-        if await peer.revs_diff(foreign[start : start + BATCH]):
+        wanted = await peer.revs_diff(foreign[start : start + BATCH])
+        there = await _leaves(peer, [one.id for one in wanted])
+        if not all(any(_cut_off(one.rev, leaf) for leaf in there[one.id]) for one in wanted):
             return True
     return False
+
+
+def _cut_off(rev: str, leaf: Mapping[str, Any]) -> bool:
+    """Whether a revision is older than all that is told of a leaf's history. Pure."""
+    history = leaf["_revisions"]
+    return parse_rev(rev)[0] <= int(history["start"]) - len(history["ids"])
 
 
 async def drop_unknown(store: Store, peer: Peer, owns: Owns, keep: Keep | None = None) -> int:
@@ -141,7 +155,13 @@ async def drop_unknown(store: Store, peer: Peer, owns: Owns, keep: Keep | None =
 
 async def _theirs(peer: Peer, changes: Sequence[Change]) -> dict[str, list[dict[str, Any]]]:
     """What the peer has of these documents; a lone tombstone where it has nothing."""
-    found: dict[str, list[dict[str, Any]]] = {one.id: [] for one in changes}
+    found = await _leaves(peer, [one.id for one in changes])
+    return {one.id: found[one.id] or [_removal(one)] for one in changes}
+
+
+async def _leaves(peer: Peer, identifiers: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """All leaves that the peer has of each of these documents."""
+    found: dict[str, list[dict[str, Any]]] = {one: [] for one in identifiers}
     ids = list(found)
     while ids:
         got = await peer.leaves(ids)
@@ -150,7 +170,7 @@ async def _theirs(peer: Peer, changes: Sequence[Change]) -> dict[str, list[dict[
         for document in got.documents:
             found[document["_id"]].append(document)
         ids = ids[len(ids) - got.rest :]
-    return {one.id: found[one.id] or [_removal(one)] for one in changes}
+    return found
 
 
 def gone(identifier: str) -> str:

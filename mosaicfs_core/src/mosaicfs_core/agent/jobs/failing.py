@@ -27,9 +27,9 @@ def subsystem_of(found: Sequence[Failures]) -> dict[str, Any]:
 
 
 def _sentence(one: Failures) -> str:
-    total = one.failed + one.done
-    of = f"more than {total:,}" if one.more else f"{total:,}"
-    files = "file" if total == 1 else "files"
+    """Without what is done: the status is told to other machines whenever it changes, and not for each file."""
+    files = "1 file" if one.failed == 1 else f"{one.failed:,} files"
+    most = ", more than it was done with" if one.most else ""
     last = " ".join(one.last_error.split())
     shown = last if len(last) <= _SHOWN else f"{last[: _SHOWN - 1]}…"
-    return f"{one.instance}: {one.failed:,} of {of} {files} failed, the last: {shown}"
+    return f"{one.instance}: {files} failed{most}, the last: {shown}"

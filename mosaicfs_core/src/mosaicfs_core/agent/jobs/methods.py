@@ -68,17 +68,19 @@ class JobMethods:
     async def query(self, given: dict[str, Any]) -> Any:
         """Ask this node's plugins. Raises ``Unavailable`` while it is not known which there are."""
         question = params_of(Question, given)
-        asked: dict[Asked, RunningPlugin] = {}
         offers = self._keeper.offers()
         if not offers and self._core.lacking is None:
             raise Unavailable("its plugins are being started")
-        for name, offer in offers.items():
-            for endpoint in offer.endpoints:
-                if endpoint.capability == question.capability:
-                    running, package = self._keeper.running(name)
-                    waiting, syncing = await self._left(name)
-                    one = Asked(name=name, package=package, endpoint=endpoint, waiting=waiting, syncing=syncing)
-                    asked[one] = running
+        answering = [  # before anything is awaited: an instance may go meanwhile
+            (name, endpoint, *self._keeper.running(name))
+            for name, offer in offers.items()
+            for endpoint in offer.endpoints
+            if endpoint.capability == question.capability
+        ]
+        asked: dict[Asked, RunningPlugin] = {}
+        for name, endpoint, running, package in answering:
+            waiting, syncing = await self._left(name)
+            asked[Asked(name=name, package=package, endpoint=endpoint, waiting=waiting, syncing=syncing)] = running
         lacking = self._lacking(question.capability, offers)
         answers = await ask_all(self._core.node_id, question, asked)
         return msgspec.to_builtins(msgspec.structs.replace(answers, omitted=(*answers.omitted, *lacking)))

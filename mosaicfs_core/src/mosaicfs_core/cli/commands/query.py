@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from mosaicfs_core.cli.output import cell
+from mosaicfs_core.printing import printable
 
 if TYPE_CHECKING:
     from mosaicfs_core.cli.frame_context import TerminalContext
@@ -148,5 +149,5 @@ def _marked(fragment: dict[str, Any]) -> str:
 
 
 def _data(data: Mapping[str, Any]) -> str:
-    text = ", ".join(f"{name}: {cell(name, value)}" for name, value in figures(data).items())
+    text = ", ".join(f"{printable(name)}: {cell(name, value)}" for name, value in figures(data).items())
     return f"{text[:_VALUE]}…" if len(text) > _VALUE else text

@@ -36,6 +36,7 @@ from mosaicfs_core.server.instance_fields import NewInstance, changes_of
 from mosaicfs_core.server.link.seed import MAX_FOLDERS, MAX_INSTANCES, SeedInstance, refuse_no_folder, refuse_wrong
 from mosaicfs_core.server.plugin_work import check_work
 from mosaicfs_core.store import Reader
+from mosaicfs_core.store.revtree import history, leaves, parse_rev
 from mosaicfs_core.wording import in_words
 
 logger = logging.getLogger(__name__)
@@ -71,6 +72,8 @@ async def take(core: CoreServices, node_id: str, offered: Sequence[Mapping[str, 
         document = {key: value for key, value in given.items() if key == "_id" or key[:1] != "_"}
         try:
             _check(node_id, name, document)
+            if await core.store.read(partial(_knows, identifier=document["_id"], rev=given.get("_rev"))):
+                continue  # what is here came after it
             await _take_one(core, document, instances, taken)
         except (UserError, Conflict, PluginError) as error:
             taken.refused[name[:100]] = error.message
@@ -162,6 +165,16 @@ async def _take_one(
     taken.folders += added
     if now is not None and not _same(document, now):
         taken.differing.append(name)
+
+
+def _knows(reader: Reader, identifier: str, rev: object) -> bool:
+    """Whether the revision that a machine has is known here, or one so late that its history does not reach back to it:
+    nothing of it was lost, and what differs was changed here since."""
+    tree = reader.tree(identifier)
+    if tree is None or not isinstance(rev, str):
+        return False
+    parsed = parse_rev(rev)
+    return parsed in tree.parents or any(parsed[0] < history(tree, leaf)[-1][0] for leaf in leaves(tree))
 
 
 def _refuse_many(document: Mapping[str, Any], instances: Mapping[str, Mapping[str, Any]]) -> None:
