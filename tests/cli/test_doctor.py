@@ -11,9 +11,11 @@ import pytest
 
 from mosaicfs_core import disk_room
 from mosaicfs_core.cli import doctor_checks as checks
-from mosaicfs_core.cli.commands import doctor
-from mosaicfs_core.cli.frame_context import TerminalContext
+from mosaicfs_core.cli.mends import mend_of
 from mosaicfs_core.home import Home
+from mosaicfs_core.security import enrolment
+from mosaicfs_core.security.presence import TWICE
+from mosaicfs_core.security.requests import NOT_TRUSTED
 from mosaicfs_core.store import Store
 
 
@@ -135,18 +137,45 @@ def test_the_package_that_is_missing_for_a_mount_is_named(home: Home, monkeypatc
 
 
 def test_what_a_removed_package_left_is_cleared_up_by_name(tmp_path: Path) -> None:
-    context = TerminalContext()
-    context.home_path = tmp_path
-    mend = doctor._mend("plugins", {"missing": ["mail", "notes"]}, context)
+    mend = mend_of("plugins", {"missing": ["mail", "notes"]}, Home(tmp_path))
     assert "install the package again" in mend
     assert "`mosaicfs plugin remove mail`, `mosaicfs plugin remove notes`" in mend
 
 
 @pytest.mark.parametrize("name", ["crawler", "watcher", "plugins", "tasks", "vfs_mount", "replication"])
 def test_no_part_is_mended_by_looking_at_it_again(name: str, tmp_path: Path) -> None:
-    context = TerminalContext()
-    context.home_path = tmp_path
     for part in ({}, {"inaccessible": ["/gone: the folder does not exist"], "unwatched": 3}):
-        mend = doctor._mend(name, part, context)
+        mend = mend_of(name, part, Home(tmp_path))
         assert mend
         assert "mosaicfs status" not in mend
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "told"),
+    [
+        ("replication", {"detail": f"https://nas:6672 {NOT_TRUSTED}: self-signed"}, "--ca-fingerprint"),
+        ("replication", {"detail": "401: the access key of the node node-a-aaaa was disabled"}, "enable MOSAICFS_"),
+        ("link", {"detail": "the node node-a-aaaa was disabled"}, "PATCH /api/nodes/"),
+        ("replication", {"detail": f"{TWICE}; it is at 192.0.2.7"}, "stop one of the two"),
+        ("link", {"detail": TWICE}, "stop one of the two"),
+        ("instances", {"reports": {"pins": {"pins": [{"state": "no_room"}]}}}, "`cache_min_free_bytes`"),
+    ],
+)
+def test_what_mends_a_part_fits_its_reason(tmp_path: Path, name: str, part: dict[str, Any], told: str) -> None:
+    home = Home(tmp_path).prepare()
+    enrolment.save(
+        home,
+        enrolment.Enrolment(
+            urls=("https://nas:6672",),
+            node_id="node-a-aaaa",
+            name="a",
+            control_plane_id="control-plane-nas",
+            control_plane_key="",
+            ca_pem="",
+            access_key_id="MOSAICFS_0123456789abcdef",
+        ),
+    )
+    mend = mend_of(name, {"status": "degraded", **part}, home)
+    assert told in mend
+    assert "by itself" not in mend
+    assert "log says more" not in mend

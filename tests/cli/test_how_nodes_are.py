@@ -101,6 +101,9 @@ def test_of_another_machine_it_is_said_where_to_ask_when_it_reported_and_how_it_
     gone = Api("control-plane-nas", status="offline", connected=False, last_heard=AT, updated_at=AT)
     said = shown(monkeypatch, gone, tmp_path, "nodes", "status", "laptop")
     assert "Its link to the control plane is down; it was heard of last 2026-02-16 09:22:00." in said
+    assert "When it is there, other machines fetch from it at https://192.0.2.7:6673." in said
+    revoked = Api("control-plane-nas", status="disabled", connected=False, last_heard=AT, updated_at=AT)
+    assert "fetch from it" not in shown(monkeypatch, revoked, tmp_path, "nodes", "status", "laptop")
 
 
 def test_an_agent_does_not_judge_another_machines_link(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

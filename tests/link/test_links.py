@@ -18,7 +18,7 @@ from mosaicfs_core.backoff import Backoff
 from mosaicfs_core.documents import ids
 from mosaicfs_core.errors import NotFound, Unavailable
 from mosaicfs_core.link import MESSAGE_LIMIT, BrokenLink, Method
-from mosaicfs_core.server.link.links import TWICE
+from mosaicfs_core.security.presence import TWICE
 
 NODE = "node-laptop-aaaa"
 OTHER = "node-desktop-bbbb"

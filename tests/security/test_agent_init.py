@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -18,6 +19,7 @@ import pytest
 
 from mosaicfs_core.agent.link.wanted import WantedFolders
 from mosaicfs_core.cli import service
+from mosaicfs_core.cli.detach import holder
 from mosaicfs_core.cli.frame_context import TerminalContext
 from mosaicfs_core.cli.main import cli
 from mosaicfs_core.home import Home
@@ -106,7 +108,67 @@ async def test_no_option_takes_a_secret() -> None:
     init = group.get_command(context, "init")
     assert init is not None
     names = {name for parameter in init.params for name in parameter.opts}
-    assert names == {"url", "--access-key-id", "--ca-fingerprint", "--name", "--install-service"}
+    assert names == {"url", "--access-key-id", "--ca-fingerprint", "--name", "--install-service", "--start"}
+
+
+@pytest.mark.parametrize(
+    ("given", "terminal", "starts"),
+    [((), True, True), (("--no-start",), True, False), (("--start",), False, True), ((), False, False)],
+    ids=["terminal", "terminal --no-start", "--start", "script"],
+)
+async def test_on_a_terminal_or_when_it_is_asked_to_it_starts_the_agent(
+    control: Any, machine: Machine, given: tuple[str, ...], terminal: bool, starts: bool
+) -> None:
+    key_id, secret = await control.key()
+    pin = ("--ca-fingerprint", control.server.identity.authority.fingerprint)
+    words = ("agent", "init", control.url, "--access-key-id", key_id, *pin, *given)
+    settings = {"MOSAICFS_SECRET_KEY": secret, "MOSAICFS_AGENT_API_PORT": "0", "MOSAICFS_AGENT_LISTEN_PORT": "0"}
+    code, out = await (on_terminal(machine, *words, **settings) if terminal else _quietly(machine, *words, **settings))
+    try:
+        assert code == 0, out
+        pid = holder(machine.home)
+        assert (pid is not None) == starts, out
+        assert (f"It runs as process {pid}; `mosaicfs down` stops it" in out) == starts, out
+        assert ("Start its agent with: mosaicfs agent run" in out) != starts
+        if pid is not None:
+            assert secret.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
+            assert "--install-service" in out
+    finally:
+        code, out, err = await machine.run("down")
+    assert (code, "Stopped process" in out) == (0, starts), err
+
+
+async def test_the_system_or_a_command_starts_it_not_both(control: Any, machine: Machine) -> None:
+    code, _, err = await machine.run("agent", "init", control.url, "--install-service", "--start")
+    assert (code, "leave out --start" in err) == (2, True), err
+
+
+async def _quietly(machine: Machine, *words: str, **settings: str) -> tuple[int, str]:
+    code, out, err = await machine.run(*words, **settings)
+    return code, out + err
+
+
+async def on_terminal(machine: Machine, *words: str, **settings: str) -> tuple[int, str]:
+    """Exit code, and what a command shows on a terminal of its own."""
+    ours, theirs = os.openpty()
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *PROGRAM, *words, stdin=theirs, stdout=theirs, stderr=theirs, env=machine.environment | settings
+        )
+    finally:
+        os.close(theirs)
+    shown = asyncio.create_task(asyncio.to_thread(_all_of, ours))
+    code = await asyncio.wait_for(process.wait(), 60)
+    return code, await shown
+
+
+def _all_of(terminal: int) -> str:
+    """What is shown until nobody has the terminal open any more."""
+    shown = b""
+    with contextlib.closing(os.fdopen(terminal, "rb", buffering=0)) as read, contextlib.suppress(OSError):
+        while part := read.read(65536):
+            shown += part
+    return " ".join(shown.decode().split())
 
 
 @pytest.mark.parametrize(
@@ -214,6 +276,22 @@ async def test_a_machine_that_is_forgotten_is_told_to_use_a_key(running: Any, ma
         again = enrolment.load(machine.home)
         assert again is not None
         assert again.node_id == known.node_id
+
+
+async def test_a_damaged_enrolment_is_made_anew_with_a_further_key(control: Any, machine: Machine) -> None:
+    known = await control.enrol(machine.home, name="tab")
+    machine.home.enrolment_file.write_text("{")
+    code, _, err = await machine.run("agent", "init", control.url)
+    assert (code, "delete it and run `mosaicfs agent init URL` with a further key" in err) == (2, True), err
+    machine.home.enrolment_file.unlink()
+    key_id, secret = await control.key()
+    pin = ("--ca-fingerprint", control.server.identity.authority.fingerprint)
+    init = ("agent", "init", control.url, "--access-key-id", key_id, *pin, "--name", "other")
+    code, out, err = await machine.run(*init, stdin=secret)
+    assert code == 0, err
+    assert f"This machine is {known.node_id}" in out
+    assert "It is called tab there, not other" in out
+    assert f"its access key is {known.access_key_id} as before, and {key_id} is free for another machine" in out
 
 
 async def test_the_command_line_elsewhere_signs_with_a_key(control: Any, machine: Machine) -> None:

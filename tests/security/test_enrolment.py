@@ -96,7 +96,7 @@ async def test_who_knows_a_public_key_does_not_get_that_machines_name(control: A
     given = {"body": msgspec.json.encode(body), "headers": JSON}
     status, answer = await control.status_of(thief, "POST", "/api/nodes", **given)
     assert status == 409
-    assert "enrolled already" in answer["error"]["message"]
+    assert "proves itself with its own key" in answer["error"]["message"]
     # With the machine's own access key, whose secret may have been seen when it was typed.
     owner = control.as_signer(UserSigner.from_secret(*key), "control-plane")
     status, answer = await control.status_of(owner, "POST", "/api/nodes", **given)
@@ -234,6 +234,59 @@ async def test_a_signed_in_user_may_enrol_a_machine(control: Any, laptop: Home) 
     known = await joining.join(laptop.prepare(), control.url, control.ca_pem, user, "By hand")
     assert known.access_key_id is None
     assert (await control.status_of(control.as_node(laptop, known), "GET", "/api/agent/credentials"))[0] == 200
+
+
+async def test_a_home_of_another_control_plane_is_told_before_anything_is_registered(
+    control: Any, running: Any, laptop: Home, tmp_path: Path
+) -> None:
+    former = await control.enrol(laptop)
+    before = files_of(laptop)
+    async with running(tmp_path / "new") as new:
+        key = await new.key()
+        with pytest.raises(Conflict, match="Nothing was changed"):
+            await new.enrol(laptop, key)
+        credential = await new.server.core.store.get(ids.credential_document_id(key[0]))
+        assert "node_id" not in credential
+        assert await new.server.core.store.get(ids.node_document_id(former.node_id)) is None
+        assert files_of(laptop) == before
+        laptop.enrolment_file.unlink()
+        assert (await new.enrol(laptop, key)).node_id == former.node_id
+
+
+@pytest.mark.parametrize("by_user", [False, True])
+async def test_a_machine_that_lost_its_enrolment_proves_itself_by_its_own_key(
+    control: Any, laptop: Home, by_user: bool
+) -> None:
+    first = await control.enrol(laptop, await control.key("user" if by_user else "agent"))
+    (laptop.path / "node_id").unlink()
+    laptop.enrolment_file.unlink()
+    fresh = await control.key()
+    again = await control.enrol(laptop, fresh)
+    assert (again.node_id, again.access_key_id) == (first.node_id, first.access_key_id)
+    assert (await control.status_of(control.as_node(laptop, again), "GET", "/api/agent/credentials"))[0] == 200
+    credential = await control.server.core.store.get(ids.credential_document_id(fresh[0]))
+    assert "node_id" not in credential, "it is free for another machine"
+
+
+async def test_a_fresh_key_takes_the_place_of_one_that_was_revoked(control: Any, laptop: Home) -> None:
+    lost, fresh = await control.key(), await control.key()
+    first = await control.enrol(laptop, lost)
+    user = await control.as_user()
+    await control.status_of(user, "DELETE", f"/api/credentials/{lost[0]}")
+    assert (await control.status_of(control.as_node(laptop, first), "GET", "/api/auth/whoami"))[0] == 401
+    again = await control.enrol(laptop, fresh)
+    assert (again.node_id, again.access_key_id) == (first.node_id, fresh[0])
+    assert (await control.status_of(control.as_node(laptop, again), "GET", "/api/agent/credentials"))[0] == 200
+    # From then on it is this one that ends the machine.
+    await control.status_of(user, "DELETE", f"/api/credentials/{fresh[0]}")
+    assert (await control.status_of(control.as_node(laptop, again), "GET", "/api/auth/whoami"))[0] == 401
+
+
+async def test_a_name_that_another_machine_has_gets_a_number(control: Any, laptop: Home, tmp_path: Path) -> None:
+    names = [(await control.enrol(Home(tmp_path / home), name="tab")).name for home in "abc"]
+    assert names == ["tab", "tab-2", "tab-3"]
+    nodes = await control.server.core.store.read(lambda reader: list(reader.documents_of("node")))
+    assert sorted(node["friendly_name"] for node in nodes if node["friendly_name"].startswith("tab")) == names
 
 
 async def test_nodes_learn_which_keys_hold(control: Any, laptop: Home) -> None:

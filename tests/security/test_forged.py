@@ -169,6 +169,8 @@ async def test_a_disabled_key_speaks_no_more(control: Any, signer: UserSigner) -
         "access_key_id": signer.key_id,
         "node_id": None,
         "session": None,
+        "control_plane_id": control.server.identity.node_id,
+        "control_plane_key": control.server.identity.key.public,
     }
     assert (await control.status_of(user, "DELETE", f"/api/credentials/{signer.key_id}"))[0] == 200
     status, body = await control.status_of(user, "GET", "/api/auth/whoami")
@@ -219,6 +221,8 @@ async def test_a_node_signs_for_itself_alone(control: Any, laptop: Home, tmp_pat
         "node_id": first.node_id,
         "access_key_id": None,
         "session": None,
+        "control_plane_id": control.server.identity.node_id,
+        "control_plane_key": control.server.identity.key.public,
     }
     # The laptop's key under the desktop's name.
     as_other = msgspec.structs.replace(first, node_id=second.node_id)

@@ -1,4 +1,4 @@
-"""``up`` in the background, and its end."""
+"""``up`` and an agent in the background, and their end."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import fcntl
 import os
 import signal
 import time
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from mosaicfs_core import children, stuck
+from mosaicfs_core.cli.secrets import SECRET_VARIABLE
 from mosaicfs_core.errors import Conflict, Unavailable
 from mosaicfs_core.home import Home
 
@@ -28,12 +30,7 @@ def start(context: TerminalContext, options: Options) -> None:
     from mosaicfs_core.cli.crawl_progress import Indexed, tell
 
     home = context.home.prepare()
-    home.log_dir.mkdir(mode=0o700, exist_ok=True)
-    command = children.command(home.path, "up", *_arguments(options))
-    child, facts = children.start("mosaicfs up", command, log=home.log_dir / "up.log")
-    facts["pid"] = child.pid
-    # The process goes on without us: it is not ours to wait for.
-    child.returncode = 0
+    facts = _started(home, "mosaicfs up", ["up", *_arguments(options)], home.log_dir / "up.log")
     if context.json:
         context.show(facts)
         return
@@ -41,7 +38,21 @@ def start(context: TerminalContext, options: Options) -> None:
     context.say(f"Mounted   {facts['mount'] or 'nowhere: ' + str(facts['mount_problem'] or 'not asked for')}")
     context.say(f"API       {facts['url']}/api/docs")
     context.show(login_line(facts["login_link"], facts["login_problem"]))
-    context.say(f"It runs as process {child.pid}; `mosaicfs down` stops it, its log is in {home.log_dir}")
+    context.say(_running(home, facts))
+
+
+def start_agent(context: TerminalContext) -> int:
+    """Start the agent of an enrolled home as a process of its own, wait until it is ready, and say how it is
+    ended; its pid.
+
+    What it prints later goes to ``logs/agent.log``. Raises its own error when it does not get ready.
+    """
+    home = context.home
+    # Whoever can read the environment of a process can do so as long as it runs, and it needs no access key.
+    os.environ.pop(SECRET_VARIABLE, None)
+    facts = _started(home, "mosaicfs agent run", ["agent", "run"], home.log_dir / "agent.log")
+    context.say(_running(home, facts))
+    return int(facts["pid"])
 
 
 def stop(home: Home) -> int | None:
@@ -78,6 +89,19 @@ def holder(home: Home) -> int | None:
     finally:
         os.close(descriptor)
     return None
+
+
+def _started(home: Home, what: str, words: list[str], log: Path) -> dict[str, Any]:
+    """What a program says that was started in the background, once it is ready, and its ``pid``."""
+    log.parent.mkdir(mode=0o700, exist_ok=True)
+    child, facts = children.start(what, children.command(home.path, *words), log=log)
+    # The process goes on without us: it is not ours to wait for.
+    child.returncode = 0
+    return {**facts, "pid": child.pid}
+
+
+def _running(home: Home, facts: dict[str, Any]) -> str:
+    return f"It runs as process {facts['pid']}; `mosaicfs down` stops it, its log is in {home.log_dir}"
 
 
 def _arguments(options: Options) -> list[str]:

@@ -7,12 +7,15 @@ and whether it is counted as present.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from mosaicfs_core.documents.ids import credential_document_id, node_document_id
 
 Get: TypeAlias = Callable[[str], Mapping[str, Any] | None]
 """A document by its id, or None: ``reader.get``."""
+DISABLED: Final = "was disabled"
+KEY_OF: Final = "the access key of"
+"""Words by which a refusal tells what it was disabled by: the command line mends either in its own way."""
 
 
 def key_of(node: Mapping[str, Any]) -> str | None:
@@ -34,11 +37,11 @@ def why_disabled(node: Mapping[str, Any], credential: Mapping[str, Any] | None) 
     """
     node_id = node["node_id"]
     if node.get("status") == "disabled" or node.get("node_kind") == "federated_peer":
-        return f"the node {node_id} was disabled"
+        return f"the node {node_id} {DISABLED}"
     if key_of(node) is None:
         return ""
     if credential is None or credential.get("enabled", True) is not True or credential.get("node_id") != node_id:
-        return f"the access key of the node {node_id} was disabled"
+        return f"{KEY_OF} the node {node_id} {DISABLED}"
     return ""
 
 

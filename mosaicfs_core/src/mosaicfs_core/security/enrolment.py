@@ -45,7 +45,8 @@ def load(home: Home) -> Enrolment | None:
         return None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UserError(
-            f"{home.enrolment_file} is damaged ({error}); run `mosaicfs agent init` again with the same server"
+            f"{home.enrolment_file} is damaged ({error}); delete it and run `mosaicfs agent init URL` with a further"
+            " key of its control plane: the machine stays what it was"
         ) from None
 
 

@@ -10,7 +10,7 @@ import json
 import platform
 import sys
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -24,17 +24,26 @@ from mosaicfs_core.security.node_keys import NodeKey, NodeSigner, Signer
 from mosaicfs_core.security.requests import Requests, SignedRequests, Untrusted, raise_for_error
 
 ANSWER_SECONDS: Final = 30.0
+_Told = TypeVar("_Told", "_Answer", "_Answering")
 
 
 class _Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What ``POST /api/nodes`` tells (``EnrolledAnswer`` of the server)."""
 
     node_id: str
+    name: str
     control_plane_id: str
     control_plane_key: str
     ca: str
     access_key_id: str | None = None
     certificate: str | None = None
+
+
+class _Answering(msgspec.Struct, frozen=True, kw_only=True):
+    """Who answers ``GET /api/auth/whoami``. Neither is there where it is no control plane, or one of before."""
+
+    control_plane_id: str | None = None
+    control_plane_key: str | None = None
 
 
 def refuse_other(home: Home, url: str, ca_pem: str | None, *, vouched: bool = False) -> Enrolment | None:
@@ -72,8 +81,9 @@ async def join(
 ) -> Enrolment:
     """Enrol this home's machine with the control plane at ``url``, as the holder of an access key.
 
-    ``ca_pem`` is the pinned authority; without one (loopback) the authority is taken from the answer. Raises
-    ``Conflict`` when the access key belongs to another machine, ``NotSignedIn`` when it does not hold.
+    ``ca_pem`` is the pinned authority; without one (loopback) the authority is taken from the answer. Nothing is
+    registered, and no access key bound, where the home turns out to belong to another control plane. Raises
+    ``Conflict`` for that and when the access key belongs to another machine, ``NotSignedIn`` when it does not hold.
     """
     key, own = NodeKey.of_home(home), ServerCertificate(home)
     request = certificates.make_request(own.key())
@@ -86,12 +96,14 @@ async def join(
     }
     asking = SignedRequests(url, destination, signer, ca_pem)
     try:
-        answer = await _register(asking, body)
+        answering = await _answering(asking)
+        _refuse_another_instance(home, url, answering.control_plane_id)
+        answer = await _register_known(asking, body, key, answering, ca_pem)
     finally:
         await asking.close()
     if ca_pem is not None and not _same_authority(ca_pem, answer.ca):
         raise NotAllowed(f"{url} speaks of another authority than the one that it shows. Nothing was changed")
-    made = _enrolment(home, url, answer, name)
+    made = _enrolment(home, url, answer)
     as_node = SignedRequests(url, made.control_plane_id, signer_of(made, key), ca_pem)
     try:
         # Signed with the new key either way: what works now works from now on.
@@ -150,29 +162,64 @@ def signer_of(known: Enrolment, key: NodeKey) -> NodeSigner:
     return NodeSigner(known.node_id, key, {known.control_plane_id: known.control_plane_key}.get)
 
 
+async def _answering(requests: Requests) -> _Answering:
+    async with requests.request("GET", "/api/auth/whoami", timeout=ANSWER_SECONDS) as answer:
+        await raise_for_error(answer)
+        return _decoded(await answer.read(), _Answering)
+
+
+async def _register_known(
+    asking: SignedRequests, body: Mapping[str, Any], key: NodeKey, answering: _Answering, ca_pem: str | None
+) -> _Answer:
+    """Register; a machine that turns out to be known proves itself with its own key, and the access key that it came
+    with stays free. Such a machine lost its ``enrolment.json``, or what it was told before it could be written."""
+    try:
+        return await _register(asking, body)
+    except Conflict as error:
+        known_as, plane, public = error.details.get("known_as"), answering.control_plane_id, answering.control_plane_key
+        if known_as is None or plane is None or public is None:
+            raise
+    signer = NodeSigner(known_as, key, {plane: public}.get)
+    as_node = SignedRequests(asking.base_url, plane, signer, ca_pem)
+    try:
+        return await _register(as_node, {**body, "node_id": known_as})
+    finally:
+        await as_node.close()
+
+
 async def _register(requests: Requests, body: Mapping[str, Any]) -> _Answer:
     headers = {"Content-Type": "application/json"}
     sent = json.dumps(body).encode()
     async with requests.request("POST", "/api/nodes", body=sent, headers=headers, timeout=ANSWER_SECONDS) as answer:
         await raise_for_error(answer)
-        try:
-            return msgspec.json.decode(await answer.read(), type=_Answer)
-        except msgspec.DecodeError as error:
-            raise UserError(f"what answers there is no control plane: {error}") from None
+        return _decoded(await answer.read(), _Answer)
 
 
-def _enrolment(home: Home, url: str, answer: _Answer, name: str) -> Enrolment:
+def _decoded(data: bytes, wanted: type[_Told]) -> _Told:
+    try:
+        return msgspec.json.decode(data, type=wanted)
+    except msgspec.DecodeError as error:
+        raise UserError(f"what answers there is no control plane: {error}") from None
+
+
+def _refuse_another_instance(home: Home, url: str, control_plane_id: str | None) -> None:
+    """Raise ``Conflict`` where the home belongs to another control plane than the one that answers."""
     known = enrolment.load(home)
-    if known is not None and known.control_plane_id != answer.control_plane_id:
+    if known is not None and control_plane_id is not None and known.control_plane_id != control_plane_id:
         raise Conflict(
-            f"this home belongs to the control plane {known.control_plane_id}, and {url} is {answer.control_plane_id};"
+            f"this home belongs to the control plane {known.control_plane_id}, and {url} is {control_plane_id};"
             f" give another home with --home, or delete {home.enrolment_file} to leave the former. Nothing was changed"
         )
+
+
+def _enrolment(home: Home, url: str, answer: _Answer) -> Enrolment:
+    _refuse_another_instance(home, url, answer.control_plane_id)
+    known = enrolment.load(home)
     urls = (url, *(one for one in (known.urls if known else ()) if one != url))
     return Enrolment(
         urls=urls,
         node_id=answer.node_id,
-        name=name,
+        name=answer.name,
         control_plane_id=answer.control_plane_id,
         control_plane_key=answer.control_plane_key,
         ca_pem=answer.ca,

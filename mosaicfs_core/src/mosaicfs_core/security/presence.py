@@ -20,6 +20,8 @@ from mosaicfs_core.documents.patterns import END
 from mosaicfs_core.home import Home
 
 HEADER: Final = "MosaicFS-Process"
+TWICE: Final = "another machine runs as this node: its home is a copy of this one, or this one of that"
+"""Why the second of two is refused."""
 _MOVED: Final = ";moved"
 _WRITTEN: Final = re.compile(r"([0-9A-Za-z_-]{1,64})(;moved)?" + END)
 _MACHINE_IDS: Final = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))

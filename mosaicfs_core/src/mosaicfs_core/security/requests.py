@@ -24,6 +24,8 @@ from mosaicfs_core.security.authority import client_context
 from mosaicfs_core.security.node_keys import Signer
 from mosaicfs_core.security.presence import HEADER, UNTOLD, Process
 
+NOT_TRUSTED: Final = "cannot be trusted"
+"""What is said of an address where another authority answers than the pinned one."""
 CONNECT_SECONDS: Final = 10.0
 OPENING_SECONDS: Final = 20.0
 READ_BUFFER: Final = 1 << 18
@@ -182,7 +184,7 @@ class PlainRequests:
         cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
         if isinstance(error, aiohttp.ClientConnectorCertificateError) or isinstance(cause, ssl.CertificateError):
             return Untrusted(
-                f"{self.base_url} cannot be trusted: {_why(cause).rstrip('.')}. Another machine answers there, or its"
+                f"{self.base_url} {NOT_TRUSTED}: {_why(cause).rstrip('.')}. Another machine answers there, or its"
                 " authority was made anew: then run mosaicfs agent init again, with --ca-fingerprint as"
                 " mosaicfs system fingerprint shows it on the control plane's machine",
                 url=self.base_url,

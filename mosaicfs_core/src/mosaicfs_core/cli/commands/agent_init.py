@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 import click
+import msgspec
 
 if TYPE_CHECKING:
     from mosaicfs_core.cli.frame_context import TerminalContext
@@ -15,6 +16,14 @@ if TYPE_CHECKING:
     from mosaicfs_core.security.enrolment import Enrolment
 
 KEY_VARIABLE: Final = "MOSAICFS_ACCESS_KEY_ID"
+
+
+class _Joined(msgspec.Struct, frozen=True, kw_only=True):
+    """An enrolment, and what was asked for: the name, and the access key that was given (None: neither)."""
+
+    enrolment: Enrolment
+    wanted: str | None = None
+    key_id: str | None = None
 
 
 def add(agent: click.Group, context: TerminalContext) -> None:
@@ -26,38 +35,57 @@ def add(agent: click.Group, context: TerminalContext) -> None:
     @click.option("--ca-fingerprint", help="Trust the control plane whose authority has this SHA-256 fingerprint.")
     @click.option("--name", help="What to call it (default: [agent] name, its host name).")
     @click.option("--install-service", is_flag=True, help="Write the file that starts the agent with the system.")
+    @click.option(
+        "--start/--no-start", default=None, help="Start the agent in the background (default: when on a terminal)."
+    )
     def init(
-        url: str, access_key_id: str | None, ca_fingerprint: str | None, name: str | None, install_service: bool
+        url: str,
+        access_key_id: str | None,
+        ca_fingerprint: str | None,
+        name: str | None,
+        install_service: bool,
+        start: bool | None,
     ) -> None:
         """Make this machine a node of the control plane at URL (https://host:port).
 
         Make a key for it on the control plane first: `mosaicfs credentials create NAME --kind agent`. Its secret is
         read from the terminal, from MOSAICFS_SECRET_KEY, or from standard input. Running it again does no harm, and
-        needs no key as long as the control plane knows this machine.
-        """
-        from mosaicfs_core.cli import service
+        needs no key where this home was enrolled with that control plane and it knows the machine. A home that has lost
+        its enrolment.json needs one, any that is not another machine's: the machine is the one that it was.
 
+        Done on a terminal, it then starts the agent in the background, unless the system does that: with
+        --install-service, or where its file is there already. `mosaicfs down` stops the agent.
+        """
+        from mosaicfs_core.cli import detach, service
+
+        if install_service and start:
+            raise click.UsageError("with --install-service the system starts the agent; leave out --start")
         url = url.rstrip("/")
         home = context.home.prepare()
         with home.lock():
             ca_pem, known = _pinned(context, url, ca_fingerprint)
-            made = asyncio.run(_joined(home, url, ca_pem, known, access_key_id, name))
+            joined = asyncio.run(_joined(home, url, ca_pem, known, access_key_id, name))
         wanted = service.agent_service(home.path)
+        starts = not install_service and _starts(context, wanted, start)
         if install_service:
             service.install(wanted)
         if context.json:
+            pid = detach.start_agent(context) if starts else None
             started = {"path": str(wanted.path), "installed": install_service, "start": wanted.start}
+            made = joined.enrolment
             facts = {"node_id": made.node_id, "control_plane_id": made.control_plane_id, "url": url}
-            context.show({**facts, "service": started})
+            context.show({**facts, "service": started, "pid": pid})
             return
-        context.say(f"This machine is {made.node_id} of {url}.")
-        _tell_service(context, wanted, installed=install_service)
-        _warn_of_few_watches(context)
+        _tell_joined(context, url, joined)
+        if starts:
+            _start(context, url)
+        else:
+            _tell_service(context, wanted, installed=install_service)
 
 
 async def _joined(
     home: Home, url: str, ca_pem: str | None, known: Enrolment | None, access_key_id: str | None, name: str | None
-) -> Enrolment:
+) -> _Joined:
     """Enrol, with an access key, or by the machine's own key when it is known already and no access key was given."""
     from mosaicfs_core.cli.secrets import secret_for
     from mosaicfs_core.security import joining
@@ -66,10 +94,12 @@ async def _joined(
 
     try:
         if known is not None and access_key_id is None:
-            return await joining.join_again(home, url, ca_pem, known)
+            return _Joined(enrolment=await joining.join_again(home, url, ca_pem, known))
         key_id = _key_id(access_key_id)
         signer = UserSigner.from_secret(key_id, secret_for(key_id))
-        return await joining.join(home, url, ca_pem, signer, name or _own_name(home, known))
+        wanted = name or _own_name(home, known)
+        made = await joining.join(home, url, ca_pem, signer, wanted)
+        return _Joined(enrolment=made, wanted=wanted, key_id=key_id)
     except Unreachable:
         if ca_pem is None:
             await asyncio.to_thread(_refuse_tls, url)
@@ -155,6 +185,41 @@ def _own_name(home: Home, known: Enrolment | None) -> str:
     if known is not None:
         return known.name
     return configuration.load(home.config_file).agent.name or socket.gethostname() or "node"
+
+
+def _starts(context: TerminalContext, wanted: Service, asked: bool | None) -> bool:
+    """Whether to start the agent. A script starts it itself, and so does the system where it has been told to."""
+    if asked is not None:
+        return asked
+    on_terminal = sys.stdin.isatty() and sys.stdout.isatty() and not context.json
+    return on_terminal and not wanted.path.exists()
+
+
+def _start(context: TerminalContext, url: str) -> None:
+    from mosaicfs_core.cli import detach
+
+    context.say("Starting its agent…")
+    detach.start_agent(context)
+    context.say(f"{context.home.further_folders()}.")
+    context.say("To have the system start it from now on:")
+    context.say(f"  mosaicfs down && mosaicfs agent init {url} --install-service")
+
+
+def _tell_joined(context: TerminalContext, url: str, joined: _Joined) -> None:
+    """Who it is now, and what came out otherwise than it was asked for."""
+    made = joined.enrolment
+    context.say(f"This machine is {made.node_id} of {url}.")
+    if joined.wanted not in (None, made.name):
+        context.say(
+            f"It is called {made.name} there, not {joined.wanted}: a name is one machine's, and a machine that is known"
+            f" keeps its own. Another name: mosaicfs nodes rename {made.node_id} NAME, on the control plane."
+        )
+    if joined.key_id is not None and made.access_key_id not in (None, joined.key_id):
+        context.say(
+            f"It was known there already and proved itself with its own key: its access key is {made.access_key_id} as"
+            f" before, and {joined.key_id} is free for another machine."
+        )
+    _warn_of_few_watches(context)
 
 
 def _tell_service(context: TerminalContext, wanted: Service, *, installed: bool) -> None:

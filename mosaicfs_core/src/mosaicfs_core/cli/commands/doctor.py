@@ -78,6 +78,7 @@ def _instance_findings(context: TerminalContext) -> list[Finding]:
 def part_findings(node: dict[str, Any], context: TerminalContext) -> list[Finding]:
     """The parts of the agent that are not well, and the few files that plugins failed at, no reason to warn."""
     from mosaicfs_core.cli.doctor_checks import Finding
+    from mosaicfs_core.cli.mends import mend_of
     from mosaicfs_core.security.enrolment import ENROL_AGAIN
 
     found = []
@@ -85,43 +86,9 @@ def part_findings(node: dict[str, Any], context: TerminalContext) -> list[Findin
         detail, failed = str(part.get("detail", "")), "; ".join(failed_jobs(node)) if name == "jobs" else ""
         if part.get("status") in ("degraded", "unhealthy"):
             said = detail.replace(f"; {ENROL_AGAIN}", "")
-            found.append(Finding(name, "warning", said, failed or _mend(name, part, context)))
+            found.append(Finding(name, "warning", said, failed or mend_of(name, part, context.home)))
         elif failed:
             found.append(Finding(name, "ok", detail, failed))
         elif part.get("recovered"):
             found.append(Finding(name, "ok", part["recovered"]))
     return found
-
-
-def _mend(name: str, part: dict[str, Any], context: TerminalContext) -> str:
-    """What to do about a part of the agent that is not well."""
-    from mosaicfs_core.security.enrolment import ENROL_AGAIN
-
-    if ENROL_AGAIN in str(part.get("detail", "")):
-        return (
-            "it was made anew, or restored from an older copy: make a key there with `mosaicfs credentials create NAME"
-            " --kind agent`, end the agent here and run `mosaicfs agent init URL --access-key-id KEY`; id, folders and"
-            " files stay"
-        )
-    if name == "replication" and part.get("refused") and part.get("state") not in ("waiting", "stopped"):
-        return "see the control plane's log; what it refused is not this machine's to write, and the rest goes on"
-    if name == "crawler" and part.get("inaccessible"):
-        return "make the folder readable or mount its disk; `mosaicfs folders remove` forgets one that is gone for good"
-    if name == "plugins" and (missing := part.get("missing")):
-        removes = ", ".join(f"`mosaicfs plugin remove {one}`" for one in missing)
-        return f"install the package again, or clear up after it: {removes}; `mosaicfs plugin list` shows all"
-    if name == "watcher" and part.get("unwatched"):
-        return "let the kernel watch more: the check `inotify` of `mosaicfs doctor` says how"
-    if name in ("link", "replication") and (part.get("clock_off_s") or "the clock of" in part.get("detail", "")):
-        return "set the clock of the machine that is wrong: sudo timedatectl set-ntp true"
-    log_dir = context.home.log_dir
-    mends = {
-        "crawler": f"make room if the disk is full, then `mosaicfs system reindex`; {log_dir} says more",
-        "disk": "make room on that disk; it goes on by itself",
-        "plugins": "correct its settings (`mosaicfs plugin list` names the package), or `mosaicfs plugin disable` it",
-        "vfs_mount": f"see the check `fuse` of `mosaicfs doctor`; the mount's own log is {log_dir / 'mount.log'}",
-        "replication": "it goes on by itself once the control plane is reached and takes what it is sent",
-        "link": "see that the control plane runs and is reached from here; `mosaicfs credentials list` there tells"
-        " whether this machine's key is enabled",
-    }
-    return mends.get(name, f"the log says more: {log_dir}")

@@ -181,8 +181,9 @@ def _reached(answer: dict[str, Any], node: dict[str, Any]) -> str:
             f"; it was heard of last {cell('last_heard_at', answer['last_heard'])}" if answer.get("last_heard") else ""
         )
         told.append(f"Its link to the control plane is {'up' if connected else f'down{heard}'}.")
-    if endpoints := (node.get("transfer") or {}).get("endpoints"):
-        told.append(f"Other machines fetch from it at {', '.join(endpoints)}.")
+    if (endpoints := (node.get("transfer") or {}).get("endpoints")) and answer.get("status") != "disabled":
+        when = "When it is there, other" if answer.get("status") == "offline" else "Other"
+        told.append(f"{when} machines fetch from it at {', '.join(endpoints)}.")
     return " ".join(told)
 
 

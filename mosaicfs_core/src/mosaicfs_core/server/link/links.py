@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 
 from mosaicfs_core.errors import Conflict, MosaicError, NotAllowed, Unavailable
 from mosaicfs_core.link import Peer, converse
-from mosaicfs_core.security.presence import UNTOLD, Process
+from mosaicfs_core.security.presence import TWICE, UNTOLD, Process
 from mosaicfs_core.supervision import end_tasks
 
 logger = logging.getLogger(__name__)
@@ -20,7 +20,6 @@ IDLE_S: Final = 60.0
 MAX_LINKS: Final = 1000
 ALIVE_S: Final = 5.0
 """How long a process may take to show that it is there, when another one comes with the same node's key."""
-TWICE: Final = "another machine runs as this node: its home is a copy of this one, or this one of that"
 WHAT_TO_DO: Final = (
     "Stop one of them. If this one is to stay, run mosaicfs agent init URL here once the other is stopped; for a copy"
     " to be a machine of its own, start it with an empty home and a key of its own"

@@ -61,13 +61,16 @@ class SessionAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class WhoAmI(msgspec.Struct, kw_only=True):
-    """Who is asking: ``kind`` is user, agent, local, link, node or hub."""
+    """Who is asking: ``kind`` is user, agent, local, link, node or hub. ``control_plane_id`` and ``control_plane_key``
+    (its public key) say who answers, where that is a control plane: a machine asks before it enrols."""
 
     kind: str
     name: str
     access_key_id: str | None = None
     session: str | None = None
     node_id: str | None = None
+    control_plane_id: str | None = None
+    control_plane_key: str | None = None
 
 
 class LinkAnswer(msgspec.Struct, kw_only=True):
@@ -161,8 +164,10 @@ async def logout() -> Response:
 @blueprint.get("/whoami")
 @document_response(WhoAmI)
 async def who_am_i() -> dict[str, Any]:
-    """Tell who is asking."""
-    return dict(whoami())
+    """Tell who is asking, and which control plane answers."""
+    identity = state().identity
+    answering = {"control_plane_id": identity.node_id, "control_plane_key": identity.key.public}
+    return {**whoami(), **(answering if identity.control_plane else {})}
 
 
 @blueprint.post("/link")

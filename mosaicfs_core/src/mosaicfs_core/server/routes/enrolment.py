@@ -44,8 +44,9 @@ class NewNode(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class EnrolledAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What a node must know of its instance. ``certificate`` is there when the request held a ``csr`` and the caller is
-    new or proved itself with the node's own key; otherwise repeat the request, signed with it."""
+    """What a node must know of its instance. ``name`` is what the machine is called from now on: with a number behind
+    it where another machine has the name that it gave. ``certificate`` is there when the request held a ``csr`` and the
+    caller is new or proved itself with the node's own key; otherwise repeat the request, signed with it."""
 
     node_id: str
     name: str
@@ -109,6 +110,8 @@ async def register(data: NewNode) -> Response:
 
     Signed with an access key of kind agent, which the first registration binds (409 for a second machine), with the
     node's own key, or by a signed-in user. Repeating it changes nothing; it is also how a node renews its certificate.
+    A machine that is known already may come with a further access key: that takes the place of its own when this was
+    revoked; otherwise 409 with ``known_as``, its node id, by whose own key it proves itself then.
     """
     server, asking = state(), principal()
     authority = server.identity.authority
@@ -124,7 +127,7 @@ async def register(data: NewNode) -> Response:
         certificate = authority.issue(data.csr, found.node_id)
     answer = EnrolledAnswer(
         node_id=found.node_id,
-        name=data.name,
+        name=found.name,
         created=found.created,
         control_plane_id=server.identity.node_id,
         control_plane_key=server.identity.key.public,

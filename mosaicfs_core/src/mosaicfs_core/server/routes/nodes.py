@@ -15,8 +15,8 @@ from mosaicfs_core.documents.patterns import END
 from mosaicfs_core.documents.standing import status_of
 from mosaicfs_core.errors import Conflict, NotFound, UserError
 from mosaicfs_core.hooks import FilesAnswer
+from mosaicfs_core.server.auth.enrolment import has_name
 from mosaicfs_core.server.background import spawn
-from mosaicfs_core.server.identity import CONTROL_ROLE
 from mosaicfs_core.server.link import asking
 from mosaicfs_core.server.link.asking import MISSING
 from mosaicfs_core.server.listing import (
@@ -312,7 +312,7 @@ async def sync(node_id: str) -> Response:
 async def _refuse_taken(node_id: str, name: str) -> None:
     """Raise ``Conflict`` for the name of another machine: commands name machines so, and folders of the tree."""
     for node in await documents_of(state().core.store, "node"):
-        if node["node_id"] != node_id and node.get("friendly_name") == name and node.get("role") != CONTROL_ROLE:
+        if node["node_id"] != node_id and has_name(node, name):
             other = node["node_id"]
             raise Conflict(f"{other} is called {name} already", field="friendly_name", node_id=other)
 
