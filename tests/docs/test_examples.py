@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -80,6 +81,7 @@ async def test_colours_are_named_and_asked_for_by_a_program_for_node_that_stays(
         try:
             assert child.stdout is not None
             assert await child.stdout.readline() == b"listening\n"
+            await _reset(directory / "colour-names.sock")
             endpoint = {"name": "colours", "capability": "colours", "description": ""}
             await instance(harness, "colour-names", "socket", mime_globs=["text/*"], query_endpoints=[endpoint])
             (tree / "sky.txt").write_text("Blue, with a white cloud")
@@ -91,6 +93,15 @@ async def test_colours_are_named_and_asked_for_by_a_program_for_node_that_stays(
         finally:
             child.kill()
             await child.wait()
+
+
+async def _reset(path: Path) -> None:
+    """Connect as a host that is killed at once: with what it was told unread, the program sees a reset."""
+    with socket.socket(socket.AF_UNIX) as host:
+        host.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(host, os.fspath(path))
+        assert await loop.sock_recv(host, 1)  # the rest of its hello stays unread
 
 
 async def _asked(harness: Harness, agent: Agent) -> None:

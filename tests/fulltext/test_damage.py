@@ -250,9 +250,36 @@ async def test_filling_goes_on_after_it_was_interrupted_and_says_so_meanwhile(st
             assert report.status == "degraded"
             assert [notice.key for notice in report.notices] == ["index_refilling"]
             assert "a test says so" in answer.description
+            assert answer.syncing
         await instance.refilled()
         assert len(await instance.names("interrupted")) == 1
-        assert (await instance.health()).resolved == ("index_refilling",)
+        assert (await instance.health()).resolved == ("index_refilling", "index_unavailable")
+
+
+@pytest.mark.logs("the index is made anew")
+async def test_a_search_says_that_it_is_not_everything_until_the_index_has_everything_again(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with start() as instance:
+        for name in ("a.txt", "b.txt"):
+            await instance.tell("file.added", await instance.known(name, "pangolin"))
+        await instance.settled()
+        directory = instance.context.state_dir
+    flip(segment(directory / "index", "term"))
+    read, go_on = Extractor.read_text, threading.Event()
+
+    def slow(self: Extractor, path: Path, kind: Any) -> Any:
+        assert go_on.wait(20)
+        return read(self, path, kind)
+
+    monkeypatch.setattr(Extractor, "read_text", slow)
+    async with start() as instance:
+        answer = await instance.envelope("pangolin")
+        assert (answer.results, answer.syncing) == ((), True)
+        go_on.set()
+        await instance.refilled()
+        answer = await instance.envelope("pangolin")
+        assert (len(answer.results), answer.syncing) == (2, False)
 
 
 def entry(name: str, text: str) -> Any:

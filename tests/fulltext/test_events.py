@@ -197,7 +197,7 @@ async def test_who_uses_the_index_is_let_finish_before_it_closes(
         return service
 
     monkeypatch.setattr(registry.Service, "open", opened)
-    place = registry._Place()
+    place = registry._Place(service)
     async with place.using(service):
         closing = asyncio.create_task(place.close())
         for _ in range(5):

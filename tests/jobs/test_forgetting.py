@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from job_bed import FILES, Bed, seen
 
@@ -60,3 +62,35 @@ async def test_only_what_this_node_made_is_taken_away_page_by_page(bed: Bed, mon
     left = bed.store.reader.documents_of("annotation")
     assert [document["annotated_by"] for document in left] == [OTHER] * 5
     assert len(await bed.told()) == 5
+
+
+async def test_what_is_made_anew_meanwhile_is_not_taken_away_again(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forgetting, "PAGE", 2)
+    await bed.subscribe(one=FILES)
+    for number in range(6):
+        await bed.write(f"/{number}")
+    jobs = await bed.take()
+    for job in jobs[:5]:
+        assert await bed.queue.done(job, {"n": 1})
+    transaction, again = bed.store.transaction, 0
+
+    async def quick(work: Any) -> Any:
+        """A plugin that is as fast as the taking away, and ends what was in flight when that began."""
+        nonlocal again
+        taken = await transaction(work)
+        with monkeypatch.context() as patch:
+            patch.setattr(bed.store, "transaction", transaction)
+            made = await bed.take()
+            for job in [*made, *jobs[5:]]:
+                assert await bed.queue.done(job, {"n": 2})
+            jobs[5:] = []
+            again += len(made)
+        return taken
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bed.store, "transaction", quick)
+        assert await bed.queue.forget(WhichAnnotations(plugin="one")) == 5
+    assert again == 5
+    assert await bed.take() == []
+    made = bed.store.reader.documents_of("annotation")
+    assert [document["data"] for document in made] == [{"n": 2}] * 6

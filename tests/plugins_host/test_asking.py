@@ -71,6 +71,17 @@ async def test_an_answer_that_is_wrong_inside_is_left_out_and_named(wrong: dict[
     assert answers.omitted[0].reason.startswith("It answered wrongly: ")
 
 
+async def test_what_a_plugin_says_that_it_lacks_is_added_to_what_the_host_knows() -> None:
+    asked = {
+        Asked(name="lost", package="p", endpoint=ENDPOINT): answering(ResultEnvelope(syncing=True)),
+        Asked(name="behind", package="p", endpoint=ENDPOINT, waiting=2): answering(ResultEnvelope(waiting=3)),
+        Asked(name="wrong", package="p", endpoint=ENDPOINT, waiting=2): answering(ResultEnvelope(waiting=-3)),
+    }
+    answers = await ask_all("n", Question(capability="search", query="x"), asked)
+    found = [(one.waiting, one.syncing) for one in answers.envelopes]
+    assert found == [(0, True), (5, False), (2, False)]
+
+
 class Queue:
     """How the queues of some instances stand; ``free`` has none."""
 

@@ -35,9 +35,10 @@ const path = process.argv[2];
 await rm(path, { force: true });
 createServer((connection) => {
   const say = (message) => connection.write(JSON.stringify(message) + "\n");
-  connection.on("error", () => connection.destroy()); // the host went away; it connects again
+  const lines = createInterface({ input: connection });
+  for (const side of [connection, lines]) side.on("error", () => connection.destroy()); // the host went away, and comes again
   say({ hello: { hook_api: 1, name: "colour-names", answers: ["health_check"] } });
-  createInterface({ input: connection }).on("line", async (line) => {
+  lines.on("line", async (line) => {
     const message = JSON.parse(line);
     const answer = message.sequence === undefined ? answers[message.event] : answers.event;
     if (!answer) return; // hello, config, and what a newer host may say

@@ -69,10 +69,9 @@ async def mosaicfs_query(context: PluginContext, request: QueryRequest) -> Resul
 @hookimpl
 async def mosaicfs_health(context: PluginContext) -> HealthReport:
     """How the index is."""
-    from mosaicfs_fulltext.registry import using
+    from mosaicfs_fulltext.registry import health
 
-    async with using(context) as service:
-        return await service.health()
+    return await health(context)
 
 
 @hookimpl

@@ -41,6 +41,10 @@ class Backend(Protocol):
     def broken(self) -> bool:
         """Whether it broke down; it must be closed and another one opened."""
 
+    @property
+    def trouble(self) -> str | None:
+        """Why changes are not taken at present, a sentence without a full stop; None when they are, or none came."""
+
     async def apply(self, change: Change, text: str | None = None) -> None:
         """Take a change; returns once a kill cannot undo it. Changes of one file must follow one another."""
 

@@ -73,7 +73,9 @@ def format_problem(directory: Path) -> str | None:
         return None
     if noted != str(FORMAT):
         return f"it has format {noted[:20]!r}, this version writes {FORMAT}"
-    return None if (directory / "index").exists() else "it was gone"
+    if not (directory / "index").exists():
+        return "it was gone"
+    return None if (directory / "index" / "meta.json").exists() else "meta.json is gone"
 
 
 def note_format(directory: Path) -> None:

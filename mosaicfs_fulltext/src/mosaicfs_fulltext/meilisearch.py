@@ -73,6 +73,11 @@ class Meilisearch:
         """Whether what sends changes has ended, which nothing should make it do."""
         return self._sending.done()
 
+    @property
+    def trouble(self) -> str | None:
+        """Whether the server takes changes shows with each of them."""
+        return None
+
     async def apply(self, change: Change, text: str | None = None) -> None:
         """Returns once the server has carried the change out."""
         if text is None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from mosaicfs_core.hooks import PluginContext
+from mosaicfs_core.hooks import PluginContext, Unavailable
 from mosaicfs_fulltext import marks
 from mosaicfs_fulltext.backend import Backend
 from mosaicfs_fulltext.settings import Settings
@@ -17,8 +17,15 @@ async def open_backend(context: PluginContext, settings: Settings) -> Backend:
     """The backend, with a note that it has to be filled when it lacks what the host counts as done.
 
     That is so after another backend was used, and when the embedded index is damaged, of another format, or gone: then
-    it is made anew. Raises ``Unavailable`` when the backend cannot be had at present.
+    it is made anew. Raises ``Unavailable`` when the backend cannot be had at present, which is so on a full disk.
     """
+    try:
+        return await _open(context, settings)
+    except OSError as error:
+        raise Unavailable(f"the index cannot be opened at present: {error}") from error
+
+
+async def _open(context: PluginContext, settings: Settings) -> Backend:
     directory = context.state_dir
     used = marks.backend_used(directory)
     changed = used is not None and used != settings.place

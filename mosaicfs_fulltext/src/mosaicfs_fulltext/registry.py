@@ -7,24 +7,32 @@ finishes with the old service, and the next call finds a new one.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 from weakref import WeakKeyDictionary
 
-from mosaicfs_core.hooks import SEARCH, MosaicError, PluginContext
+from mosaicfs_core.hooks import SEARCH, HealthReport, MosaicError, PluginContext, Unavailable
+from mosaicfs_fulltext import report
 from mosaicfs_fulltext.service import Service
 from mosaicfs_fulltext.settings import read_settings
 
 _LET_FINISH_S: Final = 1.0
+_LOOK_S: Final = 5.0
+"""How often it is looked whether the index is in trouble; one that broke is opened again by that."""
+_NOT_AGAIN_S: Final = 1.0
+"""How long an opening that failed is not tried again, which costs as much as one that succeeds."""
 
 
 class _Place:
-    """Where the service of one instance is."""
+    """Where the service of one instance is. ``context`` is the one that the host gave last."""
 
-    def __init__(self) -> None:
+    def __init__(self, context: PluginContext) -> None:
+        self.context = context
         self._service: Service | None = None
         self._users = 0
+        self._failed: tuple[float, str] | None = None
         self._changing = asyncio.Lock()
         self._unused = asyncio.Event()
         self._unused.set()
@@ -32,6 +40,7 @@ class _Place:
     @asynccontextmanager
     async def using(self, context: PluginContext) -> AsyncIterator[Service]:
         """The service, as the settings want it now, for the length of a block."""
+        self.context = context
         async with self._changing:
             service = await self._current(context)
             self._users += 1
@@ -62,7 +71,14 @@ class _Place:
                 return self._service
             await self._unused.wait()
             await self._close()
-        self._service = await Service.open(context, settings)
+        if self._failed is not None and time.monotonic() < self._failed[0] + _NOT_AGAIN_S:
+            raise Unavailable(self._failed[1])
+        try:
+            self._service = await Service.open(context, settings)
+        except Unavailable as error:
+            self._failed = time.monotonic(), error.message
+            raise
+        self._failed = None
         return self._service
 
     async def _close(self) -> None:
@@ -77,7 +93,7 @@ _places: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, str]
 
 def _place(context: PluginContext) -> _Place:
     places = _places.setdefault(asyncio.get_running_loop(), {})
-    return places.setdefault((context.node_id, context.instance), _Place())
+    return places.setdefault((context.node_id, context.instance), _Place(context))
 
 
 @asynccontextmanager
@@ -102,6 +118,46 @@ async def serve(context: PluginContext) -> None:
     place = _place(context)
     try:
         await _open(place, context)
-        await asyncio.Event().wait()
+        await _watch(place)
     finally:
         await place.close()
+
+
+async def health(context: PluginContext) -> HealthReport:
+    """How the index is, also when it cannot be opened."""
+    try:
+        async with using(context) as service:
+            return await service.health()
+    except Unavailable as error:
+        return report.in_trouble(error.message)
+
+
+async def _watch(place: _Place) -> None:
+    """Tell of trouble when it begins and when it is over, for ever: the host asks for that every few minutes only."""
+    told: bool | None = None
+    while True:
+        await asyncio.sleep(_LOOK_S)
+        in_trouble = await _trouble(place) is not None
+        if told != in_trouble:
+            try:
+                await _tell(place.context, await health(place.context))
+            except Unavailable as error:  # the host's disk may be the full one: it is told at the next look
+                place.context.logger.info("how the index is cannot be told at present: %s", error)
+            else:
+                told = in_trouble
+
+
+async def _trouble(place: _Place) -> str | None:
+    try:
+        async with place.using(place.context) as service:
+            return service.trouble
+    except Unavailable as error:
+        return error.message
+
+
+async def _tell(context: PluginContext, told: HealthReport) -> None:
+    await context.report(told.status, told.detail)
+    for notice in told.notices:
+        await context.raise_notification(notice)
+    for key in told.resolved:
+        await context.resolve_notification(key)

@@ -12,20 +12,32 @@ from mosaicfs_fulltext.entries import Entry
 
 SHOWN_FAILURES: Final = 10
 REFILLING: Final = "index_refilling"
+TROUBLE: Final = "index_unavailable"
 
 
 def health(stats: Stats, incomplete: str | None, read: int) -> HealthReport:
     """The report: degraded while the index lacks files."""
     detail = f"{stats.documents:,} files, {stats.with_text:,} with text, {stats.failed:,} that could not be read"
     if incomplete is None:
-        return HealthReport(status="healthy", detail=detail, resolved=(REFILLING,))
+        return HealthReport(status="healthy", detail=detail, resolved=(REFILLING, TROUBLE))
     notice = Notice(
         key=REFILLING,
         severity="info",
         title="The full-text index is being filled again",
         message=f"{incomplete} Searches may miss files until it is done; {read:,} have been read.",
     )
-    return HealthReport(status="degraded", detail=f"{incomplete} {detail}", notices=(notice,))
+    return HealthReport(status="degraded", detail=f"{incomplete} {detail}", notices=(notice,), resolved=(TROUBLE,))
+
+
+def in_trouble(reason: str) -> HealthReport:
+    """The report while the index takes nothing in: on a full disk, say."""
+    notice = Notice(
+        key=TROUBLE,
+        severity="warning",
+        title="The full-text index takes nothing in at present",
+        message=f"It goes on by itself once it can; files that change wait until then. The reason: {reason}.",
+    )
+    return HealthReport(status="degraded", detail=f"The index takes nothing in: {reason}.", notices=(notice,))
 
 
 def widget(stats: Stats, failed: Sequence[Entry], incomplete: str | None, backend: str) -> Mapping[str, Any]:

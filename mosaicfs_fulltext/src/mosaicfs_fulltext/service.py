@@ -65,6 +65,11 @@ class Service:
         """Whether the index broke down while it was used; then the service must be opened anew."""
         return self._backend.broken
 
+    @property
+    def trouble(self) -> str | None:
+        """Why changes are not taken at present, None when they are."""
+        return self._backend.trouble
+
     async def close(self) -> None:
         """Stop."""
         self._tending.cancel()
@@ -100,7 +105,8 @@ class Service:
             )
             for one in found
         ]
-        return ResultEnvelope(results=tuple(hits), description=self._incomplete() or "")
+        incomplete = self._incomplete()
+        return ResultEnvelope(results=tuple(hits), description=incomplete or "", syncing=incomplete is not None)
 
     async def widget(self) -> ResultEnvelope:
         """Figures for people."""
@@ -110,6 +116,8 @@ class Service:
 
     async def health(self) -> HealthReport:
         """How the instance is."""
+        if self.trouble is not None:
+            return report.in_trouble(self.trouble)
         return report.health(await self._backend.stats(), self._incomplete(), self._refilled)
 
     # -- inside ----------------------------------------------------------------------------------------------------

@@ -56,7 +56,8 @@ class ResultEnvelope(msgspec.Struct, frozen=True, kw_only=True):
     """An instance's answer. A plugin fills in ``results`` (best first) or ``data``, and ``description`` when it has
     something to say to people; the host fills in who answered, how long it took, and what the answer may lack:
     ``waiting`` files that the instance was not given yet as they are now, and more while ``syncing``, when it is
-    given all that it has not done."""
+    given all that it has not done. A plugin that lacks more than the host knows (an index that is filled again) adds
+    to these: files to ``waiting``, or ``syncing`` where it does not know how many."""
 
     results: tuple[Hit, ...] = ()
     data: Mapping[str, Any] = {}

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, TypeAlias
+from itertools import islice
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -53,31 +54,46 @@ class WhichAnnotations(msgspec.Struct, frozen=True, kw_only=True):
 async def forget(
     store: Store, mine: str, which: WhichAnnotations, then: Callable[[WriteTransaction, Documents], None] | None = None
 ) -> int:
-    """Take away what the node ``mine`` has annotated; what others did stays. ``then`` is called with each page of it,
-    in the transaction that takes it away. Returns how many there were."""
-    count = passed = 0
-    while True:
-        found = await store.read(partial(_page, which=which, offset=passed))
-        ours = [document["_id"] for document in found if document["annotated_by"] == mine]
+    """Take away what the node ``mine`` has annotated; what others did stays, and so does what is made while this goes
+    on: nothing is made twice. ``then`` is called with each page of it, in the transaction that takes it away. Returns
+    how many there were."""
+    until = await store.read(lambda reader: reader.seq())
+    count = 0
+    after: tuple[Any, ...] | None = ()
+    while after is not None:
+        page = await store.read(partial(_page, which=which, after=after, until=until))
+        ours = [document for document in page.documents if document["annotated_by"] == mine]
         if ours:
-            count += await store.transaction(partial(_take_away, identifiers=ours, then=then))
-        passed += len(found) - len(ours)
-        if len(found) < PAGE:
-            return count
+            count += await store.transaction(partial(_take_away, found=ours, then=then))
+        after = page.after
+    return count
 
 
-def _page(reader: Reader, which: WhichAnnotations, offset: int) -> list[dict[str, Any]]:
-    return reader.documents_of(*which.lookup(), limit=PAGE, offset=offset)
+class _Page(NamedTuple):
+    """Annotations that were there in time, and the place in the index to go on from, None at the end."""
+
+    documents: Documents
+    after: tuple[Any, ...] | None
+
+
+def _page(reader: Reader, which: WhichAnnotations, after: tuple[Any, ...], until: int) -> _Page:
+    """The next ones, of which those that were written after the sequence ``until`` are passed over."""
+    with reader.snapshot():
+        found = list(islice(reader.walk(*which.lookup(), after), PAGE))
+        entries = reader.entries([document["_id"] for _, document in found])
+        documents = [document for _, document in found if entries[document["_id"]].seq <= until]
+    return _Page(documents, found[-1][0] if len(found) == PAGE else None)
 
 
 def _take_away(
-    tx: WriteTransaction, identifiers: Sequence[str], then: Callable[[WriteTransaction, Documents], None] | None
+    tx: WriteTransaction, found: Documents, then: Callable[[WriteTransaction, Documents], None] | None
 ) -> int:
-    present = [document for document in tx.get_many(identifiers) if document is not None]
-    put_all(tx, [annotation_tombstone(document) for document in present])
+    present = tx.get_many([document["_id"] for document in found])
+    same = [now for now, was in zip(present, found, strict=True) if now is not None and now["_rev"] == was["_rev"]]
+    put_all(tx, [annotation_tombstone(document) for document in same])
     if then is not None:
-        then(tx, present)
-    return len(present)
+        then(tx, same)
+    return len(same)
 
 
 def make_due(tx: WriteTransaction, gone: Documents, matcher_of: Callable[[Instance], Matcher], now: int) -> None:

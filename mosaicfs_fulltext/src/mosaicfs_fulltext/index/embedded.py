@@ -60,6 +60,7 @@ class EmbeddedIndex:
         self._woken, self._indexer_woken = asyncio.Event(), asyncio.Event()
         self._writing = asyncio.Lock()
         self._broken: Exception | None = None
+        self._refused: str | None = None
         self._begun = asyncio.Event()
         self._closing = threading.Event()
         self._tasks = [
@@ -181,6 +182,11 @@ class EmbeddedIndex:
         """Whether something ended the work on the index. What stands in the journal is safe."""
         return self._broken is not None
 
+    @property
+    def trouble(self) -> str | None:
+        """What came last could not be written down, and why."""
+        return self._refused if self._broken is None else _as_unavailable(self._broken).message
+
     # -- its two tasks ---------------------------------------------------------------------------------------------
 
     async def _write_journal(self) -> None:
@@ -200,6 +206,7 @@ class EmbeddedIndex:
             await self._threads.journal(lambda: self._journal.append(changes))
         except OSError as error:
             refused = Unavailable(f"the journal of the index cannot be written: {error.strerror or error}")
+            self._refused = refused.message
             for one in group:
                 if not one.taken.done():
                     one.taken.set_exception(refused)
@@ -208,6 +215,7 @@ class EmbeddedIndex:
             # Written or not, nobody was told so: the host gives these again.
             self._new = [*group, *self._new]
             raise
+        self._refused = None
         for one in group:
             if not one.taken.done():
                 one.taken.set_result(None)
@@ -357,7 +365,8 @@ class _Threads:
 
 
 def _open(directory: Path) -> tuple[Engine, Journal]:
-    return open_index(directory / "index"), Journal(directory / "journal")
+    journal = Journal(directory / "journal")
+    return open_index(directory / "index"), journal
 
 
 def _take_over(engine: Engine, journal: Journal) -> int:

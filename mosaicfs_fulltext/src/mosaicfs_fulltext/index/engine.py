@@ -26,6 +26,9 @@ _HEAP: Final = 50_000_000
 _LEARN_FROM: Final = 20_000
 """Texts at most: of more there is a dictionary already, unless nothing is to be learnt of them."""
 _PANIC: Final = "PanicException"
+_OF_THE_DISK: Final = re.compile(r"\b(?:io|os) error\b|\bOs \{ code\b|index writer was killed", re.IGNORECASE)
+"""Errors of the system in tantivy's words, and what follows one: its writer is dead then and has to be opened again,
+and should the files be damaged, their checksums tell. An ``IoError`` may be damage as well, a footer that is wrong."""
 
 
 class Damaged(Exception):
@@ -46,19 +49,21 @@ class Engine:
     def __init__(self, directory: Path, index: Index, texts: Texts) -> None:
         self.directory = directory
         self._index, self._texts = index, texts
-        self._writer: IndexWriter | None = _writer(index)
         self._searcher = index.searcher()
+        # Last: it holds the lock from now on, and an engine that fails to be made is closed by nobody.
+        self._writer: IndexWriter | None = _writer(index)
 
     # -- writing, from one thread ----------------------------------------------------------------------------------
 
     def apply(self, change: Change, text: str | None = None) -> None:
         """Put a file in, in place of what it was before, or take it out. ``text`` saves unpacking it."""
         with _no_panic():
-            writer = self._open_writer()
-            writer.delete_documents_by_term(fields.ID, change.file_id)
+            # The writer never has a name in a frame: an error keeps its frames, and with them would keep the lock.
+            self._open_writer().delete_documents_by_term(fields.ID, change.file_id)
             if not isinstance(change, Removal):
                 text = change.text() if text is None else text
-                writer.add_document(fields.document_of(change, text, self._texts.pack(text) if text else b""))
+                document = fields.document_of(change, text, self._texts.pack(text) if text else b"")
+                self._open_writer().add_document(document)
 
     def learn_from(self, query: Query) -> None:
         """Go on learning for the dictionary where former runs stopped, from kept texts of files that a query finds;
@@ -147,7 +152,7 @@ def open_index(directory: Path) -> Engine:
     ``Unavailable`` while another process writes to it.
     """
     fresh = not (directory / "meta.json").exists()
-    if fresh and directory.exists() and any(path.stem != DICTIONARY for path in directory.iterdir()):
+    if fresh and directory.exists() and any(map(_is_kept, directory.iterdir())):
         raise Damaged("meta.json is gone")
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _no_panic():
@@ -159,6 +164,11 @@ def open_index(directory: Path) -> Engine:
         # By itself it would look for commits in a thread of its own, and could show an older one after a newer.
         index.config_reader("manual")
         return Engine(directory, index, texts)
+
+
+def _is_kept(path: Path) -> bool:
+    """Whether a file has something of an index in it. tantivy's lists and locks are left by one whose making failed."""
+    return path.stem != DICTIONARY and not path.name.startswith(".")
 
 
 def remove_index(directory: Path) -> None:
@@ -193,7 +203,7 @@ def _no_panic() -> Iterator[None]:
         raise Damaged(str(error)) from error
     except (ValueError, OSError) as error:
         # tantivy says in words that the disk is full, which is no damage.
-        if isinstance(error, OSError) or re.search(r"\b(?:io|os) error\b", str(error), re.IGNORECASE):
+        if isinstance(error, OSError) or _OF_THE_DISK.search(str(error)):
             raise Unavailable(f"the index cannot be used at present: {_first_line(error)}") from error
         raise Damaged(_first_line(error)) from error
     except BaseException as error:

@@ -88,8 +88,9 @@ async def _ask(node_id: str, question: Question, asked: Asked, running: RunningP
         package=asked.package,
         capability=question.capability,
         took_ms=round((time.monotonic() - begun) * 1000, 3),
-        waiting=asked.waiting,
-        syncing=asked.syncing,
+        # What was given to the plugin it may have lost since, and says so itself.
+        waiting=asked.waiting + max(0, answer.waiting),
+        syncing=asked.syncing or answer.syncing,
     )
 
 
