@@ -143,7 +143,8 @@ async def _server_state(core: CoreServices) -> ServerState:
     instance_key = core.home.instance_key() if identity.control_plane else secrets.token_bytes(INSTANCE_KEY_BYTES)
     links = Links(partial(why_refused, core.store.reader.get))
     relay = Relay(links)
-    methods.install(links, relay, core)
+    seeding = asyncio.Lock()
+    methods.install(links, relay, core, seeding)
     wrapping_key = keys.subkey(instance_key, "credential wrapping")
     local_token = LOCAL_PREFIX + secrets.token_urlsafe(32)
     write_private(core.home.local_token_file, local_token.encode())
@@ -156,6 +157,7 @@ async def _server_state(core: CoreServices) -> ServerState:
         local_token=local_token,
         dummy_hash=await asyncio.to_thread(keys.dummy_hash),
         links=links,
+        seeding=seeding,
         liveness=Liveness(
             core.store,
             links.connected,

@@ -68,7 +68,9 @@ class ServerState:
     proven: Proven = field(default_factory=Proven)
     remembered: Remembered = field(default_factory=Remembered)
     enrolling: asyncio.Lock = field(default_factory=asyncio.Lock)
-    taking_back: asyncio.Lock = field(default_factory=asyncio.Lock)
+    seeding: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while nodes tell of instances of their own: what they were given is counted, and what was made by itself is
+    told from what somebody made."""
     hashing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONCURRENT_HASHES))
     streams: Streams = field(default_factory=Streams)
     live: Streams = field(default_factory=Streams)

@@ -37,8 +37,8 @@ class AskParams(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: Annotated[float, Meta(gt=0, le=30)] = 30.0
 
 
-def install(links: Links, relay: Relay, core: CoreServices) -> None:
-    """Let agents ask ``ask``, ``ping``, ``push_failed`` and ``seed``."""
+def install(links: Links, relay: Relay, core: CoreServices, seeding: asyncio.Lock) -> None:
+    """Let agents ask ``ask``, ``ping``, ``push_failed`` and ``seed``; one ``seed`` at a time, by the lock."""
 
     async def ask_one(_node_id: str, given: dict[str, Any]) -> Any:
         asked = params_of(AskParams, given)
@@ -54,8 +54,6 @@ def install(links: Links, relay: Relay, core: CoreServices) -> None:
         if not isinstance(ticket, str):
             raise UserError("ticket: expected a text", field="ticket")
         relay.fail(node_id, ticket, error_of({"code": given.get("code"), "message": given.get("message")}))
-
-    seeding = asyncio.Lock()
 
     async def seed_one(node_id: str, given: dict[str, Any]) -> dict[str, list[str]]:
         async with seeding:

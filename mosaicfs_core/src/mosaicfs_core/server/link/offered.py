@@ -62,8 +62,8 @@ class Taken(msgspec.Struct, kw_only=True):
 
 
 async def take(core: CoreServices, node_id: str, offered: Sequence[Mapping[str, Any]]) -> Taken:
-    """Take back what was set for a node, as far as nothing is known of it here. One offer at a time: what is there is
-    counted."""
+    """Take back what was set for a node, as far as nothing is known of it here. One at a time, and none beside a
+    ``seed``: what is there is counted, and what was made by itself is told from what somebody made."""
     taken = Taken()
     instances = await core.store.read(partial(_instances, node_id=node_id))
     for given in offered:

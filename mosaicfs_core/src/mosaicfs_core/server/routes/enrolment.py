@@ -199,5 +199,5 @@ async def take_configuration(data: Offer) -> Response:
     """Take back what was set for the node that asks, where the control plane was made anew or restored from a backup:
     its instances of plugins that are not known here, and its folders. What is known here stays."""
     node_id, server = calling_node(), state()
-    async with server.taking_back:
+    async with server.seeding:
         return json_answer(await take(server.core, node_id, data.documents))
