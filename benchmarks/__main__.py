@@ -47,7 +47,8 @@ What bounds it is the processor time of the receiving side: two thirds of some 1
 writing (see [decision 19](decisions/0019-no-bulk-snapshot.md)). Its writes are durable when they are acknowledged;
 PouchDB's servers here keep everything in memory and never wait for a disk. The promise is held against PouchDB's
 replicator as it comes, which is given fewer documents, since its rate falls with their number; beside it stands what it
-does best, with batches of 1,000.
+does best, with batches of 1,000. "PouchDB" is PouchDB's replicator in Node between two servers of express-pouchdb, which
+is what `pouchdb-server` consists of; the latter's `_replicate` runs the same replicator in the server itself.
 """,
     "mount": """
 What bounds the rows that fall short, when they do, as far as it is known:
@@ -64,7 +65,14 @@ What bounds the rows that fall short, when they do, as far as it is known:
   so that the first run is half as fast in ours and in mergerfs alike (seen: 39, 91, 98 and 98 thousand a second in
   four runs one after the other, after three seconds of rclone).
 """,
+    "transfer": """
+- *The first read through the cache* is one stream of a server on this machine, which curl throws away: there is no link
+  to wait for, and every block is checked against its sum, written to the disk and noted in the index before it is given
+  out. It is three times what a link of 1 Gbit/s brings (next section).
+- *20 ms of round trip* are made by a proxy in the same process, which hands on whatever arrives half of that later.
+""",
     "remote": """
+- *The link* is two network namespaces joined by a virtual cable, which the kernel shapes to the rate (`tc`, `tbf`).
 - *First* reads are bounded by the link: beyond curl's time there is what finding the owner and opening the file takes,
   and keeping every block on the way.
 - *Second* reads, of the remote file as of the local one, are of the kernel's page cache and reach neither us nor the
