@@ -47,7 +47,7 @@ What bounds it is the processor time of the receiving side: two thirds of some 1
 writing (see [decision 19](decisions/0019-no-bulk-snapshot.md)). Its writes are durable when they are acknowledged;
 PouchDB's servers here keep everything in memory and never wait for a disk. The promise is held against PouchDB's
 replicator as it comes, which is given fewer documents, since its rate falls with their number; beside it stands what it
-does best, with batches of 1,000. "PouchDB" is PouchDB's replicator in Node between two servers of express-pouchdb, which
+does best, with batches of 1,000. "PouchDB" is its replicator in Node between two servers of express-pouchdb, which
 is what `pouchdb-server` consists of; the latter's `_replicate` runs the same replicator in the server itself.
 """,
     "mount": """
