@@ -140,6 +140,11 @@ def test_the_mount_comes_and_goes_with_it(machine: Any, eventually: Any) -> None
     eventually(fresh.exists)
     assert fresh.read_text() == "fresh"
 
+    # A file that the mount shows is the file itself, by its path there as well.
+    machine.run("labels", "add", str(fresh), "new")
+    assert "new" in json.dumps(machine.run("labels", "show", str(machine.tree / "Work" / "fresh.txt")))
+    assert machine.run("files", "stat", str(fresh))["id"] == machine.file(machine.tree / "Work" / "fresh.txt")["id"]
+
     # A mount whose process dies comes back.
     os.kill(mount_process(machine.mount), signal.SIGKILL)
     eventually(lambda: not fresh_is(fresh), 30)

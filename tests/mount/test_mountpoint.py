@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mosaicfs_vfs.fuse.mountpoint import tree_path
+from mosaicfs_core.mount_table import tree_path
 
 TABLE = """\
 22 1 259:1 / / rw,relatime - ext4 /dev/root rw

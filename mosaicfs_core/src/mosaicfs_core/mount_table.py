@@ -80,6 +80,14 @@ def mount_of(path: str) -> Mount | None:
     return found
 
 
+def tree_path(native: str, table: Path = TABLE) -> str:
+    """The virtual path of an absolute native path that lies inside a mount of ours; any other path as it is."""
+    for mount in mounts(table):
+        if mount.kind == OWN_KIND and mount.holds(native):
+            return native[len(mount.point) :] or "/"
+    return native
+
+
 def mount_point(directory: Path) -> Path:
     """The path the mount table will show: absolute, links of the parent resolved, the last component left alone.
 

@@ -11,10 +11,10 @@ import click
 
 from mosaicfs_core.documents.paths import escape, is_under
 from mosaicfs_core.errors import NotFound
+from mosaicfs_core.mount_table import tree_path
 from mosaicfs_core.printing import printable
 from mosaicfs_vfs.editing import edit as edit_in
 from mosaicfs_vfs.editing import fields_of, parse, pretty, save
-from mosaicfs_vfs.fuse.mountpoint import tree_path
 
 if TYPE_CHECKING:
     from mosaicfs_core.hooks import CommandContext

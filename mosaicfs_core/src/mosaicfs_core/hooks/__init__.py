@@ -26,7 +26,7 @@ from mosaicfs_core.errors import (
     UserError,
 )
 from mosaicfs_core.hooks.answers import FileAnswer, FilesAnswer
-from mosaicfs_core.hooks.arguments import node_argument, written_argument
+from mosaicfs_core.hooks.arguments import node_argument, tree_argument, written_argument
 from mosaicfs_core.hooks.context import (
     Api,
     CommandContext,
@@ -162,5 +162,6 @@ __all__ = [
     "require_fresh",
     "resolved",
     "rule_covers",
+    "tree_argument",
     "written_argument",
 ]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from mosaicfs_core.errors import NotFound, UserError
+from mosaicfs_core.mount_table import tree_path
 
 if TYPE_CHECKING:
     from mosaicfs_core.hooks.context import Api
@@ -20,6 +22,14 @@ def written_argument(argument: str) -> str:
     return "".join(
         chr(ord(character) + _WRITTEN) if ord(character) in _SURROGATES else character for character in argument
     )
+
+
+def tree_argument(argument: str) -> str | None:
+    """The place in the tree, in written form, of a path of this machine that lies beneath a mount of MosaicFS; None for
+    one that does not. The mount shows files of all machines, and they are indexed by where they really are."""
+    native = os.path.abspath(os.path.expanduser(argument))
+    place = tree_path(native)
+    return None if place == native else written_argument(place)
 
 
 def node_argument(api: Api, argument: str | None) -> str:

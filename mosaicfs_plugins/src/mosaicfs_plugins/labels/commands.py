@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from mosaicfs_core.hooks import CommandContext, node_argument, written_argument
+from mosaicfs_core.hooks import CommandContext, node_argument, tree_argument, written_argument
 
 _RULE_COLUMNS: Final = {
     "id": "id",
@@ -33,6 +33,8 @@ def target_of(context: CommandContext, file: str, node: str | None, virtual: boo
         return {"file_id": file}
     if node is not None:
         return {"node_id": node_argument(context.api, node), "export_path": file}
+    if (place := tree_argument(file)) is not None and not os.path.isdir(os.path.expanduser(file)):
+        return {"file_id": context.api.get("files/by-path", path=place)["id"]}
     if os.path.isdir(os.path.expanduser(file)):
         raise click.UsageError(f"{file} is a folder; label what is in it with: mosaicfs labels rules add")
     return {"export_path": written(file)}

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from mosaicfs_core.hooks import CommandContext, UserError, node_argument, written_argument
+from mosaicfs_core.hooks import CommandContext, UserError, node_argument, tree_argument, written_argument
 
 _COLUMNS: Final = {
     "name": "name",
@@ -88,7 +88,7 @@ def _add_making(pins: click.Group, context: CommandContext) -> None:
         chain = _chain(steps, globs, labels)
         if directory is None and not chain:
             raise click.UsageError("give a DIRECTORY of the virtual tree, or filters with --glob, --label or --steps")
-        path = None if directory is None else _tidy(written_argument(directory))
+        path = None if directory is None else _tidy(tree_argument(directory) or written_argument(directory))
         called = name or path
         if called is None:
             raise click.UsageError("give it a name with --name")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from mosaicfs_core.errors import UserError
-from mosaicfs_core.mount_table import OWN_KIND, TABLE, mount_point, mounts, mounts_at
+from mosaicfs_core.mount_table import OWN_KIND, mount_point, mounts_at
 
 FILE_SYSTEM_TYPE: Final = OWN_KIND
 SUBTYPE: Final = FILE_SYSTEM_TYPE.removeprefix("fuse.")
@@ -21,14 +21,6 @@ _READ_AHEAD_KB: Final = 1024
 _CLEAN_UP_S: Final = 10.0
 _ANSWER_S: Final = 3.0
 _INSTALL_HINT: Final = "Debian and Ubuntu: sudo apt install fuse3; Fedora: sudo dnf install fuse3"
-
-
-def tree_path(native: str, table: Path = TABLE) -> str:
-    """The virtual path of a native path that lies inside a mount of ours; any other path as it is."""
-    for mount in mounts(table):
-        if mount.source == SUBTYPE and mount.holds(native):
-            return native[len(mount.point) :] or "/"
-    return native
 
 
 def vacant(directory: Path) -> Path:

@@ -100,11 +100,11 @@ def _add_fetch(files: click.Group, context: TerminalContext) -> None:
 def find_file(context: TerminalContext, file: str) -> dict[str, Any]:
     """A file by its id, by its export path, or by its path in the virtual tree."""
     from mosaicfs_core.errors import NotFound
-    from mosaicfs_core.hooks import written_argument
+    from mosaicfs_core.hooks import tree_argument, written_argument
 
     if _FILE_ID.fullmatch(file):
         return dict(context.api.get(f"files/{file}"))
-    path = written_argument(os.path.abspath(file))
+    path = tree_argument(file) or written_argument(os.path.abspath(file))
     found = context.api.get("files", export_path=path, limit=1)["items"]
     if found:
         return dict(found[0])
