@@ -148,6 +148,7 @@ async def test_programs_run_all_the_same_where_it_cannot_be_started(monkeypatch:
 
 async def test_it_is_given_nothing_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOSAICFS_SECRET", "secret")
+    monkeypatch.delenv("LD_LIBRARY_PATH", raising=False)  # which is passed on, and libraries set it when imported
     lifeline = Lifeline()
     async with AsyncExitStack() as stack:
         inherited = os.open("/dev/null", os.O_RDONLY)
