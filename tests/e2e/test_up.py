@@ -145,6 +145,12 @@ def test_the_mount_comes_and_goes_with_it(machine: Any, eventually: Any) -> None
     assert "new" in json.dumps(machine.run("labels", "show", str(machine.tree / "Work" / "fresh.txt")))
     assert machine.run("files", "stat", str(fresh))["id"] == machine.file(machine.tree / "Work" / "fresh.txt")["id"]
 
+    refused = machine.run("labels", "rules", "add", str(fresh.parent), "new", code=2)
+    assert "name the folder where its files really are" in refused["error"]["message"]
+    beside = machine.tree.parent / "beside"
+    beside.symlink_to(machine.mount)
+    assert "new" in json.dumps(machine.run("labels", "show", str(beside / fresh.relative_to(machine.mount))))
+
     # A mount whose process dies comes back.
     os.kill(mount_process(machine.mount), signal.SIGKILL)
     eventually(lambda: not fresh_is(fresh), 30)

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from mosaicfs_core.errors import NotFound, UserError
-from mosaicfs_core.mount_table import tree_path
+from mosaicfs_core.mount_table import own_points, resolved, tree_path
 
 if TYPE_CHECKING:
     from mosaicfs_core.hooks.context import Api
@@ -27,7 +27,7 @@ def written_argument(argument: str) -> str:
 def tree_argument(argument: str) -> str | None:
     """The place in the tree, in written form, of a path of this machine that lies beneath a mount of MosaicFS; None for
     one that does not. The mount shows files of all machines, and they are indexed by where they really are."""
-    native = os.path.abspath(os.path.expanduser(argument))
+    native = resolved(os.path.abspath(os.path.expanduser(argument)), own_points())
     place = tree_path(native)
     return None if place == native else written_argument(place)
 

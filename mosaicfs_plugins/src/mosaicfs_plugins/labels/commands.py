@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from mosaicfs_core.hooks import CommandContext, node_argument, tree_argument, written_argument
+from mosaicfs_core.hooks import CommandContext, UserError, node_argument, tree_argument, written_argument
 
 _RULE_COLUMNS: Final = {
     "id": "id",
@@ -223,4 +223,9 @@ def _node_or_all(context: CommandContext, node: str) -> str:
 
 def _folder(folder: str, node: str) -> str:
     """A folder's path: of this machine as the shell knows it, of another as it is written."""
-    return written(folder) if node == "*" or not folder.startswith("/") else folder
+    if node != "*" and folder.startswith("/"):
+        return folder
+    if tree_argument(folder) is not None:
+        text = "name the folder where its files really are, with --node; `mosaicfs files stat` of one shows where"
+        raise UserError(f"{folder} is a place of the tree, on the mount: {text}")
+    return written(folder)
