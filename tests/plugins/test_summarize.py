@@ -264,6 +264,13 @@ async def test_reading_ends_at_the_time_limit_and_with_whoever_waits(
     assert not running(left)
 
 
+async def test_the_limit_is_on_what_a_document_takes_and_not_on_what_a_copied_process_holds(files: Files) -> None:
+    held = bytearray(300 << 20)
+    files.write("orgel.txt", GERMAN.encode())
+    assert await files.summarize("orgel.txt", "text/plain", memory_mb=256) is not None
+    assert len(held) == 300 << 20
+
+
 async def test_a_reader_that_breaks_down_is_an_error(
     files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -39,6 +40,19 @@ async def test_two_lines_are_a_program(bed: Bed, files: Files) -> None:
     assert (answer["language"], answer["model"]) == ("de", "lexrank")
     assert answer["summary"].count(".") == 1
     assert await running.file_event(files.event("orgel.txt", "text/plain", 400)) == answer
+
+
+def test_a_process_is_copied_only_while_it_has_a_single_thread_whoever_began_the_others() -> None:
+    program = """
+import _thread
+from mosaicfs_plugins.summarize.reading import processes
+assert processes._may_copy()
+lock = _thread.allocate_lock()
+lock.acquire()
+_thread.start_new_thread(lock.acquire, ())
+assert not processes._may_copy()
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 
 @pytest.mark.logs("mosaicfs_file_event failed")
