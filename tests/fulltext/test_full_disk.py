@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import random
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from mosaicfs_core.errors import PluginError
-from mosaicfs_core.hooks import FileRecord, Unavailable
+from mosaicfs_core.hooks import FileRecord, HealthReport, Unavailable
 from mosaicfs_fulltext import marks, registry
 from mosaicfs_fulltext.entries import Entry, entry_of, pack
 from mosaicfs_fulltext.index.embedded import EmbeddedIndex
 from mosaicfs_fulltext.index.engine import open_index
+from mosaicfs_fulltext.report import in_trouble
 
 MEGA = 1024 * 1024
 SIZE = 24 * MEGA
@@ -178,6 +181,47 @@ async def _add_much(instance: Any) -> None:
     for number in range(2, 40):
         await instance.add(f"{number}.txt", noise(number))
         await instance.settled()
+
+
+async def test_trouble_of_which_only_a_part_could_be_told_is_taken_back_when_it_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = Told()
+    monkeypatch.setattr(registry, "_LOOK_S", 0)
+    monkeypatch.setattr(registry, "_trouble", told.trouble)
+    monkeypatch.setattr(registry, "health", told.health)
+    watching = asyncio.create_task(registry._watch(SimpleNamespace(context=told)))  # type: ignore[arg-type]  # its part
+    try:
+        for problem, status in ((None, "healthy"), ("the disk is full", "degraded"), (None, "healthy")):
+            told.problem = problem
+            async with asyncio.timeout(10):
+                while await told.statuses.get() != status:
+                    pass
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+
+
+class Told:
+    """The context of an instance on whose disk there is no room for a notification."""
+
+    logger = logging.getLogger("told")
+
+    def __init__(self) -> None:
+        self.problem: str | None = None
+        self.statuses: asyncio.Queue[str] = asyncio.Queue()
+
+    async def trouble(self, _place: Any) -> str | None:
+        return self.problem
+
+    async def health(self, _context: Any) -> HealthReport:
+        return HealthReport(status="healthy") if self.problem is None else in_trouble(self.problem)
+
+    async def report(self, status: str, _detail: str) -> None:
+        self.statuses.put_nowait(status)
+
+    async def raise_notification(self, _notice: Any) -> None:
+        raise Unavailable("the disk is full")
 
 
 async def _until_told(instance: Any, status: str) -> None:

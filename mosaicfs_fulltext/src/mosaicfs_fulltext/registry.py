@@ -142,6 +142,7 @@ async def _watch(place: _Place) -> None:
             try:
                 await _tell(place.context, await health(place.context))
             except Unavailable as error:  # the host's disk may be the full one: it is told at the next look
+                told = None  # a part of it may have been told
                 place.context.logger.info("how the index is cannot be told at present: %s", error)
             else:
                 told = in_trouble
