@@ -43,3 +43,13 @@ async def until_labelled(store: Store, path: str, labels: list[str]) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while labels_at(store, path) != labels:
             await store.wait(store.seq, 0.02)
+
+
+async def end_at(store: Store, old: str, new: str, other: str | None = None) -> None:
+    """Write what the agent writes of a file that was renamed from ``old`` onto the one at ``new``, which was at
+    ``other`` before."""
+    await move(store, old, new)
+    onto = file_document(other or new)["_id"]
+    await move(store, old, new)
+    ended = {"status": "deleted", "deleted_at": "2026-01-01T00:00:00.000000Z", "renamed_onto": onto}
+    await store.update(file_document(old)["_id"], lambda there: {**(there or {}), **ended})
