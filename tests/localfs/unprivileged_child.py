@@ -52,7 +52,7 @@ async def main(base: str, what: str) -> None:
             begun.set()
 
         if what == "watch as nobody":
-            importlib.import_module("watchdog.observers.inotify")  # as nobody it may not be found
+            importlib.import_module("mosaicfs_plugins.localfs.inotify")  # as nobody it may not be found
             drop(home)
             print("ready", flush=True)
             await watch.Watcher(context, emit).run()

@@ -213,11 +213,18 @@ async def annotations(bed: Bed, name: str) -> dict[str, int]:
     return {one["export_path"]: one["data"]["size"] for one in found}
 
 
+def struck(witness: Witness) -> int:
+    """How many kills came while jobs were in flight."""
+    return sum(number > 0 for number in witness.in_flight)
+
+
 @pytest.mark.timeout(max(120, 6 * ROUNDS))
 def test_a_killed_agent_loses_nothing_and_repeats_nothing(bed: Bed, fork_server: Any) -> None:
     chance, witness, agent = random.Random(), Witness(), fork_server(CHILD)
     asyncio.run(bed.settle())
-    for _ in range(ROUNDS):
+    for number in range(4 * ROUNDS):
+        if number >= ROUNDS and struck(witness) >= ROUNDS / 4:
+            break  # on a machine that is fast many kills find nothing under way, and more of them are needed
         bed.stir(50)
         kill_at_random(agent, bed, chance)
         assert quick_check(bed.home.replica) == "ok"
@@ -230,9 +237,9 @@ def test_a_killed_agent_loses_nothing_and_repeats_nothing(bed: Bed, fork_server:
         assert asyncio.run(annotations(bed, name)) == bed.files()
         assert standing(bed.home.replica, name).done == set(bed.files().items())
         assert {one[2:] for one in bed.given(name)} >= set(bed.files().items())
-    struck = sum(number > 0 for number in witness.in_flight)
     print(
-        f"{ROUNDS} kills, {struck} with jobs in flight ({sum(witness.in_flight)} in all), events given: "
+        f"{len(witness.in_flight)} kills, {struck(witness)} with jobs in flight ({sum(witness.in_flight)} in all), "
+        + "events given: "
         + ", ".join(f"{name} {len(bed.given(name))}" for name in TYPES)
     )
-    assert struck >= ROUNDS / 4
+    assert struck(witness) >= ROUNDS / 4
