@@ -4,6 +4,7 @@ it stands."""
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -71,6 +72,33 @@ async def test_a_peer_that_is_away_is_tried_again_ever_more_seldom(near: Store, 
     assert time.slept[10] == 0.5  # it had worked in between
     replicator.stop()
     await running
+
+
+async def test_the_lag_counts_from_when_both_were_last_known_to_be_level(near: Store, far: Store, time: Time) -> None:
+    class Beating(PeerAround):
+        beats = 0
+
+        async def live(self, since: Any, limit: int, chosen: Any, heartbeat: float) -> Any:
+            async with aclosing(self.inner.live(since, limit, chosen, heartbeat)) as feed:
+                async for page in feed:
+                    self.beats += page is None
+                    yield page
+
+    source, target = Beating(StorePeer(near)), Down(StorePeer(far))
+    replicator = Replicator(source, target, direction="push", heartbeat=0.02, surroundings=time.surroundings)
+    running = asyncio.create_task(replicator.run())
+    await near.put(file_document("/a"))
+    await eventually(lambda: replicator.status == Status("live", pushed=1))
+    time.now += 3_600.0  # an hour in which nothing happened
+    seen = source.beats
+    await eventually(lambda: source.beats >= seen + 2)
+    target.up = False
+    await near.put(file_document("/b"))
+    await eventually(lambda: replicator.status.state == "waiting")
+    assert replicator.status.lag_s == pytest.approx(sum(time.slept))
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
 
 
 async def test_a_feed_that_the_other_side_ends_is_no_live_one(near: Store, far: Store, time: Time) -> None:

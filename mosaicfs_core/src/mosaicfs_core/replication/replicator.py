@@ -191,6 +191,8 @@ class Replicator:
         async def reached(page: Page | None) -> None:
             if page is not None:
                 self._arrived(page, live)
+            elif self._level:  # nothing has happened since
+                self._note_level()
             if page is None or records.age() >= self._checkpoint_every:
                 await records.save(self._reached, self._owed.ids)
 
@@ -227,8 +229,12 @@ class Replicator:
             self._last_error = None
         if page.ended or (self._state == "live" and not self._counters.in_flight):
             self._level = True
-            if not self._owed:
-                self._level_at = self._surroundings.monotonic()
+            self._note_level()
+
+    def _note_level(self) -> None:
+        """Both are level at this moment, but for what is owed."""
+        if not self._owed:
+            self._level_at = self._surroundings.monotonic()
 
     async def _pages(self, since: Seq, live: bool) -> Pages:
         while True:
